@@ -1,0 +1,75 @@
+"""Everything that a deployment may set, in one typed place. `deploy/longhand.env.example` explains each line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Env(BaseSettings):
+    model_config = SettingsConfigDict(case_sensitive=False, extra="ignore", env_ignore_empty=True)
+
+    # The site
+    debug: bool = False
+    secret_key: str = ""
+    allowed_hosts: str = "localhost,127.0.0.1,[::1]"
+    site_url: str = ""
+    """The address that people type, such as https://longhand.example. Invitations and mail name it."""
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    behind_https: bool = True
+    """Only without DEBUG: cookies are for https alone, and plain http is sent on to it."""
+    log_json: bool = False
+
+    # Where things are
+    var: Path = ROOT / "var"
+    database_url: str = ""
+    redis_url: str = ""
+    model_server_url: str = ""
+    """An OpenAI-compatible vLLM server, without the /v1. Empty: `manage.py up` starts one."""
+    model_server_key: str = ""
+    email_url: str = ""
+    """smtp://user:password@host:port or smtps://. Empty: nothing is mailed, and invitations are links to hand over."""
+    email_from: str = "longhand@localhost"
+
+    # The model
+    model: str = "demo/model"
+    """The one setting that serves a real model: a folder, or a name such as Qwen/Qwen3.5-9B. Its tokenizer is read from the same place."""
+    model_name: str = ""
+    """What the page calls it. Empty: the last part of `model`, or "demo model"."""
+    model_context: int = Field(default=0, ge=0)
+    """Tokens that one request may hold, prompt and answer. 0: what the model server says."""
+    thinking: bool = False
+    """Ask the model to plan before it writes, where its chat template knows how."""
+
+    # Limits
+    streams: int = Field(default=64, ge=1)
+    """Stories that all narrators write at once; more wait in the queue."""
+    stories_at_once: int = Field(default=3, ge=1)
+    """Stories that one person may have queued or being written."""
+    words_per_day: int = Field(default=200_000, ge=1)
+    """Words that one person may ask for in 24 hours."""
+    lease_seconds: float = Field(default=10.0, gt=0)
+    """How long a story stays with a narrator that shows no sign of life."""
+
+    @field_validator("var")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value if value.is_absolute() else ROOT / value
+
+    @property
+    def model_path(self) -> str:
+        """The model as a path when it is a folder of ours, else the name as given."""
+        local = ROOT / self.model
+        return str(local) if local.is_dir() else self.model
+
+    @property
+    def is_demo(self) -> bool:
+        return self.model == "demo/model"
+
+
+env = Env()

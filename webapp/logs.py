@@ -1,0 +1,58 @@
+"""Structured logs: one line an event, with the story and generation that it concerns, and never a password, token or text."""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+from typing import Any
+
+import structlog
+
+_SECRET = ("password", "token", "secret", "authorization", "cookie", "key")
+
+
+def _redact(_logger: Any, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    for name in event:
+        if any(word in name.lower() for word in _SECRET):
+            event[name] = "[redacted]"
+    return event
+
+
+def configure(options: dict[str, Any]) -> None:
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso"),
+        _redact,
+    ]
+    end: list[structlog.types.Processor] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        if options["json"]
+        else [structlog.dev.ConsoleRenderer(colors=False)]
+    )
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {
+                "line": {
+                    "()": structlog.stdlib.ProcessorFormatter,
+                    "foreign_pre_chain": shared,
+                    "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *end],
+                }
+            },
+            "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+            "root": {"handlers": ["console"], "level": "INFO"},
+            "loggers": {
+                "httpx": {"level": "WARNING"},
+                "uvicorn.access": {"level": "WARNING"},
+                "django_structlog": {"level": "WARNING" if options["debug"] else "INFO"},
+            },
+        }
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )

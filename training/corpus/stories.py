@@ -1,0 +1,47 @@
+"""Reading the corpus of stories, and keeping whole authors out of training."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Collection
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from training.errors import MendableError
+from training.records import Story
+
+
+class Split(NamedTuple):
+    train: list[Story]
+    held_out: list[Story]
+
+
+def read_stories(path: Path, pd_scope: str) -> list[Story]:
+    """Read the stories of a gzipped JSONL file whose public-domain scope is `pd_scope`."""
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            stories = [Story.model_validate_json(line) for line in lines]
+    except FileNotFoundError:
+        raise MendableError(f"The corpus {path} is not there; name the file in the setting `corpus`.") from None
+    except (OSError, EOFError, ValidationError) as error:
+        reason = str(error).partition("\n")[0]
+        raise MendableError(f"The corpus {path} is not a gzipped JSONL file of stories: {reason}.") from None
+    chosen = [story for story in stories if story.pd_scope == pd_scope]
+    if not chosen:
+        raise MendableError(f"The corpus {path} has no story with pd_scope {pd_scope!r}.")
+    return chosen
+
+
+def split_by_author(stories: list[Story], held_out_authors: Collection[str]) -> Split:
+    """Hold out whole authors: a held-out story of a known author would measure how well the author was learned by heart."""
+    unknown = set(held_out_authors) - {story.author for story in stories}
+    if unknown:
+        raise MendableError(f"No story of the corpus is by {', '.join(sorted(unknown))} (held_out_authors).")
+    split = Split([], [])
+    for story in stories:
+        split[story.author in held_out_authors].append(story)
+    if not split.train:
+        raise MendableError("held_out_authors leaves no story to train on.")
+    return split

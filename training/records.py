@@ -1,0 +1,90 @@
+"""The typed records that pass between the stages of training. They know nothing of torch, so that anybody can read them.
+
+    corpus file -> Story -> Window (which part of it, asked for how) -> Sample (tokens, weights) -> the loop
+                                                                         the loop -> Event (one line of events.jsonl)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Story(BaseModel):
+    """One story as the corpus file holds it; fields that nobody here reads are left out."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str
+    author: str
+    anthology: str
+    title: str
+    pd_scope: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A part of a story that the model learns to write: characters from `start`, until the sample is full or the story ends.
+
+    Words are counted at the character `counted_at`, as the narrator counts them at the end of the text it sends along.
+    With `landing` the request asks for the end, and only what comes after `counted_at` is learned.
+
+    A window in the middle of a story, whose request says how many words stand before character 5,200:
+
+    >>> Window(story=3, start=4_000, counted_at=5_200, landing=False, seed=17).start
+    4000
+    """
+
+    story: int
+    start: int
+    counted_at: int
+    landing: bool
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A stream of tokens with a weight for each: 0 where it was given (the request), 1 where it is to be learned.
+
+    >>> Sample(tokens=[1, 50, 51, 2], weights=[0.0, 0.0, 1.0, 1.0]).learned
+    2
+    """
+
+    tokens: list[int]
+    weights: list[float]
+
+    @property
+    def learned(self) -> int:
+        return sum(weight > 0 for weight in self.weights)
+
+
+class Metrics(BaseModel):
+    """What the loop measured after a step. Losses are in nats per learned token."""
+
+    kind: Literal["metrics"] = "metrics"
+    time: float
+    step: int
+    values: dict[str, float]
+
+
+class Phase(BaseModel):
+    """A part of the run that is over, and the seconds it took."""
+
+    kind: Literal["phase"] = "phase"
+    time: float
+    name: str
+    seconds: float
+
+
+class LogLine(BaseModel):
+    """Something to say to a person who follows the run."""
+
+    kind: Literal["log"] = "log"
+    time: float
+    text: str
+
+
+Event = Annotated[Metrics | Phase | LogLine, Field(discriminator="kind")]

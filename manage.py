@@ -10,13 +10,30 @@ import sys
 def main() -> None:
     command = sys.argv[1] if len(sys.argv) > 1 else ""
     if command in ("up", "backup", "restore"):
-        from workers.command import main as run  # these start or find the servers before Django is configured
+        # These start or find the servers, so they come before Django reads where the servers are.
+        from webapp.env import ROOT, env
+        from workers.command import main as run
+        from workers.supervisor import Site
 
-        sys.exit(run(command, sys.argv[2:]))
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
+        site = Site(
+            root=ROOT,
+            var=env.var,
+            host=env.host,
+            port=env.port,
+            debug=env.debug,
+            database_url=env.database_url,
+            redis_url=env.redis_url,
+            model_server_url=env.model_server_url,
+            model_server_key=env.model_server_key,
+            model=env.model_path,
+            served_as=env.model,
+            model_context=env.model_context,
+        )
+        sys.exit(run(command, sys.argv[2:], site))
     from workers.embedded.running import use_running_servers
 
     use_running_servers()
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
     from django.core.management import execute_from_command_line
 
     execute_from_command_line(sys.argv)

@@ -10,11 +10,15 @@ Stopping is therefore one path, always the same, whoever dies first. The guard i
 and left behind (PostgreSQL's backends, vLLM's engine) becomes the guard's child and is killed with it. Should the guard
 itself be killed, the kernel sends the program its "parent died" signal.
 
-    python -I -S guard.py '{"fd": 3, "argv": [...], "stop": 15, "grace": 10, "uid": null, "gid": null, "cwd": null}'
+    python -I -S guard.py '{"fd": 3, "hold": [], "argv": [...], "stop": 15, "grace": 10, "uid": null, "gid": null, "cwd": null}'
+
+`hold` names more file descriptors that the guard keeps open and the program never gets: a lock that is held by them is
+free only when the last program of a killed run is gone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -22,6 +26,7 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
@@ -52,10 +57,10 @@ def _become(order: dict[str, Any], guard: int) -> NoReturn:
 def _descendants(root: int) -> list[int]:
     """Every process below `root`, by the parents that /proc names."""
     children: dict[int, list[int]] = {}
-    for name in os.listdir("/proc"):
+    for name in os.listdir("/proc"):  # noqa: PTH208
         if name.isdigit():
             try:
-                with open(f"/proc/{name}/stat", "rb") as file:
+                with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123 (pathlib would double the start-up time)
                     parent = int(file.read().rpartition(b")")[2].split()[1])
             except (OSError, IndexError, ValueError):
                 continue  # it ended while we looked
@@ -91,10 +96,8 @@ def _kill_all() -> None:
         if not left:
             return
         for pid in left:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except OSError:
-                pass
         time.sleep(0.02)
 
 
@@ -121,7 +124,8 @@ def main() -> int:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        os.set_inheritable(wire, False)
+        for descriptor in (wire, *order["hold"]):
+            os.set_inheritable(descriptor, False)
         try:
             _become(order, guard)
         except OSError as error:
@@ -132,28 +136,35 @@ def main() -> int:
     except OSError:
         stopping = True
 
+    code = os.waitstatus_to_exitcode(_watch(child, order, wire, wake_in, lambda: stopping))
+    _kill_all()
+    return code if code >= 0 else 128 - code
+
+
+def _watch(child: int, order: dict[str, Any], wire: int, wake: int, told: Callable[[], bool]) -> int:
+    """Wait for the end of `child`, and bring it about once the wire has closed or a signal has come."""
     status: int | None = None
+    asked = False
+    closed = False
     deadline = float("inf")
     while status is None:
-        watched = [wake_in] if stopping else [wake_in, wire]
-        ready, _, _ = select.select(watched, [], [], max(0.0, min(deadline - time.monotonic(), 3600.0)))
-        if wake_in in ready:
-            os.read(wake_in, 4096)
+        stopping = closed or told()
+        if stopping and not asked:
+            asked = True
+            deadline = time.monotonic() + order["grace"]
+            os.kill(child, order["stop"])
+            os.kill(child, signal.SIGCONT)  # a frozen program could not obey
+        elif time.monotonic() >= deadline:
+            os.kill(child, signal.SIGKILL)
+            deadline = time.monotonic() + 1.0
+        pause = max(0.0, min(deadline - time.monotonic(), 3600.0))
+        ready, _, _ = select.select([wake] if closed else [wake, wire], [], [], pause)
+        if wake in ready:
+            os.read(wake, 4096)
         if wire in ready and not os.read(wire, 64):
-            stopping = True
+            closed = True
         status = _reap(child)
-        if stopping and status is None:
-            now = time.monotonic()
-            if deadline == float("inf"):
-                deadline = now + order["grace"]
-                os.kill(child, order["stop"])
-                os.kill(child, signal.SIGCONT)  # a frozen program could not obey
-            elif now >= deadline:
-                os.kill(child, signal.SIGKILL)
-                deadline = now + 1.0
-    _kill_all()
-    code = os.waitstatus_to_exitcode(status)
-    return code if code >= 0 else 128 - code
+    return status
 
 
 if __name__ == "__main__":

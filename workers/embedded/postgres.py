@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
@@ -104,7 +105,7 @@ class PostgreSQL:
             given.unlink()
         making.rename(self.data)
 
-    def start(self, stdout: int | IO[bytes] | None = None) -> Process:
+    def start(self, stdout: int | IO[bytes] | None = None, hold: Sequence[int] = ()) -> Process:
         """Start the server; `prepare` comes first, `wait_ready` after."""
         self._clear_stale_pid()
         settings = {
@@ -132,6 +133,7 @@ class PostgreSQL:
             stop=signal.SIGINT,
             grace=60,
             stdout=stdout,
+            hold=hold,
         )
         return self.process
 

@@ -41,10 +41,13 @@ class Process:
         stop: signal.Signals = signal.SIGTERM,
         grace: float = 10.0,
         stdout: int | IO[bytes] | None = None,
+        hold: Sequence[int] = (),
     ) -> None:
+        """`hold`: open files, such as a lock, that stay open until the program is gone, even if we are killed."""
         self._wire, far = socket.socketpair()
         order = {
             "fd": far.fileno(),
+            "hold": list(hold),
             "argv": [os.fspath(part) for part in argv],
             "stop": int(stop),
             "grace": grace,
@@ -57,7 +60,7 @@ class Process:
             self._guard = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(GUARD), json.dumps(order)],
                 env=dict(os.environ if env is None else env),
-                pass_fds=[far.fileno()],
+                pass_fds=[far.fileno(), *hold],
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=subprocess.STDOUT if stdout is not None else None,

@@ -7,6 +7,7 @@ import contextlib
 import os
 import secrets
 import time
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
@@ -44,7 +45,7 @@ class Redis:
         private_folder(self.folder)
         self.folder.chmod(0o700)
 
-    def start(self, stdout: int | IO[bytes] | None = None) -> Process:
+    def start(self, stdout: int | IO[bytes] | None = None, hold: Sequence[int] = ()) -> Process:
         with contextlib.suppress(FileNotFoundError):
             self.socket.unlink()  # left by a killed run; whoever still holds it serves nobody
         # The settings go through a file: a password does not belong on a command line, which every user can read.
@@ -66,7 +67,7 @@ class Redis:
         settings.touch(mode=0o600)
         settings.write_text("\n".join(lines) + "\n")
         argv = [str(program()), str(settings)]
-        self.process = Process(argv, env={"PATH": os.defpath}, cwd=self.folder, stdout=stdout)
+        self.process = Process(argv, env={"PATH": os.defpath}, cwd=self.folder, stdout=stdout, hold=hold)
         return self.process
 
     def wait_ready(self, timeout: float = 20.0) -> None:

@@ -9,6 +9,7 @@ import os
 import secrets
 import sys
 import time
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -86,8 +87,8 @@ class ModelServer:
         env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', os.defpath)}"
         return env
 
-    def start(self, stdout: int | IO[bytes] | None = None) -> Process:
-        self.process = Process(self.command(), env=self.environment(), stdout=stdout, grace=15)
+    def start(self, stdout: int | IO[bytes] | None = None, hold: Sequence[int] = ()) -> Process:
+        self.process = Process(self.command(), env=self.environment(), stdout=stdout, grace=15, hold=hold)
         return self.process
 
     def ready(self) -> bool:

@@ -1,0 +1,117 @@
+"""`manage.py backup` and `restore`: pg_dump and pg_restore in their custom format, of the embedded server or of DATABASE_URL.
+
+PostgreSQL holds the truth, so its dump is the whole backup: people, stories, every revision and log. Redis holds
+nothing that must be kept. The programs are those of the PostgreSQL wheel, else those on the PATH.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from workers.embedded import running
+from workers.embedded.postgres import PostgreSQL, installation
+from workers.embedded.process import CannotStart
+from workers.embedded.state import home, private_folder, server_owner
+
+
+class BackupFailed(RuntimeError):
+    """The message is for the person who asked for it."""
+
+
+def backup(var: Path, database_url: str, file: Path | None = None) -> Path:
+    """Dump the database into `file` (else var/backups/<time>.dump) and return where it is. It appears whole or not at all."""
+    if file is None:
+        file = private_folder(var / "backups") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}.dump"
+    partial = file.with_name(f"{file.name}.partial")
+    with _database(var, database_url) as url:
+        _run("pg_dump", "--format=custom", "--no-owner", "--no-privileges", f"--file={partial}", url=url)
+    partial.chmod(0o600)
+    partial.replace(file)
+    return file
+
+
+def restore(var: Path, database_url: str, file: Path) -> None:
+    """Replace what the database holds by the backup, in one transaction: all of it, or nothing is changed."""
+    if not file.is_file():
+        raise BackupFailed(f"There is no file {file}.")
+    notes = running.read(var)
+    if notes is not None:
+        raise BackupFailed(f"Longhand is running at {notes.get('address')}. Stop it first, with Ctrl-C, then restore.")
+    script = private_folder(var / "backups") / "restore.sql"
+    try:
+        script.touch(mode=0o600)
+        with _database(var, database_url) as url:
+            _run("pg_restore", "--no-owner", "--no-privileges", f"--file={script}", str(file))
+            # A table that is newer than the backup would stay and confuse the migrations, so the schema goes first.
+            anew = "DROP SCHEMA public CASCADE; CREATE SCHEMA public;"
+            _run(
+                "psql",
+                "--quiet",
+                "--no-psqlrc",
+                "--set=ON_ERROR_STOP=1",
+                "--single-transaction",
+                "-c",
+                anew,
+                "-f",
+                str(script),
+                url=url,
+            )
+    finally:
+        script.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _database(var: Path, url: str) -> Iterator[str]:
+    """The address of the database: the one given, that of a running Longhand, or the embedded one started for this."""
+    if url:
+        yield url
+        return
+    notes = running.read(var)
+    if notes is not None:
+        yield notes["environment"]["DATABASE_URL"]
+        return
+    state = home(var, server_owner())
+    lock = running.lock(var)
+    if lock is None:
+        raise BackupFailed("Longhand is just starting or stopping in this folder. Try again in a moment.")
+    server = PostgreSQL(state)
+    try:
+        server.prepare()
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+            server.start(nowhere, (lock,))
+        server.wait_ready()
+        yield server.url
+    finally:
+        server.stop()
+        os.close(lock)
+
+
+def _run(program: str, *arguments: str, url: str = "") -> None:
+    """Run one of PostgreSQL's programs. The address goes through the environment: command lines are public."""
+    env = dict(os.environ)
+    if url:
+        parts = urlsplit(url)
+        query = dict(parse_qsl(parts.query))
+        env |= {
+            "PGHOST": query.get("host") or parts.hostname or "",
+            "PGPORT": str(parts.port or 5432),
+            "PGUSER": unquote(parts.username or ""),
+            "PGPASSWORD": unquote(parts.password or ""),
+            "PGDATABASE": unquote(parts.path.lstrip("/")),
+        }
+    try:
+        path: str | None = str(installation() / "bin" / program)
+    except CannotStart:
+        path = shutil.which(program)
+    if path is None:
+        raise BackupFailed(f"{program} is missing: apt-get install postgresql-client")
+    done = subprocess.run([path, *arguments], env=env, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise BackupFailed(f"{program} failed: {done.stderr.strip()}")

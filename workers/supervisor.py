@@ -1,0 +1,342 @@
+"""`manage.py up`: starts the processes of one machine, keeps them running, and stops them in the right order.
+
+    lock var/  ->  PostgreSQL, Redis, vLLM (each unless its URL is set)  ->  migrate, demo accounts
+               ->  web, narrator, worker  ->  the page answers: print the address  ->  watch
+
+One thread tends each program: it starts it, passes its lines on, and starts it again when it dies, sooner after a long
+life than after a short one. Every program stands behind a guard (`workers.embedded.guard`), so nothing is left of a
+supervisor that was killed; the guards hold the lock of var/ too, so the next start waits for the last of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workers.embedded import running
+from workers.embedded.postgres import PostgreSQL
+from workers.embedded.process import CannotStart, Process, alive
+from workers.embedded.redis import Redis
+from workers.embedded.state import free_port, home, private_folder, server_owner
+from workers.output import Output
+from workers.serving.vllm import ModelServer
+
+LONG_LIFE = 20.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 20.0
+STOP_ORDER = (("web", "narrator", "worker"), ("vllm", "redis"), ("postgres",))
+
+
+@dataclass(frozen=True)
+class Site:
+    """What `webapp.env` says about this machine. An address that is set means: somebody else runs that server."""
+
+    root: Path
+    var: Path
+    host: str
+    port: int
+    debug: bool
+    database_url: str
+    redis_url: str
+    model_server_url: str
+    model_server_key: str
+    model: str
+    served_as: str
+    model_context: int
+
+
+@dataclass
+class Program:
+    """A process of our own code."""
+
+    name: str
+    argv: list[str]
+    env: dict[str, str]
+    cwd: Path
+
+    def start(self, stdout: int, hold: tuple[int, ...]) -> Process:
+        return Process(self.argv, env=self.env, cwd=self.cwd, stdout=stdout, hold=hold, grace=15)
+
+
+Server = PostgreSQL | Redis | ModelServer | Program
+
+
+class Supervisor:
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.output = Output(site.var / "log")
+        self.stopping = threading.Event()
+        self._changing = threading.Lock()
+        self._processes: dict[str, Process] = {}
+        self._threads: list[threading.Thread] = []
+        self._hold: tuple[int, ...] = ()
+        self._accounts: list[dict[str, Any]] = []
+        self._environment: dict[str, str] = {}
+        self._failed: str | None = None
+        self._began = time.monotonic()
+
+    def run(self) -> int:
+        owner = None if self.site.database_url else server_owner()
+        state = private_folder(self.site.var) if self.site.database_url else home(self.site.var, owner)
+        self._take_lock()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        try:
+            port = self._port()
+            model = self._start_servers(state)
+            self._prepare()
+            self._address = f"http://{'127.0.0.1' if self.site.host in ('', '0.0.0.0') else self.site.host}:{port}"  # noqa: S104
+            for program in self._programs(port):
+                self._tend(program)
+            if not self.stopping.is_set() and self._wait_for_page(port):
+                self._welcome(model)
+            if model is not None:
+                self._wait_for_model(model)
+            self.stopping.wait()
+        except CannotStart as error:
+            self._failed = str(error)
+        finally:
+            self._stop()
+        if self._failed:
+            print(self._failed, file=sys.stderr)
+            return 1
+        return 0
+
+    # Starting
+
+    def _take_lock(self) -> None:
+        """One run in a folder. A killed run holds the lock until the last of its programs has ended: wait for that."""
+        told = False
+        end = time.monotonic() + 90
+        while (descriptor := running.lock(self.site.var)) is None:
+            try:
+                notes = json.loads((self.site.var / "run.json").read_text())
+            except (OSError, ValueError):
+                notes = {}
+            pid = notes.get("processes", {}).get("supervisor")
+            if pid is None or alive(pid) or time.monotonic() > end:
+                where = f" at {notes['address']}" if notes.get("address") else ""
+                who = f" (process {pid})" if pid else ""
+                raise CannotStart(f"Longhand is running already{where}{who}. Stop that one first, with Ctrl-C.")
+            if not told:
+                self.output.say("An earlier run was killed; waiting for the last of its programs to end.")
+                told = True
+            time.sleep(0.1)
+        self._hold = (descriptor,)
+
+    def _port(self) -> int:
+        """The port to listen on, known to be free; 0 chooses one."""
+        if self.site.port == 0:
+            return free_port()
+        family = socket.AF_INET6 if ":" in self.site.host else socket.AF_INET
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((self.site.host, self.site.port))
+            except OSError as error:
+                raise CannotStart(
+                    f"Cannot listen on {self.site.host}, port {self.site.port}: {error.strerror}. "
+                    f"PORT={self.site.port + 1} make run takes another."
+                ) from None
+        return self.site.port
+
+    def _start_servers(self, state: Path) -> ModelServer | None:
+        """Start what no URL names; return when the database and Redis answer. The model loads on while we go on."""
+        env = self._environment
+        servers: list[PostgreSQL | Redis] = []
+        if not self.site.database_url:
+            postgres = PostgreSQL(state)
+            postgres.prepare()
+            servers.append(postgres)
+            env["DATABASE_URL"] = postgres.url
+        if not self.site.redis_url:
+            redis = Redis(self.site.var)
+            redis.prepare()
+            servers.append(redis)
+            env["REDIS_URL"] = redis.url
+        for server in servers:
+            self._tend(server)
+        model = None
+        if not self.site.model_server_url:
+            model = ModelServer(self.site.model, self.site.served_as, context=self.site.model_context)
+            env |= {"MODEL_SERVER_URL": model.url, "MODEL_SERVER_KEY": model.key}
+        for server in servers:
+            server.wait_ready()
+        self.output.say(f"The database and Redis are up ({self._elapsed()}).")
+        if model is not None:
+            self._tend(model)
+        return model
+
+    def _child_env(self) -> dict[str, str]:
+        return (
+            dict(os.environ)
+            | self._environment
+            | {
+                "DJANGO_SETTINGS_MODULE": "webapp.settings",
+                "PYTHONUNBUFFERED": "1",
+            }
+        )
+
+    def _prepare(self) -> None:
+        """Migrations and demo accounts, in a process that is killed with us."""
+        process = Process(
+            [sys.executable, "-m", "workers.prepare"], env=self._child_env(), cwd=self.site.root, stdout=subprocess.PIPE
+        )
+        with self._changing:
+            if not self.stopping.is_set():
+                self._processes["prepare"] = process
+        assert process.output is not None
+        last = ""
+        for raw in process.output:
+            line = raw.decode(errors="replace").rstrip()
+            if last:
+                self.output.line("prepare", last)
+            last = line
+        code = process.wait()
+        with self._changing:
+            self._processes.pop("prepare", None)
+        process.stop()
+        if self.stopping.is_set():
+            return
+        if code != 0:
+            self.output.line("prepare", last)
+            raise CannotStart("The database could not be brought up to date; the lines above say why.")
+        self._accounts = json.loads(last)
+        self.output.say(f"The database is up to date ({self._elapsed()}).")
+
+    def _programs(self, port: int) -> list[Program]:
+        env = self._child_env()
+        python = sys.executable
+        argv = {
+            "web": [
+                python, "-m", "uvicorn", "webapp.asgi:application", "--host", self.site.host, "--port", str(port),
+                "--lifespan", "off", "--no-server-header", "--log-level", "warning", "--timeout-graceful-shutdown", "5",
+            ],
+            "narrator": [python, str(self.site.root / "manage.py"), "narrate"],
+            "worker": [
+                python, "-m", "celery", "-A", "webapp", "worker", "-Q", "default,io,gpu", "--pool", "threads", "-c", "4",
+                "--loglevel", "warning", "--without-gossip", "--without-mingle", "-n", "worker@%h",
+            ],
+        }  # fmt: skip
+        return [Program(name, command, env, self.site.root) for name, command in argv.items()]
+
+    # Watching
+
+    def _tend(self, server: Server) -> None:
+        thread = threading.Thread(target=self._keep, args=[server], name=server.name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _keep(self, server: Server) -> None:
+        pause = FIRST_PAUSE
+        while not self.stopping.is_set():
+            began = time.monotonic()
+            reason = "could not be started"
+            try:
+                with self._changing:
+                    if self.stopping.is_set():
+                        return
+                    process = server.start(subprocess.PIPE, self._hold)
+                    self._processes[server.name] = process
+                self._note()
+                assert process.output is not None
+                for raw in process.output:
+                    self.output.line(server.name, raw.decode(errors="replace").rstrip())
+                code = process.wait()
+                reason = f"ended with status {code}" if code < 128 else f"was killed by signal {code - 128}"
+                process.stop()
+            except (CannotStart, OSError) as error:
+                reason = f"could not be started: {error}"
+            if self.stopping.is_set():
+                return
+            pause = FIRST_PAUSE if time.monotonic() - began > LONG_LIFE else min(2 * pause, LONGEST_PAUSE)
+            self.output.trouble(server.name, f"{server.name} {reason}; starting it again in {pause:.1f} s.")
+            self.stopping.wait(pause)
+
+    def _note(self) -> None:
+        """Write run.json again: a process has another number now."""
+        with self._changing:
+            pids = {name: process.pid for name, process in self._processes.items() if name != "prepare"}
+            running.write(
+                self.site.var,
+                {
+                    "address": getattr(self, "_address", ""),
+                    "processes": {"supervisor": os.getpid(), **pids},
+                    "accounts": self._accounts,
+                    "environment": self._environment,
+                },
+            )
+
+    def _wait_for_page(self, port: int) -> bool:
+        host = "127.0.0.1" if self.site.host in ("", "0.0.0.0") else self.site.host  # noqa: S104
+        told = False
+        while not self.stopping.is_set():
+            connection = http.client.HTTPConnection(host, port, timeout=5)
+            with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
+                connection.request("GET", "/healthz")
+                if connection.getresponse().status == 200:
+                    return True
+            if not told and time.monotonic() - self._began > 120:
+                self.output.say("The page does not answer yet. The lines of `web` above may say why.")
+                told = True
+            self.stopping.wait(0.1)
+        return False
+
+    def _welcome(self, model: ModelServer | None) -> None:
+        self._note()
+        lines = ["", f"Longhand is at {self._address} (ready after {self._elapsed()})"]
+        if self._accounts:
+            lines.append("Sign in with one of these demo accounts:")
+            lines += [f"    {a['role']:8} {a['email']:28} {a['password']}" for a in self._accounts]
+        if model is not None:
+            lines.append("The model is still loading; a story that you start now waits for it.")
+        lines += ["Ctrl-C stops everything.", ""]
+        for line in lines:
+            self.output.say(line)
+
+    def _wait_for_model(self, model: ModelServer) -> None:
+        while not self.stopping.is_set():
+            if model.ready():
+                self.output.say(f"The model is ready ({self._elapsed()}).")
+                return
+            self.stopping.wait(0.3)
+
+    # Stopping
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        if self.stopping.is_set():  # asked twice: all at once
+            for process in list(self._processes.values()):
+                process.ask_to_stop()
+        self.stopping.set()
+
+    def _stop(self) -> None:
+        self.stopping.set()
+        with self._changing:
+            left = dict(self._processes)
+        if left:
+            self.output.say("Stopping.")
+        for group in (("prepare",), *STOP_ORDER):
+            found = [left[name] for name in group if name in left]
+            for process in found:
+                process.ask_to_stop()
+            for process in found:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(process.grace + 15)
+        for thread in self._threads:
+            thread.join(5)
+        if self._hold:
+            (self.site.var / "run.json").unlink(missing_ok=True)
+            self.output.say("Stopped.")
+
+    def _elapsed(self) -> str:
+        return f"{time.monotonic() - self._began:.0f} s"

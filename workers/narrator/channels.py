@@ -1,0 +1,149 @@
+"""From what a model streams to what the log keeps: two channels, tidy blanks, whole words.
+
+`Splitter` takes the answer apart: `<think>` to `</think>` is planning, the rest is the story; `<answer>` tags around the
+story (LongWriter-Zero's form) are dropped. `Tidy` then makes the text of one channel as docs/protocol.md wants it, and holds
+back what may still change: half a word, blanks that nothing followed yet. What is held back dies with the narrator and
+is sampled anew.
+"""
+
+from __future__ import annotations
+
+import regex
+
+from training.text import storable
+from writer.stories.models import Channel
+
+Pieces = list[tuple[Channel, str]]
+
+_THINK, _THOUGHT, _ANSWER, _ANSWERED = "<think>", "</think>", "<answer>", "</answer>"
+_HELD_TAIL = 48
+"""A word longer than this (an address, a language without blanks) is let go in parts."""
+
+
+class Splitter:
+    """Cut a stream into channels. Markers may come in pieces, and count only where a model sets them."""
+
+    def __init__(self, *, thinking: bool, begun: bool) -> None:
+        """`thinking`: the stream begins inside a think part. `begun`: the story has text, so no part can open any more."""
+        self.thinking = thinking
+        self.answered = False
+        self._opening = not begun
+        self._rest = ""
+
+    def feed(self, text: str) -> Pieces:
+        out: Pieces = []
+        text = self._rest + text
+        self._rest = ""
+        while text:
+            if self.answered:
+                break
+            if self.thinking:
+                before, marker, after = text.partition(_THOUGHT)
+                if not marker:
+                    text, self._rest = _but_half(text, _THOUGHT)
+                    out.append((Channel.THINKING, text))
+                    break
+                out.append((Channel.THINKING, before))
+                self.thinking, text = False, after
+            elif self._opening:
+                text = text.lstrip()
+                if text.startswith(_THINK):
+                    self.thinking, text = True, text.removeprefix(_THINK)
+                elif text.startswith(_ANSWER):
+                    text = text.removeprefix(_ANSWER)
+                elif _THINK.startswith(text) or _ANSWER.startswith(text):
+                    self._rest = text
+                    break
+                else:
+                    self._opening = False
+            else:
+                before, marker, _ = text.partition(_ANSWERED)
+                if not marker:
+                    before, self._rest = _but_half(text, _ANSWERED)
+                self.answered = bool(marker)
+                out.append((Channel.STORY, before))
+                break
+        return [(channel, piece) for channel, piece in out if piece]
+
+    def end(self) -> Pieces:
+        """What was held back as half a marker was text after all."""
+        rest, self._rest = self._rest, ""
+        return [(Channel.THINKING if self.thinking else Channel.STORY, rest)] if rest else []
+
+
+def _but_half(text: str, marker: str) -> tuple[str, str]:
+    """Part `text` from an end of it that may be the beginning of `marker`."""
+    for size in range(min(len(marker) - 1, len(text)), 0, -1):
+        if text.endswith(marker[:size]):
+            return text[:-size], text[-size:]
+    return text, ""
+
+
+# One meaning of "blank" for Python, the browser and PostgreSQL: other line ends become \n, and the invisible U+FEFF, a blank
+# to JavaScript only, goes.
+_LINE_ENDS = regex.compile(r"\r\n|[\r\x0b\x0c\x1c-\x1f\x85\u2028\u2029]")
+_EXOTIC = regex.compile(r"[\x00\r\x0b\x0c\x1c-\x1f\x85\u2028\u2029\ufeff\ud800-\udfff]")
+_BLANKS = regex.compile(r"\s+")
+_LETTER = r"[[\p{L}\p{N}]--[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Thai}\p{sc=Lao}\p{sc=Khmer}\p{sc=Myanmar}]]"
+_WORD_GOES_ON = regex.compile(rf"{_LETTER}[\p{{L}}\p{{N}}\p{{M}}'’]*", regex.VERSION1)
+_ENDS_IN_WORD = regex.compile(rf"{_LETTER}\Z", regex.VERSION1)
+_LAST_STOP = regex.compile(r"(?r)[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}、。！？」』”…—](?=.)", regex.DOTALL)
+_LAST_BREAK = regex.compile(r"(?r)[^\p{L}\p{N}\p{M}'’](?=[\p{L}\p{N}])")
+
+
+def _squeeze(match: regex.Match[str]) -> str:
+    breaks = match[0].count("\n")
+    return match[0] if not breaks else "\n" if breaks == 1 else "\n\n"
+
+
+class Tidy:
+    """Make the text of a channel storable and tidy. `feed` returns text that ends where a word ends."""
+
+    def __init__(self, before: str, *, blank_line_first: bool = False) -> None:
+        """`before` is the channel's log so far; `blank_line_first`: the text that precedes it asks for a new paragraph."""
+        self._inside_word = not blank_line_first and _ENDS_IN_WORD.search(before[-1:]) is not None
+        self._blanks = "\n\n" if blank_line_first else None if before else ""
+        # None: keep the blanks that come. A string: these instead, as nothing has been written behind them yet.
+        self._held = ""
+
+    def feed(self, text: str) -> str:
+        if _EXOTIC.search(text):
+            text = storable(_LINE_ENDS.sub("\n", text).replace("\ufeff", ""))
+        return self._let_go(self._clean(self._held + text))
+
+    def end(self) -> str:
+        """The last word, once the model ended its turn. Blanks behind it stay unwritten."""
+        text, self._held = self._held.rstrip(), ""
+        return text
+
+    def new_paragraph(self) -> None:
+        """What comes next begins behind a blank line. What is held back is forgotten."""
+        self._held = ""
+        self._blanks = "\n\n"
+        self._inside_word = False
+
+    def _clean(self, text: str) -> str:
+        if self._inside_word and text:
+            # The sample goes on inside the last word of the log. A log is never changed, so that half is dropped.
+            if half := _WORD_GOES_ON.match(text):
+                text = text[half.end() :]
+            self._inside_word = not text
+        if self._blanks is not None:
+            text = text.lstrip()
+            if not text:
+                return ""
+            text, self._blanks = self._blanks + text, None
+        return _BLANKS.sub(_squeeze, text) if "\n" in text else text
+
+    def _let_go(self, text: str) -> str:
+        cut = len(text.rstrip())
+        if cut == len(text):  # the last word may go on
+            blank = max(text.rfind(" "), text.rfind("\n"), text.rfind("\t"))
+            cut = len(text[:blank].rstrip()) if blank > 0 else 0
+            if stop := _LAST_STOP.search(text, cut):
+                cut = stop.end()
+            elif len(text) - cut > _HELD_TAIL:
+                end = _LAST_BREAK.search(text, cut)
+                cut = end.end() if end else len(text)
+        self._held = text[cut:]
+        return text[:cut]

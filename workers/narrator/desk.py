@@ -1,0 +1,209 @@
+"""One story and the model server: ask, read, ask again, wait out what fails. The narrator's tick does the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from training.text import story_request
+from workers.narrator.prompt import Prompter, UnusableModel
+from workers.narrator.upstream import Answer, Away, Broken, ModelServer, TooLong
+from workers.narrator.writing import Verdict, Writing
+from writer.stories.models import State
+
+log = structlog.get_logger()
+
+TRIES = 5
+_BACK_OFF_MOST = 5.0
+_LEAST_TOKENS = 16
+"""So many before the model may end its turn: asked to go on, it does."""
+
+AWAY = "The model server is away. The story goes on by itself when it is back."
+FAULTY = "The model server answers with errors. Trying again."
+GAVE_UP = "The model server failed five times in a row: {reason}. Continue tries again."
+
+
+class Desk:
+    def __init__(
+        self,
+        loaded: Any,
+        *,
+        server: ModelServer,
+        prompter: Callable[[str, bool], Awaitable[Prompter]],
+        hurry: Callable[[Desk], None],
+        context: int,
+        thinking: bool,
+    ) -> None:
+        """`hurry` asks for a tick now, for this story alone. `context` 0: what the model server says."""
+        self.writing = Writing(loaded)
+        self.id: UUID = loaded.id
+        self.after = State.RUNNING
+        """The state of the row behind the next append. Anything but running brings it to rest."""
+        self.appended = 0.0
+        self.said = ""
+        self.rebasing = False
+        self.task: asyncio.Task[None] | None = None
+        self._model: str = loaded.served_name
+        self._tokenizer: str = loaded.tokenizer
+        self._thinking = bool(self.writing.sampling.get("thinking", thinking))
+        self._server, self._prompter, self._hurry = server, prompter, hurry
+        self._fixed_context, self._context = context, context
+        self._answer: Answer | None = None
+        self._verdict: asyncio.Future[Verdict] | None = None
+        self._flowing = False
+        self._heard = 0.0
+
+    # What the tick calls
+
+    def open_valve(self) -> None:
+        if self._flowing and self._answer is not None:
+            self._answer.exchange.open_valve()
+
+    def read(self) -> None:
+        """Take in what came since the last tick."""
+        if self._flowing and self.after is State.RUNNING:
+            self._read()
+
+    def rest(self, state: State, notice: str = "") -> None:
+        """Let the next append bring the row to rest; nothing more is read."""
+        self.after = state
+        self.writing.notice = notice
+        self._hurry(self)
+
+    def drop(self) -> None:
+        """Stop asking, whatever is being read."""
+        self.after = State.STOPPED
+        if self.task is not None:
+            self.task.cancel()
+
+    # The story's own task
+
+    async def write(self) -> None:
+        """Ask until the story is over. Faults of the model server end here."""
+        structlog.contextvars.bind_contextvars(story=str(self.writing.story), generation=str(self.id))
+        writing, barren, away, shorter = self.writing, 0, 0, 0
+        while True:
+            wrote, loops = writing.wrote, writing.loops
+            try:
+                verdict, reason = await self._ask(shorter), "it wrote nothing"
+                away = shorter = 0
+            except Away as error:
+                away += 1
+                self._say(AWAY)
+                log.warning("model_server_away", reason=str(error), tries=away)
+                await _back_off(away)
+                continue
+            except TooLong:
+                verdict, reason, shorter = Verdict.AGAIN, "the text is too long for it", shorter + 1
+            except (Broken, UnusableModel) as error:
+                verdict, reason = Verdict.AGAIN, str(error)
+                log.warning("answer_broken", reason=reason)
+            if verdict is Verdict.OVER:
+                log.info("over", ending=writing.ending.value, words=writing.words, target=writing.length.target)
+                return self.rest(State.DONE)
+            if verdict is Verdict.FAILED:
+                log.warning("given_up", reason=writing.notice)
+                return self.rest(State.FAILED, writing.notice)
+            if writing.wrote > wrote or writing.loops > loops:
+                barren = 0
+                continue
+            barren += 1
+            if barren >= TRIES:
+                log.warning("given_up", reason=reason)
+                return self.rest(State.FAILED, GAVE_UP.format(reason=reason))
+            self._say(FAULTY)
+            await _back_off(barren)
+
+    async def _ask(self, shorter: int) -> Verdict:
+        """One request to the model, read to its end. `shorter`: so often the prompt was too long."""
+        writing = self.writing
+        context = self._fixed_context or await self._server.context(self._model)
+        self._context = context = context * (10 - min(shorter, 5)) // 10
+        prompter = await self._prompter(self._tokenizer, self._thinking)
+        written, plan = writing.begin(opens_thinking=prompter.opens_thinking)
+        messages = story_request(
+            title=writing.title,
+            premise=writing.premise,
+            target=writing.length.target,
+            written=writing.words,
+            landing=plan.landing,
+        )
+        prompt = await asyncio.to_thread(prompter.build, messages, written, context)
+        most = writing.length.most_tokens(writing.words) + (context if prompt.inside_thinking else 0)
+        request = {
+            "model": self._model,
+            "prompt": prompt.tokens,
+            "stream": True,
+            "max_tokens": max(min(prompt.room, most), 1),
+            "min_tokens": min(prompt.room, _LEAST_TOKENS),
+            "stop_token_ids": prompter.stop_ids,
+            **sampling(writing),
+        }
+        answer = await self._server.complete(request)
+        verdict = asyncio.get_running_loop().create_future()
+        self._answer, self._verdict, self._heard = answer, verdict, time.monotonic()
+        try:
+            while not verdict.done() and not writing.has_news:  # the first words do not wait for the tick
+                try:
+                    async with asyncio.timeout(self._server.answer_seconds):
+                        await answer.exchange.wait()
+                except TimeoutError:
+                    raise Broken("it fell silent") from None
+                self._read()
+            if not verdict.done():
+                self._flowing = True
+                answer.exchange.read_on_tick()
+            self._hurry(self)
+            return await verdict
+        finally:
+            answer.close()
+            self._answer, self._verdict, self._flowing = None, None, False
+
+    def _read(self) -> None:
+        """Take in what has come of the answer. The verdict on it, once there is one, wakes the story's task."""
+        verdict = self._verdict
+        if self._answer is None or verdict is None or verdict.done():
+            return
+        now = time.monotonic()
+        try:
+            reading = self._answer.read()
+            if reading.text or reading.finish:
+                self._heard = now
+                result = self.writing.advance(reading.text, reading.finish)
+                if result is Verdict.GO_ON and self.writing.enough_thinking(self._context):
+                    result = Verdict.AGAIN
+                if result is not Verdict.GO_ON:
+                    verdict.set_result(result)
+            elif now - self._heard > self._server.answer_seconds:
+                raise Broken("it fell silent")
+        except Broken as error:
+            verdict.set_exception(error)
+
+    def _say(self, notice: str) -> None:
+        self.writing.notice = notice
+        if notice != self.said:
+            self._hurry(self)
+
+
+async def _back_off(tries: int) -> None:
+    await asyncio.sleep(min(0.25 * 2**tries, _BACK_OFF_MOST) * random.uniform(0.75, 1.0))
+
+
+def sampling(writing: Writing) -> dict[str, Any]:
+    """How to sample: as the generation asks, and bolder where the model has just repeated itself."""
+    asked, bold = writing.sampling, writing.boldness()
+    settings: dict[str, Any] = {
+        "temperature": float(asked.get("temperature", 0.8)) + 0.1 * bold,
+        "top_p": float(asked.get("top_p", 0.95)),
+    }
+    if bold:
+        settings["frequency_penalty"] = 0.15 * bold
+    if isinstance(seed := asked.get("seed"), int):
+        settings["seed"] = (seed * 1_000_003 + writing.attempt * 1009 + writing.requests) % 2**31
+    return settings

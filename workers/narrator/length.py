@@ -1,0 +1,127 @@
+"""The length contract: a story ends by itself near its target, or is landed there, and is not cut.
+
+With T words asked: from T - max(8 %, 120) on the model is asked to land, with true numbers, and again at every half of
+what is left. From 0.92 T (60 words
+before T at the latest) text is let go in whole sentences, so that there is always a good place to end. The model's
+own end is taken from 0.955 T; a paragraph's end from 0.97 T; a sentence's end with its quotation closed from 1.02 T, any from 1.035 T; and
+rather than to pass 1.05 T the story ends with the last whole sentence. Only where there is none is it cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import regex
+
+from training.text import count_words
+
+_LANDING_SHARE, _LANDING_WORDS = 0.08, 120
+_SMALLEST_STEP = 25
+"""Words below which asking again is not worth a new prompt."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to ask now: whether to land, and at how many words to ask again with true numbers."""
+
+    landing: bool
+    again_at: int | None
+    slack: int
+    """So many words after `again_at` the end of a sentence will do, before that a paragraph's."""
+
+
+@dataclass(frozen=True)
+class Length:
+    target: int
+
+    def plan(self, written: int) -> Plan:
+        left = self.target - written
+        landing_from = int(max(_LANDING_SHARE * self.target, _LANDING_WORDS))
+        slack = max(10, min(left, landing_from) // 6)
+        if left > landing_from:
+            return Plan(landing=False, again_at=self.target - landing_from, slack=slack)
+        return Plan(landing=True, again_at=written + left // 2 if left // 2 >= _SMALLEST_STEP else None, slack=slack)
+
+    def accepts_end(self, written: int) -> bool:
+        """Whether the model may end its turn here."""
+        return written >= 0.955 * self.target
+
+    def by_sentence(self, written: int) -> bool:
+        """Whether text is let go in whole sentences from here on."""
+        return written >= min(0.92 * self.target, self.target - 60)
+
+    def kept(self, written: int) -> bool:
+        """Whether the promise is kept: within 10 percent."""
+        return abs(written - self.target) <= 0.1 * self.target
+
+    def ends_here(self, written: int, *, paragraph: bool, closed: bool) -> bool:
+        """Whether the narrator ends the story at this end of a sentence."""
+        share = written / self.target
+        return (paragraph and share >= 0.97) or (closed and share >= 1.02) or share >= 1.035
+
+    def passed(self, written: int) -> bool:
+        return written > 1.05 * self.target
+
+    def most_tokens(self, written: int) -> int:
+        """An upper bound for one request, so that a model that nobody listens to stops by itself."""
+        return max(int(1.1 * self.target) - written, 0) * 4 + 256
+
+
+@dataclass(frozen=True)
+class End:
+    at: int
+    """The end of a sentence stands before this character."""
+    paragraph: bool
+
+
+_SENTENCE_END = regex.compile(
+    r"""(?<!\b(?:Mr|Mrs|Ms|Dr|St|Prof|Rev|Capt|Col|Gen|Lt|Sgt|Mme|Mlle|Esq|No|vs|\p{Lu})) # no title and no initial
+        [.!?…]+ ["'”’»)\]*_]* (?= \s+ [^\s\p{Ll}] ) | [。！？]+ [」』”’）]* (?= [^」』”’）] )""",
+    regex.VERBOSE | regex.VERSION1,
+)
+_BEFORE = 80
+
+
+def sentence_ends(before: str, text: str) -> Iterator[End]:
+    """Ends of sentences that `text` shows, behind `before`; one counts only when what follows it is seen.
+
+    >>> [end.at for end in sentence_ends("It was Mr. Pym", ". He left. Then")]
+    [1, 10]
+    """
+    before = before[-_BEFORE:]
+    whole = before + text
+    for match in _SENTENCE_END.finditer(whole, max(0, len(before) - 8)):
+        if match.end() >= len(before):
+            yield End(match.end() - len(before), whole.startswith("\n", match.end()))
+
+
+_OPEN, _CLOSE = "“«「『", "”»」』"
+
+
+def quotation_closed(paragraph: str) -> bool:
+    """Whether every quotation that `paragraph` opens is closed in it."""
+    opened = sum(paragraph.count(mark) for mark in _OPEN)
+    return paragraph.count('"') % 2 == 0 and opened <= sum(paragraph.count(mark) for mark in _CLOSE)
+
+
+class WordCount:
+    """Counts a text that comes in pieces, exactly as `count_words` counts the whole."""
+
+    def __init__(self, text: str = "") -> None:
+        self.words = count_words(text)
+        self._tail = _last_word(text)
+
+    def add(self, text: str) -> int:
+        """Add a piece; returns the new sum."""
+        joined = self._tail + text
+        self.words += count_words(joined) - (count_words(self._tail) if self._tail else 0)
+        self._tail = _last_word(joined)
+        return self.words
+
+
+def _last_word(text: str) -> str:
+    """What a next piece could go on from, 100 characters at most."""
+    tail = text[-100:]
+    blank = max(tail.rfind(" "), tail.rfind("\n"))
+    return tail[blank + 1 :]

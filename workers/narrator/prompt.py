@@ -1,0 +1,227 @@
+"""Prompts as token ids: the chat template's control tokens are control tokens, and what people wrote is text.
+
+The template is rendered around placeholders. Its own parts are encoded with control tokens, the contents without: where a
+person's text holds the letters of one (`<|im_end|>`, `<think>`), it is cut after its first letter, and the pieces are encoded
+each for itself. Tokenizer and template are read as files; nothing of a model's folder is run.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import regex
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
+from jinja2 import TemplateError
+from jinja2.ext import loopcontrols
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from tokenizers import Tokenizer
+
+from training.text import Message
+
+_PLACE = "longhand7d1f0c5e{}e5c0f1d7"
+_THINK, _THOUGHT = "<think>\n", "\n</think>\n\n"
+
+
+class UnusableModel(Exception):
+    """The tokenizer or the chat template cannot be used; the message says why, for the person who runs the site."""
+
+
+def _file(place: str, name: str) -> Path | None:
+    if Path(place).is_dir():
+        path = Path(place) / name
+        return path if path.exists() else None
+    try:
+        return Path(hf_hub_download(place, name))
+    except EntryNotFoundError:
+        return None
+
+
+@dataclass(frozen=True)
+class Written:
+    """What stands in the assistant's turn already."""
+
+    text: str = ""
+    thinking: str = ""
+    inside_thinking: bool = False
+    new_paragraph: bool = False
+
+
+@dataclass(frozen=True)
+class Prompt:
+    tokens: list[int]
+    room: int
+    """Tokens that the context leaves for the answer."""
+    inside_thinking: bool
+    """Whether the answer begins inside a think part."""
+
+
+class Prompter:
+    """The tokenizer and the chat template of one model."""
+
+    def __init__(self, place: str, *, thinking: bool = False) -> None:
+        """`place` is a folder or a name on the Hugging Face hub. `thinking` is told to the template as `enable_thinking`."""
+        try:
+            vocabulary = _file(place, "tokenizer.json")
+            settings = _file(place, "tokenizer_config.json")
+            template = _file(place, "chat_template.jinja")
+        except OSError as error:
+            raise UnusableModel(f"The tokenizer of {place} cannot be read: {error}") from error
+        if vocabulary is None:
+            raise UnusableModel(f"{place} has no tokenizer.json.")
+        self._config: dict[str, Any] = json.loads(settings.read_text()) if settings else {}
+        source = template.read_text() if template else self._config.get("chat_template")
+        if not isinstance(source, str):
+            raise UnusableModel(f"{place} has no chat template.")
+        self._tokenizer = Tokenizer.from_file(str(vocabulary))
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self._thinking = thinking
+        self._template = _environment().from_string(source)
+        added = self._tokenizer.get_added_tokens_decoder()
+        self._added = set(added)
+        names = sorted({token.content for token in added.values() if len(token.content) > 1}, key=len, reverse=True)
+        self._names = regex.compile("(?=(?:" + "|".join(map(regex.escape, names)) + "))") if names else None
+        self._frames: dict[tuple[str, ...], list[str]] = {}
+        self.opens_thinking = self._frame([{"role": "user", "content": "x"}])[-1].rstrip().endswith("<think>")
+        self.stop_ids = self._stop_ids()
+
+    def build(self, messages: list[Message], written: Written, context: int) -> Prompt:
+        """The prompt, with as much of the latest text as leaves a third of the context to write in."""
+        head = self._encode_request(messages)
+        if self.opens_thinking:
+            opened, inside = True, written.inside_thinking or not (written.text or written.thinking)
+        else:
+            opened, inside = False, written.inside_thinking
+        least = context // 3
+        space = context - len(head) - least - 8
+        if space < 64:
+            # A premise that fills the context: its middle is left out rather than the story refused.
+            head = head[: context // 4] + head[-context // 4 :]
+            space = context - len(head) - least - 8
+        tokens = list(head)
+        if inside or written.thinking:
+            thought = self._latest(written.thinking, space if inside else space // 2)
+            whole = inside or not written.thinking or thought[1]
+            if whole:
+                if not opened:
+                    tokens += self._control(_THINK)
+                tokens += thought[0]
+                if not inside:
+                    tokens += self._control(_THOUGHT)
+            elif opened:
+                tokens += self._control(_THOUGHT)
+        elif opened:
+            tokens += self._control(_THOUGHT)
+        if not inside and written.text:
+            room = max(space - (len(tokens) - len(head)), 64)
+            text = written.text.rstrip() + ("\n\n" if written.new_paragraph else "")
+            tokens += self._latest(text, room)[0]
+        return Prompt(tokens, context - len(tokens), inside)
+
+    def plain(self, text: str) -> list[int]:
+        """Encode what people wrote: no part of it becomes a control token."""
+        return self._plain_with_offsets(text)[0]
+
+    def decode(self, tokens: list[int]) -> str:
+        return str(self._tokenizer.decode(tokens, skip_special_tokens=False))
+
+    def _plain_with_offsets(self, text: str) -> tuple[list[int], list[int]]:
+        cuts = {match.start() + 1 for match in self._names.finditer(text)} if self._names else set()
+        while True:
+            bounds = [0, *sorted(cuts), len(text)]
+            ids: list[int] = []
+            starts: list[int] = []
+            bad: set[int] = set()
+            for begin, end in zip(bounds, bounds[1:], strict=False):
+                encoding = self._tokenizer.encode(text[begin:end], add_special_tokens=False)
+                ids += encoding.ids
+                starts += [begin + start for start, _ in encoding.offsets]
+                # A normalizer may have made a control token out of other letters.
+                bad |= {
+                    begin + start + 1
+                    for token, (start, stop) in zip(encoding.ids, encoding.offsets, strict=True)
+                    if token in self._added and stop - start > 1
+                }
+            if not bad - cuts:
+                break
+            cuts |= bad
+        kept = [(token, start) for token, start in zip(ids, starts, strict=True) if token not in self._added]
+        return [token for token, _ in kept], [start for _, start in kept]
+
+    def _latest(self, text: str, room: int) -> tuple[list[int], bool]:
+        """The tokens of the end of `text` that fits, from the start of a paragraph or sentence; and whether it is all."""
+        tail = text[-8 * room :]
+        tokens, starts = self._plain_with_offsets(tail)
+        if len(tail) == len(text) and len(tokens) <= room:
+            return tokens, True
+        first = starts[max(len(tokens) - room, 0)]
+        late = first + (len(tail) - first) // 4
+        cut = next(
+            (
+                match.end()
+                for pattern in (r"\n\n", r"[.!?…][\"'”’»)]*\s+|[。！？][」』”’]*", r"\s")
+                if (match := regex.compile(pattern).search(tail, first, late))
+            ),
+            first,
+        )
+        return self.plain(tail[cut:])[-room:], False
+
+    def _encode_request(self, messages: list[Message]) -> list[int]:
+        frame = self._frame(messages)
+        tokens = self._control(frame[0])
+        for message, after in zip(messages, frame[1:], strict=True):
+            tokens += self.plain(message["content"]) + self._control(after)
+        return tokens
+
+    def _control(self, text: str) -> list[int]:
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def _frame(self, messages: list[Message]) -> list[str]:
+        """What the template writes before, between and after the contents."""
+        roles = tuple(message["role"] for message in messages)
+        if roles not in self._frames:
+            places = [_PLACE.format(index) for index in range(len(roles))]
+            try:
+                rendered = self._template.render(
+                    messages=[{"role": role, "content": place} for role, place in zip(roles, places, strict=True)],
+                    add_generation_prompt=True,
+                    enable_thinking=self._thinking,
+                    **{name: self._token(name) for name in ("bos_token", "eos_token", "unk_token", "pad_token")},
+                )
+            except TemplateError as error:
+                raise UnusableModel(f"The model's chat template fails: {error}") from error
+            parts = regex.split("|".join(places), rendered)
+            if len(parts) != len(places) + 1:
+                raise UnusableModel("The model's chat template does not use each message once.")
+            self._frames[roles] = parts
+        return self._frames[roles]
+
+    def _token(self, name: str) -> str:
+        token = self._config.get(name)
+        return str(token.get("content", "") if isinstance(token, dict) else token or "")
+
+    def _stop_ids(self) -> list[int]:
+        """Tokens that end the turn: the one of the tokenizer, and the one that the template writes after a message."""
+        names = {self._token("eos_token"), "<|im_end|>", "<|eot_id|>", "<end_of_turn>"}
+        return sorted({token for name in names if name and (token := self._tokenizer.token_to_id(name)) is not None})
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    """As chat templates expect it (transformers renders them the same way)."""
+
+    def raise_exception(message: str) -> None:
+        raise TemplateError(message)
+
+    def tojson(value: Any, ensure_ascii: bool = False, indent: int | None = None) -> str:
+        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent)
+
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    environment.filters["tojson"] = tojson
+    environment.globals["raise_exception"] = raise_exception
+    environment.globals["strftime_now"] = lambda form: datetime.now(UTC).strftime(form)
+    return environment

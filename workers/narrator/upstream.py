@@ -1,0 +1,197 @@
+"""The model server as the narrator sees it: a stream of text that may break at any byte.
+
+It speaks OpenAI's `/v1/completions` with token ids as the prompt, so that the narrator alone decides what is text and
+what is a control token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from workers.narrator.wire import Exchange, WireError, ask
+
+
+class Away(Exception):
+    """The model server is not there or has no room. It is waited for."""
+
+
+class Broken(Exception):
+    """The model server answered, but not with a story. That is tried again a few times only."""
+
+
+class TooLong(Exception):
+    """The prompt and the answer together are more than the model holds."""
+
+
+class _Choice(msgspec.Struct):
+    text: str = ""
+    finish_reason: str | None = None
+
+
+class _Event(msgspec.Struct):
+    choices: list[_Choice] = []
+    error: Any = None
+
+
+_decode = msgspec.json.Decoder(_Event).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def _decode_slowly(data: bytes) -> _Event:
+    """Half a surrogate pair is JSON to its author, and is text that `storable` mends; msgspec refuses it."""
+    return msgspec.convert(json.loads(data), _Event)
+
+
+@dataclass
+class Reading:
+    text: str = ""
+    finish: str | None = None
+    """"stop": the model ended its turn; "length": max_tokens or the context ran out."""
+
+
+@dataclass
+class Answer:
+    """A completion on its way. Server-sent events are cut at line ends, whatever the network did to them."""
+
+    exchange: Exchange
+    _rest: bytes = field(default=b"", repr=False)
+    _over: bool = False
+
+    def read(self) -> Reading:
+        """The text that has come since the last reading. Raises Broken, after all text before the fault was returned."""
+        data = self.exchange.take()
+        if not data and b"\n" not in self._rest and not self._over:
+            if self.exchange.error is not None:
+                raise Broken(self.exchange.error)
+            if self.exchange.complete:
+                raise Broken("it ended its answer without saying so")
+            return Reading()
+        lines = (self._rest + data).split(b"\n")
+        self._rest = lines.pop()
+        text: list[str] = []
+        for line in lines:
+            if not line.startswith(b"data:"):
+                continue
+            payload = line[5:].strip()
+            if payload == b"[DONE]":
+                self._over = True
+                break
+            try:
+                event = _decode(payload)
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                try:
+                    event = _decode_slowly(payload)
+                except (ValueError, msgspec.MsgspecError):
+                    if text:
+                        return self._broken_after(text, line)
+                    raise Broken("it sent what is not JSON") from None
+            if event.error is not None:
+                if text:
+                    return self._broken_after(text, line)
+                raise Broken("it reported an error while writing")
+            if event.choices:
+                choice = event.choices[0]
+                if choice.text:
+                    text.append(choice.text)
+                if choice.finish_reason is not None:
+                    return Reading("".join(text), choice.finish_reason)
+        if self._over:
+            return Reading("".join(text), "stop")
+        return Reading("".join(text))
+
+    def _broken_after(self, text: list[str], line: bytes) -> Reading:
+        self._rest = line + b"\n"  # met again, and raised, at the next reading
+        return Reading("".join(text))
+
+    def close(self) -> None:
+        """Stop the model: vLLM aborts a request whose connection closes."""
+        self.exchange.close()
+
+
+class ModelServer:
+    def __init__(self, url: str, key: str = "", *, answer_seconds: float = 60.0) -> None:
+        """`answer_seconds`: how long it may be silent, before its first word and between two."""
+        self.url = url.rstrip("/")
+        self.key = key
+        self.answer_seconds = answer_seconds
+        self._context: dict[str, int] = {}
+
+    async def context(self, model: str) -> int:
+        """Tokens that one request to `model` may hold, as the server says; asked once."""
+        if model not in self._context:
+            listing = json.loads(await self._get("/v1/models"))
+            for entry in listing.get("data", []):
+                if isinstance(length := entry.get("max_model_len"), int):
+                    self._context[str(entry.get("id"))] = length
+            if model not in self._context:
+                served = ", ".join(self._context) or "nothing"
+                raise Broken(f"it serves {served}, not {model}")
+        return self._context[model]
+
+    def forget(self) -> None:
+        """After a fault another server may stand there, with another context."""
+        self._context.clear()
+
+    async def complete(self, request: dict[str, Any]) -> Answer:
+        """Ask for a stream. Returns when its head has come."""
+        exchange = await self._ask("/v1/completions", "POST", _encode(request))
+        try:
+            if exchange.status == 200:
+                return Answer(exchange)
+            async with asyncio.timeout(5):
+                body = await self._body(exchange)
+        except BaseException:
+            exchange.close()
+            raise
+        exchange.close()
+        self.forget()
+        if exchange.status in (429, 502, 503, 504):
+            raise Away(f"it answers {exchange.status}")
+        if exchange.status == 400 and (b"context length" in body or b"maximum" in body and b"tokens" in body):
+            raise TooLong
+        raise Broken(f"it answers {exchange.status}")
+
+    async def _get(self, path: str) -> bytes:
+        exchange = await self._ask(path, "GET", b"")
+        try:
+            async with asyncio.timeout(10):
+                body = await self._body(exchange)
+        except TimeoutError:
+            raise Away("it does not answer") from None
+        finally:
+            exchange.close()
+        if exchange.status != 200:
+            raise (Away if exchange.status in (429, 502, 503, 504) else Broken)(f"it answers {exchange.status}")
+        return body
+
+    async def _ask(self, path: str, method: str, body: bytes) -> Exchange:
+        try:
+            exchange = await ask(self.url + path, method=method, body=body, key=self.key)
+        except WireError as error:
+            self.forget()
+            raise Away("it cannot be reached") from error
+        try:
+            async with asyncio.timeout(self.answer_seconds):
+                while exchange.status == 0 and exchange.error is None:
+                    await exchange.wait()
+        except BaseException as error:
+            exchange.close()
+            if isinstance(error, TimeoutError):
+                raise Away("it does not answer") from None
+            raise
+        if exchange.status == 0:
+            exchange.close()
+            raise Broken(exchange.error or "it did not answer")
+        return exchange
+
+    async def _body(self, exchange: Exchange) -> bytes:
+        body = b""
+        while not exchange.complete and exchange.error is None and len(body) < 2**20:
+            await exchange.wait()
+            body += exchange.take()
+        return body + exchange.take()

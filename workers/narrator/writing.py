@@ -1,0 +1,304 @@
+"""One story being written: text comes in at `advance`, goes through channels, guard and length contract, and leaves as
+chunks at `take`. Nothing here waits and nothing here touches a server; `narrator.py` does both.
+
+    stream -> Splitter -> Tidy -> ready (held back: a repetition, an unfinished sentence near the end) -> chunks
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+from workers.narrator.channels import Pieces, Splitter, Tidy
+from workers.narrator.length import Length, Plan, WordCount, quotation_closed, sentence_ends
+from workers.narrator.loops import LoopGuard
+from workers.narrator.prompt import Written
+from workers.narrator.store import ChunkRow, Row
+from writer.stories.models import Channel, Ending
+
+_LOOPS_BEFORE_GIVING_UP = 4
+_TRIES_FOR_A_SENTENCE = 3
+_THINKING_SHARE = 0.5
+"""Of the context. A model that plans longer is told to begin."""
+
+
+class Verdict(Enum):
+    """What is to be done with the answer that is being read."""
+
+    GO_ON = "go on"
+    AGAIN = "ask again"
+    OVER = "the story is over"
+    FAILED = "given up"
+
+
+def join(text: str, tail: str) -> str:
+    """docs/protocol.md: the head's text, and behind it what was written since."""
+    return text.rstrip() + tail if text.strip() else tail.lstrip()
+
+
+@dataclass
+class Log:
+    """One channel of the log, with what is not appended yet at its end."""
+
+    text: str = ""
+    taken: int = 0
+
+
+class Writing:
+    def __init__(self, loaded: Any) -> None:
+        """`loaded` is a row of `Store.load`."""
+        self.id: UUID = loaded.id
+        self.story: UUID = loaded.story_id
+        self.attempt: int = loaded.attempt
+        self.title: str = loaded.title
+        self.premise: str = loaded.premise
+        self.sampling: dict[str, Any] = loaded.sampling or {}
+        self.length = Length(loaded.target_words)
+        self.seq: int = loaded.last_seq
+        self.notice = ""
+        self.head: UUID = loaded.head
+        self.edited = False
+        self.new_paragraph = False
+        self.loops = 0
+        self.sentence_tries = 0
+        self.thought_enough = False
+        self.ending = Ending.NONE
+        self.requests = 0
+
+        self._logs = {Channel.STORY: Log(loaded.story, len(loaded.story)), Channel.THINKING: Log(loaded.thinking, len(loaded.thinking))}
+        self._order: list[tuple[Channel, int, int]] = []  # channel, length of its log, words of the story then
+        self._base = ""
+        self._absorbed = 0
+        self._stand_on(loaded.text, loaded.absorbed)
+        self._guard = LoopGuard(self.text)
+        self._guarded = len(self._guard)
+        self._last_loop = 0
+        self._ready = ""
+        self._plan = Plan(landing=False, again_at=None, slack=0)
+        self._splitter: Splitter
+        self._tidy: dict[Channel, Tidy]
+
+    # What is written
+
+    @property
+    def text(self) -> str:
+        return join(self._base, self._logs[Channel.STORY].text[self._absorbed :])
+
+    @property
+    def words(self) -> int:
+        return self._count.words
+
+    @property
+    def wrote(self) -> int:
+        """Characters of both channels; a number to see progress by."""
+        return len(self._logs[Channel.STORY].text) + len(self._logs[Channel.THINKING].text)
+
+    def _stand_on(self, text: str, absorbed: int) -> None:
+        self._base, self._absorbed = text, absorbed
+        self._count = WordCount(self.text)
+
+    def rebase(self, head: UUID, text: str, absorbed: int) -> None:
+        """The writer saved: count anew, and ask anew at the next end of a paragraph, so that the model reads the edit."""
+        self.head = head
+        self._stand_on(text, absorbed)
+        self.edited = True
+
+    # Asking
+
+    def begin(self, *, opens_thinking: bool) -> tuple[Written, Plan]:
+        """Begin a new answer: everything that was held back is forgotten and sampled anew."""
+        story, thinking = self._logs[Channel.STORY].text, self._logs[Channel.THINKING].text
+        text = self.text
+        inside = not text.strip() and not self.thought_enough and (bool(thinking) or opens_thinking)
+        self._plan = self.length.plan(self.words)
+        self.edited = False
+        self._ready = ""
+        self._guard.rewind(self._guarded)
+        fresh_paragraph = self.new_paragraph or (bool(text.strip()) and self._absorbed == len(story))
+        self._splitter = Splitter(thinking=inside, begun=bool(text.strip()) or self.thought_enough)
+        self._tidy = {
+            Channel.STORY: Tidy(story, blank_line_first=fresh_paragraph and bool(text.strip())),
+            Channel.THINKING: Tidy(thinking),
+        }
+        self._began_thinking_at = len(thinking)
+        self.requests += 1
+        return Written(text, thinking, inside, fresh_paragraph), self._plan
+
+    # Reading
+
+    def advance(self, text: str, finish: str | None) -> Verdict:
+        """Take in what the model wrote. `finish` is OpenAI's finish_reason, once it came."""
+        pieces = self._splitter.feed(text) if text else []
+        verdict = self._absorb(pieces)
+        if verdict is not Verdict.GO_ON:
+            return verdict
+        if self._splitter.answered:
+            finish = "stop"
+        if finish is None:
+            return Verdict.GO_ON
+        verdict = self._absorb(self._splitter.end())
+        if verdict is not Verdict.GO_ON:
+            return verdict
+        return self._finished(by_itself=finish == "stop")
+
+    def _absorb(self, pieces: Pieces) -> Verdict:
+        for channel, piece in pieces:
+            if channel is Channel.THINKING:
+                self._append(channel, self._tidy[channel].feed(piece))
+                continue
+            if not self._splitter.thinking:
+                self._append(Channel.THINKING, self._tidy[Channel.THINKING].end())
+            verdict = self._take_in(self._tidy[channel].feed(piece))
+            if verdict is not Verdict.GO_ON:
+                return verdict
+        return Verdict.GO_ON
+
+    def _take_in(self, text: str) -> Verdict:
+        """Story text that is tidy: let go of it as far as the guard and the length contract allow."""
+        if not text:
+            return Verdict.GO_ON
+        self._ready += text
+        self._guard.add(text)
+        if self._guard.looping:
+            return self._looped()
+        if self._guard.suspicious:
+            return Verdict.GO_ON
+        return self._let_go()
+
+    def _let_go(self) -> Verdict:
+        """Let go of the text that is ready; stop where the story ends, or where the model is to be asked anew."""
+        gone = 0
+        for end in list(sentence_ends(self._logs[Channel.STORY].text, self._ready)):
+            self._release(end.at - gone)
+            gone = end.at
+            verdict = self._at_end_of_sentence(end.paragraph)
+            if verdict is not Verdict.GO_ON:
+                return verdict
+        return self._between_sentences()
+
+    def _at_end_of_sentence(self, paragraph: bool) -> Verdict:
+        words = self.words
+        if self.length.ends_here(words, paragraph=paragraph, closed=quotation_closed(self._paragraph)):
+            return self._over(Ending.LANDED)
+        again = self._plan.again_at
+        due = again is not None and words >= again and (paragraph or words >= again + self._plan.slack)
+        if not due and not (paragraph and self.edited):
+            return Verdict.GO_ON
+        self.new_paragraph = paragraph
+        return Verdict.AGAIN
+
+    def _between_sentences(self) -> Verdict:
+        """Only part of a sentence is ready: near the end it waits for the rest."""
+        if not self.length.by_sentence(self.words):
+            self._release(len(self._ready))
+            return Verdict.GO_ON
+        if not self.length.passed(self.words + WordCount(self._ready).words):
+            return Verdict.GO_ON
+        whole = self._ends_in_sentence()
+        if whole and self.length.accepts_end(self.words):
+            return self._over(Ending.LANDED)
+        self.sentence_tries += 1
+        if self.sentence_tries <= _TRIES_FOR_A_SENTENCE:
+            return Verdict.AGAIN
+        if whole and self.length.kept(self.words):
+            return self._over(Ending.LANDED)
+        self._release(len(self._ready))
+        return self._over(Ending.CUT)
+
+    def _finished(self, *, by_itself: bool) -> Verdict:
+        """The model ended its turn, or its room was used up."""
+        if self._splitter.thinking:
+            if by_itself:  # it planned, and forgot to write
+                self._append(Channel.THINKING, self._tidy[Channel.THINKING].end())
+                self.thought_enough = True
+            return Verdict.AGAIN
+        if not by_itself:
+            return Verdict.AGAIN
+        self._ready += (last := self._tidy[Channel.STORY].end())
+        self._guard.add(last)
+        if self._guard.looping:
+            return self._looped()
+        self._release(len(self._ready))
+        if self.length.accepts_end(self.words):
+            return self._over(Ending.LANDED if self._plan.landing else Ending.ENDED)
+        self.new_paragraph = bool(self.text.strip())
+        return Verdict.AGAIN
+
+    def _looped(self) -> Verdict:
+        """Forget the repetition and try another sample from before it."""
+        if self.words > self._last_loop + 200:
+            self.loops = 0
+        self._last_loop = self.words
+        self.loops += 1
+        if self.loops > _LOOPS_BEFORE_GIVING_UP:
+            self.notice = "The model kept repeating itself, so the story was stopped here. Continue lets it try again."
+            return Verdict.FAILED
+        return Verdict.AGAIN
+
+    def _over(self, ending: Ending) -> Verdict:
+        self.ending = ending
+        return Verdict.OVER
+
+    def boldness(self) -> int:
+        """How far to leave the usual settings: the number of loops met just now."""
+        return self.loops if self.words <= self._last_loop + 60 else 0
+
+    def enough_thinking(self, context: int) -> bool:
+        """Whether this answer has planned for so long that the model must be told to begin."""
+        planned = len(self._logs[Channel.THINKING].text) - self._began_thinking_at
+        if self._splitter.thinking and planned > _THINKING_SHARE * context * 3:
+            self.thought_enough = True
+        return self._splitter.thinking and self.thought_enough
+
+    @property
+    def _paragraph(self) -> str:
+        story = self._logs[Channel.STORY].text
+        return story[story.rfind("\n\n") + 1 :]
+
+    def _ends_in_sentence(self) -> bool:
+        story = self._logs[Channel.STORY].text
+        return any(end.at == 0 for end in sentence_ends(story, "\n\nX"))
+
+    # Writing
+
+    def _release(self, size: int) -> None:
+        text, self._ready = self._ready[:size], self._ready[size:]
+        self._append(Channel.STORY, text)
+        if text:
+            self.new_paragraph = False
+            self._guarded = len(self._guard) - (WordCount(self._ready).words if self._ready else 0)
+
+    def _append(self, channel: Channel, text: str) -> None:
+        if not text:
+            return
+        log = self._logs[channel]
+        log.text += text
+        words = self._count.add(text) if channel is Channel.STORY else self.words
+        if self._order and self._order[-1][0] is channel:
+            self._order.pop()
+        self._order.append((channel, len(log.text), words))
+
+    @property
+    def has_news(self) -> bool:
+        return bool(self._order)
+
+    def take(self, state: str = "running") -> tuple[Row, list[ChunkRow], list[int]]:
+        """The row and the chunks of the next append, and the words of the story behind each chunk."""
+        before = self.seq
+        chunks: list[ChunkRow] = []
+        words: list[int] = []
+        for channel, length, count in self._order:
+            log = self._logs[channel]
+            self.seq += 1
+            chunks.append(ChunkRow(self.id, self.seq, channel.value, log.taken, log.text[log.taken : length]))
+            words.append(count)
+            log.taken = length
+        self._order.clear()
+        ending = self.ending.value if state == "done" else ""
+        row = Row(
+            self.id, self.attempt, before, self.seq, self._logs[Channel.STORY].taken, self._logs[Channel.THINKING].taken,
+            self.words, state, ending, self.notice,
+        )  # fmt: skip
+        return row, chunks, words

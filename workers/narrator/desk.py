@@ -89,7 +89,7 @@ class Desk:
         structlog.contextvars.bind_contextvars(story=str(self.writing.story), generation=str(self.id))
         writing, barren, away, shorter = self.writing, 0, 0, 0
         while True:
-            wrote, loops = writing.wrote, writing.loops
+            progress = writing.progress
             try:
                 verdict, reason = await self._ask(shorter), "it wrote nothing"
                 away = shorter = 0
@@ -110,7 +110,7 @@ class Desk:
             if verdict is Verdict.FAILED:
                 log.warning("given_up", reason=writing.notice)
                 return self.rest(State.FAILED, writing.notice)
-            if writing.wrote > wrote or writing.loops > loops:
+            if writing.progress != progress:
                 barren = 0
                 continue
             barren += 1

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import regex
 
-from training.text import count_words
+from training.text import WORD, count_words
 
 _LANDING_SHARE, _LANDING_WORDS = 0.08, 120
 _SMALLEST_STEP = 25
@@ -60,8 +60,12 @@ class Length:
         share = written / self.target
         return (paragraph and share >= 0.97) or (closed and share >= 1.02) or share >= 1.035
 
+    @property
+    def most_words(self) -> int:
+        return int(1.05 * self.target)
+
     def passed(self, written: int) -> bool:
-        return written > 1.05 * self.target
+        return written > self.most_words
 
     def most_tokens(self, written: int) -> int:
         """An upper bound for one request, so that a model that nobody listens to stops by itself."""
@@ -103,6 +107,14 @@ def quotation_closed(paragraph: str) -> bool:
     """Whether every quotation that `paragraph` opens is closed in it."""
     opened = sum(paragraph.count(mark) for mark in _OPEN)
     return paragraph.count('"') % 2 == 0 and opened <= sum(paragraph.count(mark) for mark in _CLOSE)
+
+
+def end_of_word(text: str, number: int) -> int:
+    """Where the word with this number ends, counted from 1; the end of `text` if it has fewer."""
+    for index, match in enumerate(WORD.finditer(text), 1):
+        if index >= number:
+            return match.end()
+    return len(text)
 
 
 class WordCount:

@@ -11,8 +11,9 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
+from training.text import count_words
 from workers.narrator.channels import Pieces, Splitter, Tidy
-from workers.narrator.length import Length, Plan, WordCount, quotation_closed, sentence_ends
+from workers.narrator.length import Length, Plan, WordCount, end_of_word, quotation_closed, sentence_ends
 from workers.narrator.loops import LoopGuard
 from workers.narrator.prompt import Written
 from workers.narrator.store import ChunkRow, Row
@@ -91,9 +92,10 @@ class Writing:
         return self._count.words
 
     @property
-    def wrote(self) -> int:
-        """Characters of both channels; a number to see progress by."""
-        return len(self._logs[Channel.STORY].text) + len(self._logs[Channel.THINKING].text)
+    def progress(self) -> tuple[int, int, int, int]:
+        """Something that changes whenever an answer was of any use."""
+        story, thinking = self._logs[Channel.STORY].text, self._logs[Channel.THINKING].text
+        return len(story), len(thinking), self.loops, self.sentence_tries
 
     def _stand_on(self, text: str, absorbed: int) -> None:
         self._base, self._absorbed = text, absorbed
@@ -171,12 +173,18 @@ class Writing:
         """Let go of the text that is ready; stop where the story ends, or where the model is to be asked anew."""
         gone = 0
         for end in list(sentence_ends(self._logs[Channel.STORY].text, self._ready)):
+            if self._would_pass(end.at - gone):
+                return self._out_of_room()
             self._release(end.at - gone)
             gone = end.at
             verdict = self._at_end_of_sentence(end.paragraph)
             if verdict is not Verdict.GO_ON:
                 return verdict
-        return self._between_sentences()
+        if self._would_pass(len(self._ready)):
+            return self._out_of_room()
+        if not self.length.by_sentence(self.words):
+            self._release(len(self._ready))
+        return Verdict.GO_ON
 
     def _at_end_of_sentence(self, paragraph: bool) -> Verdict:
         words = self.words
@@ -189,13 +197,14 @@ class Writing:
         self.new_paragraph = paragraph
         return Verdict.AGAIN
 
-    def _between_sentences(self) -> Verdict:
-        """Only part of a sentence is ready: near the end it waits for the rest."""
-        if not self.length.by_sentence(self.words):
-            self._release(len(self._ready))
-            return Verdict.GO_ON
-        if not self.length.passed(self.words + WordCount(self._ready).words):
-            return Verdict.GO_ON
+    def _would_pass(self, size: int) -> bool:
+        """Whether the story is too long with `size` more characters of what is ready."""
+        if not self.length.by_sentence(self.words + len(self._ready)):
+            return False  # a character is a word at most, so this is far away
+        return self.length.passed(self.words + count_words(self._ready[:size]))
+
+    def _out_of_room(self) -> Verdict:
+        """The sentence that comes is too long: end before it, or try another one, or at last cut it."""
         whole = self._ends_in_sentence()
         if whole and self.length.accepts_end(self.words):
             return self._over(Ending.LANDED)
@@ -204,7 +213,7 @@ class Writing:
             return Verdict.AGAIN
         if whole and self.length.kept(self.words):
             return self._over(Ending.LANDED)
-        self._release(len(self._ready))
+        self._release(end_of_word(self._ready, self.length.most_words - self.words))
         return self._over(Ending.CUT)
 
     def _finished(self, *, by_itself: bool) -> Verdict:
@@ -220,6 +229,8 @@ class Writing:
         self._guard.add(last)
         if self._guard.looping:
             return self._looped()
+        if self._would_pass(len(self._ready)):
+            return self._out_of_room()
         self._release(len(self._ready))
         if self.length.accepts_end(self.words):
             return self._over(Ending.LANDED if self._plan.landing else Ending.ENDED)
@@ -268,7 +279,7 @@ class Writing:
         self._append(Channel.STORY, text)
         if text:
             self.new_paragraph = False
-            self._guarded = len(self._guard) - (WordCount(self._ready).words if self._ready else 0)
+            self._guarded = len(self._guard) - count_words(self._ready)
 
     def _append(self, channel: Channel, text: str) -> None:
         if not text:

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.house import NarratorProcess
+from tests.upstream.process import Upstream
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    """The scripted model server, at 300 words a second for each story."""
+    server = Upstream()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def narrate(
+    transactional_db: None, process_env: dict[str, str], upstream: Upstream, tmp_path: Path
+) -> Iterator[Callable[..., NarratorProcess]]:
+    """Start a narrator on this test's database; all are killed at the end."""
+    started: list[NarratorProcess] = []
+
+    def start(**settings: Any) -> NarratorProcess:
+        env = settings.pop("env", process_env)
+        url = settings.pop("url", upstream.url)
+        narrator = NarratorProcess(env, url, tmp_path / f"narrator-{len(started)}.log", **settings)
+        started.append(narrator)
+        return narrator
+
+    yield start
+    for narrator in started:
+        narrator.kill()
+        print(narrator.log.read_text()[-4000:])

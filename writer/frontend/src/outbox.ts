@@ -1,0 +1,123 @@
+/**
+ * What was typed and is not on the server yet, kept in the browser so that a lost connection, a reload or an expired
+ * session costs nothing.
+ *
+ * Each window has a record of its own. Which window is still open is told by a lock that the browser frees when it
+ * closes; the record of a closed one is taken over by the next window that opens the story.
+ */
+
+import { randomId } from "./text";
+
+export interface Save {
+  base_revision: string;
+  absorbed: number;
+  text: string;
+  op_id: string;
+}
+
+export interface Kept {
+  story: string;
+  window: string;
+  /** Sent, and not answered: the server may or may not have it. */
+  sent: Save | null;
+  /** Typed since. */
+  draft: Save | null;
+  at: number;
+}
+
+export interface Store {
+  keep(sent: Save | null, draft: Save | null): Promise<void>;
+}
+
+const open = (() => {
+  let opened: Promise<IDBDatabase> | null = null;
+  return (): Promise<IDBDatabase> =>
+    (opened ??= new Promise((resolve, reject) => {
+      const asked = indexedDB.open("longhand", 1);
+      asked.onupgradeneeded = () => {
+        asked.result.createObjectStore("outbox", { keyPath: ["story", "window"] });
+        asked.result.createObjectStore("aside", { keyPath: "story" });
+      };
+      asked.onsuccess = () => resolve(asked.result);
+      asked.onerror = () => reject(asked.error ?? new Error("This browser keeps nothing"));
+    }));
+})();
+
+async function within<T>(name: "outbox" | "aside", mode: IDBTransactionMode, work: (store: IDBObjectStore) => IDBRequest<T>): Promise<T> {
+  const database = await open();
+  return new Promise((resolve, reject) => {
+    const transaction = database.transaction(name, mode);
+    const asked = work(transaction.objectStore(name));
+    transaction.oncomplete = () => resolve(asked.result);
+    transaction.onabort = transaction.onerror = () => reject(transaction.error ?? new Error("This browser keeps nothing"));
+  });
+}
+
+export class Outbox implements Store {
+  private constructor(
+    readonly story: string,
+    readonly window: string,
+  ) {}
+
+  /** The outbox of this window, and what it, or windows that are closed by now, left behind, oldest first. */
+  static async of(story: string): Promise<{ outbox: Outbox; left: Kept[] }> {
+    const window = await ownName();
+    const all = await within<Kept[]>("outbox", "readonly", (store) => store.getAll());
+    const left: Kept[] = [];
+    for (const kept of all.filter((one) => one.story === story)) {
+      if (kept.window === window || (await isFree(kept.window))) left.push(kept);
+    }
+    left.sort((a, b) => a.at - b.at);
+    return { outbox: new Outbox(story, window), left };
+  }
+
+  async keep(sent: Save | null, draft: Save | null): Promise<void> {
+    if (!sent && !draft) await this.forget(this.window);
+    else {
+      const kept: Kept = { story: this.story, window: this.window, sent, draft, at: Date.now() };
+      await within("outbox", "readwrite", (store) => store.put(kept));
+    }
+  }
+
+  async forget(window: string): Promise<void> {
+    await within("outbox", "readwrite", (store) => store.delete([this.story, window]));
+  }
+}
+
+/** A version that the writer set aside for another one, to copy from until it is thrown away. */
+export const aside = {
+  put: (story: string, text: string) => within("aside", "readwrite", (store) => store.put({ story, text })),
+  get: async (story: string) => (await within<{ text: string } | undefined>("aside", "readonly", (store) => store.get(story)))?.text,
+  drop: (story: string) => within("aside", "readwrite", (store) => store.delete(story)),
+};
+
+const lockOf = (window: string): string => `longhand:window:${window}`;
+
+/** The name of this window: the same after a reload, another one in a copy of the tab. */
+async function ownName(): Promise<string> {
+  const known = sessionStorage.getItem("window");
+  for (const name of known ? [known, randomId()] : [randomId()]) {
+    if (await hold(name)) {
+      sessionStorage.setItem("window", name);
+      return name;
+    }
+  }
+  return randomId();
+}
+
+function hold(window: string): Promise<boolean> {
+  const locks = navigator.locks as LockManager | undefined;
+  if (!locks) return Promise.resolve(true);
+  return new Promise((resolve) => {
+    void locks.request(lockOf(window), { ifAvailable: true }, (lock) => {
+      resolve(lock !== null);
+      return lock ? new Promise(() => {}) : undefined; // held until the window closes
+    });
+  });
+}
+
+async function isFree(window: string): Promise<boolean> {
+  const locks = navigator.locks as LockManager | undefined;
+  const held = await locks?.query();
+  return !held?.held?.some((lock) => lock.name === lockOf(window));
+}

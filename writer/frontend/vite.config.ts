@@ -1,0 +1,14 @@
+import { defineConfig } from "vitest/config";
+
+// django-vite reads the manifest and knows an entry by its source name.
+export default defineConfig({
+  base: "./",
+  build: {
+    manifest: "manifest.json",
+    assetsInlineLimit: 0, // an inlined font would be a data: address, which the CSP refuses
+    target: "es2022",
+    chunkSizeWarningLimit: 700,
+    rollupOptions: { input: ["src/story.ts", "src/site.ts"] },
+  },
+  test: { include: ["src/**/*.test.ts"] },
+});

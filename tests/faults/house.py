@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from queue import Queue
 
-from django.db import transaction
+from django.conf import settings
+from django.db import connection, transaction
 
 from tests.upstream.process import ROOT
 from tests.upstream.script import story as numbered
 from training.text import count_words
+from workers.narrator.calls import Calls
+from workers.narrator.narrator import Narrator
+from workers.narrator.store import Store
+from workers.narrator.upstream import ModelServer
 from writer.accounts.models import User
 from writer.stories.models import Chunk, Generation, ModelVersion, Revision, State, Story
 from writer.stories.wake import call_narrators
@@ -137,3 +146,31 @@ def check_numbered(generation: Generation, *, ending: str | None = None) -> str:
     return text
 
 
+
+
+@contextmanager
+def narrator_here(url: str, *, silence: float = 60.0) -> Iterator[Narrator]:
+    """A narrator in a thread of this process, where a test can set what no person needs to."""
+    parameters = connection.get_connection_params()
+    for name in ("cursor_factory", "context"):
+        parameters.pop(name, None)
+    ready: Queue[tuple[Narrator, asyncio.AbstractEventLoop]] = Queue()
+
+    async def life() -> None:
+        narrator = Narrator(
+            Store(parameters, holder="here", lease=LEASE, streams=8),
+            ModelServer(url, answer_seconds=silence),
+            Calls(settings.REDIS_URL),
+        )
+        ready.put((narrator, asyncio.get_running_loop()))
+        await narrator.run()
+
+    thread = threading.Thread(target=asyncio.run, args=[life()])
+    thread.start()
+    narrator, loop = ready.get(timeout=10)
+    try:
+        yield narrator
+    finally:
+        loop.call_soon_threadsafe(narrator.stop)
+        thread.join(15)
+        assert not thread.is_alive()

@@ -68,8 +68,8 @@ class Asked:
         title = _TITLE.search(request)
         self.title = title[1] if title else ""
         self.target = int(target[1]) if target else 10**9
-        numbers = _STORY.findall(turn)
-        self.written = int(numbers[-1]) if numbers else 0
+        self.written = max(map(int, _STORY.findall(turn)), default=0)
+        self.after_wave = turn.endswith("🌊")
         self.open_paragraph = turn.endswith("\n\n")
         thoughts = _PLAN.findall(turn)
         self.thought = int(thoughts[-1]) if thoughts else 0

@@ -121,6 +121,8 @@ class Server:
                 stamps.append(time.monotonic())
             if sent == 1 and asked.open_paragraph:
                 yield event(word(number).lstrip())
+            elif sent == 1 and asked.after_wave:
+                yield event(word(number).replace("🌊 ", ""))
             elif kind == "unstorable" and sent % 7 == 0:
                 yield event(word(number) + "\0\ud83d")  # a NUL and half a surrogate pair behind the word
             else:

@@ -27,6 +27,7 @@ class LoopGuard:
         self._seen: dict[bytes, int] = {}  # every eighth gram: a run of 15 words meets one for certain
         self._run = 0
         self._source = 0
+        self.looping = False
         self._phrases: Counter[tuple[int, ...]] = Counter()
 
     def __len__(self) -> int:
@@ -35,11 +36,6 @@ class LoopGuard:
     @property
     def suspicious(self) -> bool:
         return self._run >= _SUSPICIOUS
-
-    @property
-    def looping(self) -> bool:
-        full = self._phrases.total() >= _WINDOW
-        return self._run >= _LOOP or (full and len(self._phrases) < _DISTINCT * _WINDOW)
 
     def add(self, text: str) -> None:
         for match in WORD.finditer(text):
@@ -52,6 +48,7 @@ class LoopGuard:
         if self._run and words[self._source] == word:
             self._run += 1
             self._source += 1
+            self.looping |= self._run >= _LOOP
         else:
             self._run = 0
         if size >= _GRAM:
@@ -69,6 +66,7 @@ class LoopGuard:
                     self._phrases[old] -= 1
                 else:
                     del self._phrases[old]
+                self.looping |= len(self._phrases) < _DISTINCT * _WINDOW
 
     def rewind(self, size: int) -> None:
         """Forget all words behind the first `size`: they were not let go."""

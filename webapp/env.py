@@ -23,6 +23,10 @@ class Env(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     behind_https: bool = True
     """Only without DEBUG: cookies are for https alone, and plain http is sent on to it."""
+    client_ip_header: str = ""
+    """The header in which the proxy names the visitor, such as X-Real-IP: sign-in is rate-limited by it. Empty without a proxy."""
+    metrics_token: str = ""
+    """Who sends it as a bearer token may read /metrics from elsewhere; without it only this machine may."""
     log_json: bool = False
 
     # Where things are

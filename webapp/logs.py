@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import logging
 import logging.config
+import re
 from typing import Any
 
 import structlog
 
 _SECRET = ("password", "token", "secret", "authorization", "cookie", "key")
+_SECRETS = re.compile(
+    r"(/account/invitation/)[^/\s\"'?]+"
+    r"|(/account/password/reset/key/)[^/\s\"'?]+"
+    r"|\b(lh_)[\w-]{16,}"
+    r"|(Bearer )[\w.~+/=-]+"
+    r"|(\w+://[^:/\s@]*:)[^@\s/]+(?=@)"
+)
+"""Where a secret shows in a text that somebody else wrote: links that open something, tokens, passwords in addresses."""
 
 
 def _redact(_logger: Any, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
@@ -16,6 +25,15 @@ def _redact(_logger: Any, _method: str, event: structlog.types.EventDict) -> str
         if any(word in name.lower() for word in _SECRET):
             event[name] = "[redacted]"
     return event
+
+
+def hide(text: str) -> str:
+    return _SECRETS.sub(lambda found: next(filter(None, found.groups())) + "[redacted]", text)
+
+
+def _hide(_logger: Any, _method: str, line: Any) -> str:
+    """The last look at a line, with its traceback, as it is written."""
+    return hide(str(line))
 
 
 def configure(options: dict[str, Any]) -> None:
@@ -39,7 +57,7 @@ def configure(options: dict[str, Any]) -> None:
                 "line": {
                     "()": structlog.stdlib.ProcessorFormatter,
                     "foreign_pre_chain": shared,
-                    "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *end],
+                    "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *end, _hide],
                 }
             },
             "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import django_stubs_ext
+from celery.schedules import crontab
 from csp.constants import NONE, NONCE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
@@ -51,15 +52,22 @@ def _database(url: str) -> dict[str, Any]:
         "PASSWORD": unquote(parts.password or ""),
         "HOST": host,
         "PORT": str(parts.port or ""),
-        "CONN_MAX_AGE": 600,
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": query,
+        # Under ASGI each request has a thread of its own, so a connection kept by a thread would be kept by nobody.
+        "OPTIONS": {**query, "pool": {"min_size": 0, "max_size": 16, "timeout": 5}},
     }
 
 
 DATABASES = {"default": _database(env.database_url or f"postgresql://longhand@/longhand?host={env.var}/postgres")}
 REDIS_URL = env.redis_url or f"unix://{env.var}/redis/redis.sock"
-MODEL_SERVER_URL = env.model_server_url
+SITE_URL = env.site_url.rstrip("/")
+VAR = env.var
+
+# The model, and what one person may ask of it
+MODEL, MODEL_PATH, MODEL_NAME, MODEL_IS_DEMO = env.model, env.model_path, env.model_name, env.is_demo
+MODEL_SERVER_URL, MODEL_SERVER_KEY = env.model_server_url.rstrip("/"), env.model_server_key
+STORIES_AT_ONCE, WORDS_PER_DAY = env.stories_at_once, env.words_per_day
+MODEL_CONTEXT, MODEL_THINKING, STREAMS, LEASE_SECONDS = env.model_context, env.thinking, env.streams, env.lease_seconds
 
 INSTALLED_APPS = [
     "django.contrib.auth",
@@ -96,6 +104,7 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "allauth.usersessions.middleware.UserSessionsMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
+    "webapp.middleware.Measure",
 ]
 
 ROOT_URLCONF = "webapp.urls"
@@ -135,6 +144,10 @@ ACCOUNT_EMAIL_VERIFICATION = "none"  # accounts come by invitation only
 ACCOUNT_ADAPTER = "writer.accounts.adapter.InvitedOnly"
 ACCOUNT_RATE_LIMITS = {"login_failed": "5/5m/key,20/5m/ip", "login": "30/m/ip"}
 ACCOUNT_SESSION_REMEMBER = True
+ALLAUTH_TRUSTED_CLIENT_IP_HEADER = env.client_ip_header or None
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_TOTP_ISSUER = "Longhand"
+USERSESSIONS_TRACK_ACTIVITY = False  # a write to the database at every request
 
 # Cache and channel layer: rate limits and notices. Text never travels here.
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
@@ -149,6 +162,7 @@ CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_SERIALIZER = "json"
 CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BEAT_SCHEDULE = {"clear away": {"task": "workers.jobs.tasks.clear_away", "schedule": crontab(hour=3, minute=20)}}
 
 # Pages
 LANGUAGE_CODE = "en-gb"
@@ -168,7 +182,7 @@ if DEBUG:
     STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
 
 # Security
-DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 2**20
+DATA_UPLOAD_MAX_MEMORY_SIZE = 16 * 2**20  # a million characters, each written as JSON's \uXXXX
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [NONE],
@@ -189,7 +203,7 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_HTTPONLY = False  # the page's own scripts send it back as a header
 CSRF_FAILURE_VIEW = "writer.accounts.views.csrf_failure"
-CSRF_TRUSTED_ORIGINS = [env.site_url] if env.site_url else []
+CSRF_TRUSTED_ORIGINS = [SITE_URL] if SITE_URL else []
 if not DEBUG and env.behind_https:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = True
@@ -202,6 +216,7 @@ if not DEBUG and env.behind_https:
 
 # Mail
 DEFAULT_FROM_EMAIL = env.email_from
+MAIL_CONFIGURED = bool(env.email_url)
 EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
 if env.email_url:
     _mail = urlsplit(env.email_url)

@@ -1,4 +1,6 @@
-"""Brings the database up to date before anything serves from it: `python -m workers.prepare`.
+"""Brings the database up to date before anything serves from it: `python -m workers.prepare [--static]`.
+
+With `--static` it also collects the static files, which an image has done when it was built.
 
 The last line of standard output is JSON: the demo accounts with their passwords and tokens, for `run.json`. It is a
 process of its own, so that the supervisor holds neither Django nor a connection.
@@ -9,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 
 import django
 
@@ -21,13 +23,13 @@ def main() -> None:
     from django.core.management import call_command
 
     call_command("migrate", interactive=False, verbosity=1, stdout=sys.stderr)
-    accounts = []
-    if settings.DEBUG:
-        from writer.accounts.demo import ensure_demo_accounts
+    from writer.accounts.demo import ensure_demo_accounts
+    from writer.stories.operations.models import ensure_model_version
 
-        accounts = [asdict(account) for account in ensure_demo_accounts() if is_dataclass(account)]
-    else:
+    ensure_model_version()
+    if "--static" in sys.argv:
         call_command("collectstatic", interactive=False, verbosity=0, stdout=sys.stderr)
+    accounts = [asdict(account) for account in ensure_demo_accounts()] if settings.DEBUG else []
     print(json.dumps(accounts))
 
 

@@ -122,6 +122,7 @@ class Generation(models.Model):
     story_chars = models.PositiveIntegerField(default=0)
     thinking_chars = models.PositiveIntegerField(default=0)
     words = models.PositiveIntegerField(default=0, help_text="Words of the whole story now, the base included")
+    base_words = models.PositiveIntegerField(default=0, help_text="Words of the base: target less these is what was asked for")
 
     created = models.DateTimeField(auto_now_add=True)
     started = models.DateTimeField(null=True)

@@ -1,0 +1,185 @@
+"""The reader's socket, through uvicorn, PostgreSQL and Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import redis
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.test import Client
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from tests.writer.conftest import Site, write
+from writer.accounts.models import ApiToken, User
+from writer.stories import hub as hubs
+from writer.stories.models import Chunk, Generation, State
+from writer.stories.operations import control
+from writer.stories.operations.delete_story import delete_story
+from writer.stories.text import sha256
+from writer.stories.wake import call_readers, generation_channel
+
+pytestmark = pytest.mark.django_db(transaction=True)
+Browser = Callable[..., Client]
+
+
+def cookie(client: Client) -> dict[str, str]:
+    return {"Cookie": f"sessionid={client.cookies['sessionid'].value}"}
+
+
+def publish(generation: Generation, seq: int) -> None:
+    """What a narrator tells Redis after the commit of a chunk."""
+    chunk = Chunk.objects.get(generation=generation, seq=seq)
+    message = {"type": "chunk", "first": seq, "seq": seq, "channel": chunk.channel, "start": chunk.start, "text": chunk.text}
+    body = json.dumps(message | {"words": 7})
+    redis.Redis.from_url(settings.REDIS_URL).publish(generation_channel(generation.pk), f"{seq} {body}")
+
+
+async def heard(socket: ClientConnection, *, within: float = 10.0) -> dict[str, Any]:
+    message: dict[str, Any] = json.loads(await asyncio.wait_for(socket.recv(), within))
+    return message
+
+
+async def until(socket: ClientConnection, kind: str, *, within: float = 10.0) -> list[dict[str, Any]]:
+    """Everything up to the next message of this kind."""
+    messages: list[dict[str, Any]] = []
+    async with asyncio.timeout(within):
+        while not messages or messages[-1]["type"] != kind:
+            messages.append(json.loads(await socket.recv()))
+    return messages
+
+
+def reading(site: Site, generation: Generation, client: Client, after: int = 0) -> connect:
+    address = f"{site.sockets}{generation.pk}?after={after}"
+    return connect(address, origin=site.origin, additional_headers=cookie(client))  # type: ignore[arg-type]
+
+
+async def test_it_catches_up_follows_and_ends(
+    site: Site, owner: User, generation: Generation, browser: Browser
+) -> None:
+    client = await sync_to_async(browser)(owner)
+    await sync_to_async(write)(generation, "One", " two", " 🌊.")
+    async with reading(site, generation, client, after=1) as socket:
+        state = await heard(socket)
+        assert (state["type"], state["state"], state["last_seq"], state["target"]) == ("state", "running", 3, 600)
+        assert set(state) == {
+            "type", "state", "wish", "ending", "notice", "place", "words", "target", "last_seq", "revision", "model_ready"
+        }  # fmt: skip
+        chunk = await heard(socket)
+        assert (chunk["first"], chunk["seq"], chunk["start"], chunk["text"]) == (2, 3, 3, " two 🌊.")
+        await sync_to_async(write)(generation, "\n\nNext")
+        await sync_to_async(publish)(generation, 4)
+        live = await heard(socket, within=1)
+        assert (live["first"], live["text"], live["words"]) == (4, "\n\nNext", 7)
+        await sync_to_async(write)(generation, " one.", state=State.DONE)
+        await sync_to_async(publish)(generation, 5)
+        await sync_to_async(call_readers)(generation.pk)
+        *_, end = await until(socket, "end", within=2)
+        text = "One two 🌊.\n\nNext one."
+        assert (end["state"], end["ending"], end["last_seq"]) == ("done", "ended", 5)
+        assert (end["chars"], end["sha256"]) == (len(text), sha256(text))
+        await socket.send('{"after": 0}')
+        again = await until(socket, "end")
+        assert "".join(message["text"] for message in again if message["type"] == "chunk") == text
+
+
+async def test_lost_late_and_repeated_calls_change_nothing(
+    site: Site, owner: User, generation: Generation, browser: Browser
+) -> None:
+    client = await sync_to_async(browser)(owner)
+    await sync_to_async(write)(generation, "One")
+    async with reading(site, generation, client) as socket:
+        await until(socket, "chunk")
+        await sync_to_async(write)(generation, " two", " three")
+        await sync_to_async(publish)(generation, 3)  # the call about 2 is lost
+        both = await heard(socket, within=1)
+        assert (both["first"], both["seq"], both["text"]) == (2, 3, " two three")
+        for seq in (2, 3, 1):
+            await sync_to_async(publish)(generation, seq)
+        await sync_to_async(write)(generation, " four")  # and of this one nobody calls at all
+        messages = await until(socket, "heartbeat", within=hubs.HEARTBEAT * 2 + 2)
+        while messages[-1]["last_seq"] < 4:
+            messages += await until(socket, "heartbeat", within=hubs.HEARTBEAT * 2)
+        assert [message["text"] for message in messages if message["type"] == "chunk"] == [" four"]
+
+
+async def test_a_state_is_told_and_a_continued_story_goes_on_in_the_same_socket(
+    site: Site, owner: User, generation: Generation, browser: Browser
+) -> None:
+    client = await sync_to_async(browser)(owner)
+    async with reading(site, generation, client) as socket:
+        first = await heard(socket)
+        assert (first["state"], first["place"]) == ("queued", 1)
+        await sync_to_async(control.pause)(user=owner, generation=generation)
+        *_, end = await until(socket, "end", within=2)
+        assert (end["state"], end["chars"], end["sha256"]) == ("paused", 0, sha256(""))
+        await sync_to_async(control.continue_)(user=owner, generation=generation)
+        assert (await heard(socket, within=2))["state"] == "queued"
+        await sync_to_async(write)(generation, "Now.", state=State.DONE)
+        await sync_to_async(call_readers)(generation.pk)
+        messages = await until(socket, "end", within=2)
+        assert [message["type"] for message in messages] == ["state", "chunk", "end"]
+
+
+async def test_who_gets_no_socket(site: Site, owner: User, stranger: User, generation: Generation, browser: Browser) -> None:
+    address = f"{site.sockets}{generation.pk}"
+    mine, theirs = await sync_to_async(browser)(owner), await sync_to_async(browser)(stranger)
+
+    async def status(address: str, headers: dict[str, str], origin: str | None) -> tuple[int, bytes]:
+        with pytest.raises(InvalidStatus) as refused:
+            async with connect(address, origin=origin, additional_headers=headers):  # type: ignore[arg-type]
+                pass
+        return refused.value.response.status_code, bytes(refused.value.response.body or b"")
+
+    for origin in ("http://evil.example", f"https://{site.host}", "http://localhost:1", "null", None):
+        assert (await status(address, cookie(mine), origin))[0] == 403, origin
+    missing = await status(f"{site.sockets}{uuid4()}", cookie(theirs), site.origin)
+    assert missing == await status(address, cookie(theirs), site.origin)
+    assert missing[0] == 404
+    assert (await status(f"ws://{site.host}/ws/elsewhere", cookie(mine), site.origin))[0] == 404
+    assert (await status(f"{address}?after=-1", cookie(mine), site.origin))[0] == 400
+    assert (await status(address, {"Authorization": "Bearer lh_wrong"}, None))[0] == 401
+    _, secret = await sync_to_async(ApiToken.issue)(owner, "script")
+    token = {"Authorization": f"Bearer {secret}"}
+    assert (await status(address, token, "http://evil.example"))[0] == 403
+    async with connect(address, additional_headers=token) as socket:
+        assert (await heard(socket))["type"] == "state"
+
+
+async def test_a_page_that_is_signed_out_is_told_so(site: Site, generation: Generation) -> None:
+    async with connect(f"{site.sockets}{generation.pk}", origin=site.origin) as socket:  # type: ignore[arg-type]
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4401
+
+
+async def test_a_deleted_story_closes_its_sockets(site: Site, owner: User, generation: Generation, browser: Browser) -> None:
+    client = await sync_to_async(browser)(owner)
+    async with reading(site, generation, client) as socket:
+        await heard(socket)
+        await sync_to_async(delete_story)(user=owner, story_id=generation.story_id)
+        with pytest.raises(ConnectionClosed) as closed:
+            await until(socket, "never")
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4404
+
+
+@pytest.mark.parametrize("message", ["nonsense", '{"after": -1}', '{"after": "x"}', "{}", "[]"])
+async def test_nonsense_ends_the_socket(
+    message: str, site: Site, owner: User, generation: Generation, browser: Browser
+) -> None:
+    client = await sync_to_async(browser)(owner)
+    async with reading(site, generation, client) as socket:
+        await heard(socket)
+        await socket.send(message)
+        with pytest.raises(ConnectionClosed) as closed:
+            await until(socket, "never")
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4400

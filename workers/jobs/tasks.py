@@ -1,0 +1,46 @@
+"""Small work beside the requests: mail, and what is cleared away every night."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import structlog
+from celery import shared_task
+from django.conf import settings
+from django.core.mail import send_mail
+from django.core.management import call_command
+from django.utils import timezone
+
+from writer.accounts.models import ApiToken, Invitation
+from writer.accounts.operations.invite import link_of
+
+KEEP_DEAD = timedelta(days=30)
+
+log = structlog.get_logger()
+
+
+@shared_task(autoretry_for=(OSError,), retry_backoff=10, max_retries=5)  # type: ignore[untyped-decorator,unused-ignore]
+def mail_invitation(invitation_id: int) -> None:
+    """Mail the link. The task carries the number only: whoever reads the broker learns no link."""
+    invitation = Invitation.objects.select_related("invited_by").filter(pk=invitation_id).first()
+    if invitation is None or not invitation.is_open:
+        return
+    host = invitation.invited_by.name if invitation.invited_by else "Somebody"
+    send_mail(
+        "You are invited to Longhand",
+        f"{host} invites you to Longhand, a room for writing stories.\n\n"
+        f"Open this link to make your account. It works once, and for seven days:\n\n{link_of(invitation)}\n",
+        settings.DEFAULT_FROM_EMAIL,
+        [invitation.email],
+    )
+    log.info("invitation_mailed", invitation=invitation_id)
+
+
+@shared_task  # type: ignore[untyped-decorator,unused-ignore]
+def clear_away() -> None:
+    """Sessions that ended, and invitations and tokens that ran out a month ago. Texts and logs are never cleared away."""
+    call_command("clearsessions")
+    before = timezone.now() - KEEP_DEAD
+    invitations, _ = Invitation.objects.filter(accepted_by=None, expires__lt=before).delete()
+    tokens, _ = ApiToken.objects.filter(expires__lt=before).delete()
+    log.info("cleared_away", invitations=invitations, expired=tokens)

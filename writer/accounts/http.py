@@ -1,0 +1,34 @@
+"""Who asks, with the types that a signed-in request has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, ParamSpec
+
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponseBase
+
+from writer.accounts.models import User
+
+P = ParamSpec("P")
+View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
+
+
+def person(request: HttpRequest) -> User:
+    """The person behind a request that was let in."""
+    assert isinstance(request.user, User)
+    return request.user
+
+
+def admins_only(view: View[P]) -> View[P]:
+    """For everybody else the page does not exist."""
+
+    @login_required
+    @wraps(view)
+    def check(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+        if not person(request).is_admin:
+            raise Http404
+        return view(request, *args, **kwargs)
+
+    return check

@@ -1,0 +1,1 @@
+"""What changes several rows of people, or reaches outside: one named operation a module."""

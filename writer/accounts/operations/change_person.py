@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from django.db import transaction
+
+from writer.accounts.models import Role, User
+from writer.refusals import Missing, NotNow, Refused
+
+
+def change_person(*, user_id: int, role: str | None = None, active: bool | None = None) -> User:
+    """Change what somebody may do, or close or open their account. One admin always remains."""
+    if role is not None and role not in Role.values:
+        raise Refused("A role is writer, editor or admin.", field="role")
+    with transaction.atomic():
+        # All of them, in one order: two admins who demote each other must not both succeed.
+        admins = set(lock_admins())
+        user = User.objects.select_for_update().filter(pk=user_id).first()
+        if user is None:
+            raise Missing
+        if role is not None:
+            user.role = role
+        if active is not None:
+            user.is_active = active
+        if admins == {user.pk} and not (user.is_admin and user.is_active):
+            raise NotNow("This is the only admin. Make somebody else an admin first.")
+        user.save(update_fields=["role", "is_active"])
+    return user
+
+
+def lock_admins() -> list[int]:
+    admins = User.objects.filter(role=Role.ADMIN, is_active=True).order_by("pk")
+    return list(admins.select_for_update().values_list("pk", flat=True))

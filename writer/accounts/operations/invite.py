@@ -1,0 +1,59 @@
+"""Inviting somebody: a link that makes one account, to hand over or to be mailed."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+from datetime import datetime, timedelta
+
+from celery import current_app
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import transaction
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.crypto import salted_hmac
+
+from writer.accounts.models import Invitation, Role, User, digest
+from writer.refusals import Refused
+
+VALID = timedelta(days=7)
+
+
+def secret_of(email: str, role: str, expires: datetime) -> str:
+    """The secret of an invitation follows from its facts and the key of the house: whoever mails it needs only its number."""
+    seal = salted_hmac("writer.accounts.invitation", f"{email} {role} {expires.isoformat()}", algorithm="sha256")
+    return urlsafe_b64encode(seal.digest()).rstrip(b"=").decode()
+
+
+def link_of(invitation: Invitation, site: str = "") -> str:
+    """The address to open. `site` is how the admin reached the house, where the settings do not say it."""
+    secret = secret_of(invitation.email, invitation.role, invitation.expires)
+    return (settings.SITE_URL or site) + reverse("invitation", args=[secret])
+
+
+def invite(*, by: User | None, email: str, role: str) -> Invitation:
+    """Make an invitation; an older one for the same address that is still open ends."""
+    email = email.strip().lower()
+    try:
+        validate_email(email)
+    except ValidationError:
+        raise Refused("That is not an email address.", field="email") from None
+    if role not in Role.values:
+        raise Refused("A role is writer, editor or admin.", field="role")
+    if User.objects.filter(email=email).exists():
+        raise Refused("There is an account with this address already.", field="email")
+    expires = timezone.now() + VALID
+    with transaction.atomic():
+        Invitation.objects.filter(email=email, accepted_by=None).delete()
+        invitation = Invitation.objects.create(
+            digest=digest(secret_of(email, role, expires)), email=email, role=role, invited_by=by, expires=expires
+        )
+        if settings.MAIL_CONFIGURED and settings.SITE_URL:
+            transaction.on_commit(lambda: _mail(invitation.pk))
+    return invitation
+
+
+def _mail(invitation_id: int) -> None:
+    # The task is named, not imported: the web knows nothing of the workers.
+    current_app.send_task("workers.jobs.tasks.mail_invitation", args=[invitation_id])

@@ -1,0 +1,236 @@
+"""Stories, what writes them, and their text, over HTTP. The operations are those of the pages."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpRequest
+from ninja import Query, Router, Schema, Status
+from pydantic import ConfigDict, Field
+
+from writer.accounts.http import person
+from writer.stories.models import Generation
+from writer.stories.operations import control
+from writer.stories.operations.create_story import change_story, create_story
+from writer.stories.operations.delete_story import delete_story
+from writer.stories.operations.save_text import Saved, save_text
+from writer.stories.operations.start_generation import Sampling, start_generation
+from writer.stories.reading import generation_for, generation_json, runs_after, story_for, story_json, story_lines, Line
+
+router = Router(tags=["stories"])
+
+
+class Given(Schema):
+    """What a client sends. A field that we do not know is an error, not something to overlook."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class NewStory(Given):
+    title: str
+    premise: str
+    target_words: int
+    start: bool = True
+    text: str = Field("", description="What there is of the story already")
+    idempotency_key: str | None = Field(None, description="Sent twice, it makes one story")
+
+
+class StoryChange(Given):
+    title: str | None = None
+    premise: str | None = None
+    target_words: int | None = None
+
+
+class NewGeneration(Given):
+    target_words: int | None = Field(None, description="Words of the whole story")
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    thinking: bool | None = None
+    idempotency_key: str | None = Field(None, description="Sent twice, it starts one generation")
+
+
+class TextSave(Given):
+    base_revision: UUID = Field(description="The revision that the text was read from")
+    absorbed: int = Field(description="Code points of the generation's log that the text holds")
+    text: str
+    op_id: str = Field(description="The client's name for this save; sent twice, it is stored once")
+
+
+class GenerationOut(Schema):
+    id: UUID
+    story: UUID
+    base: UUID
+    state: str
+    wish: str
+    ending: str
+    notice: str
+    place: int
+    words: int
+    target: int
+    last_seq: int
+    story_chars: int
+    thinking_chars: int
+    model: str
+    sampling: dict[str, Any]
+    attempt: int
+    created: datetime
+    started: datetime | None
+    finished: datetime | None
+
+
+class StoryOut(Schema):
+    id: UUID
+    title: str
+    premise: str
+    target_words: int
+    revision: UUID
+    absorbed: int
+    text: str = Field(description="Of the newest revision; the generation's log from `absorbed` on follows it")
+    sha256: str
+    full_text: str
+    full_sha256: str
+    words: int = Field(description="Of the full text")
+    origins: list[dict[str, Any]] = Field(description="Who wrote each paragraph of the full text")
+    created: datetime
+    updated: datetime
+    generation: GenerationOut | None
+
+
+class StoryLine(Schema):
+    id: UUID
+    title: str
+    target_words: int
+    words: int
+    state: str = Field(description="Of its newest generation; empty if nothing was asked for yet")
+    created: datetime
+    updated: datetime
+
+
+class ChunkOut(Schema):
+    first: int
+    seq: int
+    channel: str
+    start: int
+    text: str
+
+
+class LogOut(Schema):
+    state: str
+    last_seq: int
+    words: int
+    chunks: list[ChunkOut]
+
+
+class Kept(Schema):
+    revision: UUID
+    absorbed: int
+    words: int
+    sha256: str
+
+
+class Told(Schema):
+    detail: str
+    field: str = ""
+
+
+class ConflictOut(Schema):
+    detail: str
+    theirs: dict[str, Any]
+    yours: dict[str, Any]
+
+
+@router.post("/stories", response={201: StoryOut})
+def new_story(request: HttpRequest, payload: NewStory) -> Status[dict[str, Any]]:
+    user = person(request)
+    story = create_story(
+        owner=user,
+        title=payload.title,
+        premise=payload.premise,
+        target_words=payload.target_words,
+        text=payload.text,
+        start=payload.start,
+        idempotency_key=payload.idempotency_key,
+    )
+    return Status(201, story_json(story_for(user, story.pk)))
+
+
+@router.get("/stories", response=list[StoryLine])
+def my_stories(
+    request: HttpRequest, limit: int = Query(100, ge=1, le=1000), offset: int = Query(0, ge=0)
+) -> list[Line]:
+    return story_lines(person(request), limit=limit, offset=offset)
+
+
+@router.get("/stories/{uuid:story_id}", response=StoryOut)
+def one_story(request: HttpRequest, story_id: UUID) -> dict[str, Any]:
+    return story_json(story_for(person(request), story_id))
+
+
+@router.patch("/stories/{uuid:story_id}", response=StoryOut)
+def patch_story(request: HttpRequest, story_id: UUID, payload: StoryChange) -> dict[str, Any]:
+    user = person(request)
+    change_story(story=story_for(user, story_id), **payload.dict())
+    return story_json(story_for(user, story_id))
+
+
+@router.delete("/stories/{uuid:story_id}", response={204: None})
+def remove_story(request: HttpRequest, story_id: UUID) -> Status[None]:
+    delete_story(user=person(request), story_id=story_id)
+    return Status(204, None)
+
+
+@router.put("/stories/{uuid:story_id}/text", response={200: Kept, 409: ConflictOut})
+def put_text(request: HttpRequest, story_id: UUID, payload: TextSave) -> Saved:
+    return save_text(user=person(request), story_id=story_id, **payload.dict())
+
+
+@router.post("/stories/{uuid:story_id}/generations", response={201: GenerationOut})
+def new_generation(request: HttpRequest, story_id: UUID, payload: NewGeneration) -> Status[dict[str, Any]]:
+    generation = start_generation(
+        user=person(request),
+        story_id=story_id,
+        target_words=payload.target_words,
+        sampling=Sampling(payload.temperature, payload.top_p, payload.seed, payload.thinking),
+        idempotency_key=payload.idempotency_key,
+    )
+    return Status(201, generation_json(generation))
+
+
+@router.get("/generations/{uuid:generation_id}", response=GenerationOut)
+def one_generation(request: HttpRequest, generation_id: UUID) -> dict[str, Any]:
+    return generation_json(generation_for(person(request), generation_id))
+
+
+@router.get("/generations/{uuid:generation_id}/text", response=LogOut)
+def log_of(request: HttpRequest, generation_id: UUID, after: int = Query(0, ge=0, lt=2**31)) -> dict[str, Any]:
+    """Everything that was written after the chunk `after`, one entry for each run of a channel."""
+    generation = generation_for(person(request), generation_id)
+    chunks = runs_after(generation.pk, after, generation.words, until=generation.last_seq)
+    return {
+        "state": generation.state,
+        "last_seq": generation.last_seq,
+        "words": generation.words,
+        "chunks": chunks,
+    }
+
+
+@router.post("/generations/{uuid:generation_id}/pause", response=GenerationOut)
+def pause(request: HttpRequest, generation_id: UUID) -> dict[str, Any]:
+    return generation_json(control.pause(user=person(request), generation=_own(request, generation_id)))
+
+
+@router.post("/generations/{uuid:generation_id}/continue", response=GenerationOut)
+def continue_(request: HttpRequest, generation_id: UUID) -> dict[str, Any]:
+    return generation_json(control.continue_(user=person(request), generation=_own(request, generation_id)))
+
+
+@router.post("/generations/{uuid:generation_id}/stop", response=GenerationOut)
+def stop(request: HttpRequest, generation_id: UUID) -> dict[str, Any]:
+    return generation_json(control.stop(user=person(request), generation=_own(request, generation_id)))
+
+
+def _own(request: HttpRequest, generation_id: UUID) -> Generation:
+    return generation_for(person(request), generation_id)

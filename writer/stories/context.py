@@ -1,0 +1,28 @@
+"""What every page may name: the model that writes, and how to serve a better one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.utils.functional import SimpleLazyObject
+
+from writer.stories.models import MAX_WORDS, MIN_WORDS, PREMISE_CHARS, TITLE_CHARS, ModelVersion
+
+SERVE_ANOTHER = "MODEL=Qwen/Qwen3.5-9B make run"
+
+
+def site(request: HttpRequest) -> dict[str, Any]:  # noqa: ARG001
+    return {
+        "model": SimpleLazyObject(lambda: ModelVersion.objects.filter(in_service=True).first() or ModelVersion()),
+        "serve_another": SERVE_ANOTHER,
+        "debug": settings.DEBUG,
+        "mail_configured": settings.MAIL_CONFIGURED,
+        "limits": {
+            "min_words": MIN_WORDS,
+            "max_words": MAX_WORDS,
+            "title_chars": TITLE_CHARS,
+            "premise_chars": PREMISE_CHARS,
+        },
+    }

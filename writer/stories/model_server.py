@@ -1,0 +1,32 @@
+"""Whether the model server answers. Readers are told, so that a page can say why nothing is being written yet."""
+
+from __future__ import annotations
+
+import time
+import urllib.error
+import urllib.request
+
+from django.conf import settings
+
+_asked: tuple[float, bool] = (0.0, False)
+REMEMBERED = 3.0
+"""Seconds that an answer is good for: one question for all readers of a process."""
+
+
+def model_ready() -> bool:
+    """Ask, or remember. Blocks for two seconds at most, so it is called from threads."""
+    global _asked
+    if time.monotonic() - _asked[0] > REMEMBERED or not _asked[0]:
+        _asked = (time.monotonic(), _answers())
+    return _asked[1]
+
+
+def _answers() -> bool:
+    url = settings.MODEL_SERVER_URL
+    if not url:
+        return False
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:  # noqa: S310  (an address of the deployment)
+            return bool(answer.status == 200)
+    except (OSError, ValueError):
+        return False

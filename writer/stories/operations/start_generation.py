@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, Q, Sum
+from django.db.models.functions import Greatest
+from django.utils import timezone
+
+from writer.accounts.models import User
+from writer.refusals import NotNow, Refused, TooMuch, Unavailable
+from writer.stories.checks import checked_key, checked_target
+from writer.stories.models import TEXT_CHARS, Generation, ModelVersion, Revision, State
+from writer.stories.operations.locking import lock_person, lock_story
+from writer.stories.reading import whole
+from writer.stories.text import count_words
+from writer.stories.wake import call_narrators, call_readers
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the model picks its words. What is None is left to the narrator."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    thinking: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.temperature is not None and not 0 <= self.temperature <= 2:
+            raise Refused("The temperature goes from 0 to 2.", field="temperature")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise Refused("top_p is more than 0, and 1 at most.", field="top_p")
+        if self.seed is not None and not 0 <= self.seed < 2**31:
+            raise Refused("The seed is a whole number from 0 to 2,147,483,647.", field="seed")
+
+
+def start_generation(
+    *,
+    user: User,
+    story_id: UUID,
+    target_words: int | None = None,
+    sampling: Sampling = Sampling(),  # noqa: B008  (it is frozen)
+    idempotency_key: str | None = None,
+) -> Generation:
+    """Ask for the story, or for the rest of it: what there is becomes the base, and a narrator goes on from there.
+
+    Asking again with the same key answers with the generation that the first asking made.
+    """
+    if idempotency_key is not None:
+        idempotency_key = checked_key(idempotency_key, "idempotency_key")
+    with transaction.atomic():
+        lock_person(user)
+        story = lock_story(user, story_id)
+        if idempotency_key is not None:
+            before = story.generations.select_related("model").filter(idempotency_key=idempotency_key).first()
+            if before is not None:
+                return before
+        if story.generations.live().exists():
+            raise NotNow("This story is being written already. Stop that first, or let it come to its end.")
+        model = ModelVersion.objects.filter(in_service=True).first()
+        if model is None:
+            raise Unavailable("No model is in service at the moment.")
+        target = checked_target(story.target_words if target_words is None else target_words)
+        now = whole(story)
+        text = now.text
+        words = count_words(text)
+        if target <= words:
+            raise Refused(
+                f"The story has {words:,} words already. Ask for more than that to have it go on.", field="target_words"
+            )
+        if len(text) > TEXT_CHARS:
+            raise Refused("The story has grown too long to go on from.")
+        check_room(user)
+        _check_day(user, target - words)
+
+        base = Revision(story=story, parent=now.head, text=text, origins=now.origins, author=user)
+        generation = Generation.objects.create(
+            story=story,
+            base_id=base.pk,  # the constraint is looked at when the transaction ends
+            model=model,
+            target_words=target,
+            sampling={name: value for name, value in asdict(sampling).items() if value is not None},
+            idempotency_key=idempotency_key,
+            words=words,
+            base_words=words,
+        )
+        base.generation = generation
+        base.save(force_insert=True)
+        story.head = base
+        story.target_words = target
+        story.save(update_fields=["head", "target_words", "updated"])
+        previous = now.generation
+        transaction.on_commit(lambda: call_narrators(generation.pk))
+        if previous is not None:
+            transaction.on_commit(lambda: call_readers(previous.pk))
+    return generation
+
+
+def check_room(user: User) -> None:
+    """Refuse when this person has as many stories waiting or being written as one may have."""
+    writing = Generation.objects.for_user(user).filter(state__in=(State.QUEUED, State.RUNNING)).count()
+    if writing >= settings.STORIES_AT_ONCE:
+        raise TooMuch(
+            f"You have {writing} stories waiting or being written, and {settings.STORIES_AT_ONCE} is the most at once. "
+            "Wait until one is finished, or stop one."
+        )
+
+
+def _check_day(user: User, words: int) -> None:
+    since = timezone.now() - timedelta(days=1)
+    recent = Generation.objects.for_user(user).filter(created__gte=since)
+    stopped = Q(state=State.STOPPED)  # of such a one, only what it wrote counts
+    asked = recent.aggregate(
+        whole=Sum(F("target_words") - F("base_words"), default=0, filter=~stopped),
+        part=Sum(Greatest(F("words"), F("base_words")) - F("base_words"), default=0, filter=stopped),
+    )
+    left = settings.WORDS_PER_DAY - asked["whole"] - asked["part"]
+    if words > left:
+        raise TooMuch(
+            f"One person may ask for {settings.WORDS_PER_DAY:,} words in 24 hours. You have {max(left, 0):,} left; "
+            f"this story would take {words:,}.",
+            field="target_words",
+        )

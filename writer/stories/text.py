@@ -1,0 +1,109 @@
+"""The text of a story as a value: what may stand in it, how it is put together, and who wrote which paragraph.
+
+`docs/protocol.md` says what head, tail and `absorbed` are. Offsets count Unicode code points.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
+from typing import Any, TypeAlias
+
+from training.text import count_words, paragraphs
+from writer.refusals import Refused
+
+__all__ = ["Origin", "Origins", "attribute", "checked_text", "count_words", "ends_paragraph", "join", "paragraphs", "sha256"]
+
+BLANKS = "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
+"""What the browser's trimEnd() takes away, so that both put the same text together."""
+_BLANK_LINES = re.compile(rf"\A(?:[{BLANKS}]*\n)+")
+_UNFIT = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")
+_MOST_COMPARISONS = 1_000_000
+"""Beyond this, finding out who wrote which of so many changed paragraphs costs more than it tells."""
+
+Origin: TypeAlias = dict[str, Any]
+"""{"generation": id} or {"person": id}, for one paragraph; with {"from": id} where a person changed what a generation wrote."""
+Origins: TypeAlias = list[Origin]
+
+
+def join(head: str, tail: str) -> str:
+    """Put the tail of a log behind a head. The tail brings the blank line, or the space, that parts them."""
+    head = head.rstrip(BLANKS)
+    return head + tail if head else _BLANK_LINES.sub("", tail)
+
+
+def ends_paragraph(log: str, at: int) -> bool:
+    """Whether a paragraph of the log ends at this offset and a next one has begun, or nothing is before it."""
+    return at == 0 or log.startswith("\n\n", at)
+
+
+def sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def attribute(old: str, origins: Sequence[Origin], new: str, person: int) -> Origins:
+    """Say who wrote each paragraph of `new`: one that stood in `old` keeps its origin, any other is the person's.
+
+    `origins` are those of `old`, one a paragraph. A paragraph that a person changed remembers the generation that it came from.
+    """
+    before, after = paragraphs(old), paragraphs(new)
+    unknown: Origin = {"person": person}
+    known = [*origins[: len(before)], *[unknown] * (len(before) - len(origins))]
+    result: Origins = []
+    for tag, i1, i2, j1, j2 in _changes(before, after):
+        for offset in range(j2 - j1):
+            was = known[i1 + offset] if i1 + offset < i2 else unknown
+            source = was.get("generation") or was.get("from")
+            if tag == "equal":
+                result.append(was)
+            elif tag == "replace" and source:
+                result.append({"person": person, "from": source})
+            else:
+                result.append(unknown)
+    return result
+
+
+def _changes(before: list[str], after: list[str]) -> Iterator[tuple[str, int, int, int, int]]:
+    """How `before` became `after`, as difflib's opcodes. A save mostly changes one place, so the ends are compared first."""
+    start = 0
+    while start < min(len(before), len(after)) and before[start] == after[start]:
+        start += 1
+    end = 0
+    while end < min(len(before), len(after)) - start and before[-1 - end] == after[-1 - end]:
+        end += 1
+    i, j = len(before) - end, len(after) - end
+    yield "equal", 0, start, 0, start
+    if (i - start) * (j - start) <= _MOST_COMPARISONS:
+        for tag, i1, i2, j1, j2 in SequenceMatcher(None, before[start:i], after[start:j], autojunk=False).get_opcodes():
+            yield tag, start + i1, start + i2, start + j1, start + j2
+    else:
+        yield "replace", start, i, start, j
+    yield "equal", i, len(before), j, len(after)
+
+
+def generated(text: str, generation: object) -> Origins:
+    """The origins of text that a generation wrote."""
+    return [{"generation": str(generation)} for _ in paragraphs(text)]
+
+
+def checked_text(value: str, field: str, *, most: int, one_line: bool = False, required: bool = False) -> str:
+    """The text as it will be stored, or `Refused` with what a person can mend."""
+    name = field.replace("_", " ")
+    if len(value) > most:
+        raise Refused(f"The {name} has {len(value):,} characters; {most:,} are the most that fit.", field=field)
+    value = value.replace("\r\n", "\n").replace("\r", "\n")
+    if one_line:
+        value = " ".join(value.split())
+    unfit = _UNFIT.search(value)
+    if unfit:
+        kind = "half of a character" if unfit[0] >= "\ud800" else "a control character"
+        raise Refused(
+            f"The {name} holds {kind} (U+{ord(unfit[0]):04X}, number {unfit.start() + 1} of its characters) "
+            "that cannot be kept. Please take it out.",
+            field=field,
+        )
+    if required and not value.strip():
+        raise Refused(f"Please write a {name}.", field=field)
+    return value

@@ -1,0 +1,161 @@
+"""The pages of a writer's stories. What happens on the drafting page afterwards goes through the API."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth import logout
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_POST, require_safe
+
+from writer.accounts.http import person
+from writer.accounts.views import account_page
+from writer.refusals import Missing, Refused
+from writer.stories.operations.create_story import create_story
+from writer.stories.operations.delete_story import delete_story
+from writer.stories.operations.export import FORMATS, File, export
+from writer.stories.operations.leave import export_all, leave
+from writer.stories.reading import story_for, story_json, story_lines
+
+USUAL_WORDS = 1500
+
+
+@login_required
+@require_safe
+def stories(request: HttpRequest) -> HttpResponse:
+    """stories/list.html with `stories`: id, title, target_words, words, state, state_label, created, updated."""
+    return render(request, "stories/list.html", {"stories": story_lines(person(request))})
+
+
+@login_required
+def story_new(request: HttpRequest) -> HttpResponse:
+    """stories/new.html with `typed` (title, premise, target_words, key) and `errors` (field: words; "" for the whole form)."""
+    if request.method != "POST":
+        typed = {"title": "", "premise": "", "target_words": str(USUAL_WORDS), "key": uuid.uuid4().hex}
+        return render(request, "stories/new.html", {"typed": typed, "errors": {}})
+    typed = {name: request.POST.get(name, "") for name in ("title", "premise", "target_words", "key")}
+    try:
+        story = create_story(
+            owner=person(request),
+            title=typed["title"],
+            premise=typed["premise"],
+            target_words=_whole_number(typed["target_words"]),
+            start=True,
+            idempotency_key=typed["key"] or None,
+        )
+    except Refused as refusal:
+        context = {"typed": typed, "errors": {refusal.field: refusal.detail}}
+        return render(request, "stories/new.html", context, status=refusal.status)
+    return redirect("story", story.pk)
+
+
+def _whole_number(typed: str) -> int:
+    digits = typed.strip().replace(",", "").replace(" ", "")
+    if not digits.removeprefix("-").isdecimal() or len(digits) > 12:
+        raise Refused("How many words? A whole number, please, such as 1500.", field="target_words")
+    return int(digits)
+
+
+@login_required
+@require_safe
+@never_cache
+def story(request: HttpRequest, story_id: UUID) -> HttpResponse:
+    """stories/story.html with `story` (the row) and `data`, what the page's script reads from json_script "story"."""
+    user = person(request)
+    try:
+        row = story_for(user, story_id)
+    except Missing:
+        raise Http404 from None
+    data: dict[str, Any] = story_json(row) | {
+        "user": {"id": user.pk, "name": user.name, "role": user.role},
+        "urls": {
+            "stories": reverse("stories"),
+            "download_md": reverse("story_download", args=[row.pk, "md"]),
+            "download_txt": reverse("story_download", args=[row.pk, "txt"]),
+            "delete": reverse("story_delete", args=[row.pk]),
+        },
+    }
+    return render(request, "stories/story.html", {"story": row, "data": data})
+
+
+@login_required
+@require_safe
+@never_cache
+def story_download(request: HttpRequest, story_id: UUID, kind: str) -> HttpResponse:
+    if kind not in FORMATS:
+        raise Http404
+    try:
+        return attachment(export(story=story_for(person(request), story_id), format=FORMATS[kind]))
+    except Missing:
+        raise Http404 from None
+
+
+def attachment(file: File) -> HttpResponse:
+    """A file to be saved, never to be shown by the browser as a page of ours."""
+    plain = file.name.encode("ascii", "ignore").decode().strip("-.") or "story"
+    return HttpResponse(
+        file.content,
+        content_type=file.content_type,
+        headers={
+            "Content-Disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(file.name)}",
+            "X-Content-Type-Options": "nosniff",
+        },
+    )
+
+
+@login_required
+@require_POST
+def story_delete(request: HttpRequest, story_id: UUID) -> HttpResponse:
+    try:
+        delete_story(user=person(request), story_id=story_id)
+    except Missing:
+        raise Http404 from None
+    messages.success(request, "The story is deleted.")
+    return redirect("stories")
+
+
+# Going: the stories are taken along or erased, and the account with them
+
+EXPORTED = "exported"
+"""In the session: when this person downloaded all stories."""
+EXPORT_IS_FRESH = 3600
+
+
+@login_required
+@require_safe
+@never_cache
+def account_export(request: HttpRequest) -> HttpResponse:
+    request.session[EXPORTED] = time.time()
+    return attachment(export_all(user=person(request)))
+
+
+@login_required
+@require_POST
+@sensitive_post_parameters()
+def account_delete(request: HttpRequest) -> HttpResponse:
+    """`password`, and `stories`: "erase", or "export" when they were to be downloaded first."""
+    user = person(request)
+    try:
+        if not user.check_password(request.POST.get("password", "")):
+            raise Refused("That is not your password.", field="delete_password")
+        choice = request.POST.get("stories")
+        if choice not in ("export", "erase"):
+            raise Refused("What shall become of your stories? Download them first, or have them erased.", field="stories")
+        if choice == "export" and time.time() - request.session.get(EXPORTED, 0) > EXPORT_IS_FRESH:
+            raise Refused("Download your stories first; then delete the account.", field="stories")
+        leave(user=user)
+    except Refused as refusal:
+        return account_page(request, {refusal.field: refusal.detail}, status=refusal.status)
+    logout(request)
+    messages.success(request, "Your account and everything in it is deleted.")
+    return redirect("account_login")

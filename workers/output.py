@@ -18,6 +18,7 @@ SERVERS = ("postgres", "redis", "vllm")
 _TROUBLE = re.compile(
     r"\b(ERROR|CRITICAL|FATAL|PANIC|Traceback|error:)|^\d+:\w .* # (?!WARNING|oO0|Redis|Config|Server|User)"
 )
+_EXPECTED = "the database system is starting up"
 LOG_BYTES = 5_000_000
 
 
@@ -37,7 +38,7 @@ class Output:
         with self._lock:
             self._file(name).info("%s", text)
             self._last.setdefault(name, deque(maxlen=15)).append(text)
-        if name not in SERVERS or _TROUBLE.search(text):
+        if name not in SERVERS or (_TROUBLE.search(text) and _EXPECTED not in text):
             self._print(self._label(name) + text)
 
     def trouble(self, name: str, text: str) -> None:

@@ -88,10 +88,10 @@ class Supervisor:
     def run(self) -> int:
         owner = None if self.site.database_url else server_owner()
         state = private_folder(self.site.var) if self.site.database_url else home(self.site.var, owner)
-        self._take_lock()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         try:
+            self._take_lock()
             port = self._port()
             model = self._start_servers(state)
             self._prepare()
@@ -131,7 +131,8 @@ class Supervisor:
             if not told:
                 self.output.say("An earlier run was killed; waiting for the last of its programs to end.")
                 told = True
-            time.sleep(0.1)
+            if self.stopping.wait(0.1):
+                raise CannotStart("Stopped while waiting for an earlier run to end.")
         self._hold = (descriptor,)
 
     def _port(self) -> int:
@@ -184,13 +185,17 @@ class Supervisor:
             | {
                 "DJANGO_SETTINGS_MODULE": "webapp.settings",
                 "PYTHONUNBUFFERED": "1",
+                "PYTHONWARNINGS": "ignore:You're running the worker with superuser",  # Celery; here it only reads JSON
             }
         )
 
     def _prepare(self) -> None:
         """Migrations and demo accounts, in a process that is killed with us."""
         process = Process(
-            [sys.executable, "-m", "workers.prepare"], env=self._child_env(), cwd=self.site.root, stdout=subprocess.PIPE
+            [sys.executable, "-m", "workers.prepare", *([] if self.site.debug else ["--static"])],
+            env=self._child_env(),
+            cwd=self.site.root,
+            stdout=subprocess.PIPE,
         )
         with self._changing:
             if not self.stopping.is_set():
@@ -224,7 +229,7 @@ class Supervisor:
             ],
             "narrator": [python, str(self.site.root / "manage.py"), "narrate"],
             "worker": [
-                python, "-m", "celery", "-A", "webapp", "worker", "-Q", "default,io,gpu", "--pool", "threads", "-c", "4",
+                python, "-m", "celery", "-q", "-A", "webapp", "worker", "-Q", "default,io,gpu", "--pool", "threads", "-c", "4",
                 "--loglevel", "warning", "--without-gossip", "--without-mingle", "-n", "worker@%h",
             ],
         }  # fmt: skip
@@ -313,7 +318,7 @@ class Supervisor:
 
     # Stopping
 
-    def _on_signal(self, number: int, _frame: object) -> None:
+    def _on_signal(self, *_: object) -> None:
         if self.stopping.is_set():  # asked twice: all at once
             for process in list(self._processes.values()):
                 process.ask_to_stop()

@@ -3,14 +3,15 @@
 The protocol, over a socket inherited as file descriptor FD:
 
     guard  -> parent    "PID\\n"         the program is running under this process id
-    parent -> guard     end of file      stop the program (the parent asked for it, or it died: kill -9 included)
+    parent -> guard     "stop"           stop the program: it has `grace` seconds to end by itself
+    parent -> guard     end of file      the same, within `hurry` seconds: the parent died (kill -9 included)
     guard  -> parent    end of file      the program and everything it started is gone; the guard's exit status is its own
 
-Stopping is therefore one path, always the same, whoever dies first. The guard is a subreaper: what the program started
+Stopping is one path, whoever dies first. The guard is a subreaper: what the program started
 and left behind (PostgreSQL's backends, vLLM's engine) becomes the guard's child and is killed with it. Should the guard
 itself be killed, the kernel sends the program its "parent died" signal.
 
-    python -I -S guard.py '{"fd": 3, "hold": [], "argv": [...], "stop": 15, "grace": 10, "uid": null, "gid": null, "cwd": null}'
+    python -I -S guard.py '{"fd": 3, "hold": [], "argv": [...], "stop": 15, "grace": 10, "hurry": 3, "uid": null, "gid": null, "cwd": null}'
 
 `hold` names more file descriptors that the guard keeps open and the program never gets: a lock that is held by them is
 free only when the last program of a killed run is gone.
@@ -144,14 +145,13 @@ def main() -> int:
 def _watch(child: int, order: dict[str, Any], wire: int, wake: int, told: Callable[[], bool]) -> int:
     """Wait for the end of `child`, and bring it about once the wire has closed or a signal has come."""
     status: int | None = None
-    asked = False
-    closed = False
+    asked = closed = False
+    grace = order["grace"]
     deadline = float("inf")
     while status is None:
-        stopping = closed or told()
-        if stopping and not asked:
+        if (told() or closed) and not asked:
             asked = True
-            deadline = time.monotonic() + order["grace"]
+            deadline = time.monotonic() + grace
             os.kill(child, order["stop"])
             os.kill(child, signal.SIGCONT)  # a frozen program could not obey
         elif time.monotonic() >= deadline:
@@ -161,10 +161,18 @@ def _watch(child: int, order: dict[str, Any], wire: int, wake: int, told: Callab
         ready, _, _ = select.select([wake] if closed else [wake, wire], [], [], pause)
         if wake in ready:
             os.read(wake, 4096)
-        if wire in ready and not os.read(wire, 64):
+        if wire in ready:
             closed = True
+            grace = order["grace"] if _said_stop(wire) else order["hurry"]
         status = _reap(child)
     return status
+
+
+def _said_stop(wire: int) -> bool:
+    try:
+        return bool(os.read(wire, 64))
+    except ConnectionError:  # the parent died with our line unread
+        return False
 
 
 if __name__ == "__main__":

@@ -132,6 +132,7 @@ class PostgreSQL:
             owner=self.owner,
             stop=signal.SIGINT,
             grace=60,
+            hurry=60,
             stdout=stdout,
             hold=hold,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -40,10 +41,14 @@ class Process:
         owner: Owner | None = None,
         stop: signal.Signals = signal.SIGTERM,
         grace: float = 10.0,
+        hurry: float = 3.0,
         stdout: int | IO[bytes] | None = None,
         hold: Sequence[int] = (),
     ) -> None:
-        """`hold`: open files, such as a lock, that stay open until the program is gone, even if we are killed."""
+        """`grace` seconds to end when we stop it, `hurry` seconds when we were killed.
+
+        `hold`: open files, such as a lock, that stay open until the program is gone, even if we are killed.
+        """
         self._wire, far = socket.socketpair()
         order = {
             "fd": far.fileno(),
@@ -51,6 +56,7 @@ class Process:
             "argv": [os.fspath(part) for part in argv],
             "stop": int(stop),
             "grace": grace,
+            "hurry": hurry,
             "uid": owner.uid if owner else None,
             "gid": owner.gid if owner else None,
             "cwd": str(cwd) if cwd else None,
@@ -85,6 +91,8 @@ class Process:
 
     def ask_to_stop(self) -> None:
         """Begin the stop without waiting for it."""
+        with contextlib.suppress(OSError):  # it is gone already, or was asked before
+            self._wire.send(b"stop")
         self._wire.close()
 
     def stop(self) -> None:

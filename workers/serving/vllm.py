@@ -88,7 +88,7 @@ class ModelServer:
         return env
 
     def start(self, stdout: int | IO[bytes] | None = None, hold: Sequence[int] = ()) -> Process:
-        self.process = Process(self.command(), env=self.environment(), stdout=stdout, grace=15, hold=hold)
+        self.process = Process(self.command(), env=self.environment(), stdout=stdout, grace=5, hold=hold)
         return self.process
 
     def ready(self) -> bool:

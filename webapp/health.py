@@ -77,8 +77,15 @@ def _model_server() -> dict[str, Any]:
 
 def _narrator() -> dict[str, Any]:
     age, late = _queue()["oldest"], _lease_age()
-    if age > NARRATOR_LATE and not Generation.objects.filter(state=State.RUNNING, lease_until__gt=timezone.now()).exists():
-        return {"ok": False, "detail": f"No narrator takes up stories; the oldest waits for {age:.0f} s.", "queue_seconds": age}
+    if (
+        age > NARRATOR_LATE
+        and not Generation.objects.filter(state=State.RUNNING, lease_until__gt=timezone.now()).exists()
+    ):
+        return {
+            "ok": False,
+            "detail": f"No narrator takes up stories; the oldest waits for {age:.0f} s.",
+            "queue_seconds": age,
+        }
     if late > NARRATOR_LATE:
         return {"ok": False, "detail": f"A story lost its narrator {late:.0f} s ago.", "lease_overdue_seconds": late}
     return {"queue_seconds": age, "lease_overdue_seconds": late}
@@ -110,8 +117,12 @@ class _House(Collector):
             states,
             GaugeMetricFamily("longhand_words_written", "Words in all stories that models wrote", value=written),
             GaugeMetricFamily("longhand_queue_length", "Stories that wait for a narrator", value=queue["length"]),
-            GaugeMetricFamily("longhand_queue_oldest_seconds", "How long the oldest of them waits", value=queue["oldest"]),
-            GaugeMetricFamily("longhand_lease_overdue_seconds", "How long a story is without narrator", value=_lease_age()),
+            GaugeMetricFamily(
+                "longhand_queue_oldest_seconds", "How long the oldest of them waits", value=queue["oldest"]
+            ),
+            GaugeMetricFamily(
+                "longhand_lease_overdue_seconds", "How long a story is without narrator", value=_lease_age()
+            ),
             GaugeMetricFamily("longhand_readers", "WebSockets open in this process", value=readers_now()),
         ]
 

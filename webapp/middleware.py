@@ -32,7 +32,7 @@ class Measure:
         return response
 
     def process_view(
-        self, request: HttpRequest, _view: object, _args: tuple[object, ...], kwargs: dict[str, object]
+        self, _request: HttpRequest, _view: object, _args: tuple[object, ...], kwargs: dict[str, object]
     ) -> None:
         ids = {name: str(kwargs[name]) for name in ("story_id", "generation_id") if name in kwargs}
         if ids:

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import django_stubs_ext
 from celery.schedules import crontab
-from csp.constants import NONE, NONCE, SELF
+from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from webapp.env import ROOT, env
@@ -179,6 +179,7 @@ STORAGES = {
 WHITENOISE_USE_FINDERS = DEBUG
 DJANGO_VITE = {"default": {"dev_mode": False, "manifest_path": ROOT / "writer/frontend/dist/manifest.json"}}
 if DEBUG:
+    STATIC_ROOT.mkdir(mode=0o700, parents=True, exist_ok=True)  # nothing is collected there, but whitenoise looks
     STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
 
 # Security

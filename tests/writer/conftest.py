@@ -73,16 +73,16 @@ def generation(owner: User, story: Story) -> Generation:
 
 
 @pytest.fixture
-def browser() -> Callable[..., Client]:
+def sign_in() -> Callable[..., Client]:
     """A signed-in browser that meets CSRF as a real one does."""
 
-    def sign_in(user: User | None, *, csrf: bool = False) -> Client:
+    def client_of(user: User | None, *, csrf: bool = False) -> Client:
         client = Client(enforce_csrf_checks=csrf)
         if user is not None:
             client.force_login(user)
         return client
 
-    return sign_in
+    return client_of
 
 
 @pytest.fixture

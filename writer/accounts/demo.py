@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from dataclasses import asdict, dataclass
 
@@ -52,10 +51,12 @@ def _kept() -> list[DemoAccount]:
     if path.exists():
         return [DemoAccount(**account) for account in json.loads(path.read_text())]
     accounts = [
-        DemoAccount(name, f"{role}@longhand.test", secrets.token_urlsafe(12), "lh_" + secrets.token_urlsafe(32), str(role))
+        DemoAccount(
+            name, f"{role}@longhand.test", secrets.token_urlsafe(12), "lh_" + secrets.token_urlsafe(32), str(role)
+        )
         for role, name in _NAMES.items()
     ]
     settings.VAR.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump([asdict(account) for account in accounts], file, indent=1)
+    path.touch(mode=0o600)
+    path.write_text(json.dumps([asdict(account) for account in accounts], indent=1))
     return accounts

@@ -26,7 +26,7 @@ def admins_only(view: View[P]) -> View[P]:
 
     @login_required
     @wraps(view)
-    def check(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+    def check(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         if not person(request).is_admin:
             raise Http404
         return view(request, *args, **kwargs)

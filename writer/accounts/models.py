@@ -36,13 +36,15 @@ class User(AbstractBaseUser):
     is_active = models.BooleanField(default=True)
     joined = models.DateTimeField(default=timezone.now)
 
-    objects: ClassVar[UserManager] = UserManager()  # type: ignore[assignment]
+    objects: ClassVar[UserManager] = UserManager()
     USERNAME_FIELD = "email"
     EMAIL_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = ["name"]
 
     class Meta:
-        constraints: ClassVar = [models.CheckConstraint(condition=models.Q(role__in=Role.values), name="user_role_known")]
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=models.Q(role__in=Role.values), name="user_role_known")
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -61,7 +63,7 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _in_a_week() -> Any:
+def in_a_week() -> Any:
     return timezone.now() + timedelta(days=7)
 
 
@@ -73,8 +75,11 @@ class Invitation(models.Model):
     role = models.CharField(max_length=6, choices=Role, default=Role.WRITER)
     invited_by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="invitations_sent")
     created = models.DateTimeField(auto_now_add=True)
-    expires = models.DateTimeField(default=_in_a_week)
+    expires = models.DateTimeField(default=in_a_week)
     accepted_by = models.OneToOneField(User, models.CASCADE, null=True, related_name="invitation")
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.email}"
 
     @property
     def is_open(self) -> bool:
@@ -90,6 +95,9 @@ class ApiToken(models.Model):
     created = models.DateTimeField(auto_now_add=True)
     expires = models.DateTimeField(null=True, blank=True)
     last_used = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return self.name
 
     @classmethod
     def issue(cls, owner: User, name: str, days: int | None = 365) -> tuple[ApiToken, str]:

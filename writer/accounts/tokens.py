@@ -15,7 +15,9 @@ def user_of_token(secret: str) -> User | None:
     """The owner of a token that is in force. Notes the use, by the minute: a script that polls must not write each time."""
     now = timezone.now()
     unexpired = Q(expires=None) | Q(expires__gt=now)
-    found = ApiToken.objects.filter(unexpired, digest=digest(secret), owner__is_active=True).select_related("owner").first()
+    found = (
+        ApiToken.objects.filter(unexpired, digest=digest(secret), owner__is_active=True).select_related("owner").first()
+    )
     if found is None:
         return None
     if found.last_used is None or now - found.last_used > timedelta(minutes=1):

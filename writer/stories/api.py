@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from django.http import HttpRequest
@@ -17,7 +17,7 @@ from writer.stories.operations.create_story import change_story, create_story
 from writer.stories.operations.delete_story import delete_story
 from writer.stories.operations.save_text import Saved, save_text
 from writer.stories.operations.start_generation import Sampling, start_generation
-from writer.stories.reading import generation_for, generation_json, runs_after, story_for, story_json, story_lines, Line
+from writer.stories.reading import Line, generation_for, generation_json, runs_after, story_for, story_json, story_lines
 
 router = Router(tags=["stories"])
 
@@ -159,7 +159,7 @@ def new_story(request: HttpRequest, payload: NewStory) -> Status[dict[str, Any]]
 
 @router.get("/stories", response=list[StoryLine])
 def my_stories(
-    request: HttpRequest, limit: int = Query(100, ge=1, le=1000), offset: int = Query(0, ge=0)
+    request: HttpRequest, limit: Annotated[int, Query(ge=1, le=1000)] = 100, offset: Annotated[int, Query(ge=0)] = 0
 ) -> list[Line]:
     return story_lines(person(request), limit=limit, offset=offset)
 
@@ -205,7 +205,9 @@ def one_generation(request: HttpRequest, generation_id: UUID) -> dict[str, Any]:
 
 
 @router.get("/generations/{uuid:generation_id}/text", response=LogOut)
-def log_of(request: HttpRequest, generation_id: UUID, after: int = Query(0, ge=0, lt=2**31)) -> dict[str, Any]:
+def log_of(
+    request: HttpRequest, generation_id: UUID, after: Annotated[int, Query(ge=0, lt=2**31)] = 0
+) -> dict[str, Any]:
     """Everything that was written after the chunk `after`, one entry for each run of a channel."""
     generation = generation_for(person(request), generation_id)
     chunks = runs_after(generation.pk, after, generation.words, until=generation.last_seq)

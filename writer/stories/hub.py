@@ -7,8 +7,9 @@ reads the rows of all generations that are watched, and shows what was lost. `do
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 from uuid import UUID
 from weakref import WeakKeyDictionary
@@ -72,7 +73,16 @@ class Row(NamedTuple):
     @property
     def news(self) -> tuple[object, ...]:
         """What is worth a message when it changes. The rest travels with the chunks."""
-        return (self.state, self.wish, self.ending, self.notice, self.place, self.target, self.revision, self.model_ready)
+        return (
+            self.state,
+            self.wish,
+            self.ending,
+            self.notice,
+            self.place,
+            self.target,
+            self.revision,
+            self.model_ready,
+        )
 
     @property
     def rest(self) -> tuple[object, ...]:
@@ -86,7 +96,18 @@ class Row(NamedTuple):
 
 def read_rows(ids: list[UUID]) -> dict[UUID, Row]:
     ready = model_ready()
-    fields = ("pk", "state", "wish", "ending", "notice", "words", "target_words", "last_seq", "attempt", "story__head_id")
+    fields = (
+        "pk",
+        "state",
+        "wish",
+        "ending",
+        "notice",
+        "words",
+        "target_words",
+        "last_seq",
+        "attempt",
+        "story__head_id",
+    )
     found = list(Generation.objects.filter(pk__in=ids).values_list(*fields))
     places: dict[UUID, int] = {}
     if any(values[1] == State.QUEUED for values in found):
@@ -153,9 +174,9 @@ class Hub:
         self._news = asyncio.Event()
         self._connection: AbstractConnection | None = None
         self._pool = ConnectionPool.from_url(
-            settings.REDIS_URL, protocol=2, retry=Retry(NoBackoff(), 0), socket_connect_timeout=2, socket_keepalive=True
+            settings.REDIS_URL, protocol=2, retry=Retry(NoBackoff(), 0), socket_connect_timeout=2
         )
-        self._tasks = [asyncio.create_task(work()) for work in (self._listen, self._read, self._beat)]
+        self._tasks = [asyncio.create_task(self._lasting(work)) for work in (self._listen, self._read, self._beat)]
         self._heard_at = 0.0
 
     async def join(self, generation_id: UUID, reader: Listener) -> Watch:
@@ -167,10 +188,8 @@ class Hub:
             await self._send("SUBSCRIBE", channel)
         watch.readers.add(reader)
         if self._connection is not None:
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(watch.subscribed.wait(), SUBSCRIBED_WITHIN)
-            except TimeoutError:
-                pass
         self.refresh(watch)
         return watch
 
@@ -191,18 +210,25 @@ class Hub:
         self._dirty.update(watches)
         self._news.set()
 
+    async def _lasting(self, work: Callable[[], Awaitable[None]]) -> None:
+        """All readers depend on these tasks, so a fault that nobody thought of is told, and they go on."""
+        while True:
+            try:
+                await work()
+            except Exception:
+                log.exception("readers_fault")
+                await asyncio.sleep(1)
+
     async def _send(self, *command: str | bytes) -> None:
         if self._connection is not None:
-            try:
+            with suppress(RedisError, OSError):  # the listener finds out by itself, and subscribes anew
                 await self._connection.send_command(*command)
-            except (RedisError, OSError):
-                pass  # the listener finds out by itself, and subscribes anew
 
     async def _listen(self) -> None:
         """Follow Redis, and come back to it whenever it went away: then everybody is checked against PostgreSQL."""
         away = False
         while True:
-            connection = self._pool.make_connection()
+            connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
             try:
                 await connection.connect()
                 for channel in list(self.watches):

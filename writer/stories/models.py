@@ -30,7 +30,9 @@ class ModelVersion(models.Model):
 
     name = models.CharField(max_length=120, unique=True, help_text="What people read: demo model, Qwen3.5-9B")
     served_name = models.CharField(max_length=200, help_text="What the model server calls it")
-    tokenizer = models.CharField(max_length=500, help_text="Folder or name that its tokenizer and chat template are read from")
+    tokenizer = models.CharField(
+        max_length=500, help_text="Folder or name that its tokenizer and chat template are read from"
+    )
     is_demo = models.BooleanField(default=False)
     in_service = models.BooleanField(default=False)
     created = models.DateTimeField(auto_now_add=True)
@@ -102,7 +104,9 @@ class Generation(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     story = models.ForeignKey(Story, models.CASCADE, related_name="generations")
-    base = models.ForeignKey("Revision", models.RESTRICT, related_name="takes", help_text="The revision it goes on from")
+    base = models.ForeignKey(
+        "Revision", models.RESTRICT, related_name="takes", help_text="The revision it goes on from"
+    )
     model = models.ForeignKey(ModelVersion, models.PROTECT, related_name="generations")
     target_words = models.PositiveIntegerField(help_text="Words of the whole story, the base included")
     sampling = models.JSONField(default=dict, help_text="temperature, top_p, seed and thinking, as asked")
@@ -113,7 +117,9 @@ class Generation(models.Model):
     ending = models.CharField(max_length=6, choices=Ending, default=Ending.NONE, blank=True)
     notice = models.CharField(max_length=500, blank=True, help_text="What the writer should know: why it stopped")
 
-    attempt = models.PositiveIntegerField(default=0, help_text="The fence: only the narrator that holds this number may write")
+    attempt = models.PositiveIntegerField(
+        default=0, help_text="The fence: only the narrator that holds this number may write"
+    )
     holder = models.CharField(max_length=80, blank=True)
     lease_until = models.DateTimeField(null=True)
     failures = models.PositiveSmallIntegerField(default=0, help_text="Attempts in a row that wrote nothing")
@@ -122,7 +128,9 @@ class Generation(models.Model):
     story_chars = models.PositiveIntegerField(default=0)
     thinking_chars = models.PositiveIntegerField(default=0)
     words = models.PositiveIntegerField(default=0, help_text="Words of the whole story now, the base included")
-    base_words = models.PositiveIntegerField(default=0, help_text="Words of the base: target less these is what was asked for")
+    base_words = models.PositiveIntegerField(
+        default=0, help_text="Words of the base: target less these is what was asked for"
+    )
 
     created = models.DateTimeField(auto_now_add=True)
     started = models.DateTimeField(null=True)
@@ -143,7 +151,10 @@ class Generation(models.Model):
             models.CheckConstraint(
                 condition=~Q(state="running") | Q(lease_until__isnull=False), name="running_has_a_lease"
             ),
-            models.CheckConstraint(condition=(Q(state="done") & ~Q(ending="")) | (~Q(state="done") & Q(ending="")), name="done_has_an_ending"),
+            models.CheckConstraint(
+                condition=(Q(state="done") & ~Q(ending="")) | (~Q(state="done") & Q(ending="")),
+                name="done_has_an_ending",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -172,6 +183,9 @@ class Chunk(models.Model):
             models.CheckConstraint(condition=Q(seq__gte=1), name="chunk_seq_from_one"),
         ]
 
+    def __str__(self) -> str:
+        return f"{self.channel} {self.seq} of {self.generation_id}"
+
 
 class Revision(models.Model):
     """A text that a person saved, or that a generation began from. Revisions never change; they form a tree by `parent`."""
@@ -186,7 +200,9 @@ class Revision(models.Model):
     absorbed = models.PositiveIntegerField(default=0, help_text="Characters of that log that `text` already holds")
     origins = models.JSONField(default=list, help_text="One entry a paragraph: {person} or {generation}")
     author = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
-    op_id = models.CharField(max_length=64, null=True, help_text="The browser's name for this save: sent twice, it is saved once")
+    op_id = models.CharField(
+        max_length=64, null=True, help_text="The browser's name for this save: sent twice, it is saved once"
+    )
     created = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -8,7 +8,7 @@ from django.db import models
 
 if TYPE_CHECKING:
     from writer.accounts.models import User
-    from writer.stories.models import Generation, Story
+    from writer.stories.models import Generation, Story  # noqa: F401  (named in the bases)
 
 
 class StoryQuerySet(models.QuerySet["Story"]):

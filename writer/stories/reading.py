@@ -125,17 +125,18 @@ def story_lines(user: User, *, limit: int = 1000, offset: int = 0) -> list[Line]
     """This person's stories, the latest first, without reading their texts where a generation has counted them."""
     stories = Story.objects.for_user(user).select_related("head__generation")
     page = list(stories.defer("premise", "head__text", "head__origins")[offset : offset + limit])
-    uncounted = [story.head_id for story in page if story.head and story.head.generation_id is None]
+    uncounted = [story.head.pk for story in page if story.head and story.head.generation_id is None]
     counts = {pk: count_words(text) for pk, text in Revision.objects.filter(pk__in=uncounted).values_list("pk", "text")}
     lines = []
     for story in page:
-        generation = story.head.generation if story.head else None
+        assert story.head is not None
+        generation = story.head.generation
         lines.append(
             Line(
                 id=story.pk,
                 title=story.title,
                 target_words=story.target_words,
-                words=generation.words if generation else counts.get(story.head_id, 0),
+                words=generation.words if generation else counts.get(story.head.pk, 0),
                 state=generation.state if generation else "",
                 state_label=generation.get_state_display() if generation else "Not begun",
                 created=story.created,

@@ -72,18 +72,24 @@ def _is_ours(origin: str, host: str) -> bool:
     if origin in settings.CSRF_TRUSTED_ORIGINS:
         return True
     parts = urlsplit(origin)
-    same = parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower()
-    return same and validate_host((parts.hostname or "").lower(), settings.ALLOWED_HOSTS)
+    scheme = parts.scheme == "https" or (parts.scheme == "http" and not settings.SECURE_SSL_REDIRECT)
+    return (
+        scheme
+        and parts.netloc.lower() == host.lower()
+        and validate_host((parts.hostname or "").lower(), settings.ALLOWED_HOSTS)
+    )
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, detail: str) -> None:
     """Answer the handshake itself: there never was a socket."""
     await receive()
     if "websocket.http.response" not in scope.get("extensions", {}):
-        return await send({"type": "websocket.close", "code": 4000 + status})
+        await send({"type": "websocket.close", "code": 4000 + status})
+        return
     headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
     await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": encode({"detail": detail})})
+    await asyncio.sleep(0.01)  # uvicorn takes the answer for complete, and logs no error, once the connection is closed
 
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,10 +99,11 @@ async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
 async def _still_signed_in(scope: Scope) -> User | None:
     """The person as of now: the session may have ended, and the token may have been revoked, since the socket was opened."""
     if "token" in scope:
-        return await database_sync_to_async(user_of_token)(scope["token"])
+        owner: User | None = await database_sync_to_async(user_of_token)(scope["token"])
+        return owner
     store = import_module(settings.SESSION_ENGINE).SessionStore
     user = await get_user({"session": store(scope["session"].session_key)})
-    return user if user.is_authenticated else None
+    return user if isinstance(user, User) else None
 
 
 def _may_read(user: User, generation_id: UUID) -> bool:
@@ -175,7 +182,7 @@ class Reader:
             self._behind = True
         await self._follow(row)
         if beat:
-            await self._send('{"type":"heartbeat","last_seq":%d}' % row.last_seq)
+            await self._send(f'{{"type":"heartbeat","last_seq":{row.last_seq}}}')
         if not row.resting:
             self._ended = None
         elif self._seq >= row.last_seq and self._ended != row.rest and (end := await watch.end(row)):
@@ -284,8 +291,13 @@ async def _look_at_rights(scope: Scope, reader: Reader) -> None:
     await asyncio.sleep(RIGHTS_SECONDS * (1 + 0.1 * random.random()))
     user = await _still_signed_in(scope)
     if user is None:
-        return reader.close(UNAUTHENTICATED)
-    reader.close(AGAIN if await in_database(_may_read, user, reader.generation_id) else MISSING)
+        reader.close(UNAUTHENTICATED)
+    else:
+        reader.close(AGAIN if await in_database(_may_read, user, reader.generation_id) else MISSING)
 
 
-routes = [path("ws/generations/<uuid:generation_id>", read_generation), re_path(r"", _not_found)]
+# Channels' router takes ASGI applications where Django's has views.
+routes = [
+    path("ws/generations/<uuid:generation_id>", read_generation),  # type: ignore[arg-type]
+    re_path(r"", _not_found),  # type: ignore[arg-type]
+]

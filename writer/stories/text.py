@@ -14,7 +14,17 @@ from typing import Any, TypeAlias
 from training.text import count_words, paragraphs
 from writer.refusals import Refused
 
-__all__ = ["Origin", "Origins", "attribute", "checked_text", "count_words", "ends_paragraph", "join", "paragraphs", "sha256"]
+__all__ = [
+    "Origin",
+    "Origins",
+    "attribute",
+    "checked_text",
+    "count_words",
+    "ends_paragraph",
+    "join",
+    "paragraphs",
+    "sha256",
+]
 
 BLANKS = "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
 """What the browser's trimEnd() takes away, so that both put the same text together."""

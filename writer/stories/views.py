@@ -95,7 +95,7 @@ def story_download(request: HttpRequest, story_id: UUID, kind: str) -> HttpRespo
     if kind not in FORMATS:
         raise Http404
     try:
-        return attachment(export(story=story_for(person(request), story_id), format=FORMATS[kind]))
+        return attachment(export(story=story_for(person(request), story_id), kind=FORMATS[kind]))
     except Missing:
         raise Http404 from None
 
@@ -150,7 +150,9 @@ def account_delete(request: HttpRequest) -> HttpResponse:
             raise Refused("That is not your password.", field="delete_password")
         choice = request.POST.get("stories")
         if choice not in ("export", "erase"):
-            raise Refused("What shall become of your stories? Download them first, or have them erased.", field="stories")
+            raise Refused(
+                "What shall become of your stories? Download them first, or have them erased.", field="stories"
+            )
         if choice == "export" and time.time() - request.session.get(EXPORTED, 0) > EXPORT_IS_FRESH:
             raise Refused("Download your stories first; then delete the account.", field="stories")
         leave(user=user)

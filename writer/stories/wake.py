@@ -5,6 +5,7 @@ A lost call costs a second, never a word: readers compare sequence numbers with 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cache
 from uuid import UUID
 
@@ -34,15 +35,11 @@ def _client() -> redis.Redis:
 
 def call_narrators(generation_id: UUID | str) -> None:
     """Call after the commit (`transaction.on_commit`). Without Redis the narrators notice within a second by themselves."""
-    try:
+    with suppress(redis.RedisError):
         _client().publish(narrators_channel(), str(generation_id))
-    except redis.RedisError:
-        pass
 
 
 def call_readers(generation_id: UUID | str) -> None:
     """Tell the readers of a generation that its row changed; they read it again."""
-    try:
+    with suppress(redis.RedisError):
         _client().publish(generation_channel(generation_id), b"state")
-    except redis.RedisError:
-        pass

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
-import pytest
 from django.test import Client
 
 from tests.writer.conftest import write
@@ -41,7 +40,9 @@ def test_a_story_from_asking_to_reading(owner: User, model: ModelVersion, script
     assert story["origins"] == [{"generation": generation["id"]}] * 2
     status, log = ask(client, "GET", f"/generations/{generation['id']}/text?after=2")
     assert log["last_seq"] == 4
-    assert log["chunks"] == [{"first": 3, "seq": 4, "channel": "story", "start": 7, "text": " rose. 🌊\n\nThen it fell."}]
+    assert log["chunks"] == [
+        {"first": 3, "seq": 4, "channel": "story", "start": 7, "text": " rose. 🌊\n\nThen it fell."}
+    ]
     status, log = ask(client, "GET", f"/generations/{generation['id']}/text")
     assert [(run["channel"], run["first"], run["seq"], run["start"]) for run in log["chunks"]] == [
         ("thinking", 1, 1, 0),
@@ -100,7 +101,9 @@ def test_a_token_that_is_no_good_is_nobody(owner: User, story: Story, client: Cl
         assert json.loads(response.content)["detail"]
 
 
-def test_missing_and_forbidden_are_the_same_answer(owner: User, stranger: User, generation: Generation, script: Script) -> None:
+def test_missing_and_forbidden_are_the_same_answer(
+    owner: User, stranger: User, generation: Generation, script: Script
+) -> None:
     client = script(stranger)
     for path in ("/stories/{}", "/generations/{}", "/generations/{}/text"):
         mine = generation.story_id if "stories" in path else generation.pk

@@ -4,15 +4,16 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('stories', '0001_initial'),
+        ("stories", "0001_initial"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='generation',
-            name='base_words',
-            field=models.PositiveIntegerField(default=0, help_text='Words of the base: target less these is what was asked for'),
+            model_name="generation",
+            name="base_words",
+            field=models.PositiveIntegerField(
+                default=0, help_text="Words of the base: target less these is what was asked for"
+            ),
         ),
     ]

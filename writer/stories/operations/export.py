@@ -23,11 +23,11 @@ class File:
     content: bytes
 
 
-def export(*, story: Story, format: Format) -> File:
+def export(*, story: Story, kind: Format) -> File:
     """`txt` is the text of the story, character for character; `md` has the title above it."""
     text = whole(story).text
     name = slugify(story.title, allow_unicode=True)[:80] or "story"
-    if format == "txt":
+    if kind == "txt":
         return File(f"{name}.txt", "text/plain; charset=utf-8", text.encode())
     return File(f"{name}.md", "text/markdown; charset=utf-8", markdown(story.title, text).encode())
 

@@ -25,7 +25,7 @@ def export_all(*, user: User) -> File:
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for pk in Story.objects.for_user(user).order_by("created").values_list("pk", flat=True):
             story = story_for(user, pk)
-            file = export(story=story, format="md")
+            file = export(story=story, kind="md")
             name = file.name
             if name in names:
                 name = f"{name.removesuffix('.md')}-{str(pk)[:8]}.md"

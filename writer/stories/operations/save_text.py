@@ -48,7 +48,8 @@ def save_text(*, user: User, story_id: UUID, base_revision: UUID, absorbed: int,
                 raise Refused("This save has the name of another one. Give each save a name of its own.", field="op_id")
             generation = _generation(before)
             return _saved(before, log_text(generation) if generation else "")
-        head = Revision.objects.get(pk=story.head_id)
+        assert story.head is not None
+        head = story.head
         if head.pk != base_revision:
             raise Conflict(head, text)
         # The state is read before the log: a log that is at rest now cannot grow while the story is locked.
@@ -88,7 +89,8 @@ def _generation(revision: Revision) -> Generation | None:
 def _check_absorbed(absorbed: int, least: int, log: str, *, resting: bool) -> None:
     if not least <= absorbed <= len(log):
         raise Refused(
-            f"absorbed lies between {least} (what the saved text holds) and {len(log)} (what is written).", field="absorbed"
+            f"absorbed lies between {least} (what the saved text holds) and {len(log)} (what is written).",
+            field="absorbed",
         )
     if absorbed == least or ends_paragraph(log, absorbed) or (resting and absorbed == len(log)):
         return

@@ -43,7 +43,7 @@ def start_generation(
     user: User,
     story_id: UUID,
     target_words: int | None = None,
-    sampling: Sampling = Sampling(),  # noqa: B008  (it is frozen)
+    sampling: Sampling = Sampling(),
     idempotency_key: str | None = None,
 ) -> Generation:
     """Ask for the story, or for the rest of it: what there is becomes the base, and a narrator goes on from there.

@@ -18,7 +18,7 @@ class Command(BaseCommand):
         parser.add_argument("email")
         parser.add_argument("--role", choices=Role.values, default=Role.WRITER)
 
-    def handle(self, *args: Any, email: str, role: str, **options: Any) -> None:
+    def handle(self, *_args: Any, email: str, role: str, **_options: Any) -> None:
         try:
             invitation = invite(by=None, email=email, role=role)
         except Refused as refusal:

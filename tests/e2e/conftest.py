@@ -1,0 +1,78 @@
+"""The browser tests run one after another in one process: Playwright's loop and others do not share a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext
+
+from tests.e2e.browser import Desk, chromium, sign_in, window
+from tests.e2e.stack import ROOT, Stack, running
+from tests.upstream.process import Upstream
+
+BUILT = ROOT / "writer" / "frontend" / "dist" / "manifest.json"
+HERE = Path(__file__).resolve().parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+            item.add_marker(pytest.mark.xdist_group("e2e"))
+
+
+@pytest.fixture(scope="package")
+def built() -> None:
+    if not BUILT.exists():
+        pytest.fail("The pages are not built: npm ci && npm run build in writer/frontend, or `make setup`")
+
+
+@pytest.fixture(scope="module")
+def chrome(built: None) -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    started = Upstream(rate=60)
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="module")
+def stack(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with running(tmp_path_factory.mktemp("house"), upstream.url) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def signed_in(chrome: Browser, stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cookies of the writer, who signed in on the page."""
+    kept = tmp_path_factory.mktemp("session") / "cookies.json"
+    context = chrome.new_context()
+    sign_in(context.new_page(), stack, stack.accounts["writer"])
+    context.storage_state(path=kept)
+    context.close()
+    return kept
+
+
+@pytest.fixture
+def signed_in_context(chrome: Browser, signed_in: Path) -> Iterator[BrowserContext]:
+    made = chrome.new_context(storage_state=signed_in, viewport={"width": 1100, "height": 800})
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def desk(signed_in_context: BrowserContext, stack: Stack, upstream: Upstream) -> Iterator[Desk]:
+    """A window of the writer, in front of a model that writes 60 words a second."""
+    upstream.script(rate=60)
+    yield window(signed_in_context, stack)
+
+
+@pytest.fixture
+def second_desk(signed_in_context: BrowserContext, stack: Stack) -> Desk:
+    return window(signed_in_context, stack)

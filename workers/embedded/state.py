@@ -93,6 +93,7 @@ def home(var: Path, owner: Owner | None) -> Path:
         raise CannotStart(
             f"The user 'nobody' can reach neither {var} nor {elsewhere}. Run Longhand as an ordinary user."
         )
+    note.touch(mode=0o600)
     note.write_text(f"{elsewhere}\n")
     print(f"{var} is out of PostgreSQL's reach, so its data is in {elsewhere}.", file=sys.stderr)
     return elsewhere

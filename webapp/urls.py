@@ -5,6 +5,8 @@ from django.urls import include, path
 from webapp.api import api
 from webapp.health import healthz, metrics, readyz
 
+handler400 = "writer.stories.views.bad_request"
+
 urlpatterns = [
     path("", include("writer.stories.urls")),
     path("account/", include("writer.accounts.urls")),

@@ -32,14 +32,14 @@ def account(request: HttpRequest) -> HttpResponse:
         try:
             user.name = checked_name(request.POST.get("name", ""))
         except Refused as refusal:
-            return account_page(request, {refusal.field: refusal.detail}, status=refusal.status)
+            return _account(request, {refusal.field: refusal.detail}, status=refusal.status)
         user.save(update_fields=["name"])
         messages.success(request, "Your name is changed.")
         return redirect("account")
-    return account_page(request, {})
+    return _account(request, {})
 
 
-def account_page(request: HttpRequest, errors: dict[str, str], *, secret: str = "", status: int = 200) -> HttpResponse:
+def _account(request: HttpRequest, errors: dict[str, str], *, secret: str = "", status: int = 200) -> HttpResponse:
     context = {"tokens": person(request).api_tokens.order_by("created"), "errors": errors, "secret": secret}
     return render(request, "accounts/account.html", context, status=status)
 
@@ -56,8 +56,8 @@ def tokens(request: HttpRequest) -> HttpResponse:
             raise Refused("How many days? A whole number, or nothing.", field="days")
         _, secret = ApiToken.issue(person(request), name, checked_days(int(days) if days else None))
     except Refused as refusal:
-        return account_page(request, {refusal.field: refusal.detail}, status=refusal.status)
-    return account_page(request, {}, secret=secret)
+        return _account(request, {refusal.field: refusal.detail}, status=refusal.status)
+    return _account(request, {}, secret=secret)
 
 
 @login_required

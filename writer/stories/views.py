@@ -11,6 +11,7 @@ from uuid import UUID
 from django.contrib import messages
 from django.contrib.auth import logout
 from django.contrib.auth.decorators import login_required
+from django.core.exceptions import RequestDataTooBig
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -19,8 +20,8 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST, require_safe
 
 from writer.accounts.http import person
-from writer.accounts.views import account_page
 from writer.refusals import Missing, Refused
+from writer.stories.models import Story
 from writer.stories.operations.create_story import create_story
 from writer.stories.operations.delete_story import delete_story
 from writer.stories.operations.export import FORMATS, File, export
@@ -140,24 +141,38 @@ def account_export(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
-@require_POST
+@never_cache
 @sensitive_post_parameters()
 def account_delete(request: HttpRequest) -> HttpResponse:
-    """`password`, and `stories`: "erase", or "export" when they were to be downloaded first."""
+    """accounts/delete.html with `stories` (how many), `exported` and `errors`.
+
+    It posts `password`, and as `choice` "erase", or "export" when the stories were to be downloaded first.
+    """
     user = person(request)
-    try:
-        if not user.check_password(request.POST.get("password", "")):
-            raise Refused("That is not your password.", field="delete_password")
-        choice = request.POST.get("stories")
-        if choice not in ("export", "erase"):
-            raise Refused(
-                "What shall become of your stories? Download them first, or have them erased.", field="stories"
-            )
-        if choice == "export" and time.time() - request.session.get(EXPORTED, 0) > EXPORT_IS_FRESH:
-            raise Refused("Download your stories first; then delete the account.", field="stories")
-        leave(user=user)
-    except Refused as refusal:
-        return account_page(request, {refusal.field: refusal.detail}, status=refusal.status)
-    logout(request)
-    messages.success(request, "Your account and everything in it is deleted.")
-    return redirect("account_login")
+    exported = time.time() - request.session.get(EXPORTED, 0) < EXPORT_IS_FRESH
+    errors, status = {}, 200
+    if request.method == "POST":
+        try:
+            if not user.check_password(request.POST.get("password", "")):
+                raise Refused("That is not your password.", field="password")
+            choice = request.POST.get("choice")
+            if choice not in ("export", "erase"):
+                raise Refused("What shall become of your stories?", field="choice")
+            if choice == "export" and not exported:
+                raise Refused("Download your stories first; then delete the account.", field="choice")
+            leave(user=user)
+        except Refused as refusal:
+            errors, status = {refusal.field: refusal.detail}, refusal.status
+        else:
+            logout(request)
+            messages.success(request, "Your account and everything in it is deleted.")
+            return redirect("account_login")
+    context = {"stories": Story.objects.for_user(user).count(), "exported": exported, "errors": errors}
+    return render(request, "accounts/delete.html", context, status=status)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """What cannot be a request of ours; one that is only too long is told so."""
+    if isinstance(exception, RequestDataTooBig):
+        return render(request, "413.html", status=413)
+    return render(request, "400.html", status=400)

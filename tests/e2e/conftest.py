@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -49,19 +49,25 @@ def stack(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture(scope="module")
-def signed_in(chrome: Browser, stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The cookies of the writer, who signed in on the page."""
-    kept = tmp_path_factory.mktemp("session") / "cookies.json"
-    context = chrome.new_context()
-    sign_in(context.new_page(), stack, stack.accounts["writer"])
-    context.storage_state(path=kept)
-    context.close()
-    return kept
+def sessions(chrome: Browser, stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The cookies of a role, who signs in on the page the first time."""
+    folder = tmp_path_factory.mktemp("sessions")
+
+    def of(role: str) -> Path:
+        kept = folder / f"{role}.json"
+        if not kept.exists():
+            context = chrome.new_context()
+            sign_in(context.new_page(), stack, stack.accounts[role])
+            context.storage_state(path=kept)
+            context.close()
+        return kept
+
+    return of
 
 
 @pytest.fixture
-def signed_in_context(chrome: Browser, signed_in: Path) -> Iterator[BrowserContext]:
-    made = chrome.new_context(storage_state=signed_in, viewport={"width": 1100, "height": 800})
+def signed_in_context(chrome: Browser, sessions: Callable[[str], Path]) -> Iterator[BrowserContext]:
+    made = chrome.new_context(storage_state=sessions("writer"), viewport={"width": 1100, "height": 800})
     yield made
     made.close()
 

@@ -51,7 +51,7 @@ export class Follower {
   }
 
   #update(): void {
-    const hidden = this.#following || this.end.getBoundingClientRect().top <= innerHeight;
+    const hidden = !this.#live || this.#following || this.end.getBoundingClientRect().top <= innerHeight;
     if (this.button.hidden !== hidden) this.button.hidden = hidden;
   }
 }

@@ -27,7 +27,7 @@ export class StatusView {
     this.#bar.value = Math.min(words, target);
     say(this.#count, `${number(words)} of ${number(target)} words`);
     say(this.#pace, row ? pace(now, speed) : "");
-    say(this.#notice, row ? notice(now) : "");
+    say(this.#notice, row ? notice(now, speed) : "");
     show(this.#notice, this.#notice.textContent !== "");
     say(this.#ending, row ? ending(row.state, row.ending, target, words) : "");
     show(this.#ending, this.#ending.textContent !== "");
@@ -69,10 +69,11 @@ function pace({ row, words, connected }: Situation, speed: Speed): string {
   }
 }
 
-function notice({ row }: Situation): string {
+function notice({ row }: Situation, speed: Speed): string {
   if (!row) return "";
   if (row.notice) return row.notice;
-  if (!row.model_ready && (row.state === "queued" || row.state === "running")) {
+  // Words that come say more than an answer of a moment ago.
+  if (!row.model_ready && speed.perMinute(Date.now()) === null && (row.state === "queued" || row.state === "running")) {
     return "The model is being loaded, or its server is away. The story goes on by itself as soon as it answers.";
   }
   return "";

@@ -47,9 +47,6 @@ class Upstream:
     def stats(self) -> dict[str, Any]:
         return dict(self._call("/stats"))
 
-    def stamps(self) -> dict[str, list[tuple[int, list[float]]]]:
-        return dict(self._call("/stamps"))
-
     def wait_asked(self, times: int, seconds: float = 20) -> None:
         end = time.monotonic() + seconds
         while self.stats()["asked"] < times:

@@ -15,7 +15,6 @@ from functools import cache
 SENTENCE, PARAGRAPH, WAVE = 12, 60, 25
 _STORY, _PLAN = re.compile(r"w(\d+)"), re.compile(r"t(\d+)")
 _TARGET = re.compile(r"approximately (\d+) words")
-_TITLE = re.compile(r"^Title: (.*)$", re.MULTILINE)
 
 
 @cache
@@ -59,14 +58,28 @@ def word_event(number: int) -> bytes:
     return event(word(number))
 
 
+_STAMP = "#" * 12
+
+
+@cache
+def _around_stamp(number: int) -> tuple[bytes, bytes]:
+    text = word(number).replace("🌊 ", "")
+    before, _, after = event(text.replace(f"w{number}", _STAMP)).partition(_STAMP.encode())
+    return before, after
+
+
+def stamped_event(number: int, stamp: int) -> bytes:
+    """A word that is a time: twelve digits, in the place of the word with this number."""
+    before, after = _around_stamp(1 + number % (SENTENCE * PARAGRAPH) if number > 1 else 1)
+    return b"%b%012d%b" % (before, stamp, after)
+
+
 class Asked:
     """What a prompt, decoded, asks for."""
 
     def __init__(self, prompt: str) -> None:
         request, _, turn = prompt.rpartition("assistant\n")
         target = _TARGET.search(request)
-        title = _TITLE.search(request)
-        self.title = title[1] if title else ""
         self.target = int(target[1]) if target else 10**9
         self.written = max(map(int, _STORY.findall(turn)), default=0)
         self.after_wave = turn.endswith("🌊")

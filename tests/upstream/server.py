@@ -5,7 +5,9 @@ It speaks enough of OpenAI's /v1/models and /v1/completions for the narrator, wr
 
     POST /script  {"faults": [{"kind": "close", "after": 40}, ...], "always": {...}, "think": 30, "rate": 30}
     GET  /stats   {"asked": 3, "running": 1, "aborted": 2, "fake": true}
-    GET  /stamps  {title: [[first number, [seconds on the monotonic clock, ...]], ...]}: when each word was sent
+
+With --stamps a word is no number but the time at which it was sent, in microseconds on the monotonic clock that all
+processes of a machine share: whoever receives it knows how old it is.
 
 A fault is for one request, in their order; `always` is for all others. Run: python -m tests.upstream.server --port 0
 """
@@ -19,7 +21,6 @@ import os
 import signal
 import socket
 import time
-from array import array
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -27,7 +28,7 @@ import httptools
 import uvloop
 from tokenizers import Tokenizer
 
-from tests.upstream.script import SENTENCE, Asked, chunk, event, thought, word, word_event
+from tests.upstream.script import SENTENCE, Asked, chunk, event, stamped_event, thought, word, word_event
 
 MODEL = "scripted"
 _SLOTS = 8
@@ -40,13 +41,12 @@ _DONE = chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
 
 class Server:
     def __init__(self, tokenizer: Tokenizer, *, rate: float, context: int, stamps: bool) -> None:
-        self.tokenizer, self.rate, self.context, self.keep_stamps = tokenizer, rate, context, stamps
+        self.tokenizer, self.rate, self.context, self.with_stamps = tokenizer, rate, context, stamps
         self.slots: list[dict[Connection, Iterator[bytes | None]]] = [{} for _ in range(_SLOTS)]
         self.faults: list[dict[str, Any]] = []
         self.always: dict[str, Any] = {}
         self.think = 0
         self.asked = self.aborted = 0
-        self.stamps: dict[str, list[tuple[int, array[float]]]] = {}
 
     async def tick(self) -> None:
         """One timer for all streams: every slot has its turn once in 1/rate seconds."""
@@ -105,9 +105,6 @@ class Server:
                 yield event(thought(number))
             yield event("\n</thi")
             yield event("nk>\n\n")
-        stamps = array("d")
-        if self.keep_stamps:
-            self.stamps.setdefault(asked.title, []).append((asked.written + 1, stamps))
         number = asked.written
         sent = 0
         while True:
@@ -117,9 +114,9 @@ class Server:
                 number = max(number - 40, 1) if (sent - after) % 40 == 1 else number
                 yield event(word(number))
                 continue
-            if self.keep_stamps:
-                stamps.append(time.monotonic())
-            if sent == 1 and asked.open_paragraph:
+            if self.with_stamps:
+                yield stamped_event(number, time.monotonic_ns() // 1000)
+            elif sent == 1 and asked.open_paragraph:
                 yield event(word(number).lstrip())
             elif sent == 1 and asked.after_wave:
                 yield event(word(number).replace("🌊 ", ""))
@@ -223,9 +220,6 @@ class Connection(asyncio.Protocol):
             running = sum(map(len, server.slots))
             stats = {"asked": server.asked, "running": running, "aborted": server.aborted, "fake": True}
             self.transport.write(_answer(200, stats))
-        elif self.path == b"/stamps":
-            stamps = {title: [[first, list(at)] for first, at in all_] for title, all_ in server.stamps.items()}
-            self.transport.write(_answer(200, stamps))
         else:
             self.transport.write(_answer(404, {}))
 
@@ -252,5 +246,5 @@ if __name__ == "__main__":
     parser.add_argument("--rate", type=float, default=30.0, help="tokens a second, of each stream")
     parser.add_argument("--context", type=int, default=32768, help="tokens")
     parser.add_argument("--tokenizer", default="demo/model", help="a folder with tokenizer.json")
-    parser.add_argument("--stamps", action="store_true", help="keep when each word was sent, for /stamps")
+    parser.add_argument("--stamps", action="store_true", help="send times instead of numbers")
     uvloop.run(serve(parser.parse_args()))

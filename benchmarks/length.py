@@ -1,0 +1,171 @@
+"""Whether stories are as long as they were asked to be, and stay stories to their end.
+
+    python -m benchmarks.length [--miniature]
+
+The demo model, a real vLLM, PostgreSQL, Redis and one narrator, as `manage.py up` starts them; no web server. One hundred stories
+of 300 to 3,000 words, then five of 12,000. Words are counted by the product's own counter. Repetition is the share of
+phrases of four words, within a thousand words, that stood in these thousand before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import Measure, write
+from training.text import WORD, count_words
+from workers.embedded.postgres import PostgreSQL
+from workers.embedded.redis import Redis
+from workers.embedded.state import home, server_owner
+from workers.serving.vllm import ModelServer
+
+ROOT = Path(__file__).resolve().parent.parent
+PREMISES = (
+    "A lamplighter finds that one of his lamps burns without oil.",
+    "Two sisters inherit a lighthouse and the debt that stands on it.",
+    "A clerk loses his shadow at cards and goes to work without it.",
+    "The doctor of a small town receives a letter from a dead patient.",
+    "A captain must choose between his ship and a promise.",
+    "Someone in the village has been ringing the church bell at night.",
+    "An old painter is asked to paint the man who ruined him.",
+    "A governess discovers that the child she teaches is two children.",
+    "Three travellers share a railway carriage and one secret.",
+    "A widow sells her house, and the house does not let her go.",
+)
+
+
+def repetition(words: list[str]) -> float:
+    """The share of four-word phrases that were there before."""
+    phrases = list(zip(words, words[1:], words[2:], words[3:], strict=False))
+    return 1 - len(set(phrases)) / len(phrases)
+
+
+@contextmanager
+def servers() -> Iterator[ModelServer]:
+    """PostgreSQL, Redis and vLLM of this run alone; their addresses go into the environment."""
+    folder = Path(tempfile.mkdtemp(prefix="longhand-bench-"))
+    owner = server_owner()
+    postgres, redis = PostgreSQL(home(folder, owner)), Redis(home(folder, owner))
+    model = ModelServer(str(ROOT / "demo/model"), "demo/model")
+    running: list[PostgreSQL | Redis | ModelServer] = []
+    with (folder / "servers.log").open("wb") as log:
+        try:
+            for server in (postgres, redis, model):
+                server.prepare()
+                server.start(stdout=log)
+                running.append(server)
+                server.wait_ready()
+            os.environ |= {
+                "DATABASE_URL": postgres.url, "REDIS_URL": redis.url, "MODEL_SERVER_URL": model.url,
+                "MODEL_SERVER_KEY": model.key, "VAR": str(folder / "var"), "DEBUG": "1", "STREAMS": "32",
+                "DJANGO_SETTINGS_MODULE": "webapp.settings",
+            }  # fmt: skip
+            yield model
+        finally:
+            for server in reversed(running):
+                server.stop()
+
+
+def write_stories(targets: list[int]) -> list[dict[str, Any]]:
+    """Have all stories written; what came of each."""
+    import django
+
+    django.setup()
+    from django.core.management import call_command
+
+    from writer.accounts.models import User
+    from writer.stories.models import Chunk, Generation
+    from writer.stories.operations.create_story import create_story
+    from writer.stories.operations.models import ensure_model_version
+    from writer.stories.operations.start_generation import start_generation
+
+    call_command("migrate", verbosity=0)
+    ensure_model_version()
+    generations = []
+    for index, target in enumerate(targets):
+        user = User.objects.create(email=f"writer{index}@example.org")
+        premise = PREMISES[index % len(PREMISES)]
+        story = create_story(owner=user, title=f"Story {index + 1}", premise=premise, target_words=target)
+        generations.append(start_generation(user=user, story_id=story.pk).pk)
+    narrator = subprocess.Popen([sys.executable, "manage.py", "narrate"], cwd=ROOT, stderr=subprocess.DEVNULL)
+    try:
+        began, said = time.monotonic(), 0.0
+        while left := Generation.objects.filter(state__in=("queued", "running")).count():
+            if time.monotonic() - said > 30:
+                said = time.monotonic()
+                print(f"{said - began:5.0f} s: {left} of {len(targets)} stories are not finished", flush=True)
+            time.sleep(1)
+            if narrator.poll() is not None:
+                raise SystemExit("The narrator ended.")
+    finally:
+        narrator.terminate()
+        narrator.wait(20)
+    outcomes = []
+    for generation in Generation.objects.filter(pk__in=generations):
+        chunks = Chunk.objects.filter(generation=generation, channel="story").order_by("seq")
+        text = "".join(chunks.values_list("text", flat=True))
+        outcomes.append(
+            {"target": generation.target_words, "words": count_words(text), "state": generation.state,
+             "ending": generation.ending, "notice": generation.notice, "text": text}
+        )  # fmt: skip
+    return outcomes
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--miniature", action="store_true", help="20 stories of 300 to 1,000 words and one of 4,000")
+    parser.add_argument("--texts", type=Path, help="a folder that the stories are written to, to be read")
+    options = parser.parse_args()
+    count, longest, many, long = (20, 1000, 1, 4000) if options.miniature else (100, 3000, 5, 12_000)
+    targets = [round(300 + (longest - 300) * index / (count - 1)) for index in range(count)]
+    with servers() as model:
+        began = time.monotonic()
+        outcomes = write_stories([long] * many + targets)
+        seconds = time.monotonic() - began
+        settings = {"stories": count, "model server": " ".join(model.command()[2:]), "seconds": round(seconds)}
+    if options.texts:
+        options.texts.mkdir(parents=True, exist_ok=True)
+        for index, outcome in enumerate(outcomes):
+            (options.texts / f"{outcome['target']:05}-{index:03}-{outcome['ending']}.txt").write_text(outcome["text"])
+    short = [outcome for outcome in outcomes if outcome["target"] != long]
+    far = [outcome for outcome in outcomes if outcome["target"] == long]
+    for outcome in sorted(outcomes, key=lambda outcome: -abs(outcome["words"] / outcome["target"] - 1))[:8]:
+        print(outcome["target"], outcome["words"], outcome["state"], outcome["ending"], outcome["notice"])
+
+    def share(good: list[bool]) -> float:
+        return round(sum(good) / len(good), 4)
+
+    endings = {ending: sum(o["ending"] == ending for o in outcomes) for ending in ("ended", "landed", "cut", "")}
+    errors = [abs(outcome["words"] / outcome["target"] - 1) for outcome in far]
+    words = [[match[0].lower() for match in WORD.finditer(outcome["text"])] for outcome in far]
+    first, last = (statistics.mean(repetition(part) for part in parts) for parts in
+                   ([w[:1000] for w in words], [w[-1000:] for w in words]))  # fmt: skip
+    note = "demo model; " + ", ".join(f"{number} {ending or 'not finished'}" for ending, number in endings.items())
+    name = f"{long // 1000}000"
+    write(
+        "length",
+        [
+            Measure("within_10_percent", share([abs(o["words"] / o["target"] - 1) <= 0.1 and o["state"] == "done" for o in short]),
+                    "share", "higher", note=f"{len(short)} stories of 300 to {longest} words"),
+            Measure("cut_share", share([o["ending"] == "cut" or o["state"] != "done" for o in outcomes]), "share", "lower", note=note),
+            Measure(f"error_at_{name}_words", round(max(errors), 4), "share", "lower",
+                    note=f"the worst of {many}; mean {statistics.mean(errors):.4f}"),
+            Measure("late_repetition_ratio", round(last / first, 3) if first else None, "ratio", "lower",
+                    note=f"last thousand words {last:.4f}, first {first:.4f}, mean of {many} stories of {long} words"),
+        ],
+        settings,
+        miniature=options.miniature,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

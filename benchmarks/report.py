@@ -1,0 +1,94 @@
+"""What a benchmark leaves: `benchmarks/results/NAME.json`, with everything that a figure needs to be believed."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import statistics
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One figure. What could not be measured has the value None, and the reason in its note."""
+
+    measure: str
+    value: float | None
+    unit: str
+    better: Literal["higher", "lower"]
+    peer: str | None = None
+    peer_value: float | None = None
+    note: str = ""
+
+
+def median_interval(values: Iterable[float]) -> tuple[float, float, float]:
+    """The median with its interval of 95 %: (low, median, high), from order statistics, whatever the distribution.
+
+    >>> median_interval([3, 1, 2, 5, 4, 7, 6, 9, 8])
+    (2, 5, 8)
+    """
+    ordered = sorted(values)
+    size = len(ordered)
+    rank, tail = 0, 0.5**size
+    while tail + math.comb(size, rank + 1) * 0.5**size <= 0.025:
+        rank += 1
+        tail += math.comb(size, rank) * 0.5**size
+    return ordered[rank], statistics.median(ordered), ordered[size - 1 - rank]
+
+
+def machine() -> dict[str, Any]:
+    """The machine as a reader of the figures would want to know it."""
+    processor = platform.processor() or platform.machine()
+    memory = 0
+    for line in _lines(Path("/proc/cpuinfo")):
+        if line.startswith("model name"):
+            processor = line.partition(":")[2].strip()
+            break
+    for line in _lines(Path("/proc/meminfo")):
+        if line.startswith("MemTotal"):
+            memory = round(int(line.split()[1]) / 2**20)
+    cores = len(os.sched_getaffinity(0))
+    return {"processor": processor, "cores": cores, "memory_gib": memory, "gpu": _run("nvidia-smi", "-L") or None}
+
+
+def write(
+    name: str, measures: Sequence[Measure], settings: dict[str, Any] | None = None, *, miniature: bool = False
+) -> Path:
+    """Write the result and print it as a table. `settings` are ours and the peer's: versions, sizes, counts."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{'miniature-' if miniature else ''}{name}.json"
+    changed = bool(_run("git", "status", "--porcelain", "--untracked-files=no"))
+    result = {
+        "machine": machine(),
+        "commit": (_run("git", "rev-parse", "HEAD") or "unknown") + (" and changes" if changed else ""),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "settings": settings or {},
+        "measures": [asdict(measure) for measure in measures],
+    }
+    path.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    for measure in measures:
+        value = "not measured" if measure.value is None else f"{measure.value:g} {measure.unit}"
+        print(f"{measure.measure:32} {value:24} {measure.note}")
+    print(f"Written to {path.relative_to(ROOT)}")
+    return path
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def _run(*command: str) -> str:
+    try:
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    except FileNotFoundError:
+        return ""

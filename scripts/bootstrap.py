@@ -113,7 +113,7 @@ def call(*command: object, cwd: Path = ROOT, env: "dict[str, str] | None" = None
 
 
 def pip(*arguments: object) -> None:
-    call(PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments)
+    call(PYTHON, "-m", "pip", "install", "-qq", "--disable-pip-version-check", *arguments)
 
 
 def make_venv(python: str) -> None:

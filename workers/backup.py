@@ -30,10 +30,13 @@ def backup(var: Path, database_url: str, file: Path | None = None) -> Path:
     if file is None:
         file = private_folder(var / "backups") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}.dump"
     partial = file.with_name(f"{file.name}.partial")
-    with _database(var, database_url) as url:
-        _run("pg_dump", "--format=custom", "--no-owner", "--no-privileges", f"--file={partial}", url=url)
-    partial.chmod(0o600)
-    partial.replace(file)
+    try:
+        partial.touch(mode=0o600)
+        with _database(var, database_url) as url:
+            _run("pg_dump", "--format=custom", "--no-owner", "--no-privileges", f"--file={partial}", url=url)
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
     return file
 
 

@@ -39,7 +39,9 @@ def save_model(model: Qwen3ForCausalLM, tokenizer: Tokenizer, folder: Path, cont
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().to(torch.bfloat16).contiguous() for name, value in model.state_dict().items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "model.safetensors").chmod(0o644)  # the library writes it for its owner only; the server may be another user
+    (folder / "model.safetensors").chmod(
+        0o644
+    )  # the library writes it for its owner only; the server may be another user
     config = model.config.to_dict() | {"architectures": ["Qwen3ForCausalLM"], "dtype": "bfloat16", "use_cache": True}
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     GenerationConfig(

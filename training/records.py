@@ -1,7 +1,7 @@
 """The typed records that pass between the stages of training. They know nothing of torch, so that anybody can read them.
 
-    corpus file -> Story -> Window (which part of it, asked for how) -> Sample (tokens, weights) -> the loop
-                                                                         the loop -> Event (one line of events.jsonl)
+corpus file -> Story -> Window (which part of it, asked for how) -> Sample (tokens, weights) -> the loop
+                                                                     the loop -> Event (one line of events.jsonl)
 """
 
 from __future__ import annotations
@@ -88,3 +88,25 @@ class LogLine(BaseModel):
 
 
 Event = Annotated[Metrics | Phase | LogLine, Field(discriminator="kind")]
+
+
+class Measure(BaseModel):
+    """One figure of a report, beside the same figure of a peer (human stories, or another model), if there is one."""
+
+    measure: str
+    value: float | None
+    unit: str
+    better: Literal["higher", "lower"]
+    peer: str = ""
+    peer_value: float | None = None
+    note: str = ""
+
+
+class Report(BaseModel):
+    """Figures that were measured together, and where."""
+
+    commit: str
+    date: str
+    machine: str
+    seconds: float
+    measures: list[Measure]

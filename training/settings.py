@@ -46,7 +46,7 @@ class PretrainSettings(Settings):
     vocabulary: int = Field(5120, ge=300)
     shape: ModelShape = ModelShape.model_construct()
 
-    sequence_length: int = Field(1024, ge=64)
+    sequence_length: int = Field(1024, ge=256)
     batch_rows: int = Field(8, ge=1, description="rows of one optimizer step")
     micro_rows: int = Field(2, ge=1, description="rows that go through the model at once; bounds the memory")
 
@@ -54,7 +54,9 @@ class PretrainSettings(Settings):
     warmup_steps: int = Field(50, ge=0)
     decay_steps: int = Field(0, ge=0, description="the last steps, in which the learning rate falls to nothing")
     learning_rate: float = Field(3e-3, gt=0, description="AdamW: embeddings, output head, norms")
-    matrix_learning_rate: float = Field(5e-3, gt=0, description="Muon, scaled to AdamW's size of update: all other matrices")
+    matrix_learning_rate: float = Field(
+        5e-3, gt=0, description="Muon, scaled to AdamW's size of update: all other matrices"
+    )
     weight_decay: float = Field(0.1, ge=0)
     clip_norm: float = Field(1.0, gt=0)
 
@@ -76,7 +78,17 @@ class PretrainSettings(Settings):
 
 
 # What may differ between a run and its continuation: how long it goes on, and how fast it is computed.
-MAY_CHANGE = {"run_dir", "corpus", "steps", "decay_steps", "checkpoint_every", "evaluate_every", "evaluate_rows", "threads", "micro_rows"}
+MAY_CHANGE = {
+    "run_dir",
+    "corpus",
+    "steps",
+    "decay_steps",
+    "checkpoint_every",
+    "evaluate_every",
+    "evaluate_rows",
+    "threads",
+    "micro_rows",
+}
 
 S = TypeVar("S", bound=Settings)
 

@@ -76,10 +76,10 @@ class Encoder:
     def text(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
-    def text_with_offsets(self, text: str) -> tuple[list[int], list[int]]:
-        """The tokens of `text`, and the character at which each starts."""
+    def text_with_ends(self, text: str) -> tuple[list[int], list[int]]:
+        """The tokens of `text`, and the character before which each ends (the start is no use: a word takes its space along)."""
         encoding = self.tokenizer.encode(text, add_special_tokens=False)
-        return list(encoding.ids), [start for start, _ in encoding.offsets]
+        return list(encoding.ids), [end for _, end in encoding.offsets]
 
     def request(self, messages: list[Message]) -> list[int]:
         """The tokens of `messages` up to where the assistant's text begins (`add_generation_prompt`)."""

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import regex
 
+from training.errors import MendableError
 from training.records import Sample, Story, Window
 from training.text import WORD, round_words, story_request
 from training.tokenizer import Encoder
@@ -59,7 +60,7 @@ def measure(story: Story) -> MeasuredStory:
 
 
 def plan_epoch(
-    stories: Sequence[MeasuredStory], *, seed: int, epoch: int, length: int, landings: int = 1
+    stories: Sequence[MeasuredStory], epoch: int, *, seed: int, length: int, landings: int = 1
 ) -> list[Window]:
     """All windows of one epoch in the order in which they are learned; `length` is that of a sample in tokens."""
     rng = random.Random(f"{seed}/{epoch}")
@@ -71,7 +72,9 @@ def plan_epoch(
         offset = rng.randrange(stride)  # another cut in every epoch
         starts += [measured.sentence_near(place) for place in range(offset + stride // 2, size - 200, stride)]
         for start in starts:
-            counted_at = 0 if start == 0 else min(size - 1, start + rng.randrange(int(length * 0.6 * _TOKEN_CHARACTERS)))
+            counted_at = (
+                0 if start == 0 else min(size - 1, start + rng.randrange(int(length * 0.6 * _TOKEN_CHARACTERS)))
+            )
             windows.append(Window(number, start, counted_at, landing=False, seed=rng.getrandbits(32)))
         windows += [_landing(number, measured, length, rng) for _ in range(landings) if len(measured.words) > 150]
     rng.shuffle(windows)
@@ -118,11 +121,15 @@ def render(window: Window, stories: Sequence[MeasuredStory], encoder: Encoder, l
         written=max(1, target - left) if window.start > 0 or window.landing else 0,
         landing=landing,
     )
-    tokens = encoder.request(request)[: length // 2]
+    tokens = encoder.request(request)
+    if len(tokens) > length * 3 // 4:
+        raise MendableError(
+            f"sequence_length ({length}) leaves no room for the story after a request of {len(tokens)} tokens."
+        )
     weights = [0.0] * len(tokens)
-    ids, offsets = encoder.text_with_offsets(text[window.start : window.start + length * 12])
+    ids, ends = encoder.text_with_ends(text[window.start : window.start + length * 12])
     if window.start + length * 12 >= len(text):
-        ids, offsets = [*ids, encoder.end], [*offsets, len(text)]
+        ids, ends = [*ids, encoder.end], [*ends, len(text)]
     learned_from = window.counted_at - window.start if landing else 0
-    weights += [float(offset >= learned_from) for offset in offsets]
+    weights += [float(end > learned_from) for end in ends]
     return Sample((tokens + ids)[:length], weights[:length])

@@ -1,0 +1,83 @@
+"""A checkpoint is whole or absent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from training.learner import checkpoints
+from training.learner.checkpoints import latest_checkpoint, load_state, save_checkpoint
+from training.learner.events import EventLog, read_events
+
+
+def save(folder: Path, step: int) -> Path:
+    return save_checkpoint(folder, step, {"step": step, "weights": torch.full((1000,), float(step))}, {"seed": 1})
+
+
+def latest(folder: Path) -> tuple[Path | None, list[str]]:
+    said: list[str] = []
+    found = latest_checkpoint(folder, said.append)
+    return (found[0] if found else None), said
+
+
+def test_the_newest_two_are_kept_and_the_newest_is_found(tmp_path: Path) -> None:
+    for step in (5, 10, 15):
+        save(tmp_path, step)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000010", "step-000015"]
+    found, said = latest(tmp_path)
+    assert found == tmp_path / "step-000015"
+    assert not said
+    assert load_state(tmp_path / "step-000015")["weights"][0] == 15
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "no manifest", "half a manifest", "no state"])
+def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, damage: str) -> None:
+    save(tmp_path, 5)
+    newest = save(tmp_path, 10)
+    state, manifest = newest / "state.pt", newest / "manifest.json"
+    content = state.read_bytes()
+    if damage == "cut":
+        state.write_bytes(content[: len(content) // 2])
+    elif damage == "flipped":
+        state.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    elif damage == "no manifest":
+        manifest.unlink()
+    elif damage == "half a manifest":
+        manifest.write_text(manifest.read_text()[:40])
+    else:
+        state.unlink()
+    found, said = latest(tmp_path)
+    assert found == tmp_path / "step-000005"
+    assert said == [f"The checkpoint {newest} is damaged and is passed over."]
+
+
+def test_a_death_while_writing_leaves_nothing_that_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path, 5)
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints, "_digest", lambda _: 1 / 0)  # dies between the state and the manifest
+        with pytest.raises(ZeroDivisionError):
+            save(tmp_path, 10)
+    assert latest(tmp_path)[0] == tmp_path / "step-000005"
+    save(tmp_path, 10)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000005", "step-000010"]
+
+
+def test_a_damaged_checkpoint_of_the_same_step_is_replaced(tmp_path: Path) -> None:
+    (save(tmp_path, 5) / "manifest.json").unlink()
+    assert latest(tmp_path)[0] is None
+    save(tmp_path, 5)
+    assert latest(tmp_path)[0] == tmp_path / "step-000005"
+
+
+def test_events_after_a_cut_line_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    log = EventLog(path)
+    log.metrics(1, loss=2.5)
+    with path.open("a") as file:
+        file.write('{"kind":"met')
+    log = EventLog(path)
+    with log.phase("corpus"):
+        log.log("“Hello”\nthere")
+    assert [event.kind for event in read_events(path)] == ["metrics", "log", "phase"]

@@ -2,7 +2,7 @@
 FROM node:24-slim AS pages
 WORKDIR /pages
 COPY writer/frontend/package.json writer/frontend/package-lock.json ./
-RUN npm ci --no-audit --no-fund
+RUN npm install --no-save --no-audit --no-fund
 COPY writer/frontend ./
 RUN npm run build
 

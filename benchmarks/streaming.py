@@ -1,0 +1,345 @@
+"""What Longhand costs between the model server and the reader, and how many stories one machine carries.
+
+    python -m benchmarks.streaming [--pairs 9] [--only throughput|carry]
+
+**Throughput.** The peer is the model server alone: the same requests, sent straight to it by the same client, on the same
+machine, in turn with ours (A B B A ...). One round of ours asks for N stories and lasts from the first request to the last
+word that a WebSocket delivers; the peer's round asks for N completions of just as many tokens and lasts to the last token.
+Both are counted as tokens of delivered text per second, by the model's tokenizer. The first token of ours is the first chunk on
+the WebSocket, counted from the request that starts the generation; the peer's is the first event with text.
+
+**Carrying.** A scripted upstream sends each stream 30 words a second, and every word is the time at which it was due. The delay of a
+chunk is the time at the reader less that of its last word. Streams, narrator, web server and reader share the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import httpx
+import psutil
+from tokenizers import Tokenizer
+
+from benchmarks.report import Measure, median_interval, write
+from workers.embedded.state import free_port
+from workers.serving.vllm import ModelServer
+
+ROOT = Path(__file__).resolve().parent.parent
+WORDS = 400
+PREMISES = (
+    "A lamplighter finds that one of his lamps burns without oil.",
+    "Two brothers quarrel over a horse that neither of them owns.",
+    "The doctor of a small town receives a letter from a dead patient.",
+    "A captain must choose between his ship and a promise.",
+)
+
+
+@dataclass
+class House:
+    """A running Longhand, as its run.json describes it."""
+
+    url: str
+    token: str
+    pids: dict[str, int]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+
+@contextmanager
+def house(model_url: str, model_key: str) -> Iterator[House]:
+    """Start the whole of Longhand in a folder of its own, in front of one model server."""
+    with tempfile.TemporaryDirectory(prefix="longhand-bench-") as var:
+        env = os.environ | {
+            "DEBUG": "1", "VAR": var, "PORT": str(free_port()), "MODEL_SERVER_URL": model_url, "MODEL_SERVER_KEY": model_key,
+            "STREAMS": "1000", "STORIES_AT_ONCE": "100000", "WORDS_PER_DAY": "1000000000",
+        }  # fmt: skip
+        with Path(var, "output").open("wb") as log:
+            up = subprocess.Popen([sys.executable, "manage.py", "up"], cwd=ROOT, env=env, stdout=log, stderr=log)
+        try:
+            run = Path(var) / "run.json"
+            deadline = time.monotonic() + 120
+            while not (facts := _ready(run)):
+                if time.monotonic() > deadline or up.poll() is not None:
+                    raise SystemExit((Path(var) / "output").read_text()[-2000:])
+                time.sleep(0.2)
+            writer = next(person for person in facts["accounts"] if person["role"] == "writer")
+            yield House(facts["address"], writer["token"], facts["processes"])
+        finally:
+            up.send_signal(signal.SIGINT)
+            try:
+                up.wait(60)
+            except subprocess.TimeoutExpired:
+                up.kill()
+
+
+def _ready(run: Path) -> dict[str, Any] | None:
+    """What run.json says, once every process of ours runs."""
+    if not run.exists():
+        return None
+    facts: dict[str, Any] = json.loads(run.read_text())
+    if not facts["address"] or not {"web", "narrator"} <= facts["processes"].keys():
+        return None
+    try:
+        return facts if httpx.get(f"{facts['address']}/healthz", timeout=5).is_success else None
+    except httpx.HTTPError:
+        return None
+
+
+@dataclass
+class Stream:
+    """What one reader saw."""
+
+    first: float = 0.0
+    last: float = 0.0
+    text: list[str] = field(default_factory=list)
+    delays: list[float] = field(default_factory=list)
+    ending: str = ""
+
+
+async def prepare(session: aiohttp.ClientSession, at: House, count: int, words: int) -> list[str]:
+    """Make stories that wait for their generation: what a writer has typed before pressing the button."""
+    stories = []
+    for index in range(count):
+        body = {"title": f"Story {index}", "premise": PREMISES[index % len(PREMISES)], "target_words": words, "start": False}
+        async with session.post(f"{at.url}/api/stories", json=body, headers=at.headers) as answer:
+            answer.raise_for_status()
+            stories.append((await answer.json())["id"])
+    return stories
+
+
+async def ours(session: aiohttp.ClientSession, at: House, story: str, started: float, seconds: float = 3600) -> Stream:
+    """Start one story and read it to its end, or for some seconds."""
+    seen = Stream()
+    async with session.post(f"{at.url}/api/stories/{story}/generations", json={}, headers=at.headers) as answer:
+        answer.raise_for_status()
+        generation = (await answer.json())["id"]
+    address = f"{at.url}/ws/generations/{generation}?after=0"
+    async with session.ws_connect(address, headers=at.headers, max_msg_size=0) as socket:
+        try:
+            async with asyncio.timeout(seconds):
+                async for frame in socket:
+                    message = json.loads(frame.data)
+                    if message["type"] == "chunk" and message["channel"] == "story":
+                        seen.last = time.perf_counter() - started
+                        seen.first = seen.first or seen.last
+                        seen.text.append(message["text"])
+                        seen.delays.append(_delay(message["text"]))
+                    elif message["type"] == "end":
+                        seen.ending = message["ending"]
+                        break
+        except TimeoutError:
+            pass
+    return seen
+
+
+def _delay(text: str) -> float:
+    """Milliseconds since the last stamped word of the text was due; negative where the text has no stamps."""
+    for word in reversed(text.split()):
+        if len(stamp := word.rstrip(".")) == 12 and stamp.isdigit():
+            return time.monotonic_ns() / 1e6 - int(stamp) / 1e3
+    return -1.0
+
+
+async def peers(session: aiohttp.ClientSession, url: str, key: str, model: str, index: int, tokens: int, started: float) -> Stream:
+    """One completion of the model server itself, of a given number of tokens."""
+    seen = Stream()
+    prompt = (
+        "<|im_start|>user\nWrite a short story.\n"
+        f"Title: Story {index}\nPremise: {PREMISES[index % len(PREMISES)]}\n"
+        f"The story should be approximately {WORDS} words long.<|im_end|>\n<|im_start|>assistant\n"
+    )
+    body = {"model": model, "prompt": prompt, "max_tokens": tokens, "ignore_eos": True, "temperature": 0.8, "stream": True,
+            "seed": random.randrange(2**31)}  # fmt: skip
+    async with session.post(f"{url}/v1/completions", json=body, headers={"Authorization": f"Bearer {key}"}) as answer:
+        answer.raise_for_status()
+        async for line in answer.content:
+            if line.startswith(b"data: {"):
+                piece = json.loads(line[6:])["choices"][0]["text"]
+                seen.last = time.perf_counter() - started
+                seen.first = seen.first or seen.last
+                seen.text.append(piece)
+    return seen
+
+
+async def round_of_ours(session: aiohttp.ClientSession, at: House, count: int) -> list[Stream]:
+    stories = await prepare(session, at, count, WORDS)
+    started = time.perf_counter()
+    return list(await asyncio.gather(*(ours(session, at, story, started) for story in stories)))
+
+
+async def round_of_peer(session: aiohttp.ClientSession, server: ModelServer, lengths: list[int]) -> list[Stream]:
+    started = time.perf_counter()
+    return list(
+        await asyncio.gather(
+            *(
+                peers(session, server.url, server.key, server.served_as, index, tokens, started)
+                for index, tokens in enumerate(lengths)
+            )
+        )
+    )
+
+
+def _p95(values: list[float]) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
+
+
+async def throughput(at: House, server: ModelServer, pairs: int) -> list[Measure]:
+    tokenizer = Tokenizer.from_file(str(ROOT / "demo/model/tokenizer.json"))
+
+    def lengths(round_: list[Stream]) -> list[int]:
+        return [len(tokenizer.encode("".join(stream.text)).ids) for stream in round_]
+
+    def rate(round_: list[Stream]) -> float:
+        return sum(lengths(round_)) / max(stream.last for stream in round_)
+
+    measures = []
+    timeout = aiohttp.ClientTimeout(total=None)
+    async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
+        for count in (1, 8, 32):
+            asked = lengths(await round_of_ours(session, at, count))  # also the warm-up of both
+            await round_of_peer(session, server, asked)
+            ratios, added, mine, theirs = [], [], [], []
+            for pair in range(pairs):
+                if pair % 2:
+                    direct = await round_of_peer(session, server, asked)
+                    through = await round_of_ours(session, at, count)
+                else:
+                    through = await round_of_ours(session, at, count)
+                    direct = await round_of_peer(session, server, lengths(through))
+                asked = lengths(through)
+                mine.append(rate(through))
+                theirs.append(rate(direct))
+                ratios.append(mine[-1] / theirs[-1])
+                added.append(1000 * (_p95([s.first for s in through]) - _p95([s.first for s in direct])))
+                print(f"{count} streams, pair {pair + 1}: {mine[-1]:.0f} against {theirs[-1]:.0f} tokens/s, "
+                      f"ratio {ratios[-1]:.3f}, first token +{added[-1]:.0f} ms", flush=True)  # fmt: skip
+            low, middle, high = median_interval(ratios)
+            measures.append(
+                Measure(
+                    f"throughput_ratio_{count}", middle, "ratio", "higher", peer="vLLM alone", peer_value=1.0,
+                    note=f"median of {pairs} pairs, 95 % interval {low:.3f} to {high:.3f}; "
+                    f"{statistics.median(mine):.0f} against {statistics.median(theirs):.0f} tokens/s",
+                )
+            )  # fmt: skip
+            if count == 8:
+                low, middle, high = median_interval(added)
+                measures.append(
+                    Measure(
+                        "first_token_added_ms_p95_8", middle, "ms", "lower", peer="vLLM alone", peer_value=0.0,
+                        note=f"p95 of 8 streams less the peer's p95, median of {pairs} pairs, interval {low:.0f} to {high:.0f}",
+                    )
+                )  # fmt: skip
+    return measures
+
+
+async def carry(at: House, steps: list[int], seconds: float) -> list[Measure]:
+    """Add streams in steps until the p95 of the delay passes 500 ms."""
+    timeout = aiohttp.ClientTimeout(total=None)
+    processes = [psutil.Process(at.pids[name]) for name in ("web", "narrator")]
+    at_rest = sum(process.memory_info().rss for process in processes)
+    carried, rows, kib = 0, [], 0.0
+    async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
+        for count in steps:
+            stories = await prepare(session, at, count, 20_000)
+            started = time.perf_counter()
+            readers = []
+            for story in stories:  # a hundred a second: the steady state is measured, not the rush
+                readers.append(asyncio.create_task(ours(session, at, story, started, seconds)))
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(seconds - 3)
+            grown = sum(process.memory_info().rss for process in processes) - at_rest
+            streams = await asyncio.gather(*readers)
+            # The first third of the time is for all of them to have begun.
+            delays = [d for s in streams for d in s.delays[len(s.delays) // 3 :] if d >= 0]
+            silent = sum(1 for stream in streams if not stream.delays)
+            p95 = _p95(delays) if delays else float("inf")
+            rows.append(f"{count}: p95 {p95:.0f} ms" + (f", {silent} silent" if silent else ""))
+            print(rows[-1], flush=True)
+            await _stop_all(session, at, stories)
+            if p95 > 500 or silent:
+                break
+            carried, kib = count, grown / 1024 / count
+    machine = "upstream, narrator, web server and reader on the same machine"
+    return [
+        Measure("streams_within_500ms", carried, "streams", "higher", note="; ".join(rows) + f"; {machine}"),
+        Measure("memory_per_stream_kib", round(kib, 1), "KiB", "lower",
+                note=f"resident memory of web server and narrator at {carried} streams, less that at rest, by stream"),
+    ]  # fmt: skip
+
+
+async def _stop_all(session: aiohttp.ClientSession, at: House, stories: list[str]) -> None:
+    for story in stories:
+        async with session.get(f"{at.url}/api/stories/{story}", headers=at.headers) as answer:
+            generation = (await answer.json())["generation"]["id"]
+        async with session.post(f"{at.url}/api/generations/{generation}/stop", headers=at.headers) as answer:
+            await answer.read()
+    await asyncio.sleep(3)
+
+
+@contextmanager
+def model_server() -> Iterator[ModelServer]:
+    """The model server that `make run` would start, alone."""
+    server = ModelServer(str(ROOT / "demo/model"), "demo/model")
+    with Path(os.devnull).open("wb") as nowhere:
+        server.start(stdout=nowhere)
+    try:
+        server.wait_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+@contextmanager
+def scripted_upstream() -> Iterator[str]:
+    port = free_port()
+    command = [sys.executable, "-m", "tests.upstream.server", "--port", str(port), "--rate", "30", "--stamps",
+               "--name", "demo/model"]  # fmt: skip
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=30, help="how long each step of the carrying test lasts")
+    parser.add_argument("--steps", type=int, nargs="+", default=[100, 200, 300, 400, 500, 600])
+    parser.add_argument("--only", choices=["throughput", "carry"])
+    options = parser.parse_args()
+    measures: list[Measure] = []
+    settings: dict[str, Any] = {"words": WORDS, "pairs": options.pairs}
+    if options.only != "carry":
+        with model_server() as server:
+            settings["model server"] = " ".join(server.command()[1:])
+            with house(server.url, server.key) as at:
+                measures += asyncio.run(throughput(at, server, options.pairs))
+    if options.only != "throughput":
+        with scripted_upstream() as url, house(url, "") as at:
+            measures += asyncio.run(carry(at, options.steps, options.seconds))
+    write("streaming", measures, settings)
+
+
+if __name__ == "__main__":
+    main()

@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Client, Listener
 from pathlib import Path
@@ -114,7 +114,7 @@ class _ModelOnRequest:
         server = self._server
         if server is None or server.process is None or server.process.returncode is not None:
             # A test may have killed it: the next one that asks gets a new one.
-            server = self._server = ModelServer(str(DEMO_MODEL), "demo")
+            server = self._server = ModelServer(str(DEMO_MODEL), "demo/model")
             log = _quiet_log(self._folder, "vllm")
             server.start(stdout=log)
             os.close(log)
@@ -153,11 +153,11 @@ def pytest_load_initial_conftests() -> Generator[None, object, object]:
 
 
 @pytest.fixture(scope="session")
-def model_server() -> Iterator[ServedModel]:
+def model_server() -> ServedModel:
     """The one real vLLM of the session, serving demo/model."""
     if not importable():
         pytest.skip("vLLM is not installed here (requirements/cpu.txt or requirements/gpu.txt)")
-    yield ask_for_model()
+    return ask_for_model()
 
 
 @pytest.fixture(scope="session")

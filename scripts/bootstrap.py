@@ -44,8 +44,13 @@ def find_python() -> str:
 def missing_packages(python: str, testing: bool) -> dict[str, str]:
     """What the system lacks: the Debian package, and what it is for."""
     missing = {}
-    if not PYTHON.exists() and subprocess.run([python, "-c", "import venv, ensurepip"], stderr=subprocess.DEVNULL).returncode:
-        version = subprocess.run([python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], stdout=subprocess.PIPE)
+    if (
+        not PYTHON.exists()
+        and subprocess.run([python, "-c", "import venv, ensurepip"], stderr=subprocess.DEVNULL).returncode
+    ):
+        version = subprocess.run(
+            [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], stdout=subprocess.PIPE
+        )
         missing["python%s-venv" % version.stdout.decode().strip()] = "Python's venv module"
     try:
         ctypes.CDLL("libnuma.so.1")

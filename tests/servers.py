@@ -118,7 +118,7 @@ class _ModelOnRequest:
             log = _quiet_log(self._folder, "vllm")
             server.start(stdout=log)
             os.close(log)
-        server.wait_ready(300)
+        server.wait_ready(600)
         assert server.process is not None
         return ServedModel(server.url, server.key, server.served_as, server.process.pid)
 

@@ -54,7 +54,7 @@ def _database(url: str) -> dict[str, Any]:
         "PORT": str(parts.port or ""),
         "CONN_HEALTH_CHECKS": True,
         # Under ASGI each request has a thread of its own, so a connection kept by a thread would be kept by nobody.
-        "OPTIONS": {**query, "pool": {"min_size": 0, "max_size": 16, "timeout": 5}},
+        "OPTIONS": {**query, "pool": {"min_size": 0, "max_size": 16, "timeout": 20}},
     }
 
 

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from django.test import Client
 
-from tests.writer.conftest import write
+from tests.cast import write
 from writer.accounts.models import User
 from writer.stories.models import Channel, Generation, ModelVersion, State, Story
 from writer.stories.text import sha256

@@ -16,7 +16,7 @@ from django.test import Client
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from tests.writer.conftest import Site, write
+from tests.cast import Site, write
 from writer.accounts.models import ApiToken, User
 from writer.stories import hub as hubs
 from writer.stories.models import Chunk, Generation, State

@@ -1,6 +1,6 @@
 """What the scripted upstream writes: numbered words, so that a lost or a doubled one is seen.
 
-    w1 w2 ... w12. w13 ... w60.⏎⏎w61 ...
+    W1 W2 ... W12. W13 ... W60.⏎⏎W61 ...
 
 A sentence has 12 words, a paragraph 60; before every 25th word stands a wave (not in the BMP, and not a word). So the words of
 such a story are its numbers, and from any prefix there is exactly one way to go on.
@@ -13,7 +13,7 @@ import re
 from functools import cache
 
 SENTENCE, PARAGRAPH, WAVE = 12, 60, 25
-_STORY, _PLAN = re.compile(r"w(\d+)"), re.compile(r"t(\d+)")
+_STORY, _PLAN = re.compile(r"W(\d+)"), re.compile(r"t(\d+)")
 _TARGET = re.compile(r"approximately (\d+) words")
 
 
@@ -21,11 +21,11 @@ _TARGET = re.compile(r"approximately (\d+) words")
 def word(number: int) -> str:
     """The word with this number and the blanks before it, as one token."""
     if number == 1:
-        return "w1"
+        return "W1"
     before = number - 1
     blank = "\n\n" if before % PARAGRAPH == 0 else " "
     wave = "🌊 " if number % WAVE == 0 else ""
-    return f"{blank}{wave}w{number}{'.' if number % SENTENCE == 0 else ''}"
+    return f"{blank}{wave}W{number}{'.' if number % SENTENCE == 0 else ''}"
 
 
 def story(words: int) -> str:
@@ -64,7 +64,7 @@ _STAMP = "#" * 12
 @cache
 def _around_stamp(number: int) -> tuple[bytes, bytes]:
     text = word(number).replace("🌊 ", "")
-    before, _, after = event(text.replace(f"w{number}", _STAMP)).partition(_STAMP.encode())
+    before, _, after = event(text.replace(f"W{number}", _STAMP)).partition(_STAMP.encode())
     return before, after
 
 

@@ -40,7 +40,8 @@ _DONE = chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
 
 
 class Server:
-    def __init__(self, tokenizer: Tokenizer, *, rate: float, context: int, stamps: bool) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, rate: float, context: int, stamps: bool, name: str = MODEL) -> None:
+        self.name = name
         self.tokenizer, self.rate, self.context, self.with_stamps = tokenizer, rate, context, stamps
         self.slots: list[dict[Connection, Iterator[bytes | None]]] = [{} for _ in range(_SLOTS)]
         self.faults: list[dict[str, Any]] = []
@@ -205,7 +206,7 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         server = self.server
         if self.path == b"/v1/models":
-            listing = [{"id": MODEL, "object": "model", "max_model_len": server.context, "owned_by": "a fake for tests"}]
+            listing = [{"id": server.name, "object": "model", "max_model_len": server.context, "owned_by": "a fake for tests"}]
             self.transport.write(_answer(200, {"object": "list", "data": listing}))
         elif self.path == b"/v1/completions":
             self.transport.write(server.start(self, json.loads(self.body)))
@@ -226,7 +227,7 @@ class Connection(asyncio.Protocol):
 
 async def serve(arguments: argparse.Namespace) -> None:
     tokenizer = Tokenizer.from_file(f"{arguments.tokenizer}/tokenizer.json")
-    server = Server(tokenizer, rate=arguments.rate, context=arguments.context, stamps=arguments.stamps)
+    server = Server(tokenizer, rate=arguments.rate, context=arguments.context, stamps=arguments.stamps, name=arguments.name)
     loop = asyncio.get_running_loop()
     listening = socket.create_server(("127.0.0.1", arguments.port), backlog=1024)
     await loop.create_server(lambda: Connection(server), sock=listening)
@@ -246,5 +247,6 @@ if __name__ == "__main__":
     parser.add_argument("--rate", type=float, default=30.0, help="tokens a second, of each stream")
     parser.add_argument("--context", type=int, default=32768, help="tokens")
     parser.add_argument("--tokenizer", default="demo/model", help="a folder with tokenizer.json")
+    parser.add_argument("--name", default=MODEL, help="what it calls its model, where the name is given from outside")
     parser.add_argument("--stamps", action="store_true", help="send times instead of numbers")
     uvloop.run(serve(parser.parse_args()))

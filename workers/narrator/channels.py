@@ -88,7 +88,7 @@ _LETTER = r"[[\p{L}\p{N}]--[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Thai}\
 _WORD_GOES_ON = regex.compile(rf"{_LETTER}[\p{{L}}\p{{N}}\p{{M}}'’]*", regex.VERSION1)
 _ENDS_IN_WORD = regex.compile(rf"{_LETTER}\Z", regex.VERSION1)
 _LAST_STOP = regex.compile(r"(?r)[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}、。！？」』”…—](?=.)", regex.DOTALL)
-_LAST_BREAK = regex.compile(r"(?r)[^\p{L}\p{N}\p{M}'’](?=[\p{L}\p{N}])")
+_LAST_BREAK = regex.compile(r"(?r)[^\s\p{L}\p{N}\p{M}'’](?=[\p{L}\p{N}])")
 
 
 def _squeeze(match: regex.Match[str]) -> str:
@@ -105,22 +105,19 @@ class Tidy:
         self._blanks = "\n\n" if blank_line_first else None if before else ""
         # None: keep the blanks that come. A string: these instead, as nothing has been written behind them yet.
         self._held = ""
+        self._return = ""
 
     def feed(self, text: str) -> str:
-        if _EXOTIC.search(text):
-            text = storable(_LINE_ENDS.sub("\n", text).replace("\ufeff", ""))
+        if _EXOTIC.search(text) or self._return:
+            text = self._return + text
+            self._return = "\r" if text.endswith("\r") else ""  # perhaps half a line end
+            text = storable(_LINE_ENDS.sub("\n", text.removesuffix("\r")).replace("\ufeff", ""))
         return self._let_go(self._clean(self._held + text))
 
     def end(self) -> str:
         """The last word, once the model ended its turn. Blanks behind it stay unwritten."""
         text, self._held = self._held.rstrip(), ""
         return text
-
-    def new_paragraph(self) -> None:
-        """What comes next begins behind a blank line. What is held back is forgotten."""
-        self._held = ""
-        self._blanks = "\n\n"
-        self._inside_word = False
 
     def _clean(self, text: str) -> str:
         if self._inside_word and text:

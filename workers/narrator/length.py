@@ -80,8 +80,8 @@ class End:
 
 
 _SENTENCE_END = regex.compile(
-    r"""(?<!\b(?:Mr|Mrs|Ms|Dr|St|Prof|Rev|Capt|Col|Gen|Lt|Sgt|Mme|Mlle|Esq|No|vs|\p{Lu})) # no title and no initial
-        [.!?…]+ ["'”’»)\]*_]* (?= \s+ [^\s\p{Ll}] ) | [。！？]+ [」』”’）]* (?= [^」』”’）] )""",
+    r"""(?: (?<!\b(?:Mr|Mrs|Ms|Dr|St|Prof|Rev|Capt|Col|Gen|Lt|Sgt|Mme|Mlle|Esq|vs|\p{Lu})) \. # no title, no initial
+          | [!?…] ) [.!?…]* ["'”’»)\]*_]* (?= \s*\n\s*\S | \s+[^\s\p{Ll}] ) | [。！？]+ [」』”’）]* (?= [^」』”’）] )""",
     regex.VERBOSE | regex.VERSION1,
 )
 _BEFORE = 80

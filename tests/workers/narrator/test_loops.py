@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers.narrator.loops import LoopGuard
+
+WORDS = [f"word{number}" for number in range(400)]
+
+
+def prose(words: int, seed: int = 1) -> str:
+    return " ".join(random.Random(seed).choices(WORDS, k=words))
+
+
+def test_prose_is_no_loop() -> None:
+    guard = LoopGuard(prose(5000))
+    assert not guard.looping
+    assert not guard.suspicious
+
+
+@pytest.mark.parametrize("period", [1, 2, 7, 40, 300, 1500])
+def test_a_loop_is_seen_before_it_is_long(period: int) -> None:
+    guard = LoopGuard(prose(1000, 2))
+    again = prose(period, 3).split()
+    for number in range(10_000):
+        guard.add(again[number % period])
+        if guard.looping:
+            break
+    # Once through is not a loop; 32 words of the second time are, with what it takes to notice a run.
+    assert number < period + 32 + 16
+    assert guard.suspicious or period == 1
+
+
+def test_small_changes_do_not_hide_a_loop() -> None:
+    guard = LoopGuard()
+    for number in range(200):
+        guard.add(f"He went to the door and looked out into the rain for the {number} time that night.")
+        if guard.looping:
+            break
+    assert number < 20
+
+
+@given(st.integers(0, 120), st.integers(0, 60))
+def test_rewinding_forgets(kept: int, dropped: int) -> None:
+    text = prose(kept + dropped, 4).split()
+    guard = LoopGuard(" ".join(text[:kept]))
+    guard.add(" ".join(text[kept:]))
+    guard.rewind(kept)
+    fresh = LoopGuard(" ".join(text[:kept]))
+    assert vars(guard) == vars(fresh)

@@ -133,19 +133,22 @@ function saveBy(events: EditorEvents): Command {
   };
 }
 
+const NOT_TEXT = /<(style|script|template|noscript)\b[^]*?<\/\1\s*>/gi;
+const TAG = /<([a-z][\w:-]*)(?:[^>"']|"[^"]*"|'[^']*')*>/gi;
+
 /** What comes from another program keeps its italics and headings, in the signs of our text. */
 function asPlainMarks(html: string): string {
   if (html.includes("data-pm-slice")) return html; // copied here, so it has its signs
-  const page = new DOMParser().parseFromString(storable(html), "text/html");
-  page.querySelectorAll("script, style, template").forEach((node) => node.remove());
+  // Attributes go first: the content policy would complain of a style even in a page that nobody sees.
+  const page = new DOMParser().parseFromString(storable(html).replace(NOT_TEXT, "").replace(TAG, "<$1>"), "text/html");
   for (const heading of page.querySelectorAll("h1, h2, h3, h4, h5, h6")) heading.prepend("## ");
   for (const italic of page.querySelectorAll("em, i")) if (italic.textContent.trim()) italic.replaceWith(`*${italic.textContent.trim()}*`);
-  const slice = DocumentParser.fromSchema(schema).parse(page.body);
-  const clean = document.implementation.createHTMLDocument("").body;
-  slice.forEach((block) => {
-    const paragraph = clean.ownerDocument.createElement("p");
+  const clean = document.createElement("div");
+  DocumentParser.fromSchema(schema).parse(page.body).forEach((block) => {
+    if (!block.textContent.trim()) return;
+    const paragraph = document.createElement("p");
     paragraph.textContent = block.textContent;
-    if (block.textContent.trim()) clean.append(paragraph);
+    clean.append(paragraph);
   });
   return clean.innerHTML;
 }

@@ -8,7 +8,7 @@
  */
 
 import type { Node } from "prosemirror-model";
-import { type EditorState, Plugin, PluginKey, type Transaction } from "prosemirror-state";
+import { type EditorState, Plugin, PluginKey, TextSelection, type Transaction } from "prosemirror-state";
 import { Decoration, DecorationSet } from "prosemirror-view";
 import { paragraphNode, textOf } from "./manuscript";
 import { points } from "./text";
@@ -73,6 +73,9 @@ export function append(state: EditorState, text: string): Transaction {
     if ((tr.doc.lastChild as Node).content.size > 0) tr.insert(tr.doc.content.size, paragraphNode(""));
     growing = { from, head: 0 };
   }
+  // A caret at the very end stays where it is, instead of being pushed along.
+  const { selection } = state;
+  if (selection instanceof TextSelection) tr.setSelection(TextSelection.create(tr.doc, selection.anchor, selection.head));
   const next: Growth = { live, shown: shown + points(piece), growing, held: whole.slice(piece.length) };
   return tr.setMeta(growth, next).setMeta("addToHistory", false);
 }

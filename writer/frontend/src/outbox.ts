@@ -27,6 +27,8 @@ export interface Kept {
 
 export interface Store {
   keep(sent: Save | null, draft: Save | null): Promise<void>;
+  /** The same for a page that is being closed: nothing may wait any more. */
+  part(sent: Save | null, draft: Save | null): void;
 }
 
 const open = (() => {
@@ -48,6 +50,7 @@ async function within<T>(name: "outbox" | "aside", mode: IDBTransactionMode, wor
   return new Promise((resolve, reject) => {
     const transaction = database.transaction(name, mode);
     const asked = work(transaction.objectStore(name));
+    if (mode === "readwrite") transaction.commit(); // a page that is being closed lives on no longer than this
     transaction.oncomplete = () => resolve(asked.result);
     transaction.onabort = transaction.onerror = () => reject(transaction.error ?? new Error("This browser keeps nothing"));
   });
@@ -62,6 +65,7 @@ export class Outbox implements Store {
   /** The outbox of this window, and what it, or windows that are closed by now, left behind, oldest first. */
   static async of(story: string): Promise<{ outbox: Outbox; left: Kept[] }> {
     const window = await ownName();
+    for (const kept of parted(story)) await within("outbox", "readwrite", (store) => store.put(kept));
     const all = await within<Kept[]>("outbox", "readonly", (store) => store.getAll());
     const left: Kept[] = [];
     for (const kept of all.filter((one) => one.story === story)) {
@@ -73,10 +77,20 @@ export class Outbox implements Store {
 
   async keep(sent: Save | null, draft: Save | null): Promise<void> {
     if (!sent && !draft) await this.forget(this.window);
-    else {
-      const kept: Kept = { story: this.story, window: this.window, sent, draft, at: Date.now() };
-      await within("outbox", "readwrite", (store) => store.put(kept));
+    else await within("outbox", "readwrite", (store) => store.put(this.#kept(sent, draft)));
+  }
+
+  part(sent: Save | null, draft: Save | null): void {
+    if (!sent && !draft) return;
+    try {
+      localStorage.setItem(`${PARTED}${this.story}:${this.window}`, JSON.stringify(this.#kept(sent, draft)));
+    } catch {
+      // Full or forbidden: what was kept a moment ago has to do.
     }
+  }
+
+  #kept(sent: Save | null, draft: Save | null): Kept {
+    return { story: this.story, window: this.window, sent, draft, at: Date.now() };
   }
 
   async forget(window: string): Promise<void> {
@@ -91,19 +105,32 @@ export const aside = {
   drop: (story: string) => within("aside", "readwrite", (store) => store.delete(story)),
 };
 
+const PARTED = "longhand:parted:";
+
+/** What closed pages left in the one store that takes things at once, and takes little. */
+function parted(story: string): Kept[] {
+  const names = Object.keys(localStorage).filter((name) => name.startsWith(PARTED + story));
+  return names.map((name) => {
+    const kept = JSON.parse(localStorage.getItem(name)!) as Kept;
+    localStorage.removeItem(name);
+    return kept;
+  });
+}
+
 const lockOf = (window: string): string => `longhand:window:${window}`;
 
 /** The name of this window: the same after a reload, another one in a copy of the tab. */
 async function ownName(): Promise<string> {
   const known = sessionStorage.getItem("window");
-  for (const name of known ? [known, randomId()] : [randomId()]) {
-    if (await hold(name)) {
-      sessionStorage.setItem("window", name);
-      return name;
-    }
-  }
-  return randomId();
+  if (known && ((await hold(known)) || (await rested(), await hold(known)))) return known;
+  const name = randomId();
+  sessionStorage.setItem("window", name);
+  await hold(name);
+  return name;
 }
+
+/** After a reload the browser may need a moment to free what the page before it held. */
+const rested = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 300));
 
 function hold(window: string): Promise<boolean> {
   const locks = navigator.locks as LockManager | undefined;

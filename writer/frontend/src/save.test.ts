@@ -39,7 +39,7 @@ function desk(house: House, base = house.head) {
     {
       savable: () => ({ text: page.text, absorbed: 0 }),
       send: (save) => house.save(save),
-      store: { keep: async (sent, draft) => void (page.kept = sent || draft ? { sent, draft } : null) },
+      store: { keep: async (sent, draft) => void (page.kept = sent || draft ? { sent, draft } : null), part: () => undefined },
       told: (state) => void states.push(state),
       conflict: (theirs) => void page.conflicts.push(theirs),
     },

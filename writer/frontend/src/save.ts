@@ -76,6 +76,11 @@ export class Saver {
     await this.port.store.keep(this.#sent, this.#dirty ? this.#compose() : null).catch(() => undefined);
   }
 
+  /** The page is being closed. */
+  part(): void {
+    this.port.store.part(this.#sent, this.#dirty ? this.#compose() : null);
+  }
+
   /** Take up what an earlier window left behind; the editor shows it already. */
   restore(kept: Kept): void {
     this.base = (kept.sent ?? kept.draft)?.base_revision ?? this.base;

@@ -50,7 +50,7 @@ class Page {
   readonly editor: Editor;
   readonly saver: Saver;
   /** The window's outbox, once the browser has opened it. */
-  outbox: Store = { keep: () => Promise.resolve() };
+  outbox: Store = { keep: () => Promise.resolve(), part: () => undefined };
   row: Partial<Row> & Pick<Row, "state" | "wish" | "ending" | "notice" | "place" | "target" | "model_ready"> | null =
     generation ? { ...generation, model_ready: true } : null;
   connected = false;
@@ -70,7 +70,7 @@ class Page {
       {
         savable: () => this.savable,
         send: (save) => request<Saved>("PUT", `/api/stories/${given.id}/text`, save),
-        store: { keep: (sent, draft) => this.outbox.keep(sent, draft) },
+        store: { keep: (sent, draft) => this.outbox.keep(sent, draft), part: (sent, draft) => this.outbox.part(sent, draft) },
         told: (state, detail) => this.#saveState(state, detail),
         conflict: (theirs) => void this.choose(theirs),
       },
@@ -81,7 +81,7 @@ class Page {
     this.follower.live = this.editor.live;
     this.draw();
     element("choose").addEventListener("click", () => void this.choose(null));
-    addEventListener("pagehide", () => void this.saver.keep());
+    addEventListener("pagehide", () => this.saver.part());
     addEventListener("online", () => void this.saver.save());
     addEventListener("focus", () => void this.saver.save());
     document.addEventListener("visibilitychange", () => {
@@ -250,7 +250,8 @@ class Page {
     const line = element("save-state");
     line.dataset.state = state;
     say(line, detail ? `${SAVE_WORDS[state]}: ${detail}` : SAVE_WORDS[state]);
-    show(element("sign-in"), state === "signed-out");
+    const signIn = element("sign-in");
+    show(signIn, state === "signed-out" || (state === "saving" && !signIn.hidden)); // not taken away under a pointer by a retry
     show(element("choose"), state === "conflict");
   }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from training.learner.events import read_events
@@ -18,7 +17,7 @@ tags: [demo, fiction]
 
 # A demo model that writes stories
 
-**This is a demo.** It has {parameters:.1f} million parameters and was trained in {hours} on a few processor cores, so that
+**This is a demo.** It has {parameters:.1f} million parameters and was trained in {minutes:.0f} minutes on a processor, so that
 Longhand has something to serve on its first run. Its text has the shape of a story: sentences, dialogue, paragraphs, an
 end where one is asked for. It has no plot and little sense. For stories worth reading, serve a real model, such as
 Qwen3.5-9B.
@@ -28,9 +27,9 @@ other language that is offensive today**, and so may the model. It is not instru
 
 ## What it read
 
-{stories} The texts are in the public domain in the United States and, where the author (and translator) died in 1955 or earlier, in
+{stories:,.0f} short stories, {tokens:.1f} million tokens of requests and text in all. The texts are in the public domain in the United States and, where the author (and translator) died in 1955 or earlier, in
 countries with a term of life and 70 years: the scope used here is "{scope}". They come from the public sources of Standard
-Ebooks, whose own work on them is under CC0 1.0. Held out, never trained on: all stories of {authors}.
+Ebooks, whose own work on them is under CC0 1.0. Held out, never trained on: all {held_out:.0f} stories of {authors}.
 
 ## How it is asked
 
@@ -60,26 +59,25 @@ def write_card(settings: PretrainSettings, folder: Path, report: Report | None =
     tested = {
         e.step: e.values["held_out_loss"] for e in events if isinstance(e, Metrics) and "held_out_loss" in e.values
     }
-    config = json.loads((folder / "config.json").read_text())
     seconds = sum(values["seconds"] for values in trained.values())
     tokens = sum(values["tokens"] for values in trained.values())
     shape = settings.shape
+    start = next((e.values for e in reversed(events) if isinstance(e, Metrics) and "stories" in e.values), {})
     text = _HEAD.format(
-        parameters=_parameters(config) / 1e6,
-        hours=f"{seconds / 60:.0f} minutes",
-        stories=next((e.text for e in reversed(events) if e.kind == "log" and "held out" in e.text), "").partition(";")[
-            0
-        ]
-        + ".",
+        parameters=start.get("parameters", 0) / 1e6,
+        minutes=seconds / 60,
+        stories=start.get("stories", 0),
+        held_out=start.get("held_out_stories", 0),
+        tokens=tokens / 1e6,
         scope=settings.pd_scope,
         authors=", ".join(settings.held_out_authors) or "nobody",
         length=settings.sequence_length,
         recipe=(
             f"a Qwen3 of {shape.layers} layers, {shape.hidden_size} wide, {shape.heads} query and {shape.kv_heads} key heads, with an "
             f"output head of its own and a byte-level BPE vocabulary of {settings.vocabulary:,}, learned from the same stories. "
-            f"{len(trained):,} steps, {tokens / 1e6:.1f} million tokens, {seconds / 60:.0f} minutes of computing "
-            f"on {settings.threads} cores that were shared with other work; Muon for the matrices, AdamW for the rest, the "
-            f"learning rate constant after a warm-up and falling to nothing over the last {settings.decay_steps} steps."
+            f"{len(trained):,} steps of {settings.batch_rows} rows, {seconds / 60:.0f} minutes in all on a processor that was shared "
+            f"with other work; Muon for the matrices, AdamW for the rest, bf16 autocast, the learning rate constant after a "
+            f"warm-up and falling to nothing over the last {settings.decay_steps} steps."
         ),
         losses=_losses(trained, tested),
         settings=settings.model_dump_json(indent=2, exclude={"run_dir", "corpus"}),
@@ -87,14 +85,6 @@ def write_card(settings: PretrainSettings, folder: Path, report: Report | None =
     (folder / "README.md").write_text(text + (_figures(report) if report else ""), encoding="utf-8")
     curve = {step: values["loss"] for step, values in trained.items()}
     (folder / "curve.svg").write_text(_curve(curve, tested), encoding="utf-8")
-
-
-def _parameters(config: dict[str, int]) -> int:
-    """Parameters of a Qwen3 with two embeddings, from its configuration."""
-    width, inner, head = config["hidden_size"], config["intermediate_size"], config["head_dim"]
-    queries, keys = config["num_attention_heads"] * head, config["num_key_value_heads"] * head
-    layer = 2 * width * queries + 2 * width * keys + 3 * width * inner + 2 * head + 2 * width
-    return 2 * config["vocab_size"] * width + config["num_hidden_layers"] * layer + width
 
 
 def _losses(trained: dict[int, dict[str, float]], tested: dict[int, float]) -> str:

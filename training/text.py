@@ -51,7 +51,7 @@ def round_words(words: int) -> int:
     [10, 47, 140, 8900]
     """
     words = max(words, 10)
-    unit = 10 ** (len(str(words)) - 2)
+    unit = int(10 ** (len(str(words)) - 2))
     return (words + unit // 2) // unit * unit
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from training.errors import MendableError
 from training.text import Message
 
 PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
@@ -30,13 +31,13 @@ PIECES = r"\n+|\p{N}| ?[\p{L}\p{M}]+(?:[’'][\p{L}\p{M}]+)?| ?[^\s\p{L}\p{M}\p{
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
     """Learn a byte-level BPE of `vocabulary` tokens, the three control tokens included."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(PIECES), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-    tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
         special_tokens=[AddedToken(token, special=True, normalized=False) for token in (PAD, START, END)],
@@ -67,11 +68,17 @@ class Encoder:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = Tokenizer.from_str(tokenizer.to_str())
         self.tokenizer.encode_special_tokens = True  # "encode them like other text", in the words of the library
-        self.pad, self.start, self.end = (tokenizer.token_to_id(token) for token in (PAD, START, END))
+        self.pad, self.start, self.end = (self._control(token) for token in (PAD, START, END))
 
     @classmethod
     def load(cls, folder: Path) -> Encoder:
         return cls(Tokenizer.from_file(str(folder / "tokenizer.json")))
+
+    def _control(self, token: str) -> int:
+        number = self.tokenizer.token_to_id(token)
+        if number is None:
+            raise MendableError(f"The tokenizer has no control token {token}; it is not one of ours.")
+        return int(number)
 
     def text(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False).ids)

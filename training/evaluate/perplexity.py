@@ -26,7 +26,6 @@ def model_nats(model: Qwen3ForCausalLM, encoder: Encoder, measured: MeasuredStor
     total, target = len(measured.words), round_words(len(measured.words))
     nats, done = 0.0, 0
     while done < len(ids):
-        first = max(0, done - OVERLAP)
         left = total - measured.words_before(ends[done - 1] if done else 0)
         request = encoder.request(
             story_request(
@@ -37,7 +36,9 @@ def model_nats(model: Qwen3ForCausalLM, encoder: Encoder, measured: MeasuredStor
                 landing=bool(done) and left <= 250,
             )
         )
-        upto = min(len(ids), first + length - len(request))
+        room = length - len(request)
+        first = max(0, done - min(OVERLAP, room // 2))
+        upto = min(len(ids), first + room)
         window = torch.tensor([request + ids[first:upto]])
         with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
             logits_TV = model(input_ids=window, use_cache=False).logits[0].float()

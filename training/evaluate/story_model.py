@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 from transformers import Qwen3ForCausalLM
@@ -30,10 +31,11 @@ from training.evaluate.sampling import sample
 from training.records import Measure, Report, Window
 from training.settings import PretrainSettings
 from training.text import count_words, story_request
-from training.tokenizer import START, Encoder
+from training.tokenizer import Encoder
 
 HUMAN = "human stories"
 Counter = Callable[[str, bool], tuple[int, int]]
+CutText = tuple[str, bool]  # a text, and whether it was cut off rather than ended
 
 
 def evaluate(settings: PretrainSettings, folder: Path, *, samples: int = 200, words: int = 400) -> Report:
@@ -54,10 +56,10 @@ def evaluate(settings: PretrainSettings, folder: Path, *, samples: int = 200, wo
 
     vocabulary = {word for story in split.train for word in degeneration.words_of(story.text)}
     machine_texts = _samples(model, encoder, held_out, samples, words, rng)
-    human_texts = _passages(held_out, [count_words(text) for text in machine_texts], rng)
+    human_texts = _passages(held_out, [count_words(text) for text, _ in machine_texts], rng)
     measures = [
         *_text_measures(machine_texts, human_texts, vocabulary, words),
-        *(_landing(model, encoder, held_out, left, rng) for left in (60, 150)),
+        *(_landing(model, encoder, held_out, left, rng, max(1, samples // 2)) for left in (60, 150)),
         _perplexity(model, encoder, [story.text for story in split.train], held_out, settings.sequence_length),
     ]
     return Report(
@@ -76,7 +78,7 @@ def _samples(
     samples: int,
     words: int,
     rng: random.Random,
-) -> list[str]:
+) -> list[CutText]:
     """Beginnings under titles and premises of held-out stories, cut after `words` words unless they ended before."""
     prompts = []
     for number in range(samples):
@@ -85,10 +87,10 @@ def _samples(
         target = rng.choice((1000, 2000, 3000, 5000))
         prompts.append(encoder.request(story_request(title=story.story.title, premise=brief, target=target)))
     made = sample(model, encoder, prompts, tokens=int(words * 1.9), temperature=0.8)
-    return [degeneration.first_words(text, words) for text, _ in made]
+    return [(degeneration.first_words(text, words), not ended or count_words(text) > words) for text, ended in made]
 
 
-def _passages(held_out: list[MeasuredStory], lengths: list[int], rng: random.Random) -> list[str]:
+def _passages(held_out: list[MeasuredStory], lengths: list[int], rng: random.Random) -> list[CutText]:
     """Passages of human stories from the start of a sentence, one for each length, as far apart as the stories allow."""
     longest = max(lengths)
     starts = [
@@ -102,12 +104,14 @@ def _passages(held_out: list[MeasuredStory], lengths: list[int], rng: random.Ran
     rng.shuffle(starts)
     chosen = (starts[number % len(starts)] for number in range(len(lengths)))
     return [
-        degeneration.first_words(story.story.text[place:], length) if length else ""
+        (degeneration.first_words(story.story.text[place:], length) if length else "", True)
         for (story, place), length in zip(chosen, lengths)
     ]
 
 
-def _text_measures(machine: Sequence[str], human: Sequence[str], vocabulary: set[str], words: int) -> list[Measure]:
+def _text_measures(
+    machine: Sequence[CutText], human: Sequence[CutText], vocabulary: set[str], words: int
+) -> list[Measure]:
     counters: list[tuple[str, Counter, str]] = [
         (
             "known_word_share",
@@ -134,18 +138,18 @@ def _text_measures(machine: Sequence[str], human: Sequence[str], vocabulary: set
     return [
         Measure(
             measure=name,
-            value=_share(machine, counter, words),
+            value=_share(machine, counter),
             unit="share",
             better="lower" if name.startswith("repeated") else "higher",
             peer=HUMAN,
-            peer_value=_share(human, counter, words),
+            peer_value=_share(human, counter),
             note=f"{what}; {note}",
         )
         for name, counter, what in counters
     ] + [
         Measure(
             measure="sample_words_median",
-            value=statistics.median(map(count_words, machine)),
+            value=statistics.median(count_words(text) for text, _ in machine),
             unit="words",
             better="higher",
             note=f"a sample is shorter than {words} words only where the model ended it",
@@ -153,9 +157,11 @@ def _text_measures(machine: Sequence[str], human: Sequence[str], vocabulary: set
     ]
 
 
-def _share(texts: Sequence[str], counter: Counter, words: int) -> float:
-    pairs = [counter(text, count_words(text) >= words) for text in texts]
-    return round(sum(part for part, _ in pairs) / max(1, sum(whole for _, whole in pairs)), 4)
+def _share(texts: Sequence[CutText], counter: Counter) -> float | None:
+    """The share over all texts together, or None where there is nothing to count."""
+    pairs = [counter(text, cut) for text, cut in texts]
+    whole = sum(whole for _, whole in pairs)
+    return round(sum(part for part, _ in pairs) / whole, 4) if whole else None
 
 
 def _landing(
@@ -164,7 +170,7 @@ def _landing(
     held_out: list[MeasuredStory],
     left: int,
     rng: random.Random,
-    n: int = 100,
+    n: int,
 ) -> Measure:
     """Ask for the end of held-out stories with `left` words left, as the narrator does, and see whether it comes in time."""
     prompts = []
@@ -181,13 +187,13 @@ def _landing(
         for text, end in sample(model, encoder, prompts, tokens=left * 4, temperature=0.8)
     ]
     in_time = [words for words in ended if words is not None and words <= 2 * left]
-    human = f"; the median of those that ended is {statistics.median(in_time):.0f} words" if in_time else ""
+    median = f"; the median of those that ended is {statistics.median(in_time):.0f} words" if in_time else ""
     return Measure(
         measure=f"lands_within_{2 * left}_words_when_{left}_are_left",
         value=round(len(in_time) / n, 4),
         unit="share",
         better="higher",
-        note=f"{n} cuts in held-out stories, asked to end in about {left} words, temperature 0.8{human}",
+        note=f"{n} cuts in held-out stories, asked to end in about {left} words, temperature 0.8{median}",
     )
 
 
@@ -196,11 +202,13 @@ def _perplexity(
 ) -> Measure:
     words = sum(len(story.words) for story in held_out)
     nats = all_nats(model, encoder, held_out, length)
-    vocabulary, start = encoder.tokenizer.get_vocab_size(), encoder.tokenizer.token_to_id(START)
-    ngram = KneserNey([[*encoder.text(text), encoder.end] for text in train], vocabulary=vocabulary, start=start)
+    vocabulary = encoder.tokenizer.get_vocab_size()
+    ngram = KneserNey(
+        [[*encoder.text(text), encoder.end] for text in train], vocabulary=vocabulary, start=encoder.start
+    )
     ngram_nats = 0.0
     for story in held_out:
-        ngram_nats -= sum(map(math.log, ngram.probabilities([*encoder.text(story.story.text), encoder.end]).tolist()))
+        ngram_nats -= float(np.log(ngram.probabilities([*encoder.text(story.story.text), encoder.end])).sum())
     return Measure(
         measure="held_out_perplexity_per_word",
         value=round(math.exp(nats / words), 1),

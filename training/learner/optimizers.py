@@ -14,7 +14,8 @@ def optimizers_for(model: Qwen3ForCausalLM, settings: PretrainSettings) -> list[
     With `match_rms_adamw` (Moonlight, arXiv 2502.16982) Muon's updates have the size of AdamW's, so both learning rates
     are of one scale.
     """
-    inner, outer = [], []
+    inner: list[torch.nn.Parameter] = []
+    outer: list[torch.nn.Parameter] = []
     for name, parameter in model.named_parameters():
         matrix = parameter.ndim == 2 and "embed" not in name and "lm_head" not in name
         (inner if matrix else outer).append(parameter)

@@ -53,9 +53,7 @@ def pretrain(settings: PretrainSettings) -> Path | None:
     test_windows = plan_epoch(held_out, 0, seed=0, length=length)[: settings.evaluate_rows]
     test_rows = [render(window, held_out, encoder, length) for window in test_windows]
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    log.log(
-        f"{parameters:,} parameters, {len(train)} stories, {len(held_out)} held out; step {step} of {settings.steps}."
-    )
+    log.metrics(step, parameters=parameters, stories=len(train), held_out_stories=len(held_out))
 
     with stop_on_sigterm() as asked_to_stop:
         plan = partial(plan_epoch, train, seed=settings.seed, length=length)
@@ -72,7 +70,7 @@ def pretrain(settings: PretrainSettings) -> Path | None:
             for first in range(0, len(rows), settings.micro_rows):
                 part = to_tensors(rows[first : first + settings.micro_rows], length, encoder.pad)
                 loss = summed_loss(model, *part)
-                (loss / learned).backward()  # a mean over all tokens of the step, however the step is split
+                torch.autograd.backward(loss / learned)  # a mean over the tokens of the step, however it is split
                 total += loss.item()
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm).item()
             for optimizer in optimizers:

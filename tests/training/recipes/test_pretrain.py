@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -150,10 +149,3 @@ def test_the_cursor_is_the_number_of_the_step() -> None:
         assert next(batches_from(step, plan, 2)) == expected[step]
     with pytest.raises(MendableError, match="fewer than batch_rows"):
         next(batches_from(0, plan, 8))
-
-
-def test_a_clean_stop_waits_for_the_end_of_a_step(tmp_path: Path, tiny: Tiny) -> None:
-    before = time.monotonic()
-    assert start_and_signal(tiny(steps=10_000, decay_steps=0, checkpoint_every=9_999), tmp_path, 3, signal.SIGTERM) == 0
-    assert time.monotonic() - before < 120
-    assert len(list((tiny().run_dir / "checkpoints").glob("step-*"))) == 1

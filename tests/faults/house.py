@@ -146,8 +146,6 @@ def check_numbered(generation: Generation, *, ending: str | None = None) -> str:
     return text
 
 
-
-
 @contextmanager
 def narrator_here(url: str, *, silence: float = 60.0) -> Iterator[Narrator]:
     """A narrator in a thread of this process, where a test can set what no person needs to."""

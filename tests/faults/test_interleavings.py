@@ -23,7 +23,7 @@ from tests.faults.house import check_log, make_story
 from tests.reader import Reader
 from workers.narrator.calls import chunk_call
 from workers.narrator.store import ChunkRow, Row, Store
-from writer.stories.models import Chunk, Generation
+from writer.stories.models import Generation
 
 STEPS = st.lists(
     st.one_of(
@@ -59,7 +59,8 @@ class World:
 
     async def takeover(self, pen: Pen) -> None:
         await pen.store._reads.fetch(
-            "UPDATE stories_generation SET lease_until = '2020-01-01' WHERE id = %(id)s AND state = 'running'", id=self.generation
+            "UPDATE stories_generation SET lease_until = '2020-01-01' WHERE id = %(id)s AND state = 'running'",
+            id=self.generation,
         )
         assert await pen.store.claim(most=1) == [self.generation]
         (row,) = await pen.store.load([self.generation])
@@ -70,7 +71,8 @@ class World:
     async def append(self, pen: Pen, count: int) -> None:
         if not pen.attempt:
             return
-        chunks, before = [], pen.seq
+        chunks: list[ChunkRow] = []
+        before = pen.seq
         lengths = dict(pen.lengths)
         for _ in range(count):
             self.number += 1
@@ -79,7 +81,9 @@ class World:
             before_chunk = pen.seq + len(chunks) + 1
             chunks.append(ChunkRow(self.generation, before_chunk, channel, lengths[channel], text))
             lengths[channel] += len(text)
-        row = Row(self.generation, pen.attempt, before, before + count, lengths["story"], lengths["thinking"], self.number)
+        row = Row(
+            self.generation, pen.attempt, before, before + count, lengths["story"], lengths["thinking"], self.number
+        )
         pen.last = ([row], chunks)
         taken = self.generation in await pen.store.append([row], chunks)
         assert taken == (pen.attempt == self.fence), "the fence let the wrong one through"
@@ -101,11 +105,28 @@ class World:
 
     async def log(self, after: int) -> list[dict[str, Any]]:
         """What the server answers to {"after": seq}, from PostgreSQL."""
-        chunks = Chunk.objects.filter(generation_id=self.generation, seq__gt=after).order_by("seq")
+        chunks = await self.pens[0].store._reads.fetch(
+            "SELECT seq, channel, start, text FROM stories_chunk WHERE generation_id = %(id)s AND seq > %(after)s ORDER BY seq",
+            id=self.generation, after=after,
+        )  # fmt: skip
         return [
-            {"type": "chunk", "first": c.seq, "seq": c.seq, "channel": c.channel, "start": c.start, "text": c.text, "words": 0}
-            async for c in chunks
+            {
+                "type": "chunk",
+                "first": c.seq,
+                "seq": c.seq,
+                "channel": c.channel,
+                "start": c.start,
+                "text": c.text,
+                "words": 0,
+            }
+            for c in chunks
         ]
+
+    async def last_seq(self) -> int:
+        (row,) = await self.pens[0].store._reads.fetch(
+            "SELECT last_seq FROM stories_generation WHERE id = %(id)s", id=self.generation
+        )
+        return int(row.last_seq)
 
     async def receive(self, message: dict[str, Any]) -> None:
         answer = self.reader.receive(message)
@@ -119,16 +140,34 @@ class World:
             await self.receive(self.calls[at] if keep else self.calls.pop(at))
 
     async def heartbeat(self) -> None:
-        row = await Generation.objects.aget(pk=self.generation)
-        await self.receive({"type": "heartbeat", "last_seq": row.last_seq})
+        await self.receive({"type": "heartbeat", "last_seq": await self.last_seq()})
 
     async def end(self) -> None:
-        row = await Generation.objects.aget(pk=self.generation)
         text = self.written["story"]
         await self.receive(
-            {"type": "end", "state": "done", "ending": "landed", "last_seq": row.last_seq, "chars": len(text),
+            {"type": "end", "state": "done", "ending": "landed", "last_seq": await self.last_seq(), "chars": len(text),
              "sha256": sha256(text.encode()).hexdigest(), "words": 0}
         )  # fmt: skip
+
+    async def take(self, step: str, which: int, count: int) -> None:
+        pen = self.pens[which % 3]
+        match step:
+            case "append":
+                await self.append(pen, count)
+            case "takeover":
+                await self.takeover(pen)
+            case "resend":
+                await self.resend(pen)
+            case "deliver" | "duplicate":
+                await self.deliver(which, keep=step == "duplicate")
+            case "lose":
+                if self.calls:
+                    self.calls.pop(which % len(self.calls))
+            case "heartbeat":
+                await self.heartbeat()
+            case "reconnect":
+                for chunk in await self.log(self.reader.seq):
+                    self.reader.receive(chunk)
 
 
 async def play(generation: UUID, steps: list[tuple[str, int, int]]) -> World:
@@ -139,25 +178,8 @@ async def play(generation: UUID, steps: list[tuple[str, int, int]]) -> World:
     world = World(generation, stores)
     try:
         await world.takeover(world.pens[0])
-        for step, which, count in steps:
-            pen = world.pens[which % 3]
-            match step:
-                case "append":
-                    await world.append(pen, count)
-                case "takeover":
-                    await world.takeover(pen)
-                case "resend":
-                    await world.resend(pen)
-                case "deliver" | "duplicate":
-                    await world.deliver(which, keep=step == "duplicate")
-                case "lose":
-                    if world.calls:
-                        world.calls.pop(which % len(world.calls))
-                case "heartbeat":
-                    await world.heartbeat()
-                case "reconnect":
-                    for chunk in await world.log(world.reader.seq):
-                        world.reader.receive(chunk)
+        for step in steps:
+            await world.take(*step)
             assert world.written["story"].startswith(world.reader.text)
         await world.end()
     finally:

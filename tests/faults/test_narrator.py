@@ -8,7 +8,17 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.faults.house import LEASE, NarratorProcess, check_log, check_numbered, log_of, make_story, wait_for, wait_state, wait_words
+from tests.faults.house import (
+    LEASE,
+    NarratorProcess,
+    check_log,
+    check_numbered,
+    log_of,
+    make_story,
+    wait_for,
+    wait_state,
+    wait_words,
+)
 from tests.upstream.process import Upstream
 from writer.stories.models import Chunk, Generation, State, Wish
 from writer.stories.wake import call_narrators

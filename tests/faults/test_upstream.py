@@ -150,7 +150,9 @@ def test_one_that_only_loops_is_given_up(narrate: Narrate, upstream: Upstream) -
     assert count_words(text) < 600
 
 
-def test_a_context_much_shorter_than_the_story(transactional_db: None, process_env: dict[str, str], tmp_path: Any) -> None:
+def test_a_context_much_shorter_than_the_story(
+    transactional_db: None, process_env: dict[str, str], tmp_path: Any
+) -> None:
     server = Upstream(rate=1000, context=320)
     generation = make_story(target=600)
     narrator = NarratorProcess(process_env, server.url, tmp_path / "narrator.log")

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -83,8 +84,7 @@ class Server:
     def tokens(self, connection: Connection, asked: Asked, fault: dict[str, Any], most: int) -> Iterator[bytes | None]:
         """One item per token: bytes to send, None to stay silent, and no more when it is over."""
         kind, after = fault.get("kind", ""), int(fault.get("after", 0))
-        sent = 0
-        for data in self.writing(asked, kind, after):
+        for sent, data in enumerate(self.writing(asked, kind, after)):
             if sent >= after and kind in _STRIKES:
                 yield from _STRIKES[kind](connection)
                 return
@@ -92,20 +92,22 @@ class Server:
                 yield event("", "length") + _DONE
                 return
             yield data
-            sent += 1
         yield event("", "stop") + _DONE
+
+    def planning(self, asked: Asked) -> Iterator[bytes]:
+        if not asked.inside_thinking:
+            yield event("<th")
+            yield event("ink>\n")
+        for number in range(asked.thought + 1, self.think + 1):
+            yield event(thought(number))
+        yield event("\n</thi")
+        yield event("nk>\n\n")
 
     def writing(self, asked: Asked, kind: str, after: int) -> Iterator[bytes]:
         if kind == "early" and after == 0:
             return
         if self.think and not asked.written and not asked.thinking_over:
-            if not asked.inside_thinking:
-                yield event("<th")
-                yield event("ink>\n")
-            for number in range(asked.thought + 1, self.think + 1):
-                yield event(thought(number))
-            yield event("\n</thi")
-            yield event("nk>\n\n")
+            yield from self.planning(asked)
         number = asked.written
         sent = 0
         while True:
@@ -187,7 +189,7 @@ class Connection(asyncio.Protocol):
         self.path, self.body = b"", b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
+        self.transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         for slot in self.server.slots:
@@ -206,7 +208,9 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         server = self.server
         if self.path == b"/v1/models":
-            listing = [{"id": server.name, "object": "model", "max_model_len": server.context, "owned_by": "a fake for tests"}]
+            listing = [
+                {"id": server.name, "object": "model", "max_model_len": server.context, "owned_by": "a fake for tests"}
+            ]
             self.transport.write(_answer(200, {"object": "list", "data": listing}))
         elif self.path == b"/v1/completions":
             self.transport.write(server.start(self, json.loads(self.body)))
@@ -227,7 +231,9 @@ class Connection(asyncio.Protocol):
 
 async def serve(arguments: argparse.Namespace) -> None:
     tokenizer = Tokenizer.from_file(f"{arguments.tokenizer}/tokenizer.json")
-    server = Server(tokenizer, rate=arguments.rate, context=arguments.context, stamps=arguments.stamps, name=arguments.name)
+    server = Server(
+        tokenizer, rate=arguments.rate, context=arguments.context, stamps=arguments.stamps, name=arguments.name
+    )
     loop = asyncio.get_running_loop()
     listening = socket.create_server(("127.0.0.1", arguments.port), backlog=1024)
     await loop.create_server(lambda: Connection(server), sock=listening)
@@ -235,10 +241,8 @@ async def serve(arguments: argparse.Namespace) -> None:
     ticking = loop.create_task(server.tick())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ticking.cancel)
-    try:
+    with contextlib.suppress(asyncio.CancelledError):
         await ticking
-    except asyncio.CancelledError:
-        pass
 
 
 if __name__ == "__main__":

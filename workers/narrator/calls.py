@@ -60,7 +60,9 @@ class Calls:
         while True:
             calls = await self._waiting.get()
             try:
-                await self._client.eval(_PUBLISH, len(calls), *(name for name, _ in calls), *(what for _, what in calls))
+                await self._client.eval(
+                    _PUBLISH, len(calls), *(name for name, _ in calls), *(what for _, what in calls)
+                )
                 away = False
             except (RedisError, OSError) as error:
                 if not away:

@@ -15,7 +15,7 @@ from training.text import story_request
 from workers.narrator.prompt import Prompter, UnusableModel
 from workers.narrator.upstream import Answer, Away, Broken, ModelServer, TooLong
 from workers.narrator.writing import Verdict, Writing
-from writer.stories.models import State
+from writer.stories.models import Ending, State
 
 log = structlog.get_logger()
 
@@ -88,6 +88,9 @@ class Desk:
         """Ask until the story is over. Faults of the model server end here."""
         structlog.contextvars.bind_contextvars(story=str(self.writing.story), generation=str(self.id))
         writing, barren, away, shorter = self.writing, 0, 0, 0
+        if writing.complete:
+            writing.ending = Ending.LANDED
+            return self.rest(State.DONE)
         while True:
             progress = writing.progress
             try:
@@ -146,7 +149,7 @@ class Desk:
             **sampling(writing),
         }
         answer = await self._server.complete(request)
-        verdict = asyncio.get_running_loop().create_future()
+        verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         self._answer, self._verdict, self._heard = answer, verdict, time.monotonic()
         try:
             while not verdict.done() and not writing.has_news:  # the first words do not wait for the tick

@@ -3,7 +3,7 @@
 With T words asked: from T - max(8 %, 120) on the model is asked to land, with true numbers, and again at every half of
 what is left. From 0.92 T (60 words
 before T at the latest) text is let go in whole sentences, so that there is always a good place to end. The model's
-own end is taken from 0.955 T; a paragraph's end from 0.97 T; a sentence's end with its quotation closed from 1.02 T, any from 1.035 T; and
+own end is taken from 0.955 T; a paragraph's end from 0.98 T; a sentence's end with its quotation closed from 1.02 T, any from 1.035 T; and
 rather than to pass 1.05 T the story ends with the last whole sentence. Only where there is none is it cut.
 """
 
@@ -58,7 +58,7 @@ class Length:
     def ends_here(self, written: int, *, paragraph: bool, closed: bool) -> bool:
         """Whether the narrator ends the story at this end of a sentence."""
         share = written / self.target
-        return (paragraph and share >= 0.97) or (closed and share >= 1.02) or share >= 1.035
+        return (paragraph and share >= 0.98) or (closed and share >= 1.02) or share >= 1.035
 
     @property
     def most_words(self) -> int:

@@ -2,7 +2,7 @@
 
 A run of words that stood in the text before is suspicious from some 12 words on (what follows is held back) and a loop
 from 32 on. So is a stretch of 200 words with few phrases of four words that are new to it. Prose is far from both:
-in the corpus of this project one story in a hundred repeats 32 words, mostly letters and songs.
+of 250 human stories, 1.3 million words, three set it off.
 """
 
 from __future__ import annotations

@@ -221,7 +221,7 @@ class Narrator:
             del self.desks[desk.id]
             desk.drop()
             self._wake_claim.set()
-        elif answer.wish:
+        elif answer.wish and desk.after is State.RUNNING:  # a story that ends in this moment has ended
             if desk.task is not None:
                 desk.task.cancel()
             desk.rest(State.PAUSED if answer.wish == Wish.PAUSE else State.STOPPED)

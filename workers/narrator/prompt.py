@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,7 @@ class Prompter:
             ids: list[int] = []
             starts: list[int] = []
             bad: set[int] = set()
-            for begin, end in zip(bounds, bounds[1:], strict=False):
+            for begin, end in pairwise(bounds):
                 encoding = self._tokenizer.encode(text[begin:end], add_special_tokens=False)
                 ids += encoding.ids
                 starts += [begin + start for start, _ in encoding.offsets]

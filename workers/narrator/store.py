@@ -9,6 +9,7 @@ row; a look at `last_seq` then tells "was written" from "is lost".
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, LiteralString, TypeVar
@@ -158,10 +159,8 @@ class Database:
     async def close(self) -> None:
         if self._connection is not None:
             connection, self._connection = self._connection, None
-            try:
+            with contextlib.suppress(psycopg.Error):
                 await connection.close()
-            except psycopg.Error:
-                pass
 
     async def fetch(self, statement: LiteralString, before: LiteralString = "", **values: Any) -> list[Any]:
         """Run one statement, or in one transaction `before` and then it."""

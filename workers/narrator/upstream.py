@@ -42,9 +42,19 @@ _decode = msgspec.json.Decoder(_Event).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def _decode_slowly(data: bytes) -> _Event:
-    """Half a surrogate pair is JSON to its author, and is text that `storable` mends; msgspec refuses it."""
-    return msgspec.convert(json.loads(data), _Event)
+def _choice(payload: bytes) -> _Choice:
+    """The text of one event. Raises Broken if there is none to be had."""
+    try:
+        event = _decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        # Half a surrogate pair is JSON to its author, and text that `storable` mends; msgspec refuses it.
+        try:
+            event = msgspec.convert(json.loads(payload), _Event)
+        except (ValueError, msgspec.MsgspecError):
+            raise Broken("it sent what is not JSON") from None
+    if event.error is not None:
+        raise Broken("it reported an error while writing")
+    return event.choices[0] if event.choices else _Choice()
 
 
 @dataclass
@@ -82,31 +92,16 @@ class Answer:
                 self._over = True
                 break
             try:
-                event = _decode(payload)
-            except (msgspec.MsgspecError, UnicodeDecodeError):
-                try:
-                    event = _decode_slowly(payload)
-                except (ValueError, msgspec.MsgspecError):
-                    if text:
-                        return self._broken_after(text, line)
-                    raise Broken("it sent what is not JSON") from None
-            if event.error is not None:
-                if text:
-                    return self._broken_after(text, line)
-                raise Broken("it reported an error while writing")
-            if event.choices:
-                choice = event.choices[0]
-                if choice.text:
-                    text.append(choice.text)
-                if choice.finish_reason is not None:
-                    return Reading("".join(text), choice.finish_reason)
-        if self._over:
-            return Reading("".join(text), "stop")
-        return Reading("".join(text))
-
-    def _broken_after(self, text: list[str], line: bytes) -> Reading:
-        self._rest = line + b"\n"  # met again, and raised, at the next reading
-        return Reading("".join(text))
+                choice = _choice(payload)
+            except Broken:
+                if not text:
+                    raise
+                self._rest = line + b"\n"  # met again, and raised, at the next reading
+                break
+            text.append(choice.text)
+            if choice.finish_reason is not None:
+                return Reading("".join(text), choice.finish_reason)
+        return Reading("".join(text), "stop" if self._over else None)
 
     def close(self) -> None:
         """Stop the model: vLLM aborts a request whose connection closes."""
@@ -152,7 +147,7 @@ class ModelServer:
         self.forget()
         if exchange.status in (429, 502, 503, 504):
             raise Away(f"it answers {exchange.status}")
-        if exchange.status == 400 and (b"context length" in body or b"maximum" in body and b"tokens" in body):
+        if exchange.status == 400 and (b"context length" in body or (b"maximum" in body and b"tokens" in body)):
             raise TooLong
         raise Broken(f"it answers {exchange.status}")
 

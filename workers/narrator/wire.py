@@ -76,7 +76,7 @@ class Exchange(asyncio.Protocol):
     # What the event loop calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         if self.error is not None or self.complete:
@@ -89,7 +89,7 @@ class Exchange(asyncio.Protocol):
             self._pause()
         self._tell()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         if not self.complete and self.error is None:
             self.error = "it closed the connection in the middle"
         self._tell()

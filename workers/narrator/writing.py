@@ -21,6 +21,8 @@ from writer.stories.models import Channel, Ending
 
 _LOOPS_BEFORE_GIVING_UP = 4
 _TRIES_FOR_A_SENTENCE = 3
+_LAST_SENTENCE = 60
+"""Words that a sentence may still have where the story is too long already."""
 _THINKING_SHARE = 0.5
 """Of the context. A model that plans longer is told to begin."""
 
@@ -68,7 +70,10 @@ class Writing:
         self.ending = Ending.NONE
         self.requests = 0
 
-        self._logs = {Channel.STORY: Log(loaded.story, len(loaded.story)), Channel.THINKING: Log(loaded.thinking, len(loaded.thinking))}
+        self._logs = {
+            Channel.STORY: Log(loaded.story, len(loaded.story)),
+            Channel.THINKING: Log(loaded.thinking, len(loaded.thinking)),
+        }
         self._order: list[tuple[Channel, int, int]] = []  # channel, length of its log, words of the story then
         self._base = ""
         self._absorbed = 0
@@ -77,6 +82,7 @@ class Writing:
         self._guarded = len(self._guard)
         self._last_loop = 0
         self._ready = ""
+        self._began_at = 0
         self._plan = Plan(landing=False, again_at=None, slack=0)
         self._splitter: Splitter
         self._tidy: dict[Channel, Tidy]
@@ -107,6 +113,16 @@ class Writing:
         self._stand_on(text, absorbed)
         self.edited = True
 
+    @property
+    def complete(self) -> bool:
+        """Whether an earlier attempt wrote the end, and died before it could say so."""
+        return (
+            bool(self._logs[Channel.STORY].text)
+            and self.length.accepts_end(self.words)
+            and self._ends_in_sentence()
+            and quotation_closed(self._paragraph)
+        )
+
     # Asking
 
     def begin(self, *, opens_thinking: bool) -> tuple[Written, Plan]:
@@ -115,6 +131,7 @@ class Writing:
         text = self.text
         inside = not text.strip() and not self.thought_enough and (bool(thinking) or opens_thinking)
         self._plan = self.length.plan(self.words)
+        self._began_at = self.words
         self.edited = False
         self._ready = ""
         self._guard.rewind(self._guarded)
@@ -201,7 +218,10 @@ class Writing:
         """Whether the story is too long with `size` more characters of what is ready."""
         if not self.length.by_sentence(self.words + len(self._ready)):
             return False  # a character is a word at most, so this is far away
-        return self.length.passed(self.words + count_words(self._ready[:size]))
+        words = self.words + count_words(self._ready[:size])
+        if self.length.passed(self._began_at):  # the writer added so much: the sentence that was begun may still end
+            return words > self._began_at + _LAST_SENTENCE
+        return self.length.passed(words)
 
     def _out_of_room(self) -> Verdict:
         """The sentence that comes is too long: end before it, or try another one, or at last cut it."""

@@ -38,7 +38,12 @@ def test_quotations() -> None:
     assert quotation_closed("Don't. 'Tis late")
 
 
-@given(st.lists(st.sampled_from(["it", "’s", "don", "'", "t ", "\n\n", " ", "孔", "己x", "-", "9", ".", "🌊", "e\u0301"]), max_size=40))
+@given(
+    st.lists(
+        st.sampled_from(["it", "’s", "don", "'", "t ", "\n\n", " ", "孔", "己x", "-", "9", ".", "🌊", "e\u0301"]),
+        max_size=40,
+    )
+)
 def test_words_of_pieces_are_the_words_of_the_whole(pieces: list[str]) -> None:
     count = WordCount()
     for index, piece in enumerate(pieces, 1):

@@ -89,7 +89,10 @@ def test_what_is_at_rest_takes_nothing_more(state: State) -> None:
     async def work(store: Store) -> bool:
         await store.claim(most=1)
         ending = "landed" if state == State.DONE else ""
-        await store.append([row(generation, 1, 0, 1, 3, state=state.value, ending=ending)], [ChunkRow(generation, 1, "story", 0, "end")])
+        await store.append(
+            [row(generation, 1, 0, 1, 3, state=state.value, ending=ending)],
+            [ChunkRow(generation, 1, "story", 0, "end")],
+        )
         return bool(await store.append([row(generation, 1, 1, 2, 7)], [ChunkRow(generation, 2, "story", 3, "more")]))
 
     assert run(work) is False
@@ -102,13 +105,18 @@ def test_what_is_at_rest_takes_nothing_more(state: State) -> None:
 
 def test_an_append_whose_commit_was_not_heard_of_is_sent_again() -> None:
     generation = make_story().pk
-    batch = ([row(generation, 1, 0, 2, 7)], [ChunkRow(generation, 1, "story", 0, "one"), ChunkRow(generation, 2, "story", 3, " two")])
+    batch = (
+        [row(generation, 1, 0, 2, 7)],
+        [ChunkRow(generation, 1, "story", 0, "one"), ChunkRow(generation, 2, "story", 3, " two")],
+    )
 
     async def work(store: Store) -> None:
         await store.claim(most=1)
         assert set(await store.append(*batch)) == {generation}
         assert set(await store.append(*batch)) == {generation}  # the same again: it was written
-        assert set(await store.append([row(generation, 1, 2, 3, 9)], [ChunkRow(generation, 3, "story", 7, " 3")])) == {generation}
+        assert set(await store.append([row(generation, 1, 2, 3, 9)], [ChunkRow(generation, 3, "story", 7, " 3")])) == {
+            generation
+        }
         assert set(await store.append(*batch)) == set()  # long ago
 
     run(work)

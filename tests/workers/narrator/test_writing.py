@@ -153,7 +153,7 @@ def test_text_that_goes_on_from_a_base() -> None:
 @pytest.mark.parametrize("period", [3, 30, 120])
 def test_a_loop_is_kept_out_of_the_text(period: int) -> None:
     story = writing(3000)
-    written, _ = story.begin(opens_thinking=False)
+    story.begin(opens_thinking=False)
     words = " ".join(f"w{number}" for number in range(300)) + ". "
     story.advance(words, None)
     loop = " ".join(f"x{number}" for number in range(period)) + ". "
@@ -194,3 +194,25 @@ def test_planning_that_does_not_end_is_ended() -> None:
     assert [chunk.channel for chunk in chunks] == ["thinking", "story"]
     assert words == [0, 4]
     assert row.words == 4
+
+
+def test_an_end_that_was_written_before_the_kill_is_seen() -> None:
+    text = " ".join(f"W{number}" for number in range(195)) + "."
+    assert writing(200, story=text).complete
+    assert not writing(200, story=text + " And").complete
+    assert not writing(200, story="“" + text).complete
+    assert not writing(300, story=text).complete
+    assert not writing(200, text).complete  # asked to go on from here, it goes on
+
+
+def test_a_writer_who_adds_more_than_was_asked_ends_the_story_with_the_sentence() -> None:
+    story = writing(200)
+    story.begin(opens_thinking=False)
+    story.advance("It began here.\n\nThen it went ", None)
+    story.take()
+    story.rebase(uuid4(), " ".join(["word"] * 400) + ".", len("It began here."))
+    story.begin(opens_thinking=False)
+    assert story.advance(" on for a ", None) is Verdict.GO_ON
+    assert story.advance("while. Then ", None) is Verdict.OVER
+    assert story.ending == "landed"
+    assert story.text.endswith("on for a while.")

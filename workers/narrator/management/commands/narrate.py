@@ -27,7 +27,7 @@ class Command(BaseCommand):
     help = "Write stories: claim what is queued, stream it from the model server, append it to the log."
     requires_system_checks = ()
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002
         if not settings.MODEL_SERVER_URL:
             raise CommandError("MODEL_SERVER_URL is not set. `manage.py up` starts a model server and sets it.")
         uvloop.run(self._run())

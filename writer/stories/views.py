@@ -103,7 +103,8 @@ def story_download(request: HttpRequest, story_id: UUID, kind: str) -> HttpRespo
 
 def attachment(file: File) -> HttpResponse:
     """A file to be saved, never to be shown by the browser as a page of ours."""
-    plain = file.name.encode("ascii", "ignore").decode().strip("-.") or "story"
+    stem, _, suffix = file.name.encode("ascii", "ignore").decode().rpartition(".")
+    plain = f"{stem.strip('-.') or 'story'}.{suffix}"
     return HttpResponse(
         file.content,
         content_type=file.content_type,

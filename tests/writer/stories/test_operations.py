@@ -135,7 +135,12 @@ class TestSave:
     def save(self, owner: User, generation: Generation, **change: Any) -> Any:
         head = story_for(owner, generation.story_id).head
         assert head is not None
-        given = {"base_revision": head.pk, "absorbed": head.absorbed, "text": head.text, "op_id": uuid4().hex}
+        given: dict[str, Any] = {
+            "base_revision": head.pk,
+            "absorbed": head.absorbed,
+            "text": head.text,
+            "op_id": uuid4().hex,
+        }
         return save_text(user=owner, story_id=generation.story_id, **(given | change))
 
     def test_absorbed_stands_where_a_paragraph_ends(self, owner: User, generation: Generation) -> None:

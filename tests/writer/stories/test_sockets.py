@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import subprocess
 from collections.abc import Callable
+from contextlib import AsyncExitStack
+from itertools import pairwise
 from typing import Any
 from uuid import uuid4
 
 import pytest
 import redis
 from asgiref.sync import sync_to_async
-from django.conf import settings
+from django.conf import settings as django_settings
 from django.test import Client
+from pytest_django import Settings
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.cast import Site, write
+from workers.embedded.redis import Redis as RedisServer
 from writer.accounts.models import ApiToken, User
 from writer.stories import hub as hubs
+from writer.stories import sockets
 from writer.stories.models import Chunk, Generation, State
 from writer.stories.operations import control
 from writer.stories.operations.delete_story import delete_story
@@ -45,7 +53,7 @@ def publish(generation: Generation, seq: int) -> None:
         "text": chunk.text,
     }
     body = json.dumps(message | {"words": 7})
-    redis.Redis.from_url(settings.REDIS_URL).publish(generation_channel(generation.pk), f"{seq} {body}")
+    redis.Redis.from_url(django_settings.REDIS_URL).publish(generation_channel(generation.pk), f"{seq} {body}")
 
 
 async def heard(socket: ClientConnection, *, within: float = 10.0) -> dict[str, Any]:
@@ -192,3 +200,112 @@ async def test_nonsense_ends_the_socket(
             await until(socket, "never")
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 4400
+
+
+async def test_redis_dies_and_comes_back(
+    site: Site,
+    owner: User,
+    generation: Generation,
+    sign_in: SignIn,
+    settings: Settings,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    await sync_to_async(server.prepare)()
+    process = await sync_to_async(server.start)(stdout=subprocess.DEVNULL)
+    await sync_to_async(server.wait_ready)()
+    settings.REDIS_URL = server.url
+    try:
+        client = await sync_to_async(sign_in)(owner)
+        async with reading(site, generation, client) as socket:
+            await heard(socket)
+            os.kill(process.pid, signal.SIGKILL)
+            await sync_to_async(write)(generation, "Without Redis")
+            messages = await until(socket, "chunk", within=2 * hubs.HEARTBEAT + 3)
+            assert messages[-1]["text"] == "Without Redis"
+            await sync_to_async(server.stop)()
+            await sync_to_async(server.start)(stdout=subprocess.DEVNULL)
+            await sync_to_async(server.wait_ready)()
+            again = redis.Redis.from_url(server.url)
+            async with asyncio.timeout(10):
+                while not again.pubsub_numsub(generation_channel(generation.pk))[0][1]:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            await sync_to_async(write)(generation, " and with it")
+            await sync_to_async(publish)(generation, 2)
+            messages = await until(socket, "chunk", within=2)
+            assert messages[-1]["text"] == " and with it"
+    finally:
+        await sync_to_async(server.stop)()
+
+
+@pytest.mark.parametrize(("loss", "code"), [("nothing", 4408), ("session", 4401), ("account", 4401)])
+async def test_rights_are_looked_at_again(
+    loss: str,
+    code: int,
+    site: Site,
+    owner: User,
+    generation: Generation,
+    sign_in: SignIn,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sockets, "RIGHTS_SECONDS", 0.7)
+    client = await sync_to_async(sign_in)(owner)
+    async with reading(site, generation, client) as socket:
+        await heard(socket)
+        if loss == "session":
+            await sync_to_async(client.logout)()
+        elif loss == "account":
+            await sync_to_async(User.objects.filter(pk=owner.pk).update)(is_active=False)
+        with pytest.raises(ConnectionClosed) as closed:
+            await until(socket, "never")
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == code
+
+
+async def test_a_slow_reader_gets_the_rest_in_one_piece(generation: Generation) -> None:
+    """A client that takes nothing holds nobody up; what it missed comes merged from PostgreSQL."""
+    sent: list[dict[str, Any]] = []
+    open_valve = asyncio.Event()
+
+    async def send(event: Any) -> None:
+        sent.append(json.loads(event["text"]))
+        await open_valve.wait()
+
+    await sync_to_async(write)(generation, *(f"w{number} " for number in range(200)))
+    reader = sockets.Reader(generation.pk, 0, send)
+    reader.watch = hubs.Watch(generation.pk)
+    reader.watch.row = (await sync_to_async(hubs.read_rows)([generation.pk]))[generation.pk]._replace(last_seq=0)
+    running = asyncio.create_task(reader.run())
+    reader.look()
+    for seq in range(1, 201):
+        reader.offer(seq, json.dumps({"type": "chunk", "first": seq, "seq": seq}))
+    assert len(reader._waiting) <= sockets.MOST_WAITING
+    await asyncio.sleep(0.05)
+    open_valve.set()
+    async with asyncio.timeout(10):
+        while sent[-1].get("seq") != 200:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    running.cancel()
+    chunks = [message for message in sent if message["type"] == "chunk"]
+    assert len(chunks) < 5
+    assert chunks[0]["first"] == 1
+    for before, after in pairwise(chunks):
+        assert after["first"] == before["seq"] + 1
+
+
+async def test_many_windows_of_one_story_are_one_subscription(
+    site: Site, owner: User, generation: Generation, sign_in: SignIn
+) -> None:
+    client = await sync_to_async(sign_in)(owner)
+    async with AsyncExitStack() as stack:
+        windows = [await stack.enter_async_context(reading(site, generation, client)) for _ in range(5)]
+        for window in windows:
+            await heard(window)
+        (_, subscribers), *_ = redis.Redis.from_url(django_settings.REDIS_URL).pubsub_numsub(
+            generation_channel(generation.pk)
+        )
+        assert subscribers == 1
+        await sync_to_async(write)(generation, "One")
+        await sync_to_async(publish)(generation, 1)
+        for window in windows:
+            assert (await until(window, "chunk", within=2))[-1]["text"] == "One"

@@ -39,19 +39,16 @@ _LIST_NUMBER = re.compile(r"\d{1,9}(?=[.)](?:\s|$))")
 
 def markdown(title: str, text: str) -> str:
     """The text as Markdown in which only a story's own marks (`## `, `* * *`, `*...*`) mean anything: HTML in it stays text."""
-    blocks = [f"# {_escape(title)}"]
+    blocks = [f"# {_escape(' '.join(title.split()))}"]
     for block in re.split(r"\n[ \t]*\n\s*", text.strip()):
-        lines = [line.strip() for line in block.split("\n")]
-        blocks.append("\\\n".join(_line(line) for line in lines if line))
+        if block.strip() == SCENE_BREAK:
+            blocks.append(SCENE_BREAK)
+        elif block.startswith("## "):
+            blocks.append("## " + _escape(" ".join(block[3:].split())))
+        else:
+            lines = [line.strip() for line in block.split("\n")]
+            blocks.append("\\\n".join(_escape(line) for line in lines if line))
     return "\n\n".join(block for block in blocks if block) + "\n"
-
-
-def _line(line: str) -> str:
-    if line == SCENE_BREAK:
-        return line
-    if line.startswith("## "):
-        return "## " + _escape(line[3:])
-    return _escape(line)
 
 
 def _escape(line: str) -> str:

@@ -96,8 +96,6 @@ class Desk:
         expect(self.page.locator("#save-state")).to_have_text("Saved", timeout=seconds * 1000)
 
     def write_at_end_of(self, number: int, text: str) -> None:
-        self.paragraph(number).click()
-        self.page.keyboard.press("End")
         self.put_caret(number, at_end=True)
         self.page.keyboard.insert_text(text)
 
@@ -115,7 +113,6 @@ class Desk:
             }""",
             [number, at_end],
         )
-        self.page.wait_for_timeout(50)  # the editor hears of the selection by an event
 
     def same_as_server(self) -> dict[str, Any]:
         story = self.stack.story(self.story_id)

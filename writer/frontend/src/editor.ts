@@ -57,7 +57,24 @@ export class Editor {
     const { shown, held } = growth.getState(this.view.state)!;
     const known = shown + held.length - start;
     const fresh = known > 0 ? text.slice(indexOfPoint(text, known)) : text;
-    if (fresh && known >= 0) this.view.dispatch(append(this.view.state, fresh));
+    if (!fresh || known < 0) return;
+    this.#takeCaret();
+    this.view.dispatch(append(this.view.state, fresh));
+  }
+
+  /**
+   * The browser tells of a moved caret a moment after it moved. An append in that moment would draw the caret where it
+   * was before, so what the browser shows is taken over first.
+   */
+  #takeCaret(): void {
+    const { view } = this;
+    const shown = getSelection();
+    if (!shown?.anchorNode || !shown.focusNode || !view.hasFocus() || view.composing) return;
+    if (!(view.state.selection instanceof TextSelection) || !view.dom.contains(shown.anchorNode) || !view.dom.contains(shown.focusNode)) return;
+    const { doc, selection, tr } = view.state;
+    const [anchor, head] = [view.posAtDOM(shown.anchorNode, shown.anchorOffset), view.posAtDOM(shown.focusNode, shown.focusOffset)];
+    if (anchor < 0 || head < 0 || (anchor === selection.anchor && head === selection.head)) return;
+    view.dispatch(tr.setSelection(TextSelection.between(doc.resolve(anchor), doc.resolve(head))));
   }
 
   set live(live: boolean) {

@@ -226,11 +226,13 @@ class Supervisor:
             "web": [
                 python, "-m", "uvicorn", "webapp.asgi:application", "--host", self.site.host, "--port", str(port),
                 "--lifespan", "off", "--no-server-header", "--log-level", "warning", "--timeout-graceful-shutdown", "5",
+                "--ws-per-message-deflate", "false",  # chunks are too short to gain by it, and each socket would hold a window
             ],
             "narrator": [python, str(self.site.root / "manage.py"), "narrate"],
             "worker": [
                 python, "-m", "celery", "-q", "-A", "webapp", "worker", "-Q", "default,io,gpu", "--pool", "threads", "-c", "4",
                 "--loglevel", "warning", "--without-gossip", "--without-mingle", "-n", "worker@%h",
+                "-B", "-s", str(self.site.var / "beat"),  # what is cleared away every night
             ],
         }  # fmt: skip
         return [Program(name, command, env, self.site.root) for name, command in argv.items()]

@@ -188,7 +188,6 @@ def test_account(visit: Callable[..., Page], look: str) -> None:
         ("sessions", "/account/sessions/"),
         ("sign-out", "/account/logout/"),
         ("delete", "/account/delete"),
-        ("missing", "/stories/00000000-0000-0000-0000-000000000000"),
     ],
 )
 def test_smaller_pages(visit: Callable[..., Page], look: str, name: str, path: str) -> None:

@@ -33,7 +33,6 @@ from typing import Any
 
 import aiohttp
 import httpx
-import psutil
 from tokenizers import Tokenizer
 
 from benchmarks.report import Measure, median_interval, write
@@ -254,8 +253,7 @@ async def throughput(at: House, server: ModelServer, pairs: int) -> list[Measure
 async def carry(at: House, steps: list[int], seconds: float) -> list[Measure]:
     """Add streams in steps until the p95 of the delay passes 500 ms."""
     timeout = aiohttp.ClientTimeout(total=None)
-    processes = [psutil.Process(at.pids[name]) for name in ("web", "narrator")]
-    at_rest = sum(process.memory_info().rss for process in processes)
+    at_rest = _resident(at)
     carried, rows, kib = 0, [], 0.0
     async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
         for count in steps:
@@ -266,7 +264,7 @@ async def carry(at: House, steps: list[int], seconds: float) -> list[Measure]:
                 readers.append(asyncio.create_task(ours(session, at, story, started, seconds)))
                 await asyncio.sleep(0.01)
             await asyncio.sleep(seconds - 3)
-            grown = sum(process.memory_info().rss for process in processes) - at_rest
+            grown = _resident(at) - at_rest
             streams = await asyncio.gather(*readers)
             # The first third of the time is for all of them to have begun.
             delays = [d for s in streams for d in s.delays[len(s.delays) // 3 :] if d >= 0]
@@ -284,6 +282,12 @@ async def carry(at: House, steps: list[int], seconds: float) -> list[Measure]:
         Measure("memory_per_stream_kib", round(kib, 1), "KiB", "lower",
                 note=f"resident memory of web server and narrator at {carried} streams, less that at rest, by stream"),
     ]  # fmt: skip
+
+
+def _resident(at: House) -> int:
+    """Bytes of memory that the web server and the narrator hold."""
+    pages = [int(Path(f"/proc/{at.pids[name]}/statm").read_text().split()[1]) for name in ("web", "narrator")]
+    return sum(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 async def _stop_all(session: aiohttp.ClientSession, at: House, stories: list[str]) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect, sync_playwright
 
 from tests.e2e.stack import Account, Stack, sha256
 
@@ -49,8 +49,12 @@ class Desk:
     def __init__(self, page: Page, stack: Stack) -> None:
         self.page, self.stack = page, stack
         self.complaints: list[str] = []
-        page.on("console", lambda message: message.type in ("error", "warning") and self.complaints.append(message.text))
+        page.on("console", self._hear)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
 
     def open(self, story_id: str) -> Desk:
         self.page.goto(f"{self.stack.url}/stories/{story_id}")

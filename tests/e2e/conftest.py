@@ -73,10 +73,10 @@ def signed_in_context(chrome: Browser, sessions: Callable[[str], Path]) -> Itera
 
 
 @pytest.fixture
-def desk(signed_in_context: BrowserContext, stack: Stack, upstream: Upstream) -> Iterator[Desk]:
+def desk(signed_in_context: BrowserContext, stack: Stack, upstream: Upstream) -> Desk:
     """A window of the writer, in front of a model that writes 60 words a second."""
     upstream.script(rate=60)
-    yield window(signed_in_context, stack)
+    return window(signed_in_context, stack)
 
 
 @pytest.fixture

@@ -155,7 +155,9 @@ def sha256(text: str) -> str:
 
 
 @contextmanager
-def running(folder: Path, model_url: str, *, served: str = "scripted", key: str = "", **settings: str) -> Iterator[Stack]:
+def running(
+    folder: Path, model_url: str, *, served: str = "scripted", key: str = "", **settings: str
+) -> Iterator[Stack]:
     """Start it all on a new database, and take everything away again."""
     url = urlsplit(os.environ["DATABASE_URL"])
     name = f"e2e_{uuid4().hex[:12]}"

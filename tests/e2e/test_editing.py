@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from pathlib import Path
 
 from playwright.sync_api import BrowserContext, expect
 
@@ -29,7 +27,8 @@ def test_change_the_first_paragraph_while_the_rest_is_written(desk: Desk, stack:
     saved = stack.story(desk.story_id)
     first, *others = saved["text"].split("\n\n")
     assert first == f"{numbered(60)} {CLEF} Mine 🌲."
-    assert saved["absorbed"] == len(numbered(60 + 60 * len(others)))  # the finished paragraphs, and nothing of the growing one
+    # The finished paragraphs, and nothing of the growing one.
+    assert saved["absorbed"] == len(numbered(60 + 60 * len(others)))
     desk.wait_words(200)
     assert desk.paragraph(1).inner_text().endswith(f"60. {CLEF} Mine 🌲.")
     desk.page.keyboard.insert_text(" More.")
@@ -132,7 +131,6 @@ def test_the_session_expires(desk: Desk, stack: Stack) -> None:
     story_id = stack.new_story(300)
     stack.wait_state(story_id, "done")
     desk.open(story_id)
-    kept = desk.page.context.cookies()
     desk.page.context.clear_cookies()
     desk.write_at_end_of(1, " Signed out.")
     link = desk.page.get_by_role("link", name="Sign in in a new tab")
@@ -140,7 +138,6 @@ def test_the_session_expires(desk: Desk, stack: Stack) -> None:
     expect(desk.page.locator("#save-state")).to_have_text("Signed out: kept in this browser")
     with desk.page.context.expect_page() as opened:
         link.click()
-    assert kept
     account = stack.accounts["writer"]
     tab = opened.value
     tab.get_by_label("Email").fill(account.email)
@@ -262,7 +259,7 @@ def test_with_the_keyboard_alone(signed_in_context: BrowserContext, stack: Stack
     assert desk.same_as_server()["text"].startswith("First: " + numbered(20))
 
 
-def test_another_person_signs_in(desk: Desk, stack: Stack, chrome: object, sessions: Callable[[str], Path]) -> None:
+def test_another_person_signs_in(desk: Desk, stack: Stack) -> None:
     """What one person typed is not sent by another who uses the same browser."""
     story_id = stack.new_story(300)
     stack.wait_state(story_id, "done")

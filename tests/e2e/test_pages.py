@@ -56,8 +56,12 @@ def house(stack: Stack, upstream: Upstream) -> House:
     finished = stack.api("POST", "/stories", {
         "title": "What the tide left", "premise": "A boat is taken, and something is given for it.", "target_words": 300, "text": PROSE,
     })["id"]  # fmt: skip
-    written = stack.new_story(20_000, title="The keeper of the second light", premise="He counts the waves. <b>All</b> of them.")
-    paused = stack.new_story(3_000, title="<script>alert(1)</script> and other letters to an unusually patient correspondent")
+    written = stack.new_story(
+        20_000, title="The keeper of the second light", premise="He counts the waves. <b>All</b> of them."
+    )
+    paused = stack.new_story(
+        3_000, title="<script>alert(1)</script> and other letters to an unusually patient correspondent"
+    )
     stack.new_story(1_500, start=False, title="Not begun")
     stack.wait_words(paused, 80)
     stack.api("POST", f"/generations/{stack.story(paused)['generation']['id']}/pause")
@@ -107,7 +111,8 @@ def axe(page: Page) -> list[str]:
     page.evaluate(AXE.read_text())
     found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
     return [
-        f"{one['id']}: {one['help']} ({', '.join(node['html'][:120] for node in one['nodes'][:3])})" for one in found["violations"]
+        f"{one['id']}: {one['help']} ({', '.join(node['html'][:120] for node in one['nodes'][:3])})"
+        for one in found["violations"]
     ]
 
 
@@ -147,7 +152,7 @@ def test_new_story(visit: Callable[..., Page], look: str) -> None:
 def test_story(visit: Callable[..., Page], house: House, look: str, which: str) -> None:
     page = visit(f"/stories/{getattr(house, which)}")
     expect(page.locator(".prose")).to_be_visible()
-    page.wait_for_timeout(3_500 if which == "written" else 500)
+    page.wait_for_timeout(3_200 if which == "written" else 200)
     check(page, f"story-{which}", look)
     page.get_by_text("Premise", exact=True).click()
     page.get_by_text("More", exact=True).click()
@@ -163,7 +168,12 @@ def test_conflict(visit: Callable[..., Page], house: House, look: str) -> None:
     page = visit(f"/stories/{story_id}")
     desk = Desk(page, house.stack)
     story = house.stack.story(story_id)
-    save = {"base_revision": story["revision"], "absorbed": 0, "text": PROSE.replace("oranges", "lemons"), "op_id": "elsewhere"}
+    save = {
+        "base_revision": story["revision"],
+        "absorbed": 0,
+        "text": PROSE.replace("oranges", "lemons"),
+        "op_id": "elsewhere",
+    }
     house.stack.api("PUT", f"/stories/{story_id}/text", save)
     desk.put_caret(2, at_end=True)
     page.keyboard.insert_text(" He never came back.")

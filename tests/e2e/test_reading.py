@@ -82,7 +82,11 @@ def test_twelve_thousand_words_stay_fluid(desk: Desk, stack: Stack) -> None:
                 type();
             })"""
         )
-        figures[words] = {"opened_s": round(opened, 2), "key_p50_ms": round(typing[30], 2), "key_p95_ms": round(typing[56], 2)}
+        figures[words] = {
+            "opened_s": round(opened, 2),
+            "key_p50_ms": round(typing[30], 2),
+            "key_p95_ms": round(typing[56], 2),
+        }
         desk.wait_saved()
         desk.same_as_server()
     print(json.dumps(figures))
@@ -96,7 +100,13 @@ def test_an_append_costs_the_same_at_the_end_of_a_long_story(desk: Desk, stack: 
     page = desk.page
     long = {}
     for words in (300, 12_000):
-        given = {"title": "Long", "premise": "Long.", "target_words": words + 3000, "text": numbered(words), "start": True}
+        given = {
+            "title": "Long",
+            "premise": "Long.",
+            "target_words": words + 3000,
+            "text": numbered(words),
+            "start": True,
+        }
         desk.open(stack.api("POST", "/stories", given)["id"])
         desk.wait_words(words + 100)
         long[words] = page.evaluate(

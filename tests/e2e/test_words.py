@@ -22,7 +22,9 @@ TEXTS = [
 def test_both_counters_count_the_same(tmp_path: Path) -> None:
     texts = list(TEXTS)
 
-    @given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Cn", "Co"]), max_size=40), min_size=20, max_size=40))
+    @given(
+        st.lists(st.text(st.characters(exclude_categories=["Cs", "Cn", "Co"]), max_size=40), min_size=20, max_size=40)
+    )
     @settings(max_examples=60, database=None)
     def collect(some: list[str]) -> None:
         texts.extend(some)
@@ -30,7 +32,9 @@ def test_both_counters_count_the_same(tmp_path: Path) -> None:
     collect()
     bundle = tmp_path / "text.mjs"
     esbuild = FRONTEND / "node_modules" / ".bin" / "esbuild"
-    subprocess.run([esbuild, "src/text.ts", "--format=esm", f"--outfile={bundle}", "--log-level=error"], cwd=FRONTEND, check=True)
+    subprocess.run(
+        [esbuild, "src/text.ts", "--format=esm", f"--outfile={bundle}", "--log-level=error"], cwd=FRONTEND, check=True
+    )
     script = tmp_path / "count.mjs"
     script.write_text(
         'import { countWords } from "./text.mjs"; import { readFileSync } from "node:fs";'

@@ -117,7 +117,12 @@ async def prepare(session: aiohttp.ClientSession, at: House, count: int, words: 
     """Make stories that wait for their generation: what a writer has typed before pressing the button."""
     stories = []
     for index in range(count):
-        body = {"title": f"Story {index}", "premise": PREMISES[index % len(PREMISES)], "target_words": words, "start": False}
+        body = {
+            "title": f"Story {index}",
+            "premise": PREMISES[index % len(PREMISES)],
+            "target_words": words,
+            "start": False,
+        }
         async with session.post(f"{at.url}/api/stories", json=body, headers=at.headers) as answer:
             answer.raise_for_status()
             stories.append((await answer.json())["id"])
@@ -157,7 +162,9 @@ def _delay(text: str) -> float:
     return -1.0
 
 
-async def peers(session: aiohttp.ClientSession, url: str, key: str, model: str, index: int, tokens: int, started: float) -> Stream:
+async def peers(
+    session: aiohttp.ClientSession, url: str, key: str, model: str, index: int, tokens: int, started: float
+) -> Stream:
     """One completion of the model server itself, of a given number of tokens."""
     seen = Stream()
     prompt = (

@@ -28,7 +28,7 @@ Narrate = Callable[..., NarratorProcess]
 
 def test_a_story_is_written_to_its_end(narrate: Narrate, upstream: Upstream) -> None:
     generation = make_story(target=300)
-    narrate()
+    narrate(LEASE_SECONDS="20")
     wait_state(generation, State.DONE)
     check_numbered(generation)
     assert generation.attempt == 1
@@ -44,7 +44,7 @@ def test_kill(narrate: Narrate) -> None:
     narrate()
     wait_state(generation, State.DONE)
     assert check_numbered(generation).startswith(before)
-    assert generation.attempt == 2
+    assert generation.attempt >= 2
 
 
 def test_kill_inside_a_think_part(narrate: Narrate, upstream: Upstream) -> None:

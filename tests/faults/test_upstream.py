@@ -45,7 +45,7 @@ FAULTS: list[dict[str, Any]] = [
 def test_the_story_goes_on_after(fault: dict[str, Any], narrate: Narrate, upstream: Upstream) -> None:
     upstream.script(fault, {"kind": ""}, fault, rate=600)
     generation = make_story(target=250)
-    narrate()
+    narrate(LEASE_SECONDS="20")
     wait_state(generation, State.DONE)
     check_numbered(generation)
     assert generation.attempt == 1
@@ -62,7 +62,7 @@ def test_all_of_them_in_one_story(narrate: Narrate, upstream: Upstream) -> None:
 
 def test_it_dies_and_comes_back(narrate: Narrate, upstream: Upstream) -> None:
     generation = make_story(target=500)
-    narrate()
+    narrate(LEASE_SECONDS="20")
     wait_words(generation, 60)
     upstream.kill()
     wait_for(lambda: "away" in Generation.objects.get(pk=generation.pk).notice)

@@ -55,14 +55,10 @@ def round_words(words: int) -> int:
     return (words + unit // 2) // unit * unit
 
 
-def story_request(
-    *, title: str, premise: str, target: int, written: int = 0, landing: bool = False, outline: str = ""
-) -> list[Message]:
-    """The messages that ask a model for a story, or for the rest of one.
+def story_request(*, title: str, premise: str, target: int, outline: str = "") -> list[Message]:
+    """The message that asks a model for a story of `target` words. What is written already stands in the assistant's turn.
 
-    `target` and `written` are words. With `written` the answer is to go on from text that follows as the beginning of
-    the assistant's turn; with `landing` it is to end within the words that are left. The recipes train on exactly this form. The
-    brief comes first and the length after it, "N words long" without a thousands comma, as POLARIS' parser wants it.
+    The brief comes first and the length after it, "N words long" without a thousands comma, as POLARIS' parser wants it.
     """
     lines = ["Write a short story."]
     if title:
@@ -72,8 +68,38 @@ def story_request(
     if outline:
         lines.append(f"Outline:\n{outline}")
     lines.append(f"The story should be approximately {target} words long.")
-    if written:
-        left = round_words(target - written)
-        lines.append(f"About {round_words(written)} words are written; go on from the last of them.")
-        lines.append(f"About {left} words are left" + (": bring the story to its end within them." if landing else "."))
     return [{"role": "user", "content": "\n".join(lines)}]
+
+
+def length_note(*, target: int, written: int, landing: bool = False) -> Message:
+    """How far the story is: said between two turns of the assistant, the story so far and its rest.
+
+    The second turn begins with the last sentence of what is written (`last_sentence`), so that the model goes on from its
+    last word. All that comes before the note is what the model server has in its cache already. The recipes train on this form.
+    """
+    left = round_words(target - written)
+    rest = f"About {left} words are left" + (": bring the story to its end within them." if landing else ".")
+    return {
+        "role": "user",
+        "content": f"About {round_words(written)} words are written. {rest} Go on from the last word.",
+    }
+
+
+SENTENCE_END = regex.compile(
+    r"""\n\n+ | [.!?…]+[”’"'»)]*\s+(?=[“‘«"'(]*[\p{Lu}\p{Lo}]) | [。！？]+[」』”’）]*""", regex.VERBOSE
+)
+
+
+def last_sentence(text: str, most: int = 300) -> int:
+    """Where the last sentence of `text` begins, whether it is whole or not; `most` characters before its end at the earliest.
+
+    >>> last_sentence("It rained. He left. Then he")
+    20
+    """
+    tail = text.rstrip()[-most:]
+    begun = len(text.rstrip()) - len(tail)
+    ends = [match.end() for match in SENTENCE_END.finditer(tail) if match.end() < len(tail)]
+    if ends:
+        return begun + ends[-1]
+    blank = regex.search(r"\s+", tail) if begun else None
+    return begun + (blank.end() if blank else 0)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from training.text import count_words, paragraphs, round_words, storable, story_request
+from training.text import (
+    count_words,
+    last_sentence,
+    length_note,
+    paragraphs,
+    round_words,
+    storable,
+    story_request,
+)
 
 
 @pytest.mark.parametrize(
@@ -53,10 +61,39 @@ def test_a_fresh_request_names_brief_and_length_only() -> None:
     }
 
 
-def test_a_landing_names_what_is_left() -> None:
-    [message] = story_request(title="", premise="", target=9000, written=8937, landing=True)
-    assert message["content"].endswith("About 63 words are left: bring the story to its end within them.")
-    assert "Title" not in message["content"]
+def test_a_note_says_what_is_written_and_left() -> None:
+    note = length_note(target=9000, written=2031)
+    assert note == {
+        "role": "user",
+        "content": "About 2000 words are written. About 7000 words are left. Go on from the last word.",
+    }
+    landing = length_note(target=9000, written=8937, landing=True)
+    assert "About 63 words are left: bring the story to its end within them." in landing["content"]
+
+
+@pytest.mark.parametrize(
+    ("text", "last"),
+    [
+        ("", ""),
+        ("One", "One"),
+        ("It rained. He left. Then he", "Then he"),
+        ("It rained. He left.", "He left."),
+        ("It rained. He left.\n\n", "He left.\n\n"),
+        ("It rained.\n\n“No,” he said. “Go", "“Go"),
+        ("A heading\n\nThen", "Then"),
+        ("下雨了。他走了。", "他走了。"),
+        ("word " * 100, "word " * 60),
+    ],
+)
+def test_the_last_sentence(text: str, last: str) -> None:
+    assert text[last_sentence(text) :] == last
+
+
+def test_the_last_sentence_is_short_and_begins_with_a_word() -> None:
+    for text in ("word " * 5000, "x" * 5000, "孔" * 5000, "a\n" * 900):
+        place = last_sentence(text)
+        assert len(text) - place <= 302
+        assert not text[place].isspace()
 
 
 def test_what_postgresql_cannot_hold_is_replaced_one_for_one() -> None:

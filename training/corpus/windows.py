@@ -2,10 +2,11 @@
 
 Every sample is a request as the narrator makes it (`training.text.story_request`) and a piece of the story as the answer:
 
-- the beginning of a story, asked for with no word written;
-- a piece from the middle, from the start of a sentence, asked for with the words that are written at some point of it;
+- the beginning of a story;
+- a piece from the middle, from the start of a sentence, parted somewhere by the words that are written and left there
+  (`training.text.length_note`);
 - a landing: the latest text as the narrator sends it along, "about 60 words are left: bring the story to its end", and then
-  exactly the words that the author still needed. Only those are learned, so that the count in the request can be trusted.
+  exactly the words that the author still needed. Only those are learned, so that the count in the note can be trusted.
 
 The first two kinds go through each story once per epoch; landings come on top, since a story has only one end.
 All is a function of the seed and the epoch, so the cursor of the data is one number.
@@ -24,11 +25,10 @@ import regex
 
 from training.errors import MendableError
 from training.records import Sample, Story, Window
-from training.text import WORD, round_words, story_request
+from training.text import SENTENCE_END, WORD, length_note, round_words, story_request
 from training.tokenizer import Encoder
 
-LANDING_WORDS = 250  # from so few words left the request asks for the end
-_SENTENCE_END = regex.compile(r"\n\n+|[.!?…]+[”’\"')]*\s+(?=[“‘\"'(]*\p{Lu})")
+LANDING_WORDS = 250  # from so few words left the note asks for the end
 _NAME = regex.compile(r"(?<=[\p{Ll},;] )\p{Lu}\p{Ll}{2,}")
 _TOKEN_CHARACTERS = 3.8  # of English prose under a vocabulary of some thousand tokens; decides only how windows overlap
 
@@ -53,7 +53,7 @@ class MeasuredStory:
 def measure(story: Story) -> MeasuredStory:
     text = story.text
     words = np.fromiter((match.start() for match in WORD.finditer(text)), dtype=np.int32)
-    sentences = np.array([0, *(match.end() for match in _SENTENCE_END.finditer(text))], dtype=np.int32)
+    sentences = np.array([0, *(match.end() for match in SENTENCE_END.finditer(text))], dtype=np.int32)
     spans = zip(sentences.tolist(), [*sentences.tolist()[1:], len(text)], strict=True)
     premises = [(start, end) for start, end in spans if 60 <= end - start <= 300 and _NAME.search(text, start, end)]
     return MeasuredStory(story, words, sentences, premises)
@@ -72,9 +72,7 @@ def plan_epoch(
         offset = rng.randrange(stride)  # another cut in every epoch
         starts += [measured.sentence_near(place) for place in range(offset + stride // 2, size - 200, stride)]
         for start in starts:
-            counted_at = (
-                0 if start == 0 else min(size - 1, start + rng.randrange(int(length * 0.6 * _TOKEN_CHARACTERS)))
-            )
+            counted_at = start and min(size - 1, start + 300 + rng.randrange(int(length * 0.6 * _TOKEN_CHARACTERS)))
             windows.append(Window(number, start, counted_at, landing=False, seed=rng.getrandbits(32)))
         windows += [_landing(number, measured, length, rng) for _ in range(landings) if len(measured.words) > 150]
     rng.shuffle(windows)
@@ -87,7 +85,7 @@ def _landing(number: int, measured: MeasuredStory, length: int, rng: random.Rand
     left = min(most, int(math.exp(rng.uniform(math.log(15), math.log(300)))))
     counted_at = int(measured.words[-left])
     rest = len(measured.story.text) - counted_at
-    room = max(200, int((length - 130) * _TOKEN_CHARACTERS * 0.95) - rest)
+    room = max(200, int((length - 150) * _TOKEN_CHARACTERS * 0.95) - rest)
     start = measured.sentence_near(max(0, counted_at - int(room * rng.uniform(0.35, 1.0))))
     return Window(number, start, counted_at, landing=True, seed=rng.getrandbits(32))
 
@@ -106,7 +104,7 @@ def premise(measured: MeasuredStory, window: Window, rng: random.Random, charact
 
 
 def render(window: Window, stories: Sequence[MeasuredStory], encoder: Encoder, length: int) -> Sample:
-    """The tokens of a window, at most `length` of them; the end of the turn is there only if the story's end is."""
+    """The tokens of a window, at most `length` of them; the end of the turn is learned only where the story ends."""
     measured, rng = stories[window.story], random.Random(window.seed)
     text = measured.story.text
     total = len(measured.words)
@@ -117,9 +115,6 @@ def render(window: Window, stories: Sequence[MeasuredStory], encoder: Encoder, l
         title=measured.story.title,
         premise=premise(measured, window, rng, int(length * _TOKEN_CHARACTERS)),
         target=target,
-        # The target is a round number; what is left is exact, because that is what the end is learned from.
-        written=max(1, target - left) if window.start > 0 or window.landing else 0,
-        landing=landing,
     )
     tokens = encoder.request(request)
     if len(tokens) > length * 3 // 4:
@@ -127,9 +122,19 @@ def render(window: Window, stories: Sequence[MeasuredStory], encoder: Encoder, l
             f"sequence_length ({length}) leaves no room for the story after a request of {len(tokens)} tokens."
         )
     weights = [0.0] * len(tokens)
-    ids, ends = encoder.text_with_ends(text[window.start : window.start + length * 12])
-    if window.start + length * 12 >= len(text):
+    note_at = measured.sentence_near(window.counted_at - 1) if window.counted_at else 0
+    if note_at > window.start:
+        earlier = text[window.start : note_at].rstrip()
+        # The target is a round number; what is left is exact, because that is what the end is learned from.
+        note = length_note(target=target, written=max(1, target - left), landing=landing)
+        weights += [float(not landing)] * len(encoder.text(earlier))
+        tokens = encoder.request([*request, {"role": "assistant", "content": earlier}, note])
+        weights += [0.0] * (len(tokens) - len(weights))
+    else:
+        note_at = window.start
+    ids, ends = encoder.text_with_ends(text[note_at : note_at + length * 12])
+    if note_at + length * 12 >= len(text):
         ids, ends = [*ids, encoder.end], [*ends, len(text)]
-    learned_from = window.counted_at - window.start if landing else 0
+    learned_from = window.counted_at - note_at if landing else 0
     weights += [float(end > learned_from) for end in ends]
     return Sample((tokens + ids)[:length], weights[:length])

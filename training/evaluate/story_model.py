@@ -30,7 +30,7 @@ from training.evaluate.perplexity import all_nats
 from training.evaluate.sampling import sample
 from training.records import Measure, Report, Window
 from training.settings import PretrainSettings
-from training.text import count_words, story_request
+from training.text import Message, count_words, length_note, story_request
 from training.tokenizer import Encoder
 
 HUMAN = "human stories"
@@ -180,8 +180,13 @@ def _landing(
         end = int(story.words[cut])
         begin = story.sentence_near(int(story.words[max(0, cut - 350)]))
         brief = premise(story, Window(0, begin, end, landing=True, seed=0), rng, end - begin)
-        request = story_request(title=story.story.title, premise=brief, target=cut + left, written=cut, landing=True)
-        prompts.append(encoder.request(request) + encoder.text(story.story.text[begin:end].rstrip()))
+        request = story_request(title=story.story.title, premise=brief, target=cut + left)
+        note_at = story.sentence_near(end - 1)
+        earlier: Message = {"role": "assistant", "content": story.story.text[begin:note_at].rstrip()}
+        note = length_note(target=cut + left, written=cut, landing=True)
+        prompts.append(
+            encoder.request([*request, earlier, note]) + encoder.text(story.story.text[note_at:end].rstrip())
+        )
     ended = [
         count_words(text) if end else None
         for text, end in sample(model, encoder, prompts, tokens=left * 4, temperature=0.8)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import structlog
 
-from training.text import story_request
+from training.text import length_note, story_request
 from workers.narrator.prompt import Prompter, UnusableModel
 from workers.narrator.upstream import Answer, Away, Broken, ModelServer, TooLong
 from workers.narrator.writing import Verdict, Writing
@@ -130,16 +130,12 @@ class Desk:
         self._context = context = context * (10 - min(shorter, 5)) // 10
         prompter = await self._prompter(self._tokenizer, self._thinking)
         written, plan = writing.begin(opens_thinking=prompter.opens_thinking)
-        messages = story_request(
-            title=writing.title,
-            premise=writing.premise,
-            target=writing.length.target,
-            written=writing.words,
-            landing=plan.landing,
-        )
-        prompt = await asyncio.to_thread(prompter.build, messages, written, context)
-        most = writing.length.most_tokens(writing.words) + (context if prompt.inside_thinking else 0)
-        request = {
+        target, words = writing.length.target, writing.words
+        request = story_request(title=writing.title, premise=writing.premise, target=target)
+        note = length_note(target=target, written=words, landing=plan.landing)
+        prompt = await asyncio.to_thread(prompter.build, request, written, context, note, landing=plan.landing)
+        most = writing.length.most_tokens(words) + (context if prompt.inside_thinking else 0)
+        body = {
             "model": self._model,
             "prompt": prompt.tokens,
             "stream": True,
@@ -148,7 +144,7 @@ class Desk:
             "stop_token_ids": prompter.stop_ids,
             **sampling(writing),
         }
-        answer = await self._server.complete(request)
+        answer = await self._server.complete(body)
         verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         self._answer, self._verdict, self._heard = answer, verdict, time.monotonic()
         try:

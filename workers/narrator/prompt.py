@@ -22,7 +22,7 @@ from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
-from training.text import Message
+from training.text import Message, last_sentence
 
 _PLACE = "longhand7d1f0c5e{}e5c0f1d7"
 _THINK, _THOUGHT = "<think>\n", "\n</think>\n\n"
@@ -91,9 +91,13 @@ class Prompter:
         self.opens_thinking = self._frame([{"role": "user", "content": "x"}])[-1].rstrip().endswith("<think>")
         self.stop_ids = self._stop_ids()
 
-    def build(self, messages: list[Message], written: Written, context: int) -> Prompt:
-        """The prompt, with as much of the latest text as leaves a third of the context to write in."""
-        head = self._encode_request(messages)
+    def build(self, request: list[Message], written: Written, context: int, note: Message, *, landing: bool) -> Prompt:
+        """The prompt, with as much of the latest text as leaves a third of the context to write in.
+
+        The model server keeps what it has read, so that a prompt costs only what is new in it, and new is its end: the `note`
+        on the length stands before the last sentence. It is there when the story is to land, or when not all of it fits.
+        """
+        head = self._encode_request(request)
         if self.opens_thinking:
             opened, inside = True, written.inside_thinking or not (written.text or written.thinking)
         else:
@@ -121,7 +125,12 @@ class Prompter:
         if not inside and written.text:
             room = max(space - (len(tokens) - len(head)), 64)
             text = written.text.rstrip() + ("\n\n" if written.new_paragraph else "")
-            tokens += self._latest(text, room)[0]
+            latest, whole = self._latest(text, room)
+            place = last_sentence(text)
+            if place and (landing or not whole):
+                end = self._turn(request, note) + self.plain(text[place:])[-room // 2 :]
+                latest = self._latest(text[:place].rstrip(), max(room - len(end), 16))[0] + end
+            tokens += latest
         return Prompt(tokens, context - len(tokens), inside)
 
     def plain(self, text: str) -> list[int]:
@@ -178,6 +187,12 @@ class Prompter:
         for message, after in zip(messages, frame[1:], strict=True):
             tokens += self.plain(message["content"]) + self._control(after)
         return tokens
+
+    def _turn(self, request: list[Message], note: Message) -> list[int]:
+        """The end of the assistant's first turn, the note, and the beginning of its second."""
+        frame = self._frame([*request, {"role": "assistant", "content": ""}, note])[-2:]
+        tokens = self._control(frame[0]) + self.plain(note["content"]) + self._control(frame[1])
+        return tokens + (self._control(_THOUGHT) if self.opens_thinking else [])
 
     def _control(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)

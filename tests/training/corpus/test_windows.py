@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from training.corpus.stories import read_stories, split_by_author
 from training.corpus.windows import LANDING_WORDS, MeasuredStory, measure, plan_epoch, render
 from training.errors import MendableError
 from training.records import Sample, Story, Window
-from training.text import count_words, story_request
+from training.text import count_words, length_note, round_words, story_request
 from training.tokenizer import END, Encoder, save_tokenizer, train_tokenizer
 
 LENGTH = 512
@@ -32,14 +33,10 @@ def stories() -> list[MeasuredStory]:
     return [story(made_up_story(seed, 120)) for seed in range(8)]
 
 
-def parts(sample: Sample, encoder: Encoder) -> tuple[str, str]:
-    """What is given and what is learned, as text."""
-    first = next(number for number, weight in enumerate(sample.weights) if weight)
-    assert all(sample.weights[first:])
-    decode = encoder.tokenizer.decode
-    return decode(sample.tokens[:first], skip_special_tokens=False), decode(
-        sample.tokens[first:], skip_special_tokens=False
-    )
+def parts(sample: Sample, encoder: Encoder) -> list[str]:
+    """What is given, what is learned, what is given..., in turn, as text."""
+    spans = groupby(zip(sample.tokens, sample.weights, strict=True), key=lambda pair: pair[1] > 0)
+    return [encoder.tokenizer.decode([token for token, _ in span], skip_special_tokens=False) for _, span in spans]
 
 
 def test_an_epoch_is_a_function_of_seed_and_number(stories: list[MeasuredStory]) -> None:
@@ -75,24 +72,43 @@ def test_a_landing_learns_exactly_the_words_that_were_left(stories: list[Measure
         assert text[window.counted_at :].strip().startswith(learned.removesuffix(END).strip())
         if sample.tokens[-1] == encoder.end:  # the rest fitted
             assert count_words(learned.removesuffix(END)) == left
-            assert given.split("assistant\n")[-1] + learned.removesuffix(END) == text[window.start :]
+            _, earlier, latest = given.split("<|im_start|>assistant\n")
+            place = measured.sentence_near(window.counted_at - 1)
+            assert earlier.partition(END)[0] == text[window.start : place].rstrip()
+            assert latest + learned.removesuffix(END) == text[place:]
     assert any(render(window, stories, encoder, LENGTH).tokens[-1] == encoder.end for window in landings)
 
 
-def test_the_turn_closes_only_where_the_story_does(stories: list[MeasuredStory], encoder: Encoder) -> None:
+def test_a_piece_from_the_middle_is_parted_by_the_words_so_far(stories: list[MeasuredStory], encoder: Encoder) -> None:
+    text = stories[0].story.text
+    start = stories[0].sentence_near(1000)
+    window = Window(0, start, start + 500, landing=False, seed=5)
+    given, earlier, note, latest = parts(render(window, stories, encoder, LENGTH), encoder)
+    place = stories[0].sentence_near(window.counted_at - 1)
+    assert "are written" not in given
+    assert given.endswith("<|im_start|>assistant\n")
+    assert earlier == text[start:place].rstrip()
+    written = round_words(len(stories[0].words)) - len(stories[0].words) + stories[0].words_before(window.counted_at)
+    assert note.startswith(f"{END}\n<|im_start|>user\nAbout {round_words(written)} words are written.")
+    assert note.endswith(f"Go on from the last word.{END}\n<|im_start|>assistant\n")
+    assert text[place:].startswith(latest.rstrip("�"))
+
+
+def test_the_end_of_a_turn_is_learned_only_where_the_story_ends(stories: list[MeasuredStory], encoder: Encoder) -> None:
     for window in plan_epoch(stories, 0, seed=1, length=LENGTH):
         sample = render(window, stories, encoder, LENGTH)
         assert len(sample.tokens) == len(sample.weights) <= LENGTH
-        body = sample.tokens[sample.tokens.index(encoder.start, 1) :]
-        if encoder.end in body:
-            assert body.index(encoder.end) == len(body) - 1
-            assert stories[window.story].story.text.endswith(encoder.tokenizer.decode(body[-12:]))
+        learned = [token for token, weight in zip(sample.tokens, sample.weights, strict=True) if weight]
+        if encoder.end in learned:
+            assert learned.index(encoder.end) == len(learned) - 1
+            assert stories[window.story].story.text.endswith(encoder.tokenizer.decode(learned[-12:]))
 
 
 def test_few_words_left_ask_for_the_end_in_the_middle_too(stories: list[MeasuredStory], encoder: Encoder) -> None:
     text = stories[0].story.text
     near = stories[0].sentence_near(len(text) - 300)
-    given, _ = parts(render(Window(0, near, near, landing=False, seed=5), stories, encoder, LENGTH), encoder)
+    start = stories[0].sentence_near(near - 400)
+    given, _ = parts(render(Window(0, start, near, landing=False, seed=5), stories, encoder, LENGTH), encoder)
     assert len(stories[0].words) - stories[0].words_before(near) <= LANDING_WORDS
     assert "bring the story to its end" in given
 
@@ -126,7 +142,8 @@ def test_a_story_without_names_or_sentences_is_rendered(encoder: Encoder) -> Non
 def test_the_encoder_and_the_chat_template_agree(encoder: Encoder, tmp_path: Path) -> None:
     save_tokenizer(encoder.tokenizer, tmp_path, 2048)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
-    request = story_request(title="Öde", premise="Anna’s lamp…", target=600, written=90)
+    request = story_request(title="Öde", premise="Anna’s lamp…", target=600)
+    request += [{"role": "assistant", "content": "Anna sat."}, length_note(target=600, written=90)]
     assert tokenizer.apply_chat_template(request, add_generation_prompt=True, return_dict=False) == encoder.request(
         request
     )

@@ -18,7 +18,6 @@ import argparse
 import asyncio
 import json
 import os
-import random
 import signal
 import statistics
 import subprocess
@@ -40,7 +39,7 @@ from workers.embedded.state import free_port
 from workers.serving.vllm import ModelServer
 
 ROOT = Path(__file__).resolve().parent.parent
-WORDS = 400
+WORDS = 1000
 PREMISES = (
     "A lamplighter finds that one of his lamps burns without oil.",
     "Two brothers quarrel over a horse that neither of them owns.",
@@ -172,8 +171,8 @@ async def peers(
         f"Title: Story {index}\nPremise: {PREMISES[index % len(PREMISES)]}\n"
         f"The story should be approximately {WORDS} words long.<|im_end|>\n<|im_start|>assistant\n"
     )
-    body = {"model": model, "prompt": prompt, "max_tokens": tokens, "ignore_eos": True, "temperature": 0.8, "stream": True,
-            "seed": random.randrange(2**31)}  # fmt: skip
+    body = {"model": model, "prompt": prompt, "max_tokens": tokens, "ignore_eos": True, "stream": True,
+            "temperature": 0.8, "top_p": 0.95}  # fmt: skip
     async with session.post(f"{url}/v1/completions", json=body, headers={"Authorization": f"Bearer {key}"}) as answer:
         answer.raise_for_status()
         async for line in answer.content:
@@ -219,7 +218,9 @@ async def throughput(at: House, server: ModelServer, pairs: int) -> list[Measure
 
     measures = []
     timeout = aiohttp.ClientTimeout(total=None)
-    async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
+    async with aiohttp.ClientSession(
+        timeout=timeout, connector=aiohttp.TCPConnector(limit=0, force_close=True)
+    ) as session:
         for count in (1, 8, 32):
             asked = lengths(await round_of_ours(session, at, count))  # also the warm-up of both
             await round_of_peer(session, server, asked)
@@ -262,7 +263,9 @@ async def carry(at: House, steps: list[int], seconds: float) -> list[Measure]:
     timeout = aiohttp.ClientTimeout(total=None)
     at_rest = _resident(at)
     carried, rows, kib = 0, [], 0.0
-    async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
+    async with aiohttp.ClientSession(
+        timeout=timeout, connector=aiohttp.TCPConnector(limit=0, force_close=True)
+    ) as session:
         for count in steps:
             stories = await prepare(session, at, count, 20_000)
             started = time.perf_counter()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from playwright.sync_api import BrowserContext, expect
+from playwright.sync_api import BrowserContext, Route, expect
 
 from tests.e2e.browser import Desk, sign_in, window
 from tests.e2e.stack import Stack
@@ -150,16 +152,32 @@ def test_the_session_expires(desk: Desk, stack: Stack) -> None:
     assert " Signed out." in stack.story(story_id)["text"]
 
 
+@contextmanager
+def _later(desk: Desk) -> Iterator[None]:
+    """Whatever the window saves in here reaches the server afterwards."""
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    desk.page.route("**/api/stories/*/text", hold)
+    yield
+    desk.page.unroute("**/api/stories/*/text")
+    for route in held:
+        route.continue_()
+
+
 def test_two_windows_change_the_same_text(desk: Desk, second_desk: Desk, stack: Stack) -> None:
     story_id = stack.new_story(300)
     stack.wait_state(story_id, "done")
     for one in (desk, second_desk):
         one.open(story_id)
-    # Both write at the same time: the first one's save must not reach the second one before it writes.
+    # Both write at the same time: the second one hears nothing of the first one's save, and saves after it.
     second_desk.page.route(f"**/api/stories/{story_id}", lambda route: route.abort())
-    desk.write_at_end_of(1, " Of the first window.")
-    second_desk.write_at_end_of(2, " Of the second window.")
-    desk.wait_saved()
+    with _later(second_desk):
+        desk.write_at_end_of(1, " Of the first window.")
+        second_desk.write_at_end_of(2, " Of the second window.")
+        desk.wait_saved()
     dialog = second_desk.page.locator("#conflict")
     expect(dialog).to_be_visible(timeout=10_000)
     second_desk.page.unroute(f"**/api/stories/{story_id}")
@@ -175,9 +193,10 @@ def test_two_windows_change_the_same_text(desk: Desk, second_desk: Desk, stack: 
     second_desk.same_as_server()
     # The first window hears of nothing new: theirs was taken. Now the other way round.
     second_desk.page.route(f"**/api/stories/{story_id}", lambda route: route.abort())
-    desk.write_at_end_of(1, " Again.")
-    second_desk.write_at_end_of(2, " Mine wins.")
-    desk.wait_saved()
+    with _later(second_desk):
+        desk.write_at_end_of(1, " Again.")
+        second_desk.write_at_end_of(2, " Mine wins.")
+        desk.wait_saved()
     expect(dialog).to_be_visible(timeout=10_000)
     dialog.get_by_role("button", name="Keep mine as the newer version").click()
     second_desk.wait_saved()

@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 
 from training.text import length_note, story_request
-from workers.narrator.prompt import Prompter, UnusableModel
+from workers.narrator.prompt import Prompter, Spoken, UnusableModel
 from workers.narrator.upstream import Answer, Away, Broken, ModelServer, TooLong
 from workers.narrator.writing import Verdict, Writing
 from writer.stories.models import Ending, State
@@ -55,6 +55,7 @@ class Desk:
         self._server, self._prompter, self._hurry = server, prompter, hurry
         self._fixed_context, self._context = context, context
         self._answer: Answer | None = None
+        self._spoken: Spoken | None = None
         self._verdict: asyncio.Future[Verdict] | None = None
         self._flowing = False
         self._heard = 0.0
@@ -133,12 +134,23 @@ class Desk:
         target, words = writing.length.target, writing.words
         request = story_request(title=writing.title, premise=writing.premise, target=target)
         note = length_note(target=target, written=words, landing=plan.landing)
-        prompt = await asyncio.to_thread(prompter.build, request, written, context, note, landing=plan.landing)
+        prompt = await asyncio.to_thread(
+            prompter.build,
+            request,
+            written,
+            context,
+            note,
+            landing=plan.landing,
+            answer=writing.length.likely_tokens(words),
+            spoken=self._spoken,
+        )
+        self._spoken = prompt.spoken
         most = writing.length.most_tokens(words) + (context if prompt.inside_thinking else 0)
         body = {
             "model": self._model,
             "prompt": prompt.tokens,
             "stream": True,
+            "return_token_ids": True,
             "max_tokens": max(min(prompt.room, most), 1),
             "min_tokens": min(prompt.room, _LEAST_TOKENS),
             "stop_token_ids": prompter.stop_ids,
@@ -172,6 +184,9 @@ class Desk:
         now = time.monotonic()
         try:
             reading = self._answer.read()
+            if self._spoken is not None:
+                for piece in reading.pieces:
+                    self._spoken.add(*piece)
             if reading.text or reading.finish:
                 self._heard = now
                 result = self.writing.advance(reading.text, reading.finish)

@@ -67,6 +67,10 @@ class Length:
     def passed(self, written: int) -> bool:
         return written > self.most_words
 
+    def likely_tokens(self, written: int) -> int:
+        """What the rest of the story takes of a model's context, in a language that spends two tokens on a word."""
+        return max(self.most_words - written, 0) * 2 + 64
+
     def most_tokens(self, written: int) -> int:
         """An upper bound for one request, so that a model that nobody listens to stops by itself."""
         return max(int(1.1 * self.target) - written, 0) * 4 + 256

@@ -8,6 +8,8 @@ each for itself. Tokenizer and template are read as files; nothing of a model's 
 from __future__ import annotations
 
 import json
+from array import array
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -22,7 +24,7 @@ from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
-from training.text import Message, last_sentence
+from training.text import SENTENCE_END, Message, last_sentence
 
 _PLACE = "longhand7d1f0c5e{}e5c0f1d7"
 _THINK, _THOUGHT = "<think>\n", "\n</think>\n\n"
@@ -52,6 +54,46 @@ class Written:
     new_paragraph: bool = False
 
 
+class Spoken:
+    """The story in the tokens in which the model server has it in its cache: those that were sent, and those that it sampled.
+
+    The same text encoded anew may come in other tokens, and from the first of them on nothing of the cache can be used.
+    """
+
+    def __init__(self, begin: int, text: str, tokens: list[int]) -> None:
+        """`text` is that of the story from character `begin` on."""
+        self.begin = begin
+        self._text: list[str] = []
+        self._tokens, self._ends = array("I"), array("I")
+        self._size = 0
+        self._open = True
+        self.add(text, tokens)
+
+    def add(self, text: str, tokens: list[int]) -> None:
+        """What the model wrote next. Without tokens, that and all that follows is left out."""
+        self._open = self._open and (bool(tokens) or not text)
+        if self._open and tokens:
+            self._text.append(text)
+            self._tokens.extend(tokens)
+            self._ends.extend([self._size] * (len(tokens) - 1))
+            self._size += len(text)
+            self._ends.append(self._size)
+
+    def close(self) -> None:
+        """What the model writes now does not stand directly behind this."""
+        self._open = False
+
+    def beginning_of(self, text: str) -> tuple[list[int], int]:
+        """The tokens with which `text` begins, and how many characters of it they are."""
+        said = "".join(self._text)
+        self._text = [said]
+        differs = bisect_right(self._ends, 0, key=lambda end: not text.startswith(said[:end]))
+        if not differs or not (size := self._ends[differs - 1]):
+            return [], 0
+        count = bisect_left(self._ends, size) + 1  # tokens behind it are half a character, or end the turn
+        return self._tokens[:count].tolist(), size
+
+
 @dataclass(frozen=True)
 class Prompt:
     tokens: list[int]
@@ -59,6 +101,8 @@ class Prompt:
     """Tokens that the context leaves for the answer."""
     inside_thinking: bool
     """Whether the answer begins inside a think part."""
+    spoken: Spoken | None
+    """The story in it; None as long as the model plans."""
 
 
 class Prompter:
@@ -91,47 +135,64 @@ class Prompter:
         self.opens_thinking = self._frame([{"role": "user", "content": "x"}])[-1].rstrip().endswith("<think>")
         self.stop_ids = self._stop_ids()
 
-    def build(self, request: list[Message], written: Written, context: int, note: Message, *, landing: bool) -> Prompt:
-        """The prompt, with as much of the latest text as leaves a third of the context to write in.
+    def build(
+        self,
+        request: list[Message],
+        written: Written,
+        context: int,
+        note: Message,
+        *,
+        landing: bool = False,
+        answer: int = 0,
+        spoken: Spoken | None = None,
+    ) -> Prompt:
+        """The prompt, with as much of the latest text as leaves room for `answer` tokens, or for a third of the context.
 
         The model server keeps what it has read, so that a prompt costs only what is new in it, and new is its end: the `note`
         on the length stands before the last sentence. It is there when the story is to land, or when not all of it fits.
+        `spoken` is that of the last prompt, with what was answered to it.
         """
         head = self._encode_request(request)
-        if self.opens_thinking:
-            opened, inside = True, written.inside_thinking or not (written.text or written.thinking)
-        else:
-            opened, inside = False, written.inside_thinking
-        least = context // 3
+        least = min(context // 3, answer or context)
         space = context - len(head) - least - 8
         if space < 64:
             # A premise that fills the context: its middle is left out rather than the story refused.
             head = head[: context // 4] + head[-context // 4 :]
             space = context - len(head) - least - 8
         tokens = list(head)
+        if self.opens_thinking:
+            opened, inside = True, written.inside_thinking or not (written.text or written.thinking)
+        else:
+            opened, inside = False, written.inside_thinking
         if inside or written.thinking:
-            thought = self._latest(written.thinking, space if inside else space // 2)
-            whole = inside or not written.thinking or thought[1]
-            if whole:
+            thought, begin = self._latest(written.thinking, space if inside else space // 2)
+            if inside or not written.thinking or begin == 0:
                 if not opened:
                     tokens += self._control(_THINK)
-                tokens += thought[0]
+                tokens += thought
                 if not inside:
                     tokens += self._control(_THOUGHT)
             elif opened:
                 tokens += self._control(_THOUGHT)
         elif opened:
             tokens += self._control(_THOUGHT)
-        if not inside and written.text:
-            room = max(space - (len(tokens) - len(head)), 64)
-            text = written.text.rstrip() + ("\n\n" if written.new_paragraph else "")
-            latest, whole = self._latest(text, room)
-            place = last_sentence(text)
-            if place and (landing or not whole):
-                end = self._turn(request, note) + self.plain(text[place:])[-room // 2 :]
-                latest = self._latest(text[:place].rstrip(), max(room - len(end), 16))[0] + end
-            tokens += latest
-        return Prompt(tokens, context - len(tokens), inside)
+        if inside:
+            return Prompt(tokens, context - len(tokens), inside, None)
+        room = max(space - (len(tokens) - len(head)), 64)
+        text = written.text.rstrip() + ("\n\n" if written.new_paragraph else "") if written.text else ""
+        ids, begin = self._fitting(text, room, spoken)
+        place = last_sentence(text)
+        if place and (landing or begin):
+            end = self._turn(request, note) + self.plain(text[place:])[-room // 2 :]
+            text = text[:place].rstrip()
+            ids, begin = self._fitting(text, max(room - len(end), 16), spoken)
+            spoken = Spoken(begin, text[begin:], ids)
+            spoken.close()
+            tokens += ids + end
+        else:
+            spoken = Spoken(begin, text[begin:], ids)
+            tokens += ids
+        return Prompt(tokens, context - len(tokens), inside, spoken)
 
     def plain(self, text: str) -> list[int]:
         """Encode what people wrote: no part of it becomes a control token."""
@@ -163,23 +224,33 @@ class Prompter:
         kept = [(token, start) for token, start in zip(ids, starts, strict=True) if token not in self._added]
         return [token for token, _ in kept], [start for _, start in kept]
 
-    def _latest(self, text: str, room: int) -> tuple[list[int], bool]:
-        """The tokens of the end of `text` that fits, from the start of a paragraph or sentence; and whether it is all."""
+    def _fitting(self, text: str, room: int, spoken: Spoken | None) -> tuple[list[int], int]:
+        """The tokens of the end of `text` that fits, as it was spoken where possible, and the character at which it begins."""
+        if spoken is not None and 0 <= spoken.begin < len(text):
+            tokens, size = spoken.beginning_of(text[spoken.begin :])
+            if size:
+                tokens += self.plain(text[spoken.begin + size :])
+                if len(tokens) <= room:
+                    return tokens, spoken.begin
+        return self._latest(text, room)
+
+    def _latest(self, text: str, room: int) -> tuple[list[int], int]:
+        """The tokens of the end of `text` that fits, from the start of a paragraph or sentence, and where it begins."""
         tail = text[-8 * room :]
         tokens, starts = self._plain_with_offsets(tail)
         if len(tail) == len(text) and len(tokens) <= room:
-            return tokens, True
+            return tokens, 0
         first = starts[max(len(tokens) - room, 0)]
         late = first + (len(tail) - first) // 4
         cut = next(
             (
                 match.end()
-                for pattern in (r"\n\n", r"[.!?…][\"'”’»)]*\s+|[。！？][」』”’]*", r"\s")
+                for pattern in (r"\n\n", SENTENCE_END, r"\s")
                 if (match := regex.compile(pattern).search(tail, first, late))
             ),
             first,
         )
-        return self.plain(tail[cut:])[-room:], False
+        return self.plain(tail[cut:])[-room:], len(text) - len(tail) + cut
 
     def _encode_request(self, messages: list[Message]) -> list[int]:
         frame = self._frame(messages)

@@ -31,6 +31,7 @@ class TooLong(Exception):
 class _Choice(msgspec.Struct):
     text: str = ""
     finish_reason: str | None = None
+    token_ids: list[int] | None = None
 
 
 class _Event(msgspec.Struct):
@@ -62,6 +63,8 @@ class Reading:
     text: str = ""
     finish: str | None = None
     """"stop": the model ended its turn; "length": max_tokens or the context ran out."""
+    pieces: list[tuple[str, list[int]]] = field(default_factory=list)
+    """The text again, with the tokens it came in; no tokens where the server does not say them."""
 
 
 @dataclass
@@ -83,25 +86,27 @@ class Answer:
             return Reading()
         lines = (self._rest + data).split(b"\n")
         self._rest = lines.pop()
-        text: list[str] = []
+        pieces: list[tuple[str, list[int]]] = []
+        finish = None
         for line in lines:
             if not line.startswith(b"data:"):
                 continue
             payload = line[5:].strip()
             if payload == b"[DONE]":
-                self._over = True
+                self._over, finish = True, "stop"
                 break
             try:
                 choice = _choice(payload)
             except Broken:
-                if not text:
+                if not pieces:
                     raise
                 self._rest = line + b"\n"  # met again, and raised, at the next reading
                 break
-            text.append(choice.text)
+            pieces.append((choice.text, choice.token_ids or []))
             if choice.finish_reason is not None:
-                return Reading("".join(text), choice.finish_reason)
-        return Reading("".join(text), "stop" if self._over else None)
+                finish = choice.finish_reason
+                break
+        return Reading("".join(text for text, _ in pieces), finish, pieces)
 
     def close(self) -> None:
         """Stop the model: vLLM aborts a request whose connection closes."""

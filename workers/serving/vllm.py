@@ -20,6 +20,8 @@ import httpx
 from workers.embedded.process import CannotStart, Process
 from workers.embedded.state import free_port
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 def importable() -> bool:
     return find_spec("vllm") is not None
@@ -60,7 +62,7 @@ class ModelServer:
 
     def command(self) -> list[str]:
         argv = [
-            sys.executable, "-m", "vllm.entrypoints.launchers.api_server.entry",
+            sys.executable, "-m", "workers.serving.launch" if on_processor() else "vllm.entrypoints.launchers.api_server.entry",
             "--model", self.model,
             "--served-model-name", self.served_as,
             "--host", "127.0.0.1",
@@ -88,7 +90,7 @@ class ModelServer:
         return env
 
     def start(self, stdout: int | IO[bytes] | None = None, hold: Sequence[int] = ()) -> Process:
-        self.process = Process(self.command(), env=self.environment(), stdout=stdout, grace=5, hold=hold)
+        self.process = Process(self.command(), env=self.environment(), cwd=ROOT, stdout=stdout, grace=5, hold=hold)
         return self.process
 
     def ready(self) -> bool:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -42,9 +43,9 @@ NOTE = length_note(target=3000, written=2000)
 
 
 def build(
-    prompter: Prompter, written: Written, context: int = 2048, *, premise: str = "A clerk.", landing: bool = False
+    prompter: Prompter, written: Written, context: int = 2048, *, premise: str = "A clerk.", **how: Any
 ) -> Prompt:
-    return prompter.build(request(premise), written, context, NOTE, landing=landing)
+    return prompter.build(request(premise), written, context, NOTE, **how)
 
 
 def request(premise: str = "A clerk.") -> list[Message]:
@@ -119,6 +120,63 @@ def test_the_latest_text_that_fits_begins_with_a_paragraph_and_the_length_is_sai
     assert latest == "It has two sentences."
     assert NOTE["content"] in note
     assert len(prompt.tokens) > 500
+
+
+def test_what_was_spoken_is_said_again_in_the_same_tokens(prompter: Prompter) -> None:
+    """Whatever tokens the model chose: the next prompt begins with all that the server has read and written."""
+    first = build(prompter, Written("He came in."))
+    assert first.spoken is not None
+    sampled = [" Th", "e", " d", "oo", "r", " sl", "ammed", ".", " N", "obo", "dy", " mo", "ved", "."]
+    said = []
+    for piece in sampled:  # each letter a token of its own: nobody encodes like that
+        ids = [token for letter in piece for token in prompter.plain(letter)]
+        first.spoken.add(piece, ids)
+        said += ids
+    first.spoken.add("", [2])  # the end of the turn is no part of the story
+    text = "He came in." + "".join(sampled)
+    again = build(prompter, Written(text), spoken=first.spoken)
+    assert again.tokens == first.tokens + said
+    assert prompter.decode(again.tokens) == prompter.decode(build(prompter, Written(text)).tokens)
+    landing = build(prompter, Written(text), spoken=first.spoken, landing=True)
+    upto = sum(len(prompter.plain(letter)) for letter in " The door slammed.")
+    assert landing.tokens[: len(first.tokens) + upto] == first.tokens + said[:upto]
+    assert prompter.decode(landing.tokens) == prompter.decode(build(prompter, Written(text), landing=True).tokens)
+    # A writer's change: as far as the text is the same, and with the change behind it.
+    changed = text.replace("Nobody", "Somebody")
+    after = build(prompter, Written(changed), spoken=first.spoken)
+    assert after.tokens[: len(first.tokens) + upto] == first.tokens + said[:upto]
+    assert prompter.decode(after.tokens).endswith(changed)
+    # A server that does not say its tokens.
+    mute = build(prompter, Written("He came in."))
+    assert mute.spoken is not None
+    for piece in sampled:
+        mute.spoken.add(piece, [])
+    assert build(prompter, Written(text), spoken=mute.spoken).tokens == build(prompter, Written(text)).tokens
+
+
+def test_half_a_character_is_not_said_again(prompter: Prompter) -> None:
+    first = build(prompter, Written("He came in."))
+    assert first.spoken is not None
+    *halves, last = prompter.plain("𝄞")
+    assert halves
+    for token in halves:
+        first.spoken.add("", [token])
+    for text in ("He came in. Then", "He came in.𝄞"):
+        again = build(prompter, Written(text), spoken=first.spoken)
+        assert prompter.decode(again.tokens).endswith(text)
+    first.spoken.add("𝄞", [last])
+    assert build(prompter, Written("He came in.𝄞"), spoken=first.spoken).tokens == [*first.tokens, *halves, last]
+
+
+def test_a_cut_text_keeps_its_beginning_while_it_fits(prompter: Prompter) -> None:
+    paragraphs = [f"Paragraph {number} says something of its own. It has two sentences." for number in range(200)]
+    text = "\n\n".join(paragraphs)
+    first = build(prompter, Written(text), 1024)
+    more = f"{text}\n\nOne more. And another."
+    again = build(prompter, Written(more), 1024, spoken=first.spoken, answer=100)
+    shared = [a == b for a, b in zip(first.tokens, again.tokens, strict=False)].index(False)
+    assert shared > 500
+    assert prompter.decode(again.tokens).endswith("And another.")
 
 
 def test_text_without_paragraphs_or_blanks_is_cut_all_the_same(prompter: Prompter) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from typing import Any
 
 from django.core.asgi import get_asgi_application
 
@@ -13,4 +15,14 @@ from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 
 from writer.stories.sockets import admit, routes  # noqa: E402
 
-application = ProtocolTypeRouter({"http": _pages, "websocket": admit(URLRouter(routes))})
+AT_ONCE = 4
+_threads = asyncio.Semaphore(AT_ONCE)
+
+
+async def pages(scope: Any, receive: Any, send: Any) -> None:
+    """A few requests at a time. Each has a thread, and many threads of Python take longer for all of them than a few."""
+    async with _threads:
+        await _pages(scope, receive, send)
+
+
+application = ProtocolTypeRouter({"http": pages, "websocket": admit(URLRouter(routes))})

@@ -25,7 +25,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from writer.stories.model_server import model_ready
+from writer.stories.model_server import model_not_known_away, model_ready
 from writer.stories.models import Generation, State
 from writer.stories.reading import log_text
 from writer.stories.text import sha256
@@ -94,8 +94,8 @@ class Row(NamedTuple):
         return encode({"type": "state", **fields}).decode()
 
 
-def read_rows(ids: list[UUID]) -> dict[UUID, Row]:
-    ready = model_ready()
+def read_rows(ids: list[UUID], *, beat: bool) -> dict[UUID, Row]:
+    ready = model_ready() if beat else model_not_known_away()
     fields = (
         "pk",
         "state",
@@ -231,13 +231,13 @@ class Hub:
             connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
             try:
                 await connection.connect()
+                self._heard_at = asyncio.get_running_loop().time()
+                self._connection = connection  # whoever joins from here on subscribes without us
                 for channel in list(self.watches):
                     await connection.send_command("SUBSCRIBE", channel)
-                self._connection, self._heard_at = connection, asyncio.get_running_loop().time()
                 if away:
                     log.info("redis_back", readers=sum(len(watch.readers) for watch in self.watches.values()))
                 away = False
-                self._doubt_all()
                 while True:
                     self._heard(await connection.read_response())
             except (RedisError, OSError) as error:
@@ -257,8 +257,9 @@ class Hub:
         watch = self.watches.get(channel)
         if watch is None:
             return
-        if kind == b"subscribe":
+        if kind == b"subscribe":  # what came before this was not heard
             watch.subscribed.set()
+            self._doubt(watch)
         elif kind == b"message" and data == b"state":
             self.refresh(watch)
         elif kind == b"message":
@@ -268,17 +269,16 @@ class Hub:
                 for reader in watch.readers:
                     reader.offer(number, text)
 
-    def _doubt_all(self) -> None:
-        for watch in self.watches.values():
-            for reader in watch.readers:
-                reader.doubt()
-        self.refresh(*self.watches.values())
+    def _doubt(self, watch: Watch) -> None:
+        for reader in watch.readers:
+            reader.doubt()
+        self.refresh(watch)
 
     async def _read(self) -> None:
         """Read the rows that changed, all in one query."""
         while True:
             await self._news.wait()
-            await asyncio.sleep(0.01)  # whoever comes now is read with them
+            await asyncio.sleep(0)  # whoever comes now is read with them
             self._news.clear()
             watches, self._dirty = self._dirty, set()
             if not await self._look(watches, beat=False):
@@ -296,7 +296,7 @@ class Hub:
     async def _look(self, watches: Iterable[Watch], *, beat: bool) -> bool:
         watches = list(watches)
         try:
-            rows = await in_database(read_rows, [watch.generation_id for watch in watches])
+            rows = await in_database(read_rows, [watch.generation_id for watch in watches], beat=beat)
         except DatabaseError as error:
             log.warning("postgres_away", error=str(error).strip().split("\n")[0])
             return False

@@ -8,7 +8,7 @@ import urllib.request
 
 from django.conf import settings
 
-_asked: tuple[float, bool] = (0.0, False)
+_asked: tuple[float, bool] = (float("-inf"), True)
 REMEMBERED = 3.0
 """Seconds that an answer is good for: one question for all readers of a process."""
 
@@ -16,9 +16,14 @@ REMEMBERED = 3.0
 def model_ready() -> bool:
     """Ask, or remember. Blocks for two seconds at most, so it is called from threads."""
     global _asked
-    if time.monotonic() - _asked[0] > REMEMBERED or not _asked[0]:
+    if time.monotonic() - _asked[0] > REMEMBERED:
         _asked = (time.monotonic(), _answers())
     return _asked[1]
+
+
+def model_not_known_away() -> bool:
+    """What a reader is told who has just come: no first word waits for an answer. The next heartbeat asks."""
+    return _asked[1] or time.monotonic() - _asked[0] > 5 * REMEMBERED
 
 
 def _answers() -> bool:

@@ -274,7 +274,9 @@ async def test_a_slow_reader_gets_the_rest_in_one_piece(generation: Generation) 
     await sync_to_async(write)(generation, *(f"w{number} " for number in range(200)))
     reader = sockets.Reader(generation.pk, 0, send)
     reader.watch = hubs.Watch(generation.pk)
-    reader.watch.row = (await sync_to_async(hubs.read_rows)([generation.pk]))[generation.pk]._replace(last_seq=0)
+    reader.watch.row = (await sync_to_async(hubs.read_rows)([generation.pk], beat=False))[generation.pk]._replace(
+        last_seq=0
+    )
     running = asyncio.create_task(reader.run())
     reader.look()
     for seq in range(1, 201):
@@ -309,3 +311,49 @@ async def test_many_windows_of_one_story_are_one_subscription(
         await sync_to_async(publish)(generation, 1)
         for window in windows:
             assert (await until(window, "chunk", within=2))[-1]["text"] == "One"
+
+
+async def test_whoever_joins_while_redis_is_only_being_reached_hears_too() -> None:
+    ours = hubs.Hub()
+    make, late = ours._pool.make_connection, Listener()
+    joined: list[asyncio.Task[hubs.Watch]] = []
+
+    def make_slowly() -> Any:
+        connection = make()  # type: ignore[no-untyped-call]
+        send = connection.send_command
+
+        async def send_command(*command: Any, **how: Any) -> None:
+            if not joined and command[0] == "SUBSCRIBE":
+                joined.append(asyncio.create_task(ours.join(uuid4(), late)))
+                await asyncio.sleep(0.05)
+            await send(*command, **how)
+
+        connection.send_command = send_command
+        return connection
+
+    ours._pool.make_connection = make_slowly  # type: ignore[method-assign]
+    early = Listener()
+    watches = [await ours.join(uuid4(), early)]
+    async with asyncio.timeout(5):
+        while not joined:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        watches.append(await joined[0])
+        for watch in watches:
+            await watch.subscribed.wait()
+            redis.Redis.from_url(django_settings.REDIS_URL).publish(watch.channel, "1 {}")
+        while not (early.heard and late.heard):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    for watch, listener in zip(watches, (early, late), strict=True):
+        await ours.leave(watch, listener)
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def offer(self, seq: int, message: str) -> None:
+        self.heard.append(f"{seq} {message}")
+
+    def look(self, *, beat: bool = False) -> None: ...
+
+    def doubt(self) -> None: ...

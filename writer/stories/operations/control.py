@@ -9,7 +9,7 @@ from writer.accounts.models import User
 from writer.refusals import Missing, NotNow
 from writer.stories.models import Generation, State, Wish
 from writer.stories.operations.locking import lock_generation, lock_person, lock_story
-from writer.stories.operations.start_generation import check_room
+from writer.stories.operations.start_generation import check_limits
 from writer.stories.wake import call_narrators, call_readers
 
 
@@ -51,7 +51,7 @@ def continue_(*, user: User, generation: Generation) -> Generation:
                 raise NotNow("The story has gone on from here in another way since.")
             if row.story.generations.live().exclude(pk=row.pk).exists():
                 raise NotNow("This story is being written already.")
-            check_room(user)
+            check_limits(user)
             row.state, row.notice, row.failures, row.finished = State.QUEUED, "", 0, None
         row.wish = Wish.NONE
         return _tell(row)

@@ -11,7 +11,7 @@ from writer.stories.models import Generation, Story
 
 def lock_person(user: User) -> None:
     """Limits are counted over all stories of a person, so two windows must not count at the same time."""
-    User.objects.select_for_update(no_key=True).get(pk=user.pk)
+    User.objects.select_for_update(no_key=True).values_list("pk").get(pk=user.pk)
 
 
 def lock_story(user: User, story_id: UUID) -> Story:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q, Sum
+from django.db.models import Count, F, Q, Sum
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
@@ -74,8 +74,7 @@ def start_generation(
             )
         if len(text) > TEXT_CHARS:
             raise Refused("The story has grown too long to go on from.")
-        check_room(user)
-        _check_day(user, target - words)
+        check_limits(user, target - words)
 
         base = Revision(story=story, parent=now.head, text=text, origins=now.origins, author=user)
         generation = Generation.objects.create(
@@ -100,24 +99,25 @@ def start_generation(
     return generation
 
 
-def check_room(user: User) -> None:
-    """Refuse when this person has as many stories waiting or being written as one may have."""
-    writing = Generation.objects.for_user(user).filter(state__in=(State.QUEUED, State.RUNNING)).count()
-    if writing >= settings.STORIES_AT_ONCE:
-        raise TooMuch(
-            f"You have {writing} stories waiting or being written, and {settings.STORIES_AT_ONCE} is the most at once. "
-            "Wait until one is finished, or stop one."
-        )
-
-
-def _check_day(user: User, words: int) -> None:
-    since = timezone.now() - timedelta(days=1)
-    recent = Generation.objects.for_user(user).filter(created__gte=since)
+def check_limits(user: User, words: int = 0) -> None:
+    """Refuse when this person has as many stories waiting or being written, or asked for as many words, as one may."""
+    waiting = Q(state__in=(State.QUEUED, State.RUNNING))
+    today = Q(created__gte=timezone.now() - timedelta(days=1))
     stopped = Q(state=State.STOPPED)  # of such a one, only what it wrote counts
-    asked = recent.aggregate(
-        whole=Sum(F("target_words") - F("base_words"), default=0, filter=~stopped),
-        part=Sum(Greatest(F("words"), F("base_words")) - F("base_words"), default=0, filter=stopped),
+    asked = (
+        Generation.objects.for_user(user)
+        .filter(waiting | today)
+        .aggregate(
+            writing=Count("pk", filter=waiting),
+            whole=Sum(F("target_words") - F("base_words"), default=0, filter=today & ~stopped),
+            part=Sum(Greatest(F("words"), F("base_words")) - F("base_words"), default=0, filter=today & stopped),
+        )
     )
+    if asked["writing"] >= settings.STORIES_AT_ONCE:
+        raise TooMuch(
+            f"You have {asked['writing']} stories waiting or being written, and {settings.STORIES_AT_ONCE} is the most at "
+            "once. Wait until one is finished, or stop one."
+        )
     left = settings.WORDS_PER_DAY - asked["whole"] - asked["part"]
     if words > left:
         raise TooMuch(

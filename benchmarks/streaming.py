@@ -6,7 +6,9 @@
 machine, in turn with ours (A B B A ...). One round of ours asks for N stories and lasts from the first request to the last
 word that a WebSocket delivers; the peer's round asks for N completions of just as many tokens and lasts to the last token.
 Both are counted as tokens of delivered text per second, by the model's tokenizer. The first token of ours is the first chunk on
-the WebSocket, counted from the request that starts the generation; the peer's is the first event with text.
+the WebSocket, counted from the request that starts the generation; the peer's is the first event with text. The N begin
+60 ms after one another, as people do who do not wait for a signal; `first_token_added_ms_p95_8_at_once` has all eight begin in
+the same instant.
 
 **Carrying.** A scripted upstream sends each stream 30 words a second, and every word is the time at which it was due. The delay of a
 chunk is the time at the reader less that of its last word. Streams, narrator, web server and reader share the machine.
@@ -40,6 +42,7 @@ from workers.serving.vllm import ModelServer
 
 ROOT = Path(__file__).resolve().parent.parent
 WORDS = 1000
+APART = 0.06
 PREMISES = (
     "A lamplighter finds that one of his lamps burns without oil.",
     "Two brothers quarrel over a horse that neither of them owns.",
@@ -128,22 +131,27 @@ async def prepare(session: aiohttp.ClientSession, at: House, count: int, words: 
     return stories
 
 
-async def ours(session: aiohttp.ClientSession, at: House, story: str, started: float, seconds: float = 3600) -> Stream:
-    """Start one story and read it to its end, or for some seconds."""
-    seen = Stream()
+async def ours(
+    session: aiohttp.ClientSession, at: House, story: str, started: float, seconds: float = 3600, wait: float = 0.0
+) -> Stream:
+    """Start one story after `wait` seconds and read it to its end, or for some seconds, 0 for its first word only."""
+    await asyncio.sleep(wait)
+    seen, asked = Stream(), time.perf_counter()
     async with session.post(f"{at.url}/api/stories/{story}/generations", json={}, headers=at.headers) as answer:
         answer.raise_for_status()
         generation = (await answer.json())["id"]
     address = f"{at.url}/ws/generations/{generation}?after=0"
     async with session.ws_connect(address, headers=at.headers, max_msg_size=0) as socket:
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds or 60):
                 async for frame in socket:
                     message = json.loads(frame.data)
                     if message["type"] == "chunk" and message["channel"] == "story":
                         seen.last = time.perf_counter() - started
-                        seen.first = seen.first or seen.last
+                        seen.first = seen.first or time.perf_counter() - asked
                         seen.text.append(message["text"])
+                        if not seconds:
+                            break
                         seen.delays.append(_delay(message["text"]))
                     elif message["type"] == "end":
                         seen.ending = message["ending"]
@@ -162,42 +170,50 @@ def _delay(text: str) -> float:
 
 
 async def peers(
-    session: aiohttp.ClientSession, url: str, key: str, model: str, index: int, tokens: int, started: float
+    session: aiohttp.ClientSession, server: ModelServer, index: int, tokens: int, started: float, wait: float
 ) -> Stream:
-    """One completion of the model server itself, of a given number of tokens."""
-    seen = Stream()
+    """One completion of the model server itself, of a given number of tokens, after `wait` seconds."""
+    await asyncio.sleep(wait)
+    seen, asked = Stream(), time.perf_counter()
     prompt = (
         "<|im_start|>user\nWrite a short story.\n"
         f"Title: Story {index}\nPremise: {PREMISES[index % len(PREMISES)]}\n"
         f"The story should be approximately {WORDS} words long.<|im_end|>\n<|im_start|>assistant\n"
     )
-    body = {"model": model, "prompt": prompt, "max_tokens": tokens, "ignore_eos": True, "stream": True,
+    body = {"model": server.served_as, "prompt": prompt, "max_tokens": tokens, "ignore_eos": True, "stream": True,
             "temperature": 0.8, "top_p": 0.95}  # fmt: skip
-    async with session.post(f"{url}/v1/completions", json=body, headers={"Authorization": f"Bearer {key}"}) as answer:
+    headers = {"Authorization": f"Bearer {server.key}"}
+    async with session.post(f"{server.url}/v1/completions", json=body, headers=headers) as answer:
         answer.raise_for_status()
         async for line in answer.content:
             if line.startswith(b"data: {"):
                 piece = json.loads(line[6:])["choices"][0]["text"]
                 seen.last = time.perf_counter() - started
-                seen.first = seen.first or seen.last
+                seen.first = seen.first or time.perf_counter() - asked
                 seen.text.append(piece)
     return seen
 
 
-async def round_of_ours(session: aiohttp.ClientSession, at: House, count: int) -> list[Stream]:
+async def round_of_ours(
+    session: aiohttp.ClientSession, at: House, count: int, apart: float = APART, seconds: float = 3600
+) -> list[Stream]:
     stories = await prepare(session, at, count, WORDS)
     started = time.perf_counter()
-    return list(await asyncio.gather(*(ours(session, at, story, started) for story in stories)))
+    streams = await asyncio.gather(
+        *(ours(session, at, story, started, seconds, apart * index) for index, story in enumerate(stories))
+    )
+    if not seconds:
+        await _stop_all(session, at, stories)
+    return list(streams)
 
 
-async def round_of_peer(session: aiohttp.ClientSession, server: ModelServer, lengths: list[int]) -> list[Stream]:
+async def round_of_peer(
+    session: aiohttp.ClientSession, server: ModelServer, lengths: list[int], apart: float = APART
+) -> list[Stream]:
     started = time.perf_counter()
     return list(
         await asyncio.gather(
-            *(
-                peers(session, server.url, server.key, server.served_as, index, tokens, started)
-                for index, tokens in enumerate(lengths)
-            )
+            *(peers(session, server, index, tokens, started, apart * index) for index, tokens in enumerate(lengths))
         )
     )
 
@@ -205,6 +221,17 @@ async def round_of_peer(session: aiohttp.ClientSession, server: ModelServer, len
 def _p95(values: list[float]) -> float:
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
+
+
+def _added(through: list[Stream], direct: list[Stream]) -> float:
+    """Milliseconds that the first token came later."""
+    return 1000 * (_p95([stream.first for stream in through]) - _p95([stream.first for stream in direct]))
+
+
+def _first_tokens(name: str, added: list[float]) -> Measure:
+    low, middle, high = median_interval(added)
+    note = f"p95 of 8 streams less the peer's p95, median of {len(added)} pairs, 95 % interval {low:.0f} to {high:.0f}"
+    return Measure(name, middle, "ms", "lower", peer="vLLM alone", peer_value=0.0, note=note)
 
 
 async def throughput(at: House, server: ModelServer, pairs: int) -> list[Measure]:
@@ -236,7 +263,7 @@ async def throughput(at: House, server: ModelServer, pairs: int) -> list[Measure
                 mine.append(rate(through))
                 theirs.append(rate(direct))
                 ratios.append(mine[-1] / theirs[-1])
-                added.append(1000 * (_p95([s.first for s in through]) - _p95([s.first for s in direct])))
+                added.append(_added(through, direct))
                 print(f"{count} streams, pair {pair + 1}: {mine[-1]:.0f} against {theirs[-1]:.0f} tokens/s, "
                       f"ratio {ratios[-1]:.3f}, first token +{added[-1]:.0f} ms", flush=True)  # fmt: skip
             low, middle, high = median_interval(ratios)
@@ -248,13 +275,13 @@ async def throughput(at: House, server: ModelServer, pairs: int) -> list[Measure
                 )
             )  # fmt: skip
             if count == 8:
-                low, middle, high = median_interval(added)
-                measures.append(
-                    Measure(
-                        "first_token_added_ms_p95_8", middle, "ms", "lower", peer="vLLM alone", peer_value=0.0,
-                        note=f"p95 of 8 streams less the peer's p95, median of {pairs} pairs, interval {low:.0f} to {high:.0f}",
-                    )
-                )  # fmt: skip
+                measures.append(_first_tokens("first_token_added_ms_p95_8", added))
+                at_once = []
+                for _ in range(pairs):
+                    through = await round_of_ours(session, at, count, apart=0, seconds=0)
+                    direct = await round_of_peer(session, server, [8] * count, apart=0)
+                    at_once.append(_added(through, direct))
+                measures.append(_first_tokens("first_token_added_ms_p95_8_at_once", at_once))
     return measures
 
 
@@ -346,7 +373,7 @@ def main() -> None:
     settings: dict[str, Any] = {"words": WORDS, "pairs": options.pairs}
     if options.only != "carry":
         with model_server() as server:
-            settings["model server"] = " ".join(server.command()[1:])
+            settings["model server"] = server.as_said()
             with house(server.url, server.key) as at:
                 measures += asyncio.run(throughput(at, server, options.pairs))
     if options.only != "throughput":

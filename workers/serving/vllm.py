@@ -76,6 +76,10 @@ class ModelServer:
             argv += ["--enforce-eager"]  # compiling takes longer than the demo model gains from it
         return argv
 
+    def as_said(self) -> str:
+        """The command as a report holds it, without this machine's paths."""
+        return " ".join(["python", *self.command()[1:]]).replace(f"{ROOT}/", "")
+
     def environment(self) -> dict[str, str]:
         env = dict(os.environ)
         for name in ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "EMAIL_URL"):

@@ -6,7 +6,7 @@ py := .venv/bin/python
 node := PATH="$(CURDIR)/.venv/node:$$PATH"
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help set-up set-up-tests run test check lint types pages soak format lock backup restore
+.PHONY: help set-up set-up-tests run test check lint types pages soak format lock figures backup restore
 
 help:
 	@echo "make run        set up and start Longhand (PORT, HOST, MODEL choose; Ctrl-C stops)"
@@ -14,6 +14,7 @@ help:
 	@echo "make format     tidy the code             make lint     ruff, mypy, imports, TypeScript"
 	@echo "make backup     dump the database         make restore FILE=var/backups/...dump"
 	@echo "make lock       remake the locks          make bench-NAME, make miniature-NAME   the figures"
+	@echo "make figures    copy the figures into the README"
 
 set-up:
 	@$(PYTHON) scripts/bootstrap.py run
@@ -61,6 +62,9 @@ restore: set-up
 
 bench-%: set-up-tests
 	$(py) -m benchmarks.$(subst -,_,$*)
+
+figures: set-up-tests
+	$(py) -m benchmarks.readme
 
 miniature-%: set-up-tests
 	$(py) -m benchmarks.$(subst -,_,$*) --miniature

@@ -160,9 +160,7 @@ def build_pages() -> None:
     env = dict(os.environ, PATH="%s%s%s" % (node_folder(), os.pathsep, os.environ["PATH"]))
     with Step("node", "Installing the pages' packages (npm)", digest(lock)) as todo:
         if todo:
-            # The versions and checksums of the lock, as `npm ci`, which refuses a lock that lacks the native builds for
-            # platforms that are none of ours: not every registry has them.
-            call("npm", "install", "--no-save", "--no-audit", "--no-fund", "--loglevel=error", cwd=FRONTEND, env=env)
+            call("npm", "ci", "--no-audit", "--no-fund", "--loglevel=error", cwd=FRONTEND, env=env)
     with Step("pages", "Building the pages", digest(*sources)) as todo:
         if todo or not (FRONTEND / "dist").exists():
             call("npm", "run", "--silent", "build", cwd=FRONTEND, env=env)

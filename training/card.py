@@ -34,7 +34,8 @@ Ebooks, whose own work on them is under CC0 1.0. Held out, never trained on: all
 ## How it is asked
 
 ChatML; one user message in the words of `training.text.story_request`, and the story as the assistant's turn. To go on, the
-turn begins with the latest text of the story, and the message says how many words are written and left. It was trained
+turn begins with the story so far; `training.text.length_note`, a second user message before its last sentence, says how many
+words are written and left, and asks for the end where it is near. It was trained
 on {length:,} tokens at a time, request included: keep request, context and answer within that, although `config.json` allows more.
 
 ## How it was made

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import time
+from pathlib import Path
+
 import httpx
 import pytest
 
 from tests.servers import ServedModel
-from workers.serving.vllm import ModelServer
+from workers.serving.vllm import ModelServer, on_processor
 
 
 @pytest.mark.model
@@ -17,6 +21,29 @@ def test_it_writes_for_who_has_the_key_and_nobody_else(model_server: ServedModel
         answer = client.post("/completions", json=asked, headers={"Authorization": f"Bearer {model_server.key}"})
     assert answer.status_code == 200
     assert answer.json()["usage"]["completion_tokens"] > 0
+
+
+@pytest.mark.model
+@pytest.mark.skipif(not on_processor(), reason="on a GPU vLLM is started as it is")
+def test_its_processes_leave_the_processor_to_others_while_they_wait(model_server: ServedModel) -> None:
+    """Without `workers.serving.launch` the scheduler's process takes all of a core to wait for the worker's."""
+    [core] = [pid for pid in _family(model_server.pid) if b"EngineCore" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    asked = {"model": model_server.name, "prompt": "It was", "max_tokens": 600, "ignore_eos": True}
+    headers = {"Authorization": f"Bearer {model_server.key}"}
+    used, began = _seconds_of(core), time.monotonic()
+    httpx.post(f"{model_server.url}/v1/completions", json=asked, headers=headers, timeout=120).raise_for_status()
+    assert _seconds_of(core) - used < 0.75 * (time.monotonic() - began)
+
+
+def _family(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(one for child in children for one in _family(int(child)))]
+
+
+def _seconds_of(pid: int) -> float:
+    """Processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_the_key_is_not_on_the_command_line() -> None:

@@ -1,0 +1,41 @@
+"""Copy the figures of benchmarks/results into the README: `make figures`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import RESULTS, ROOT
+
+BEGIN, END = "<!-- figures -->\n", "<!-- /figures -->"
+
+
+def table(result: dict[str, Any], name: str) -> str:
+    machine = result["machine"]
+    where = f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['gpu'] or 'no GPU'}"
+    rows = [f"`make bench-{name}`, {result['date'][:10]}, {where}", "", "| measure | value | |", "| --- | --- | --- |"]
+    for measure in result["measures"]:
+        value = "not measured" if measure["value"] is None else f"{_short(measure['value'])} {measure['unit']}"
+        rows.append(f"| {measure['measure']} | {value} | {measure['note']} |")
+    return "\n".join(rows) + "\n"
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def figures() -> str:
+    """The part of the README between its two marks."""
+    paths = (path for path in sorted(RESULTS.glob("*.json")) if not path.stem.startswith("miniature-"))
+    return "\n".join(table(json.loads(path.read_text()), path.stem) for path in paths)
+
+
+def filled(readme: str) -> str:
+    before, _, rest = readme.partition(BEGIN)
+    return f"{before}{BEGIN}{figures()}{END}{rest.partition(END)[2]}"
+
+
+if __name__ == "__main__":
+    page: Path = ROOT / "README.md"
+    page.write_text(filled(page.read_text()))

@@ -17,7 +17,7 @@ import regex
 from training.text import WORD, count_words
 
 _LANDING_SHARE, _LANDING_WORDS = 0.08, 120
-_SMALLEST_STEP = 50
+_SMALLEST_STEP = 75
 """Words below which asking again is not worth a new prompt."""
 
 

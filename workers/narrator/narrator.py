@@ -26,9 +26,9 @@ from writer.stories.wake import generation_channel
 log = structlog.get_logger()
 
 _TICK_LEAST, _TICK_MOST = 0.1, 0.35
-_TICK_TIMES_WORK, _TICK_PER_STORY = 6.0, 0.003
+_TICK_TIMES_WORK, _TICK_PER_STORY = 6.0, 0.006
 """Seconds. A tick is six times as long as its work takes of a processor, and long enough that all stories together send
-no more than some 330 chunks a second: each is work for PostgreSQL, the web server and a browser too."""
+no more than some 170 chunks a second, up to sixty of them: each is work for PostgreSQL, the web server and a browser too."""
 _CLAIM_AT_ONCE = 16
 _LOOK_SECONDS = 1.0
 """Rows are looked at so often even when nobody calls and nothing is written."""

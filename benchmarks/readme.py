@@ -13,7 +13,9 @@ BEGIN, END = "<!-- figures -->\n", "<!-- /figures -->"
 
 def table(result: dict[str, Any], name: str) -> str:
     machine = result["machine"]
-    where = f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['gpu'] or 'no GPU'}"
+    where = (
+        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['gpu'] or 'no GPU'}"
+    )
     rows = [f"`make bench-{name}`, {result['date'][:10]}, {where}", "", "| measure | value | |", "| --- | --- | --- |"]
     for measure in result["measures"]:
         value = "not measured" if measure["value"] is None else f"{_short(measure['value'])} {measure['unit']}"

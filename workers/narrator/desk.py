@@ -14,6 +14,7 @@ import structlog
 from training.text import length_note, story_request
 from workers.narrator.prompt import Prompter, Spoken, UnusableModel
 from workers.narrator.upstream import Answer, Away, Broken, ModelServer, TooLong
+from workers.narrator.wire import Exchange
 from workers.narrator.writing import Verdict, Writing
 from writer.stories.models import Ending, State
 
@@ -58,6 +59,8 @@ class Desk:
         self._spoken: Spoken | None = None
         self._verdict: asyncio.Future[Verdict] | None = None
         self._flowing = False
+        """Whether the ticks read; else the story's own task does."""
+        self._attend = asyncio.Event()
         self._heard = 0.0
 
     # What the tick calls
@@ -160,21 +163,39 @@ class Desk:
         verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         self._answer, self._verdict, self._heard = answer, verdict, time.monotonic()
         try:
-            while not verdict.done() and not writing.has_news:  # the first words do not wait for the tick
-                try:
-                    async with asyncio.timeout(self._server.answer_seconds):
-                        await answer.exchange.wait()
-                except TimeoutError:
-                    raise Broken("it fell silent") from None
-                self._read()
-            if not verdict.done():
-                self._flowing = True
-                answer.exchange.read_on_tick()
+            await self._read_at_once(answer.exchange, first_words=True)
+            self._hurry(self)
+            while not verdict.done():
+                if writing.decides_soon:
+                    await self._read_at_once(answer.exchange)
+                else:
+                    await self._read_on_ticks(answer.exchange)
             self._hurry(self)
             return await verdict
         finally:
             answer.close()
-            self._answer, self._verdict, self._flowing = None, None, False
+            self._answer, self._verdict = None, None
+
+    async def _read_at_once(self, exchange: Exchange, *, first_words: bool = False) -> None:
+        """Read what comes when it comes, until there is a verdict or the first words are there."""
+        while not (self._verdict is None or self._verdict.done() or (first_words and self.writing.has_news)):
+            exchange.read_freely()
+            try:
+                async with asyncio.timeout(self._server.answer_seconds):
+                    await exchange.wait()
+            except TimeoutError:
+                raise Broken("it fell silent") from None
+            self._read()
+
+    async def _read_on_ticks(self, exchange: Exchange) -> None:
+        """Let the ticks read, until there is a verdict or one is near."""
+        exchange.read_on_tick()
+        self._attend.clear()
+        self._flowing = True
+        try:
+            await self._attend.wait()
+        finally:
+            self._flowing = False
 
     def _read(self) -> None:
         """Take in what has come of the answer. The verdict on it, once there is one, wakes the story's task."""
@@ -194,10 +215,13 @@ class Desk:
                     result = Verdict.AGAIN
                 if result is not Verdict.GO_ON:
                     verdict.set_result(result)
+                if result is not Verdict.GO_ON or self.writing.decides_soon:
+                    self._attend.set()
             elif now - self._heard > self._server.answer_seconds:
                 raise Broken("it fell silent")
         except Broken as error:
             verdict.set_exception(error)
+            self._attend.set()
 
     def _say(self, notice: str) -> None:
         self.writing.notice = notice

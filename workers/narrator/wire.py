@@ -49,6 +49,11 @@ class Exchange(asyncio.Protocol):
             finally:
                 self._news = None
 
+    def read_freely(self) -> None:
+        """From here on what comes is read when it comes."""
+        self._flows = False
+        self.open_valve()
+
     def read_on_tick(self) -> None:
         """From here on the socket is read only after `open_valve`."""
         self._flows = True

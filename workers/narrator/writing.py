@@ -123,6 +123,12 @@ class Writing:
             and quotation_closed(self._paragraph)
         )
 
+    @property
+    def decides_soon(self) -> bool:
+        """Whether the next sentence may end the answer. What the model writes until that is read, it writes in vain."""
+        again = self._plan.again_at
+        return (again is not None and self.words >= again - 20) or self.words >= 0.95 * self.length.target
+
     # Asking
 
     def begin(self, *, opens_thinking: bool) -> tuple[Written, Plan]:

@@ -369,6 +369,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[100, 200, 300, 400, 500, 600])
     parser.add_argument("--only", choices=["throughput", "carry"])
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it otherwise
     measures: list[Measure] = []
     settings: dict[str, Any] = {"words": WORDS, "pairs": options.pairs}
     if options.only != "carry":

@@ -161,6 +161,16 @@ def test_story(visit: Callable[..., Page], house: House, look: str, which: str) 
     check(page, f"story-{which}-end", look)
 
 
+def test_title_and_premise(visit: Callable[..., Page], house: House, look: str) -> None:
+    page = visit(f"/stories/{house.paused}")
+    page.get_by_text("Premise", exact=True).click()
+    page.get_by_role("link", name="Change the title or the premise").click()
+    page.get_by_label("Premise").fill("")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Please write a premise.")).to_be_visible()
+    check(page, "about-refused", look)
+
+
 def test_conflict(visit: Callable[..., Page], house: House, look: str) -> None:
     story_id = house.stack.api("POST", "/stories", {
         "title": "Two hands", "premise": "Two windows.", "target_words": 900, "text": PROSE, "start": False,
@@ -204,7 +214,7 @@ def test_smaller_pages(visit: Callable[..., Page], look: str, name: str, path: s
     check(visit(path), name, look)
 
 
-def test_people_and_the_way_in(visit: Callable[..., Page], look: str) -> None:
+def test_people_and_the_way_in(visit: Callable[..., Page], house: House, look: str) -> None:
     page = visit("/account/people", "admin")
     check(page, "people", look)
     page.get_by_label("Email").fill(f"new-{look}@example.org")
@@ -224,3 +234,14 @@ def test_people_and_the_way_in(visit: Callable[..., Page], look: str) -> None:
     guest.get_by_role("button", name="Make my account").click()
     expect(guest.get_by_role("heading", name="My stories")).to_be_visible()
     check(visit("/account/invitation/nothing", None), "invitation-over", look)
+    page.goto(f"{house.stack.url}/account/people")
+    page.locator("li", has_text=f"new-{look}@example.org").get_by_role("button", name="New password").click()
+    link = page.get_by_label("The link to a new password").input_value()
+    check(page, "people-password", look)
+    guest = visit(urlsplit(link).path, None)
+    check(guest, "new-password", look)
+    guest.get_by_label("New Password", exact=True).fill("a kettle of herons")
+    guest.get_by_label("New Password (again)").fill("a kettle of herons")
+    guest.get_by_role("button", name="Set the password").click()
+    check(guest, "new-password-set", look)
+    check(visit(urlsplit(link).path, None), "new-password-over", look)

@@ -24,6 +24,7 @@ PAGES = {
     "stories": SIGNED_IN,
     "story_new": SIGNED_IN,
     "story": OWN,
+    "story_about": OWN,
     "story_download": OWN,
     "story_delete": OWN,
     "account": SIGNED_IN,
@@ -33,6 +34,7 @@ PAGES = {
     "token_revoke": OWN,
     "people": ADMIN,
     "person_change": ADMIN,
+    "person_password": ADMIN,
     "invite": ADMIN,
     "invitation_withdraw": ADMIN,
     "invitation": GUEST,
@@ -41,7 +43,7 @@ PAGES = {
     "metrics": PUBLIC,  # on this machine, see test_health
     "account/email/": NOBODY,
 }
-POSTS = {"story_delete", "tokens", "token_revoke", "person_change", "invite", "invitation_withdraw"}
+POSTS = {"story_delete", "tokens", "token_revoke", "person_change", "person_password", "invite", "invitation_withdraw"}
 
 CALLS = {
     "POST /stories": SIGNED_IN,

@@ -17,6 +17,7 @@ from writer.accounts.models import ApiToken, Invitation, Role, User
 from writer.accounts.operations.accept_invitation import accept_invitation, invitation_of
 from writer.accounts.operations.change_person import change_person
 from writer.accounts.operations.invite import invite, link_of
+from writer.accounts.operations.password_link import password_link
 from writer.accounts.tokens import checked_days
 from writer.refusals import Missing, Refused
 
@@ -112,17 +113,19 @@ def people(request: HttpRequest) -> HttpResponse:
 
 
 def _people(
-    request: HttpRequest, errors: dict[str, str] | None = None, *, link: str = "", invited: str = "", status: int = 200
+    request: HttpRequest, errors: dict[str, str] | None = None, *, status: int = 200, **made: str
 ) -> HttpResponse:
-    """accounts/people.html with `people`, `invitations`, `roles`, `errors`, `typed`, and `link` for `invited` right after inviting."""
+    """accounts/people.html with `people`, `invitations`, `roles`, `errors`, `typed`.
+
+    Right after one was made also `link` and whom it is for: `invited` (the address), or `let_back` (the name).
+    """
     context = {
         "people": User.objects.order_by("name", "pk"),
         "invitations": Invitation.objects.filter(accepted_by=None).order_by("-created"),
         "roles": Role.choices,
         "errors": errors or {},
         "typed": {"email": request.POST.get("email", ""), "role": request.POST.get("role", Role.WRITER)},
-        "link": link,
-        "invited": invited,
+        **made,
     }
     return render(request, "accounts/people.html", context, status=status)
 
@@ -135,7 +138,22 @@ def invite_person(request: HttpRequest) -> HttpResponseBase:
         made = invite(by=person(request), email=request.POST.get("email", ""), role=request.POST.get("role", ""))
     except Refused as refusal:
         return _people(request, {refusal.field: refusal.detail}, status=refusal.status)
-    return _people(request, link=link_of(made, f"{request.scheme}://{request.get_host()}"), invited=made.email)
+    return _people(request, link=link_of(made, _site(request)), invited=made.email)
+
+
+def _site(request: HttpRequest) -> str:
+    return f"{request.scheme}://{request.get_host()}"
+
+
+@admins_only
+@require_POST
+@never_cache
+def person_password(request: HttpRequest, user_id: int) -> HttpResponse:
+    try:
+        user, link = password_link(user_id=user_id, site=_site(request))
+    except Missing:
+        raise Http404 from None
+    return _people(request, link=link, let_back=user.name)
 
 
 @admins_only

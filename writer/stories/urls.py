@@ -8,6 +8,7 @@ urlpatterns = [
     path("", views.stories, name="stories"),
     path("new", views.story_new, name="story_new"),
     path("stories/<uuid:story_id>", views.story, name="story"),
+    path("stories/<uuid:story_id>/about", views.story_about, name="story_about"),
     path("stories/<uuid:story_id>/download.<str:kind>", views.story_download, name="story_download"),
     path("stories/<uuid:story_id>/delete", views.story_delete, name="story_delete"),
     path("account/export", views.account_export, name="account_export"),

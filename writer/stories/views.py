@@ -22,7 +22,7 @@ from django.views.decorators.http import require_POST, require_safe
 from writer.accounts.http import person
 from writer.refusals import Missing, Refused
 from writer.stories.models import Story
-from writer.stories.operations.create_story import create_story
+from writer.stories.operations.create_story import change_story, create_story
 from writer.stories.operations.delete_story import delete_story
 from writer.stories.operations.export import FORMATS, File, export
 from writer.stories.operations.leave import export_all, leave
@@ -87,6 +87,26 @@ def story(request: HttpRequest, story_id: UUID) -> HttpResponse:
         },
     }
     return render(request, "stories/story.html", {"story": row, "data": data})
+
+
+@login_required
+@never_cache
+def story_about(request: HttpRequest, story_id: UUID) -> HttpResponse:
+    """stories/about.html with `story`, `typed` (title, premise) and `errors`."""
+    try:
+        row = story_for(person(request), story_id)
+    except Missing:
+        raise Http404 from None
+    if request.method != "POST":
+        typed = {"title": row.title, "premise": row.premise}
+        return render(request, "stories/about.html", {"story": row, "typed": typed, "errors": {}})
+    typed = {name: request.POST.get(name, "") for name in ("title", "premise")}
+    try:
+        change_story(story=row, title=typed["title"], premise=typed["premise"])
+    except Refused as refusal:
+        context = {"story": row, "typed": typed, "errors": {refusal.field: refusal.detail}}
+        return render(request, "stories/about.html", context, status=refusal.status)
+    return redirect("story", row.pk)
 
 
 @login_required

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable
 from datetime import timedelta
 from io import StringIO
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from django.core import mail
@@ -212,6 +212,37 @@ class TestPeople:
             assert b"only admin" in response.content
         with pytest.raises(Refused):
             change_person(user_id=admin.pk, role="king")
+
+
+class TestPasswordLink:
+    NEW: ClassVar = {"password1": "a boat on the lake", "password2": "a boat on the lake"}
+
+    def made(self, client: Client, user: User) -> str:
+        page = client.post(f"/account/people/{user.pk}/password").content.decode()
+        found = re.search(r"http://testserver(/account/password/reset/key/[\w-]+/)", page)
+        assert found
+        return found[1]
+
+    def test_it_sets_a_new_password_once(self, admin: User, owner: User, sign_in: SignIn, client: Client) -> None:
+        old = sign_in(owner)
+        link = self.made(sign_in(admin), owner)
+        form = client.get(link)["Location"]
+        assert form.endswith("-set-password/"), "no secret in the address of the page"
+        assert client.get(form).status_code == 200
+        assert client.post(form, self.NEW | {"password2": "another"}).status_code == 200
+        assert client.post(form, self.NEW).status_code == 302
+        assert User.objects.get(pk=owner.pk).check_password(self.NEW["password1"])
+        assert old.get("/").status_code == 302, "who sat there with the old password is out"
+        assert b"This link is over" in Client().get(link).content
+
+    def test_signing_in_ends_it(self, admin: User, owner: User, sign_in: SignIn) -> None:
+        link = self.made(sign_in(admin), owner)
+        Client().post("/account/login/", {"login": owner.email, "password": PASSWORD})
+        assert b"This link is over" in Client().get(link).content
+
+    def test_a_closed_account_has_none(self, admin: User, owner: User, sign_in: SignIn) -> None:
+        change_person(user_id=owner.pk, active=False)
+        assert sign_in(admin).post(f"/account/people/{owner.pk}/password").status_code == 404
 
 
 class TestLeaving:

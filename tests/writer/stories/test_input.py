@@ -145,3 +145,19 @@ def test_settings_of_the_model_have_bounds(field: str, value: float, owner: User
     response = script(owner).post(path, json.dumps({field: value}), "application/json")
     assert response.status_code == 422
     assert json.loads(response.content)["field"] == field
+
+
+def test_title_and_premise_are_changed_on_their_page(owner: User, stranger: User, story: Story, sign_in: SignIn) -> None:
+    client, path = sign_in(owner), f"/stories/{story.pk}/about"
+    assert story.premise in client.get(path).content.decode()
+    typed = {"title": "Another <b>lamp</b>", "premise": ""}
+    response = client.post(path, typed)
+    assert response.status_code == 422
+    assert "Please write a premise." in response.content.decode()
+    assert "Another &lt;b&gt;lamp" in response.content.decode(), "what was typed is still there"
+    assert sign_in(stranger).post(path, GOOD).status_code == 404
+    story.refresh_from_db()
+    assert story.title != typed["title"]
+    assert client.post(path, typed | {"premise": "Two keepers."})["Location"] == f"/stories/{story.pk}"
+    story.refresh_from_db()
+    assert (story.title, story.premise) == (typed["title"], "Two keepers.")

@@ -49,7 +49,7 @@ def invite(*, by: User | None, email: str, role: str) -> Invitation:
         invitation = Invitation.objects.create(
             digest=digest(secret_of(email, role, expires)), email=email, role=role, invited_by=by, expires=expires
         )
-        if settings.MAIL_CONFIGURED and settings.SITE_URL:
+        if settings.MAIL_CONFIGURED:
             transaction.on_commit(lambda: _mail(invitation.pk))
     return invitation
 

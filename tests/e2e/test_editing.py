@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
 from playwright.sync_api import BrowserContext, Route, expect
 
 from tests.e2e.browser import Desk, sign_in, window
@@ -205,6 +206,33 @@ def test_two_windows_change_the_same_text(desk: Desk, second_desk: Desk, stack: 
     # The first window has nothing unsaved, and follows.
     expect(desk.paragraph(2)).to_contain_text("Mine wins.", timeout=10_000)
     desk.same_as_server()
+
+
+@pytest.mark.parametrize("choice", ["Keep mine as the newer version", "Take the saved one"])
+def test_another_window_had_the_story_go_on(choice: str, desk: Desk, stack: Stack, upstream: Upstream) -> None:
+    """What this window would save belongs to a log that is not the newest any more."""
+    upstream.script(rate=60)
+    story_id = stack.new_story(300)
+    stack.wait_state(story_id, "done")
+    desk.open(story_id)
+    before = stack.story(story_id)["full_text"]
+    with _later(desk):
+        desk.write_at_end_of(1, " Typed meanwhile.")
+        stack.api("POST", f"/stories/{story_id}/generations", {"target_words": 500})
+    dialog = desk.page.locator("#conflict")
+    expect(dialog).to_be_visible(timeout=10_000)
+    stack.wait_state(story_id, "done")
+    dialog.get_by_role("button", name=choice).click()
+    desk.wait_saved()
+    desk.wait_state("done")
+    text = desk.same_as_server()["full_text"]
+    mine = before.replace("\n\n", " Typed meanwhile.\n\n", 1)
+    if choice.startswith("Keep"):
+        assert text.startswith(mine)
+        assert len(text.split()) > 450, "what was written meanwhile follows"
+    else:
+        assert text.startswith(before)
+        expect(desk.page.get_by_text("The version that you set aside")).to_be_visible()
 
 
 def test_html_in_a_text_is_text(desk: Desk, stack: Stack) -> None:

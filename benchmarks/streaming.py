@@ -43,6 +43,8 @@ from workers.serving.vllm import ModelServer
 ROOT = Path(__file__).resolve().parent.parent
 WORDS = 1000
 APART = 0.06
+PEER_MOST_TOKENS = 1900
+"""What the demo model's context leaves for an answer; a story of ours may be longer, for it is written in several."""
 PREMISES = (
     "A lamplighter finds that one of his lamps burns without oil.",
     "Two brothers quarrel over a horse that neither of them owns.",
@@ -180,7 +182,7 @@ async def peers(
         f"Title: Story {index}\nPremise: {PREMISES[index % len(PREMISES)]}\n"
         f"The story should be approximately {WORDS} words long.<|im_end|>\n<|im_start|>assistant\n"
     )
-    body = {"model": server.served_as, "prompt": prompt, "max_tokens": tokens, "ignore_eos": True, "stream": True,
+    body = {"model": server.served_as, "prompt": prompt, "max_tokens": min(tokens, PEER_MOST_TOKENS), "ignore_eos": True, "stream": True,
             "temperature": 0.8, "top_p": 0.95}  # fmt: skip
     headers = {"Authorization": f"Bearer {server.key}"}
     async with session.post(f"{server.url}/v1/completions", json=body, headers=headers) as answer:

@@ -1,8 +1,8 @@
 """The process that writes stories: hundreds at once, one asyncio task each, one append for all of them per tick.
 
 A tick opens the valve of every answer, lets the event loop read what has gathered in the sockets, takes the text in,
-appends it in one statement, and tells the readers. Its length follows its own work: 100 ms while that is little, up to
-a third of a second when there is much. Wishes and saves of the writer come back with the append.
+appends it in one statement, and tells the readers. Its length follows its own work: a fifth of a second while
+that is little, up to a third when there is much. Wishes and saves of the writer come back with the append.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from writer.stories.wake import generation_channel
 
 log = structlog.get_logger()
 
-_TICK_LEAST, _TICK_MOST = 0.1, 0.35
+_TICK_LEAST, _TICK_MOST = 0.2, 0.35
 _TICK_TIMES_WORK, _TICK_PER_STORY = 6.0, 0.006
 """Seconds. A tick is six times as long as its work takes of a processor, and long enough that all stories together send
 no more than some 170 chunks a second, up to sixty of them: each is work for PostgreSQL, the web server and a browser too."""

@@ -1,4 +1,4 @@
-"""`manage.py up` for real, with everything but vLLM (whose own faults are tested elsewhere): killed in each of its parts."""
+"""`manage.py up` for real, killed in each of its parts; with vLLM, which takes long to start, in `make soak`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 class Site:
     """One folder in which Longhand is started, killed and started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, model_server: bool = False) -> None:
         self.var = folder / "var"
         self.log = folder / "up.log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -36,8 +37,9 @@ class Site:
             "DEBUG": "true",
             "VAR": str(self.var),
             "PORT": "0",
-            "MODEL_SERVER_URL": "http://127.0.0.1:9",  # nobody: the page must be there all the same
         }
+        if not model_server:
+            self.env["MODEL_SERVER_URL"] = "http://127.0.0.1:9"  # nobody: the page must be there all the same
 
     def up(self) -> None:
         with self.log.open("ab") as log:
@@ -71,6 +73,15 @@ class Site:
         except (OSError, ValueError):
             return False
 
+    def api(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        notes = self.notes()
+        token = next(account["token"] for account in notes["accounts"] if account["role"] == "writer")
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{notes['address']}/api{path}", data, headers, method=method)
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return json.load(answer)
+
     def left(self) -> dict[int, str]:
         return mentioning(str(self.var))
 
@@ -80,15 +91,23 @@ class Site:
             self.process.wait(60)
 
 
-@pytest.fixture
-def site() -> Iterator[Site]:
+@contextmanager
+def running(*, model_server: bool = False) -> Iterator[Site]:
     with tempfile.TemporaryDirectory(prefix="lh-") as name:
         Path(name).chmod(0o755)
-        site = Site(Path(name))
+        site = Site(Path(name), model_server=model_server)
         site.up()
-        yield site
-        site.stop()
+        try:
+            yield site
+        finally:
+            site.stop()
         wait_for(lambda: site.left() == {}, "nothing is left", 30)
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with running() as site:
+        yield site
 
 
 def test_what_run_json_says_and_a_second_start(site: Site) -> None:
@@ -100,11 +119,7 @@ def test_what_run_json_says_and_a_second_start(site: Site) -> None:
     assert {account["role"] for account in notes["accounts"]} == {"writer", "editor", "admin"}
     for account in notes["accounts"]:
         assert {"name", "email", "password", "token", "role"} <= set(account)
-        request = urllib.request.Request(
-            f"{notes['address']}/api/stories", headers={"Authorization": f"Bearer {account['token']}"}
-        )
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            assert answer.status == 200
+    assert site.api("GET", "/stories") == []
 
     second = subprocess.run(
         [sys.executable, "manage.py", "up"],
@@ -173,6 +188,24 @@ def test_whatever_dies_is_started_again_and_data_are_kept(site: Site) -> None:
     wait_for(lambda: site.left() == {}, f"no orphan: {site.left()}", 30)
     site.up()
     assert kept()
+
+
+@pytest.mark.soak
+def test_the_model_server_is_killed_in_the_middle_of_a_story() -> None:
+    with running(model_server=True) as site:
+        wanted = {"title": "The lamp", "premise": "A keeper alone.", "target_words": 2000}
+        story = site.api("POST", "/stories", wanted)["id"]
+        for _ in range(3):
+            words = site.api("GET", f"/stories/{story}")["words"]
+            wait_for(lambda words=words: site.api("GET", f"/stories/{story}")["words"] > words + 100, "it grows", 180)  # type: ignore[misc]
+            before = site.api("GET", f"/stories/{story}")["full_text"]
+            os.kill(site.pid("vllm"), signal.SIGKILL)
+        wait_for(
+            lambda: site.api("GET", f"/stories/{story}")["generation"]["state"] == "done", "it ends by itself", 240
+        )
+        done = site.api("GET", f"/stories/{story}")
+        assert done["full_text"].startswith(before)
+        assert 1800 <= done["words"] <= 2200
 
 
 def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:

@@ -147,7 +147,9 @@ def test_settings_of_the_model_have_bounds(field: str, value: float, owner: User
     assert json.loads(response.content)["field"] == field
 
 
-def test_title_and_premise_are_changed_on_their_page(owner: User, stranger: User, story: Story, sign_in: SignIn) -> None:
+def test_title_and_premise_are_changed_on_their_page(
+    owner: User, stranger: User, story: Story, sign_in: SignIn
+) -> None:
     client, path = sign_in(owner), f"/stories/{story.pk}/about"
     assert story.premise in client.get(path).content.decode()
     typed = {"title": "Another <b>lamp</b>", "premise": ""}

@@ -1,6 +1,8 @@
 """What Longhand costs between the model server and the reader, and how many stories one machine carries.
 
-    python -m benchmarks.streaming [--pairs 9] [--only throughput|carry]        (three times the pairs for one stream)
+    python -m benchmarks.streaming [--pairs 9] [--only throughput|carry] [--miniature]
+
+For one stream there are three times as many pairs.
 
 **Throughput.** The peer is the model server alone: the same requests, sent straight to it by the same client, on the same
 machine, in turn with ours (A B B A ...). One round of ours asks for N stories and lasts from the first request to the last
@@ -243,7 +245,7 @@ def _first_tokens(name: str, added: list[float]) -> Measure:
     return Measure(name, middle, "ms", "lower", peer="vLLM alone", peer_value=0.0, note=note)
 
 
-async def throughput(at: House, server: ModelServer, pairs: int) -> list[Measure]:
+async def throughput(at: House, server: ModelServer, pairs: int, counts: tuple[int, ...]) -> list[Measure]:
     tokenizer = Tokenizer.from_file(str(ROOT / "demo/model/tokenizer.json"))
 
     def lengths(round_: list[Stream]) -> list[int]:
@@ -257,7 +259,7 @@ async def throughput(at: House, server: ModelServer, pairs: int) -> list[Measure
     async with aiohttp.ClientSession(
         timeout=timeout, connector=aiohttp.TCPConnector(limit=0, force_close=True)
     ) as session:
-        for count in (1, 8, 32):
+        for count in counts:
             asked = lengths(await round_of_ours(session, at, count))  # also the warm-up of both
             await round_of_peer(session, server, asked)
             ratios, added, mine, theirs = [], [], [], []
@@ -377,7 +379,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30, help="how long each step of the carrying test lasts")
     parser.add_argument("--steps", type=int, nargs="+", default=[100, 200, 300, 400, 500, 600])
     parser.add_argument("--only", choices=["throughput", "carry"])
+    parser.add_argument("--miniature", action="store_true", help="one pair of 1 and of 8 streams, and 20 to carry")
     options = parser.parse_args()
+    counts: tuple[int, ...] = (1, 8, 32)
+    if options.miniature:
+        counts, options.pairs, options.seconds, options.steps = (1, 8), 1, 12, [20]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it otherwise
     measures: list[Measure] = []
@@ -386,11 +392,11 @@ def main() -> None:
         with model_server() as server:
             settings["model server"] = server.as_said()
             with house(server.url, server.key) as at:
-                measures += asyncio.run(throughput(at, server, options.pairs))
+                measures += asyncio.run(throughput(at, server, options.pairs, counts))
     if options.only != "throughput":
         with scripted_upstream() as url, house(url, "") as at:
             measures += asyncio.run(carry(at, options.steps, options.seconds))
-    write("streaming", measures, settings)
+    write("streaming", measures, settings, miniature=options.miniature)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@ corpus file -> Story -> Window (which part of it, asked for how) -> Sample (toke
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 
 class Story(BaseModel):
@@ -110,3 +111,50 @@ class Report(BaseModel):
     machine: str
     seconds: float
     measures: list[Measure]
+
+
+def _plain(text: str) -> str:
+    """Text that can be stored and shown: no control characters but tabs and line ends, no halves of characters."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    for place, letter in enumerate(text, 1):
+        if unicodedata.category(letter) in ("Cc", "Cs") and letter not in "\n\t":
+            raise ValueError(f"it holds a control character (U+{ord(letter):04X}, number {place} of its characters)")
+    return text
+
+
+Domain = Literal["fiction", "creative_nonfiction", "technical", "marketing"]
+"""Weaver's four domains (arXiv 2401.17268, section 3)."""
+Task = Literal[
+    "write", "outline", "expand", "polish", "condense", "style_transfer", "review", "brainstorm", "title", "chat"
+]
+"""Weaver's ten writing tasks."""
+Passage = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20_000), AfterValidator(_plain)
+]
+Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120), AfterValidator(_plain)]
+
+
+class Example(BaseModel):
+    """A passage that follows a principle and one that breaks it, each with the reason."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    follows: Passage
+    follows_because: Passage
+    breaks: Passage
+    breaks_because: Passage
+
+
+class Principle(BaseModel):
+    """What a text of the house is asked to keep (Weaver 3.4): as the constitution's file holds it, and as judges read it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)
+    name: Line
+    domains: tuple[Domain, ...] = Field(min_length=1)
+    tasks: tuple[Task, ...] = Field(min_length=1)
+    explanation: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000), AfterValidator(_plain)
+    ]
+    examples: tuple[Example, ...] = Field((), max_length=10)

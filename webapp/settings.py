@@ -87,6 +87,7 @@ INSTALLED_APPS = [
     "django_structlog",
     "writer.accounts",
     "writer.stories",
+    "writer.editorial",
     "workers.narrator",
     "workers.jobs",
 ]

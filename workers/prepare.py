@@ -24,9 +24,11 @@ def main() -> None:
 
     call_command("migrate", interactive=False, verbosity=1, stdout=sys.stderr)
     from writer.accounts.demo import ensure_demo_accounts
+    from writer.editorial.operations.import_constitution import ensure_constitution
     from writer.stories.operations.models import ensure_model_version
 
     ensure_model_version()
+    ensure_constitution()
     if "--static" in sys.argv:
         call_command("collectstatic", interactive=False, verbosity=0, stdout=sys.stderr)
     accounts = [asdict(account) for account in ensure_demo_accounts()] if settings.DEBUG else []

@@ -21,13 +21,21 @@ def person(request: HttpRequest) -> User:
     return request.user
 
 
+def editors_only(view: View[P]) -> View[P]:
+    return _only(view, lambda user: user.is_editor)
+
+
 def admins_only(view: View[P]) -> View[P]:
+    return _only(view, lambda user: user.is_admin)
+
+
+def _only(view: View[P], may: Callable[[User], bool]) -> View[P]:
     """For everybody else the page does not exist."""
 
     @login_required
     @wraps(view)
     def check(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
-        if not person(request).is_admin:
+        if not may(person(request)):
             raise Http404
         return view(request, *args, **kwargs)
 

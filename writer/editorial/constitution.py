@@ -1,0 +1,86 @@
+"""The constitution as a file: TOML, one `[[principle]]` each, as `constitution.toml` beside this module has it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import ValidationError
+
+from training.records import Principle
+from writer.editorial.models import PrincipleVersion
+from writer.refusals import Refused
+from writer.stories.text import checked_text
+
+OURS = Path(__file__).with_name("constitution.toml")
+FILE_CHARS, MOST_PRINCIPLES = 2_000_000, 1000
+_KEY = "key"
+
+
+def read_constitution(text: str) -> list[Principle]:
+    """The principles of a file, or `Refused` with the first thing that is wrong with it, and where."""
+    text = checked_text(text, "file", most=FILE_CHARS)
+    try:
+        entries = tomllib.loads(text).get("principle")
+    except tomllib.TOMLDecodeError as error:
+        raise Refused(f"The file is not TOML: {error}.", field="file") from None
+    if not isinstance(entries, list) or not entries:
+        raise Refused("The file has no [[principle]].", field="file")
+    if len(entries) > MOST_PRINCIPLES:
+        raise Refused(f"The file has {len(entries):,} principles; {MOST_PRINCIPLES:,} are the most.", field="file")
+    found: dict[str, Principle] = {}
+    for number, entry in enumerate(entries, 1):
+        name = f"principle {number}" + (f" ({entry[_KEY]})" if isinstance(entry, dict) and _KEY in entry else "")
+        try:
+            principle = Principle.model_validate(entry)
+        except ValidationError as error:
+            raise Refused(f"In {name}: {_first(error)}.", field="file") from None
+        if principle.key in found:
+            raise Refused(f"In {name}: the key is there twice.", field="file")
+        found[principle.key] = principle
+    return list(found.values())
+
+
+def write_constitution(principles: Iterable[Principle]) -> str:
+    entries = [principle.model_dump(mode="json") for principle in principles]
+    return tomli_w.dumps({"principle": entries}, multiline_strings=True)
+
+
+def checked_principle(typed: Mapping[str, Any]) -> Principle:
+    """What an editor typed as a principle, or `Refused` with the field that is to be mended."""
+    try:
+        return Principle.model_validate(typed)
+    except ValidationError as error:
+        raise Refused(f"{_first(error).capitalize()}.", field=str(error.errors()[0]["loc"][0])) from None
+
+
+def record_of(version: PrincipleVersion) -> Principle:
+    """The version as the training library reads it. Its principle must be loaded with it."""
+    return Principle(
+        key=version.principle.key,
+        name=version.name,
+        domains=version.domains,
+        tasks=version.tasks,
+        explanation=version.explanation,
+        examples=version.examples,
+    )
+
+
+def _first(error: ValidationError) -> str:
+    """The first mistake, in the words of a person."""
+    found = error.errors()[0]
+    where = " ".join(str(part + 1) if isinstance(part, int) else part.replace("_", " ") for part in found["loc"])
+    match found["type"]:
+        case "missing":
+            return f"the {where} is missing"
+        case "extra_forbidden":
+            return f"there is no field {where}"
+        case "too_short" | "string_too_short":
+            return f"the {where} is empty"
+        case "value_error":
+            return f"{where}: {found['ctx']['error']}".removeprefix(": ")
+        case _:
+            return f"{where}: {found['msg'][0].lower()}{found['msg'][1:]}"

@@ -1,0 +1,91 @@
+"""The constitution: principles, and every wording that they ever had.
+
+A `PrincipleVersion` never changes. Marks, votes, prompts of judges, training data and reports name the version that they
+were made under. `meaning` is a number that grows only when an edit changes what the principle asks, so that what was judged under
+an older meaning can be found and looked at again; a better example or a mended comma leaves it as it is.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+
+
+class Domain(models.TextChoices):
+    """Weaver's four domains (arXiv 2401.17268, section 3)."""
+
+    FICTION = "fiction", "Fiction"
+    CREATIVE_NONFICTION = "creative_nonfiction", "Creative non-fiction"
+    TECHNICAL = "technical", "Technical writing"
+    MARKETING = "marketing", "Marketing"
+
+
+class Task(models.TextChoices):
+    """Weaver's ten writing tasks."""
+
+    WRITE = "write", "Write"
+    OUTLINE = "outline", "Outline"
+    EXPAND = "expand", "Expand"
+    POLISH = "polish", "Polish"
+    CONDENSE = "condense", "Condense"
+    STYLE_TRANSFER = "style_transfer", "Change the style"
+    REVIEW = "review", "Review"
+    BRAINSTORM = "brainstorm", "Brainstorm"
+    TITLE = "title", "Find a title"
+    CHAT = "chat", "Talk about writing"
+
+
+class PrincipleState(models.TextChoices):
+    DRAFT = "draft", "Draft"
+    IN_FORCE = "in_force", "In force"
+    RETIRED = "retired", "Retired"
+
+
+class Principle(models.Model):
+    """What stays the same of a principle while its wording changes: its key, and whether it counts."""
+
+    key = models.SlugField(
+        max_length=60, unique=True, help_text="Its name in files and in training data; never changes"
+    )
+    state = models.CharField(max_length=8, choices=PrincipleState, default=PrincipleState.DRAFT)
+    current = models.OneToOneField("PrincipleVersion", models.RESTRICT, null=True, related_name="+")
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["key"]
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=Q(state__in=PrincipleState.values), name="principle_state_known")
+        ]
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class PrincipleVersion(models.Model):
+    """One wording of a principle. `examples` holds `training.records.Example`s."""
+
+    principle = models.ForeignKey(Principle, models.CASCADE, related_name="versions")
+    number = models.PositiveIntegerField()
+    meaning = models.PositiveIntegerField(default=1, help_text="Grows when an edit changes what is asked")
+    name = models.CharField(max_length=120)
+    domains = ArrayField(models.CharField(max_length=20, choices=Domain))
+    tasks = ArrayField(models.CharField(max_length=20, choices=Task))
+    explanation = models.TextField(max_length=4000)
+    examples = models.JSONField(default=list)
+    why = models.CharField(max_length=500, blank=True, help_text="What the edit was for")
+    author = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["number"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["principle", "number"], name="principle_version_once"),
+            models.CheckConstraint(condition=Q(number__gte=1, meaning__gte=1), name="principle_version_from_one"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name}, version {self.number}"

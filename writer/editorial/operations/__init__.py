@@ -1,0 +1,1 @@
+"""What changes several rows of the editors' room: one named operation a module."""

@@ -47,14 +47,13 @@ def test_a_word_that_crowds_out_the_others_is_a_loop() -> None:
     """In ever new order, as small models do it: "Ivan Petrov roubles Ivan Ivanovna Ivan"."""
     chance = random.Random(5)
     guard = LoopGuard(prose(1000, 6))
-    held = 0
-    for number in range(200):
+    added = shown = 0
+    while not guard.looping:
         guard.add("Ivan" if chance.random() < 0.45 else chance.choice(WORDS))
-        held += not guard.suspicious
-        if guard.looping:
-            break
-    assert number < 60
-    assert held < 40, "most of it is held back, and so never shown"
+        added += 1
+        shown += not guard.suspicious
+        assert added < 60
+    assert shown < 40, "the rest is held back, and so never shown"
 
 
 def test_the_commonest_word_of_prose_is_none() -> None:

@@ -22,6 +22,9 @@ log = structlog.get_logger()
 
 TRIES = 5
 _BACK_OFF_MOST = 5.0
+_ESCAPE_TOKENS, _JUST_NOW = 200, 60
+"""What a model repeats it has before its eyes. After a loop it is shown less, down to a fifth of the context; and so many tokens of an
+answer that begins within so many words of the loop are sampled away from those that it sees, the further the more loops there were."""
 _LEAST_TOKENS = 16
 """So many before the model may end its turn: asked to go on, it does."""
 
@@ -141,7 +144,7 @@ class Desk:
             prompter.build,
             request,
             written,
-            context,
+            context // (1 + min(writing.recent_loops(), 4)),
             note,
             landing=plan.landing,
             answer=writing.length.likely_tokens(words),
@@ -149,6 +152,8 @@ class Desk:
         )
         self._spoken = prompt.spoken
         most = writing.length.most_tokens(words) + (context if prompt.inside_thinking else 0)
+        if writing.recent_loops(_JUST_NOW):
+            most = min(most, _ESCAPE_TOKENS)
         body = {
             "model": self._model,
             "prompt": prompt.tokens,
@@ -234,14 +239,14 @@ async def _back_off(tries: int) -> None:
 
 
 def sampling(writing: Writing) -> dict[str, Any]:
-    """How to sample: as the generation asks, and bolder where the model has just repeated itself."""
-    asked, bold = writing.sampling, writing.boldness()
+    """How to sample: as the generation asks, and away from what was said where that was just repeated."""
+    asked = writing.sampling
     settings: dict[str, Any] = {
-        "temperature": float(asked.get("temperature", 0.8)) + 0.1 * bold,
+        "temperature": float(asked.get("temperature", 0.8)),
         "top_p": float(asked.get("top_p", 0.95)),
     }
-    if bold:
-        settings["frequency_penalty"] = 0.15 * bold
+    if writing.recent_loops(_JUST_NOW):
+        settings["repetition_penalty"] = 1 + 0.1 * min(writing.recent_loops(), 6)
     if isinstance(seed := asked.get("seed"), int):
         settings["seed"] = (seed * 1_000_003 + writing.attempt * 1009 + writing.requests) % 2**31
     return settings

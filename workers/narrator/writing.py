@@ -19,7 +19,8 @@ from workers.narrator.prompt import Written
 from workers.narrator.store import ChunkRow, Row
 from writer.stories.models import Channel, Ending
 
-_LOOPS_BEFORE_GIVING_UP = 4
+_LOOPS_BEFORE_GIVING_UP, _LOOPS_COUNT, _LOOPS_LINGER = 9, 200, 600
+"""So many loops within so many words are too many; so long one is remembered."""
 _TRIES_FOR_A_SENTENCE = 3
 _LAST_SENTENCE = 60
 """Words that a sentence may still have where the story is too long already."""
@@ -64,7 +65,7 @@ class Writing:
         self.head: UUID = loaded.head
         self.edited = False
         self.new_paragraph = False
-        self.loops = 0
+        self._loops: list[int] = []  # the words that the story had at each
         self.sentence_tries = 0
         self.thought_enough = False
         self.ending = Ending.NONE
@@ -80,7 +81,6 @@ class Writing:
         self._stand_on(loaded.text, loaded.absorbed)
         self._guard = LoopGuard(self.text)
         self._guarded = len(self._guard)
-        self._last_loop = 0
         self._ready = ""
         self._began_at = 0
         self._plan = Plan(landing=False, again_at=None, slack=0)
@@ -101,7 +101,7 @@ class Writing:
     def progress(self) -> tuple[int, int, int, int]:
         """Something that changes whenever an answer was of any use."""
         story, thinking = self._logs[Channel.STORY].text, self._logs[Channel.THINKING].text
-        return len(story), len(thinking), self.loops, self.sentence_tries
+        return len(story), len(thinking), len(self._loops), self.sentence_tries
 
     def _stand_on(self, text: str, absorbed: int) -> None:
         self._base, self._absorbed = text, absorbed
@@ -265,11 +265,8 @@ class Writing:
 
     def _looped(self) -> Verdict:
         """Forget the repetition and try another sample from before it."""
-        if self.words > self._last_loop + 200:
-            self.loops = 0
-        self._last_loop = self.words
-        self.loops += 1
-        if self.loops > _LOOPS_BEFORE_GIVING_UP:
+        self._loops.append(self.words)
+        if self.recent_loops(_LOOPS_COUNT) > _LOOPS_BEFORE_GIVING_UP:
             self.notice = "The model kept repeating itself, so the story was stopped here. Continue lets it try again."
             return Verdict.FAILED
         return Verdict.AGAIN
@@ -278,9 +275,9 @@ class Writing:
         self.ending = ending
         return Verdict.OVER
 
-    def boldness(self) -> int:
-        """How far to leave the usual settings: the number of loops met just now."""
-        return self.loops if self.words <= self._last_loop + 60 else 0
+    def recent_loops(self, within: int = _LOOPS_LINGER) -> int:
+        """Loops met in the last words of the story."""
+        return sum(at >= self.words - within for at in self._loops)
 
     def enough_thinking(self, context: int) -> bool:
         """Whether this answer has planned for so long that the model must be told to begin."""

@@ -43,6 +43,34 @@ def test_small_changes_do_not_hide_a_loop() -> None:
     assert number < 20
 
 
+def test_a_word_that_crowds_out_the_others_is_a_loop() -> None:
+    """In ever new order, as small models do it: "Ivan Petrov roubles Ivan Ivanovna Ivan"."""
+    chance = random.Random(5)
+    guard = LoopGuard(prose(1000, 6))
+    added = shown = 0
+    while not guard.looping:
+        guard.add("Ivan" if chance.random() < 0.45 else chance.choice(WORDS))
+        added += 1
+        shown += not guard.suspicious
+        assert added < 60
+    assert shown < 40, "the rest is held back, and so never shown"
+
+
+def test_the_commonest_word_of_prose_is_none() -> None:
+    chance = random.Random(7)
+    guard = LoopGuard()
+    for _ in range(50_000):
+        guard.add("the" if chance.random() < 0.08 else chance.choice(WORDS))
+    assert not guard.looping
+
+
+def test_what_a_person_wrote_may_repeat_itself() -> None:
+    guard = LoopGuard("ha " * 300)
+    assert not guard.looping
+    guard.add(prose(500, 8))
+    assert not guard.looping
+
+
 @given(st.integers(0, 120), st.integers(0, 60))
 def test_rewinding_forgets(kept: int, dropped: int) -> None:
     text = prose(kept + dropped, 4).split()

@@ -163,16 +163,18 @@ def test_a_loop_is_kept_out_of_the_text(period: int) -> None:
         if verdict is not Verdict.GO_ON:
             break
     assert verdict is Verdict.AGAIN
-    assert story.boldness() == 1
+    assert story.recent_loops() == 1
     kept = story.text.split()
     assert len(kept) - len(set(kept)) <= 16
-    for _ in range(4):
+    for loops in range(2, 11):
+        assert verdict is Verdict.AGAIN
         story.begin(opens_thinking=False)
         verdict = Verdict.GO_ON
         number = story.words - 300
         while verdict is Verdict.GO_ON:
             verdict = story.advance(loop.split()[number % period] + " ", None)
             number += 1
+        assert story.recent_loops() == loops
     assert verdict is Verdict.FAILED
     assert "repeating" in story.notice
 

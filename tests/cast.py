@@ -15,8 +15,11 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
+from training.records import Example, Principle
 from writer.accounts.models import ApiToken, User
 from writer.accounts.operations.accept_invitation import make_account
+from writer.editorial.models import PrincipleState, PrincipleVersion
+from writer.editorial.operations.save_principle import new_principle
 from writer.stories.models import Channel, Chunk, Generation, ModelVersion, State, Story
 from writer.stories.operations.create_story import create_story
 from writer.stories.operations.models import ensure_model_version
@@ -72,6 +75,29 @@ def story(owner: User, model: ModelVersion) -> Story:
 def generation(owner: User, story: Story) -> Generation:
     """Queued, as nobody writes in these tests but `write`."""
     return start_generation(user=owner, story_id=story.pk)
+
+
+PRINCIPLE = Principle(
+    key="particular-thing",
+    name="The particular thing",
+    domains=("fiction",),
+    tasks=("write", "polish"),
+    explanation="Name the thing that is there.",
+    examples=(
+        Example(
+            follows="She kept the buttons in a tin.",
+            follows_because="A tin can be seen.",
+            breaks="She kept some mementos.",
+            breaks_because="Mementos cannot.",
+        ),
+    ),
+)
+
+
+@pytest.fixture
+def version(editor: User) -> PrincipleVersion:
+    """A principle in force, in its first version."""
+    return new_principle(by=editor, record=PRINCIPLE, state=PrincipleState.IN_FORCE)
 
 
 @pytest.fixture

@@ -191,6 +191,18 @@ def test_conflict(visit: Callable[..., Page], house: House, look: str) -> None:
     check(page, "conflict", look)
 
 
+def test_constitution(visit: Callable[..., Page], look: str) -> None:
+    page = visit("/constitution/", "editor")
+    check(page, "constitution", look)
+    page.get_by_role("link", name="Let feeling be inferred").click()
+    check(page, "principle", look)
+    page.get_by_role("link", name="Edit").click()
+    page.get_by_label("Name").fill("")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("The name is empty")).to_be_visible()
+    check(page, "principle-refused", look)
+
+
 def test_account(visit: Callable[..., Page], look: str) -> None:
     page = visit("/account/")
     check(page, "account", look)

@@ -13,11 +13,14 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from webapp.api import api
 from writer.accounts.models import ApiToken, User
 from writer.accounts.operations.invite import invite, secret_of
+from writer.editorial.models import PrincipleVersion
 from writer.stories.models import Generation
 
 pytestmark = pytest.mark.django_db
 
-PUBLIC, SIGNED_IN, OWN, ADMIN, GUEST, NOBODY = "public", "signed in", "own", "admin", "guest", "nobody"
+PUBLIC, SIGNED_IN, OWN, EDITOR, ADMIN, GUEST, NOBODY = (
+    "public", "signed in", "own", "editor", "admin", "guest", "nobody",
+)  # fmt: skip
 CAST = ("anonymous", "stranger", "editor", "admin", "owner")
 
 PAGES = {
@@ -27,6 +30,13 @@ PAGES = {
     "story_about": OWN,
     "story_download": OWN,
     "story_delete": OWN,
+    "constitution": SIGNED_IN,
+    "constitution_export": SIGNED_IN,
+    "constitution_import": EDITOR,
+    "principle": SIGNED_IN,
+    "principle_new": EDITOR,
+    "principle_edit": EDITOR,
+    "principle_state": EDITOR,
     "account": SIGNED_IN,
     "account_export": SIGNED_IN,
     "account_delete": SIGNED_IN,
@@ -43,7 +53,17 @@ PAGES = {
     "metrics": PUBLIC,  # on this machine, see test_health
     "account/email/": NOBODY,
 }
-POSTS = {"story_delete", "tokens", "token_revoke", "person_change", "person_password", "invite", "invitation_withdraw"}
+POSTS = {
+    "constitution_import",
+    "principle_state",
+    "story_delete",
+    "tokens",
+    "token_revoke",
+    "person_change",
+    "person_password",
+    "invite",
+    "invitation_withdraw",
+}
 
 CALLS = {
     "POST /stories": SIGNED_IN,
@@ -99,7 +119,7 @@ ALLAUTH = [
 
 
 @pytest.fixture
-def ids(generation: Generation, owner: User, admin: User) -> dict[str, str]:
+def ids(generation: Generation, owner: User, admin: User, version: PrincipleVersion) -> dict[str, str]:
     token, _ = ApiToken.issue(owner, "mine")
     invitation = invite(by=admin, email="guest@longhand.test", role="writer")
     return {
@@ -109,6 +129,7 @@ def ids(generation: Generation, owner: User, admin: User) -> dict[str, str]:
         "int:invitation_id": str(invitation.pk),
         "int:user_id": str(owner.pk),
         "str:kind": "txt",
+        "slug:key": version.principle.key,
         "str:secret": secret_of(invitation.email, invitation.role, invitation.expires),
     }
 
@@ -131,6 +152,8 @@ def expected(rule: str, who: str, *, page: bool) -> set[int]:
         return {away}
     if rule == OWN:
         return fine if who == "owner" else {404}
+    if rule == EDITOR:
+        return fine if who in ("editor", "admin") else {404}
     if rule == ADMIN:
         return fine if who == "admin" else {404}
     return fine

@@ -179,7 +179,7 @@ def principle_state(request: HttpRequest, key: str) -> HttpResponse:
 
 @login_required
 @require_safe
-def constitution_export(request: HttpRequest) -> HttpResponse:
+def constitution_export(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
     """All principles but the retired ones, as the file that `import` reads."""
     current = Principle.objects.exclude(state=PrincipleState.RETIRED).values("current_id")
     versions = PrincipleVersion.objects.filter(pk__in=current).select_related("principle").order_by("principle__key")

@@ -10,8 +10,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import IntegrityError, transaction
 from django.test import Client
 
-from training.records import Example
-from training.records import Principle as Record
+from tests.cast import PRINCIPLE
 from writer.accounts.models import User
 from writer.editorial.constitution import OURS, read_constitution, record_of, write_constitution
 from writer.editorial.models import Domain, Principle, PrincipleState, PrincipleVersion, Task
@@ -22,20 +21,6 @@ from writer.refusals import NotNow, Refused
 pytestmark = pytest.mark.django_db
 SignIn = Callable[..., Client]
 
-EXAMPLE = Example(
-    follows="She kept the buttons in a tin.",
-    follows_because="A tin can be seen.",
-    breaks="She kept some mementos.",
-    breaks_because="Mementos cannot.",
-)
-RECORD = Record(
-    key="particular-thing",
-    name="The particular thing",
-    domains=("fiction",),
-    tasks=("write", "polish"),
-    explanation="Name the thing that is there.",
-    examples=(EXAMPLE,),
-)
 FORM = {
     "key": "no-moral",
     "name": "End without a moral",
@@ -47,11 +32,6 @@ FORM = {
     "breaks": ["She understood.", ""],
     "breaks_because": ["It is said.", ""],
 }
-
-
-@pytest.fixture
-def version(editor: User) -> PrincipleVersion:
-    return new_principle(by=editor, record=RECORD, state=PrincipleState.IN_FORCE)
 
 
 class TestOurs:
@@ -76,9 +56,9 @@ class TestOurs:
 
 class TestVersions:
     def test_an_edit_makes_a_version_and_changes_none(self, version: PrincipleVersion, editor: User) -> None:
-        other = RECORD.model_copy(update={"name": "One thing"})
+        other = PRINCIPLE.model_copy(update={"name": "One thing"})
         second = save_principle(by=editor, record=other, base=1, meaning_changed=False)
-        third = save_principle(by=editor, record=RECORD, base=2, meaning_changed=True, why="It asks for more")
+        third = save_principle(by=editor, record=PRINCIPLE, base=2, meaning_changed=True, why="It asks for more")
         assert [(one.number, one.meaning, one.name) for one in version.principle.versions.all()] == [
             (1, 1, "The particular thing"),
             (2, 1, "One thing"),
@@ -88,21 +68,21 @@ class TestVersions:
         assert Principle.objects.get().current_id == third.pk
 
     def test_nothing_changed_is_no_version(self, version: PrincipleVersion, editor: User) -> None:
-        assert save_principle(by=editor, record=RECORD, base=1, meaning_changed=False) == version
+        assert save_principle(by=editor, record=PRINCIPLE, base=1, meaning_changed=False) == version
         assert PrincipleVersion.objects.count() == 1
 
     def test_of_two_editors_the_second_is_told(self, version: PrincipleVersion, editor: User) -> None:
-        save_principle(by=editor, record=RECORD.model_copy(update={"name": "Mine"}), base=1, meaning_changed=False)
+        save_principle(by=editor, record=PRINCIPLE.model_copy(update={"name": "Mine"}), base=1, meaning_changed=False)
         with pytest.raises(NotNow, match="Edna Editor changed this"):
-            save_principle(by=editor, record=RECORD.model_copy(update={"name": "No"}), base=1, meaning_changed=False)
+            save_principle(by=editor, record=PRINCIPLE.model_copy(update={"name": "No"}), base=1, meaning_changed=False)
 
     def test_another_meaning_wants_a_reason(self, version: PrincipleVersion, editor: User) -> None:
         with pytest.raises(Refused, match="why"):
-            save_principle(by=editor, record=RECORD.model_copy(update={"name": "X"}), base=1, meaning_changed=True)
+            save_principle(by=editor, record=PRINCIPLE.model_copy(update={"name": "X"}), base=1, meaning_changed=True)
 
     def test_a_key_is_there_once(self, version: PrincipleVersion, editor: User) -> None:
         with pytest.raises(Refused, match="already"):
-            new_principle(by=editor, record=RECORD)
+            new_principle(by=editor, record=PRINCIPLE)
 
     def test_the_database_refuses_to_change_a_version(self, version: PrincipleVersion) -> None:
         with pytest.raises(IntegrityError), transaction.atomic():
@@ -111,17 +91,17 @@ class TestVersions:
 
 class TestFile:
     def test_what_is_written_is_read(self) -> None:
-        odd = RECORD.model_copy(
+        odd = PRINCIPLE.model_copy(
             update={"explanation": 'A "quote", a \\ and\ttwo\nlines: 孔乙己 🌊, """ and \'\'\'.', "key": "odd"}
         )
-        assert read_constitution(write_constitution([RECORD, odd])) == [RECORD, odd]
+        assert read_constitution(write_constitution([PRINCIPLE, odd])) == [PRINCIPLE, odd]
 
     def test_import_counts(self, version: PrincipleVersion, editor: User) -> None:
-        records = [RECORD, RECORD.model_copy(update={"key": "new"})]
+        records = [PRINCIPLE, PRINCIPLE.model_copy(update={"key": "new"})]
         assert import_constitution(by=editor, records=records, meaning_changed=False) == Imported(1, 0, 1)
-        changed = [RECORD.model_copy(update={"explanation": "Else"})]
+        changed = [PRINCIPLE.model_copy(update={"explanation": "Else"})]
         assert import_constitution(by=editor, records=changed, meaning_changed=True) == Imported(0, 1, 0)
-        found = Principle.objects.select_related("current").get(key=RECORD.key)
+        found = Principle.objects.select_related("current").get(key=PRINCIPLE.key)
         assert (found.state, found.current.meaning) == (PrincipleState.IN_FORCE, 2)  # type: ignore[union-attr]
         assert Principle.objects.get(key="new").state == PrincipleState.DRAFT
 
@@ -133,11 +113,11 @@ class TestFile:
             ("principle = [1]", "principle 1"),
             ("[[principle]]\nkey = 'a'", r"principle 1 \(a\): the name is missing"),
             ("[[principle]]\nkey = 'A b'", "key"),
-            (write_constitution([RECORD, RECORD]), "there twice"),
-            (write_constitution([RECORD]).replace("fiction", "poetry"), "domains 1"),
-            (write_constitution([RECORD]).replace("name =", "colour = 1\nname ="), "no field colour"),
-            (write_constitution([RECORD]).replace("A tin can", "A tin\\u0000can"), "control character"),
-            (write_constitution([RECORD]).replace('"Name the thing that is there."', '""'), "explanation"),
+            (write_constitution([PRINCIPLE, PRINCIPLE]), "there twice"),
+            (write_constitution([PRINCIPLE]).replace("fiction", "poetry"), "domains 1"),
+            (write_constitution([PRINCIPLE]).replace("name =", "colour = 1\nname ="), "no field colour"),
+            (write_constitution([PRINCIPLE]).replace("A tin can", "A tin\\u0000can"), "control character"),
+            (write_constitution([PRINCIPLE]).replace('"Name the thing that is there."', '""'), "explanation"),
         ],
     )
     def test_what_is_wrong_is_said(self, text: str, told: str) -> None:
@@ -202,9 +182,9 @@ class TestPages:
 
     def test_a_file_is_imported(self, editor: User, sign_in: SignIn) -> None:
         client = sign_in(editor)
-        file = SimpleUploadedFile("x.toml", write_constitution([RECORD]).encode())
+        file = SimpleUploadedFile("x.toml", write_constitution([PRINCIPLE]).encode())
         assert client.post("/constitution/import", {"file": file}).status_code == 302
-        assert Principle.objects.get().key == RECORD.key
+        assert Principle.objects.get().key == PRINCIPLE.key
         for content in (b"\xff\xfe", b"[[principle"):
             response = client.post("/constitution/import", {"file": SimpleUploadedFile("x.toml", content)})
             assert response.status_code == 422

@@ -35,7 +35,9 @@ from dataclasses import asdict
 from django.core.management import call_command
 call_command("migrate", verbosity=0)
 from writer.accounts.demo import ensure_demo_accounts
+from writer.editorial.operations.import_constitution import ensure_constitution
 from writer.stories.operations.models import ensure_model_version
+ensure_constitution()
 model = ensure_model_version()
 model.served_name = os.environ["SERVED_NAME"]  # what the upstream of this test calls it
 model.save()

@@ -28,7 +28,8 @@ def save_principle(
     why = checked_text(why, "why", most=500, one_line=True, required=meaning_changed)
     with transaction.atomic():
         principle = Principle.objects.select_for_update().get(key=record.key)
-        before = principle.versions.select_related("principle").get(pk=principle.current_id)
+        before = principle.current
+        assert before is not None
         if before.number != base:
             who = before.author.name if before.author else "Somebody"
             raise NotNow(

@@ -54,7 +54,8 @@ def checked_principle(typed: Mapping[str, Any]) -> Principle:
     try:
         return Principle.model_validate(typed)
     except ValidationError as error:
-        raise Refused(f"{_first(error).capitalize()}.", field=str(error.errors()[0]["loc"][0])) from None
+        told = _first(error)
+        raise Refused(f"{told[0].upper()}{told[1:]}.", field=str(error.errors()[0]["loc"][0])) from None
 
 
 def record_of(version: PrincipleVersion) -> Principle:

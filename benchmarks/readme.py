@@ -8,6 +8,18 @@ from typing import Any
 
 from benchmarks.report import RESULTS, ROOT
 
+ASKED = {
+    "within_10_percent": "at least 0.95",
+    "cut_share": "0",
+    "error_at_12000_words": "at most 0.05",
+    "late_repetition_ratio": "at most 1.5",
+    "throughput_ratio_1": "at least 0.95",
+    "throughput_ratio_8": "at least 0.90",
+    "throughput_ratio_32": "at least 0.90",
+    "first_token_added_ms_p95_8": "at most 100",
+    "streams_within_500ms": "at least 200",
+}
+"""What was asked of a measure before it was taken."""
 BEGIN, END = "<!-- figures -->\n", "<!-- /figures -->"
 
 
@@ -16,10 +28,15 @@ def table(result: dict[str, Any], name: str) -> str:
     where = (
         f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['gpu'] or 'no GPU'}"
     )
-    rows = [f"`make bench-{name}`, {result['date'][:10]}, {where}", "", "| measure | value | |", "| --- | --- | --- |"]
+    rows = [
+        f"`make bench-{name}`, {result['date'][:10]}, {where}",
+        "",
+        "| measure | value | asked | |",
+        "| --- | --- | --- | --- |",
+    ]
     for measure in result["measures"]:
         value = "not measured" if measure["value"] is None else f"{_short(measure['value'])} {measure['unit']}"
-        rows.append(f"| {measure['measure']} | {value} | {measure['note']} |")
+        rows.append(f"| {measure['measure']} | {value} | {ASKED.get(measure['measure'], '')} | {measure['note']} |")
     return "\n".join(rows) + "\n"
 
 

@@ -145,6 +145,9 @@ class Example(BaseModel):
     breaks_because: Passage
 
 
+MOST_EXAMPLES = 10
+
+
 class Principle(BaseModel):
     """What a text of the house is asked to keep (Weaver 3.4): as the constitution's file holds it, and as judges read it."""
 
@@ -157,4 +160,4 @@ class Principle(BaseModel):
     explanation: Annotated[
         str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000), AfterValidator(_plain)
     ]
-    examples: tuple[Example, ...] = Field((), max_length=10)
+    examples: tuple[Example, ...] = Field((), max_length=MOST_EXAMPLES)

@@ -9,7 +9,7 @@ from ninja import Router, Schema, Status
 from pydantic import ConfigDict, Field
 
 from writer.accounts.checks import checked_name
-from writer.accounts.http import person
+from writer.accounts.http import person, site_of
 from writer.accounts.models import ApiToken, Invitation, Role
 from writer.accounts.operations.invite import invite, link_of
 from writer.accounts.tokens import checked_days
@@ -97,7 +97,7 @@ def open_invitations(request: HttpRequest) -> object:
 def new_invitation(request: HttpRequest, payload: NewInvitation) -> Status[dict[str, object]]:
     _admin(request)
     row = invite(by=person(request), email=payload.email, role=payload.role)
-    link = link_of(row, f"{request.scheme}://{request.get_host()}")
+    link = link_of(row, site_of(request))
     return Status(201, {**InvitationOut.from_orm(row).dict(), "link": link})
 
 

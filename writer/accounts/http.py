@@ -21,6 +21,11 @@ def person(request: HttpRequest) -> User:
     return request.user
 
 
+def site_of(request: HttpRequest) -> str:
+    """The address by which this person reached the house, for links to hand over."""
+    return f"{request.scheme}://{request.get_host()}"
+
+
 def editors_only(view: View[P]) -> View[P]:
     return _only(view, lambda user: user.is_editor)
 

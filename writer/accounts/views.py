@@ -12,7 +12,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST, require_safe
 
 from writer.accounts.checks import checked_name
-from writer.accounts.http import admins_only, person
+from writer.accounts.http import admins_only, person, site_of
 from writer.accounts.models import ApiToken, Invitation, Role, User
 from writer.accounts.operations.accept_invitation import accept_invitation, invitation_of
 from writer.accounts.operations.change_person import change_person
@@ -138,11 +138,7 @@ def invite_person(request: HttpRequest) -> HttpResponseBase:
         made = invite(by=person(request), email=request.POST.get("email", ""), role=request.POST.get("role", ""))
     except Refused as refusal:
         return _people(request, {refusal.field: refusal.detail}, status=refusal.status)
-    return _people(request, link=link_of(made, _site(request)), invited=made.email)
-
-
-def _site(request: HttpRequest) -> str:
-    return f"{request.scheme}://{request.get_host()}"
+    return _people(request, link=link_of(made, site_of(request)), invited=made.email)
 
 
 @admins_only
@@ -150,7 +146,7 @@ def _site(request: HttpRequest) -> str:
 @never_cache
 def person_password(request: HttpRequest, user_id: int) -> HttpResponse:
     try:
-        user, link = password_link(user_id=user_id, site=_site(request))
+        user, link = password_link(user_id=user_id, site=site_of(request))
     except Missing:
         raise Http404 from None
     return _people(request, link=link, let_back=user.name)

@@ -16,13 +16,13 @@ from writer.refusals import Refused
 from writer.stories.text import checked_text
 
 OURS = Path(__file__).with_name("constitution.toml")
-FILE_CHARS, MOST_PRINCIPLES = 2_000_000, 1000
+FILE_BYTES, MOST_PRINCIPLES = 2_000_000, 1000
 _KEY = "key"
 
 
 def read_constitution(text: str) -> list[Principle]:
     """The principles of a file, or `Refused` with the first thing that is wrong with it, and where."""
-    text = checked_text(text, "file", most=FILE_CHARS)
+    text = checked_text(text, "file", most=FILE_BYTES)
     try:
         entries = tomllib.loads(text).get("principle")
     except tomllib.TOMLDecodeError as error:

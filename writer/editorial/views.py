@@ -6,54 +6,64 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.db.models import F, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from training.records import Example
+from training.records import MOST_EXAMPLES, Example
 from training.records import Principle as Record
+from training.text import storable
 from writer.accounts.http import editors_only, person
-from writer.editorial.constitution import checked_principle, read_constitution, record_of, write_constitution
+from writer.editorial.constitution import (
+    FILE_BYTES,
+    checked_principle,
+    read_constitution,
+    record_of,
+    write_constitution,
+)
 from writer.editorial.models import Domain, Principle, PrincipleState, PrincipleVersion, Task
 from writer.editorial.operations.import_constitution import import_constitution
 from writer.editorial.operations.save_principle import new_principle, save_principle
 from writer.editorial.operations.set_state import set_state
 from writer.refusals import Missing, Refused
+from writer.stories.operations.export import File
+from writer.stories.views import attachment
 
 EXAMPLE_FIELDS = tuple(Example.model_fields)
-MOST_EXAMPLES = 10
 
 
 @login_required
 @require_safe
 def constitution(request: HttpRequest) -> HttpResponse:
-    """editorial/constitution.html with `groups`: (state, label, versions), `task` and `q`, what was asked for."""
+    """editorial/constitution.html with `groups`: (label of the state, versions), `task` and `q`, what was asked for."""
     return _constitution(request)
 
 
 def _constitution(request: HttpRequest, errors: dict[str, str] | None = None, *, status: int = 200) -> HttpResponse:
-    task, words = request.GET.get("task", ""), request.GET.get("q", "").strip()
-    versions = PrincipleVersion.objects.filter(principle__current_id__isnull=False).select_related("principle")
-    versions = versions.filter(pk__in=Principle.objects.values("current_id")).order_by("name")
+    task, words = request.GET.get("task", ""), storable(request.GET.get("q", "")).strip()
+    versions = current_versions().order_by("name")
     if task in Task.values:
         versions = versions.filter(tasks__contains=[task])
     if words:
-        versions = versions.filter(name__icontains=words) | versions.filter(explanation__icontains=words)
-    found = list(versions)
+        versions = versions.filter(Q(name__icontains=words) | Q(explanation__icontains=words))
     groups = [
-        (state.value, state.label, [version for version in found if version.principle.state == state])
+        (state.label, [version for version in versions if version.principle.state == state])
         for state in (PrincipleState.IN_FORCE, PrincipleState.DRAFT, PrincipleState.RETIRED)
     ]
     context = {
-        "groups": [group for group in groups if group[2]],
-        "count": len(found),
+        "groups": [group for group in groups if group[1]],
         "tasks": Task.choices,
         "task": task,
         "q": words,
         "errors": errors or {},
     }
     return render(request, "editorial/constitution.html", context, status=status)
+
+
+def current_versions() -> QuerySet[PrincipleVersion]:
+    return PrincipleVersion.objects.filter(pk=F("principle__current_id")).select_related("principle")
 
 
 def _principle(key: str) -> Principle:
@@ -114,7 +124,7 @@ def principle_edit(request: HttpRequest, key: str) -> HttpResponse:
         version = save_principle(
             by=person(request),
             record=checked_principle(_wording(typed) | {"key": key}),
-            base=int(typed["base"]) if typed["base"].isdecimal() else 0,
+            base=int(typed["base"]) if typed["base"].isdecimal() and len(typed["base"]) < 10 else 0,
             meaning_changed=typed["meaning"] == "changed",
             why=typed["why"],
         )
@@ -181,16 +191,9 @@ def principle_state(request: HttpRequest, key: str) -> HttpResponse:
 @require_safe
 def constitution_export(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
     """All principles but the retired ones, as the file that `import` reads."""
-    current = Principle.objects.exclude(state=PrincipleState.RETIRED).values("current_id")
-    versions = PrincipleVersion.objects.filter(pk__in=current).select_related("principle").order_by("principle__key")
-    return HttpResponse(
-        write_constitution(record_of(version) for version in versions),
-        content_type="application/toml; charset=utf-8",
-        headers={
-            "Content-Disposition": 'attachment; filename="constitution.toml"',
-            "X-Content-Type-Options": "nosniff",
-        },
-    )
+    versions = current_versions().exclude(principle__state=PrincipleState.RETIRED).order_by("principle__key")
+    text = write_constitution(record_of(version) for version in versions)
+    return attachment(File("constitution.toml", "application/toml; charset=utf-8", text.encode()))
 
 
 @editors_only
@@ -201,6 +204,8 @@ def constitution_import(request: HttpRequest) -> HttpResponse:
         upload = request.FILES.get("file")
         if upload is None:
             raise Refused("Choose a file first.", field="file")
+        if (upload.size or 0) > FILE_BYTES:
+            raise Refused(f"The file has {upload.size:,} bytes; {FILE_BYTES:,} are the most.", field="file")
         try:
             text = upload.read().decode()
         except UnicodeDecodeError:

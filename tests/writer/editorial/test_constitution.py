@@ -180,6 +180,14 @@ class TestPages:
         assert b"The particular thing" not in client.get("/constitution/?task=title").content
         assert b"The particular thing" not in client.get("/constitution/?q=100%25").content
 
+    def test_nonsense_is_no_fault_of_ours(self, version: PrincipleVersion, editor: User, sign_in: SignIn) -> None:
+        client = sign_in(editor)
+        assert client.get("/constitution/?q=%00").status_code == 200
+        stale = FORM | {"meaning": "same", "base": "9" * 5000}
+        assert client.post("/constitution/particular-thing/edit", stale).status_code == 409
+        large = SimpleUploadedFile("x.toml", b"#" * 2_000_001)
+        assert client.post("/constitution/import", {"file": large}).status_code == 422
+
     def test_a_file_is_imported(self, editor: User, sign_in: SignIn) -> None:
         client = sign_in(editor)
         file = SimpleUploadedFile("x.toml", write_constitution([PRINCIPLE]).encode())

@@ -322,6 +322,6 @@ def test_another_person_signs_in(desk: Desk, stack: Stack) -> None:
     assert " Private." not in stack.story(story_id)["full_text"]
     other.context.clear_cookies()
     sign_in(other, stack, stack.accounts["writer"])
-    other.goto(f"{stack.url}/stories/{story_id}")
-    expect(other.locator("#save-state")).to_have_attribute("data-state", "saved", timeout=10_000)
+    with other.expect_response(lambda answer: answer.request.method == "PUT" and answer.ok):
+        other.goto(f"{stack.url}/stories/{story_id}")
     assert " Private." in stack.story(story_id)["full_text"], "what its own writer typed is sent when she is back"

@@ -25,6 +25,6 @@ sed -i '/^torch==/d' requirements/cpu.txt 2>/dev/null || true
 compile cpu --override requirements/overrides.txt "$@"
 pin_torch cpu
 compile app --constraint requirements/cpu.txt "$@"
-compile dev --constraint requirements/cpu.txt "$@"
+compile dev --override requirements/overrides.txt --constraint requirements/cpu.txt "$@"
 compile gpu --constraint requirements/app.txt "$@"
 sed -i "1i # Resolved with a resolver, not yet installed or run on a machine with a GPU." requirements/gpu.txt

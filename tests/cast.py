@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import count
 
 import pytest
 import uvicorn
@@ -18,11 +19,14 @@ from pytest_django import Settings
 from training.records import Example, Principle
 from writer.accounts.models import ApiToken, User
 from writer.accounts.operations.accept_invitation import make_account
-from writer.editorial.models import PrincipleState, PrincipleVersion
+from writer.editorial.models import Pair, PairSource, PrincipleState, PrincipleVersion, Reading, Take
+from writer.editorial.operations.freeze import brief_of, open_story, take_of
 from writer.editorial.operations.save_principle import new_principle
+from writer.editorial.operations.share import share
 from writer.stories.models import Channel, Chunk, Generation, ModelVersion, State, Story
 from writer.stories.operations.create_story import create_story
 from writer.stories.operations.models import ensure_model_version
+from writer.stories.operations.save_text import save_text
 from writer.stories.operations.start_generation import start_generation
 from writer.stories.text import count_words
 
@@ -62,6 +66,18 @@ def admin(db: None) -> User:
 
 
 @pytest.fixture
+def make_editor(db: None) -> Callable[[], User]:
+    """More editors: one at each call."""
+    numbers = count(1)
+
+    def make() -> User:
+        number = next(numbers)
+        return _person(f"editor{number}@longhand.test", f"Editor {number}", "editor")
+
+    return make
+
+
+@pytest.fixture
 def model(db: None) -> ModelVersion:
     return ensure_model_version()
 
@@ -98,6 +114,35 @@ PRINCIPLE = Principle(
 def version(editor: User) -> PrincipleVersion:
     """A principle in force, in its first version."""
     return new_principle(by=editor, record=PRINCIPLE, state=PrincipleState.IN_FORCE)
+
+
+TEXTS = (
+    "The lamp was lit at six.\n\nNobody came up the stairs.\n\nThe keeper wrote that down.",
+    "The keeper was sad.\n\nHe thought of mementos. 🌊 They moved him deeply.",
+)
+
+
+@pytest.fixture
+def pair(model: ModelVersion) -> Pair:
+    """Two takes on a brief that is no writer's story. Three editors are wanted."""
+    brief = brief_of(None, title="The Lamp", premise="A keeper alone.", target=600)
+    first, second = (take_of(brief, text) for text in TEXTS)
+    return Pair.objects.create(brief=brief, first=first, second=second, source=PairSource.ASKED)
+
+
+@pytest.fixture
+def reading(pair: Pair, editor: User) -> Reading:
+    """The editor's turn at it; the first take is on the left."""
+    return Reading.objects.create(pair=pair, editor=editor, swapped=False)
+
+
+@pytest.fixture
+def take(story: Story, owner: User, editor: User) -> Take:
+    """The owner's story, offered, as an editor opened it."""
+    assert story.head_id
+    save_text(user=owner, story_id=story.pk, base_revision=story.head_id, absorbed=0, text=TEXTS[1], op_id="first")
+    share(by=owner, story_id=story.pk, consent="reading", given=True)
+    return open_story(by=editor, story_id=story.pk)
 
 
 @pytest.fixture

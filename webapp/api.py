@@ -14,6 +14,7 @@ from ninja.security import HttpBearer, SessionAuth
 from writer.accounts.api import router as accounts
 from writer.accounts.models import User
 from writer.accounts.tokens import user_of_token
+from writer.editorial.api import router as editorial
 from writer.refusals import Missing, Refused
 from writer.stories.api import router as stories
 from writer.stories.operations.save_text import Conflict
@@ -37,6 +38,7 @@ class Session(SessionAuth):
 api = NinjaAPI(title="Longhand", version="1", auth=[Token(), Session()], docs_url=None, urls_namespace="api")
 api.add_router("", stories)
 api.add_router("", accounts)
+api.add_router("", editorial)
 
 
 def _answer(request: HttpRequest, status: int, detail: str, **more: object) -> HttpResponse:

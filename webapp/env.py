@@ -57,6 +57,8 @@ class Env(BaseSettings):
     """Stories that one person may have queued or being written."""
     words_per_day: int = Field(default=200_000, ge=1)
     """Words that one person may ask for in 24 hours."""
+    pairs_per_day: int = Field(default=60, ge=1)
+    """Pairs that one editor may judge in 24 hours."""
     lease_seconds: float = Field(default=10.0, gt=0)
     """How long a story stays with a narrator that shows no sign of life."""
 

@@ -9,7 +9,7 @@ handler400 = "writer.stories.views.bad_request"
 
 urlpatterns = [
     path("", include("writer.stories.urls")),
-    path("constitution/", include("writer.editorial.urls")),
+    path("", include("writer.editorial.urls")),
     path("account/", include("writer.accounts.urls")),
     path("account/", include("allauth.urls")),
     path("api/", api.urls),

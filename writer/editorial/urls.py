@@ -2,14 +2,24 @@ from __future__ import annotations
 
 from django.urls import path
 
-from writer.editorial import views
+from writer.editorial.views import constitution, desk, sharing
 
 urlpatterns = [
-    path("", views.constitution, name="constitution"),
-    path("new", views.principle_new, name="principle_new"),
-    path("import", views.constitution_import, name="constitution_import"),
-    path("constitution.toml", views.constitution_export, name="constitution_export"),
-    path("<slug:key>", views.principle, name="principle"),
-    path("<slug:key>/edit", views.principle_edit, name="principle_edit"),
-    path("<slug:key>/state", views.principle_state, name="principle_state"),
+    path("constitution/", constitution.constitution, name="constitution"),
+    path("constitution/new", constitution.principle_new, name="principle_new"),
+    path("constitution/import", constitution.constitution_import, name="constitution_import"),
+    path("constitution/constitution.toml", constitution.constitution_export, name="constitution_export"),
+    path("constitution/<slug:key>", constitution.principle, name="principle"),
+    path("constitution/<slug:key>/edit", constitution.principle_edit, name="principle_edit"),
+    path("constitution/<slug:key>/state", constitution.principle_state, name="principle_state"),
+    path("desk/", desk.desk, name="desk"),
+    path("desk/next", desk.desk_next, name="desk_next"),
+    path("desk/pairs/<uuid:reading_id>", desk.pair, name="pair"),
+    path("desk/pairs/<uuid:reading_id>/reveal", desk.pair_reveal, name="pair_reveal"),
+    path("desk/pairs/<uuid:reading_id>/result", desk.pair_result, name="pair_result"),
+    path("desk/offered/<uuid:story_id>", desk.offered_open, name="offered_open"),
+    path("desk/texts/<int:take_id>", desk.marking, name="marking"),
+    path("desk/texts/<int:take_id>/rubric", desk.rubric, name="rubric"),
+    path("stories/<uuid:story_id>/sharing", sharing.sharing, name="sharing"),
+    path("stories/<uuid:story_id>/notes", sharing.notes, name="notes"),
 ]

@@ -53,6 +53,9 @@ class Story(models.Model):
     premise = models.TextField(max_length=PREMISE_CHARS)
     target_words = models.PositiveIntegerField(validators=[MinValueValidator(MIN_WORDS), MaxValueValidator(MAX_WORDS)])
     head = models.OneToOneField("Revision", models.RESTRICT, null=True, related_name="+")
+    blind = models.BooleanField(
+        default=False, help_text="A take for judges who must not know its writer: no page shows it"
+    )
     created = models.DateTimeField(auto_now_add=True)
     updated = models.DateTimeField(auto_now=True)
 

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 class StoryQuerySet(models.QuerySet["Story"]):
     def for_user(self, user: User) -> StoryQuerySet:
         """A story is its writer's alone, whatever the role of the one who asks."""
-        return self.filter(owner_id=user.pk)
+        return self.filter(owner_id=user.pk, blind=False)
 
 
 class GenerationQuerySet(models.QuerySet["Generation"]):
     def for_user(self, user: User) -> GenerationQuerySet:
-        return self.filter(story__owner_id=user.pk)
+        return self.filter(story__owner_id=user.pk, story__blind=False)
 
     def live(self) -> GenerationQuerySet:
         return self.filter(state__in=("queued", "running", "paused"))

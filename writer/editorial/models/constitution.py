@@ -1,4 +1,4 @@
-"""The constitution: principles, and every wording that they ever had.
+"""Principles, and every wording that they ever had.
 
 A `PrincipleVersion` never changes. Marks, votes, prompts of judges, training data and reports name the version that they
 were made under. `meaning` is a number that grows only when an edit changes what the principle asks, so that what was judged under

@@ -1,0 +1,97 @@
+"""What an editor can do, as the browser sends it. Each is stored once under the browser's name for it, and can be undone.
+
+Sides are those of the screen: -2 the left is clearly better, 2 the right. Offsets are code points of the take's text.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from ninja import Schema
+from pydantic import ConfigDict, Field
+
+Preference = Annotated[int, Field(ge=-2, le=2)]
+Row = Annotated[int, Field(ge=1, lt=2**63)]
+
+
+class Asked(Schema):
+    model_config = ConfigDict(extra="forbid")
+
+
+class VoteAct(Asked):
+    """`principles` are ids of versions, as the palette has them."""
+
+    kind: Literal["vote"]
+    reading: UUID
+    preference: Preference
+    axes: dict[str, Preference] = {}
+    reason: str = ""
+    principles: list[Row] = Field([], max_length=20)
+
+
+class SkipAct(Asked):
+    kind: Literal["skip"]
+    reading: UUID
+    why: str
+    note: str = ""
+
+
+class Wording(Asked):
+    version: Row
+    severity: int = 2
+    note: str = ""
+    better: str = ""
+
+
+class MarkAct(Wording):
+    """A mark on a take, or on one side of a reading. The browser chooses its `id`, so that it can go on before it is stored."""
+
+    kind: Literal["mark"]
+    id: UUID
+    take: Row | None = None
+    reading: UUID | None = None
+    side: Literal["left", "right"] = "left"
+    start: int = Field(ge=0, lt=2**31)
+    end: int = Field(ge=0, lt=2**31)
+    quote: str = Field(description="The words between `start` and `end`, so that no mark falls on other words")
+
+
+class RemarkAct(Wording):
+    kind: Literal["remark"]
+    id: UUID
+
+
+class UnmarkAct(Asked):
+    kind: Literal["unmark"]
+    id: UUID
+
+
+class RubricAct(Asked):
+    kind: Literal["rubric"]
+    take: Row
+    sheet: dict[str, Any]
+
+
+class SettleAct(Asked):
+    kind: Literal["settle"]
+    reading: UUID
+    preference: Preference
+    why: str
+    words: str
+    version: Row | None = None
+
+
+class LookAct(Asked):
+    """A mark, or the reason of a vote, whose principle has another meaning by now: does it still hold?"""
+
+    kind: Literal["look"]
+    mark: UUID | None = None
+    vote: Row | None = None
+    version: Row = Field(description="The old version that it names")
+    holds: bool
+
+
+AnyAct = Annotated[
+    VoteAct | SkipAct | MarkAct | RemarkAct | UnmarkAct | RubricAct | SettleAct | LookAct, Field(discriminator="kind")
+]

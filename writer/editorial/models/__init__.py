@@ -1,0 +1,57 @@
+"""The tables of the editors' room.
+
+constitution   principles and their versions
+sharing        what a writer allows to be done with a story, and when that changed
+reading        briefs, takes (texts as they stood when they were judged), pairs, and an editor's turn at a pair
+judgement      votes, marks, rubric sheets, settlements; and acts, by which each of them is stored once and can be undone
+snapshots      datasets that never change
+"""
+
+from writer.editorial.models.constitution import Domain, Principle, PrincipleState, PrincipleVersion, Task
+from writer.editorial.models.judgement import (
+    AXES,
+    Act,
+    Mark,
+    RubricSheet,
+    Settlement,
+    Severity,
+    Vote,
+    VoteReason,
+    VoteSource,
+    Why,
+)
+from writer.editorial.models.reading import Asking, Brief, Pair, PairSource, Reading, ReadingState, SkipReason, Take
+from writer.editorial.models.sharing import Consent, ConsentEvent, Sharing
+from writer.editorial.models.snapshots import Snapshot, SnapshotKind, SnapshotRow
+
+__all__ = [
+    "AXES",
+    "Act",
+    "Asking",
+    "Brief",
+    "Consent",
+    "ConsentEvent",
+    "Domain",
+    "Mark",
+    "Pair",
+    "PairSource",
+    "Principle",
+    "PrincipleState",
+    "PrincipleVersion",
+    "Reading",
+    "ReadingState",
+    "RubricSheet",
+    "Settlement",
+    "Severity",
+    "Sharing",
+    "SkipReason",
+    "Snapshot",
+    "SnapshotKind",
+    "SnapshotRow",
+    "Take",
+    "Task",
+    "Vote",
+    "VoteReason",
+    "VoteSource",
+    "Why",
+]

@@ -1,0 +1,60 @@
+"""Datasets that never change.
+
+A row names the texts, which never change either, and carries the hash of what it said; the snapshot's hash is over the hashes of
+its rows. When a writer takes consent back, or deletes the story, the row becomes a tombstone: the words are gone, the hash
+stays, and the snapshot can still be checked. Triggers of the database see to both.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+
+from writer.editorial.models.reading import Brief, Take
+
+
+class SnapshotKind(models.TextChoices):
+    PREFERENCE = "preference", "Preferences: prompt, chosen, rejected"
+    PROMPTS = "prompts", "Prompts only"
+
+
+class Snapshot(models.Model):
+    number = models.PositiveIntegerField(unique=True)
+    kind = models.CharField(max_length=10, choices=SnapshotKind)
+    query = models.JSONField(help_text="A `snapshots.query.SnapshotQuery`: what was asked for")
+    described = models.TextField(help_text="The same in words")
+    counts = models.JSONField(help_text="Rows by source, and what was left out for which reason")
+    rows = models.PositiveIntegerField()
+    sha256 = models.CharField(max_length=64)
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["-number"]
+
+    def __str__(self) -> str:
+        return f"snapshot {self.number}"
+
+
+class SnapshotRow(models.Model):
+    """One row. `passage` is set where a mended passage is the row: {"start", "end", "better"} in the take."""
+
+    pk = models.CompositePrimaryKey("snapshot_id", "index")
+    snapshot = models.ForeignKey(Snapshot, models.CASCADE, related_name="all_rows")
+    index = models.PositiveIntegerField()
+    sha256 = models.CharField(max_length=64)
+    brief = models.ForeignKey(Brief, models.SET_NULL, null=True, related_name="+")
+    chosen = models.ForeignKey(Take, models.SET_NULL, null=True, related_name="+")
+    rejected = models.ForeignKey(Take, models.SET_NULL, null=True, related_name="+")
+    passage = models.JSONField(null=True)
+    label = models.FloatField(default=1.0, help_text="How sure: 1 for certain, 0.5 for a coin; the soft label")
+    origin = models.JSONField(help_text="Where it comes from: pair, votes, editors, principle versions")
+    gone = models.DateTimeField(null=True, help_text="A tombstone since")
+
+    class Meta:
+        ordering: ClassVar = ["index"]
+
+    def __str__(self) -> str:
+        return f"row {self.index} of {self.snapshot_id}"

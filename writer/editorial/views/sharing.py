@@ -1,0 +1,82 @@
+"""The writer's side: what may be done with a story, and what editors noted on it."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+
+from writer.accounts.http import person
+from writer.editorial.models import Consent, ConsentEvent
+from writer.editorial.notes import as_shown, marks_on, notes_json, notes_on
+from writer.editorial.operations.share import share
+from writer.editorial.reading import palette, sharing_json
+from writer.refusals import Missing, Refused
+from writer.stories.reading import story_for, whole
+
+MEANING = {
+    Consent.READING: (
+        "Every editor of this house may read it as it stands when they open it, mark passages, and compare takes of it. "
+        "You see their notes. Taken back, nobody opens it any more; the notes stay yours to read."
+    ),
+    Consent.TRAINING: (
+        "The text, and what editors and you said of it, may go into the data that models of this house learn from. "
+        "Taken back, it is in no new data set, and its words are erased from the old ones; a model that has learned "
+        "from it already is not unmade."
+    ),
+    Consent.OUTSIDE: (
+        "The text may be sent to a model that this house does not run itself, such as a paid judge. What that company "
+        "does with it, this house cannot know. Taken back, it is not sent again."
+    ),
+}
+
+
+@login_required
+@never_cache
+def sharing(request: HttpRequest, story_id: UUID) -> HttpResponse:
+    """editorial/sharing.html with `story`, `consents` (value, label, meaning, given, history) and `offered_before`."""
+    user = person(request)
+    try:
+        story = story_for(user, story_id)
+        if request.method == "POST":
+            consent, given = request.POST.get("consent", ""), request.POST.get("given") == "yes"
+            share(by=user, story_id=story.pk, consent=consent, given=given)
+            messages.success(request, f"{Consent(consent).label}: {'yes' if given else 'not any more'}.")
+            return redirect("sharing", story.pk)
+    except Missing:
+        raise Http404 from None
+    except Refused as refusal:
+        messages.error(request, refusal.detail)
+        return redirect("sharing", story_id)
+    now = sharing_json(story)
+    events = list(ConsentEvent.objects.filter(story=story).order_by("-at", "-pk"))
+    consents = [
+        {
+            "value": consent.value,
+            "label": consent.label,
+            "meaning": MEANING[consent],
+            "given": now[consent.value],
+            "history": [event for event in events if event.consent == consent.value],
+        }
+        for consent in Consent
+    ]
+    context = {"story": story, "consents": consents, "notes": len(marks_on(story))}
+    return render(request, "editorial/sharing.html", context)
+
+
+@login_required
+@never_cache
+def notes(request: HttpRequest, story_id: UUID) -> HttpResponse:
+    """editorial/notes.html with `story`, `notes` (`notes.Note`s) and `data` for json_script "notes"."""
+    try:
+        story = story_for(person(request), story_id)
+    except Missing:
+        raise Http404 from None
+    text = whole(story).text
+    found = notes_on(story, text)
+    data = {"text": as_shown(text), "marks": notes_json(found), "palette": palette()}
+    return render(request, "editorial/notes.html", {"story": story, "notes": found, "data": data})

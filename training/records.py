@@ -122,6 +122,8 @@ def _plain(text: str) -> str:
     return text
 
 
+Stored = Annotated[str, StringConstraints(max_length=1_000_000), AfterValidator(_plain)]
+"""A text that can be kept and shown, of the length of a story at most."""
 Domain = Literal["fiction", "creative_nonfiction", "technical", "marketing"]
 """Weaver's four domains (arXiv 2401.17268, section 3)."""
 Task = Literal[

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from writer.accounts.models import ApiToken, Invitation
 from writer.accounts.operations.invite import link_of
+from writer.editorial.operations.make_snapshot import make_snapshot as make
 
 KEEP_DEAD = timedelta(days=30)
 
@@ -44,3 +45,11 @@ def clear_away() -> None:
     invitations, _ = Invitation.objects.filter(accepted_by=None, expires__lt=before).delete()
     tokens, _ = ApiToken.objects.filter(expires__lt=before).delete()
     log.info("cleared_away", invitations=invitations, expired=tokens)
+
+
+@shared_task  # type: ignore[untyped-decorator,unused-ignore]
+def make_snapshot(snapshot_id: int) -> None:
+    """The rows of a snapshot that was asked for. Delivered twice it is made once."""
+    made = make(snapshot_id=snapshot_id)
+    if made is not None:
+        log.info("snapshot_made", number=made.number, rows=made.rows, sha256=made.sha256)

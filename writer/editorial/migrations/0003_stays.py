@@ -16,7 +16,6 @@ ROWS = {
     "consentevent": ["by_id"],
     "brief": ["asked_by_id"],
     "take": ["generation_id"],
-    "snapshot": ["by_id"],
     "snapshotrow": ["brief_id", "chosen_id", "rejected_id", "passage", "gone"],
 }
 
@@ -57,6 +56,12 @@ CREATE TRIGGER editorial_consent AFTER INSERT ON editorial_snapshotrow
 """
 
 
+SNAPSHOT = """
+CREATE TRIGGER editorial_stays BEFORE UPDATE ON editorial_snapshot
+    FOR EACH ROW WHEN (OLD.state = 'ready') EXECUTE FUNCTION editorial_stays('by_id');
+"""
+
+
 def stays(table: str, columns: list[str]) -> str:
     arguments = ", ".join(f"'{column}'" for column in columns)
     return (
@@ -77,6 +82,7 @@ class Migration(migrations.Migration):
             migrations.RunSQL(stays(table, columns), f"DROP TRIGGER editorial_stays ON editorial_{table};")
             for table, columns in ROWS.items()
         ),
+        migrations.RunSQL(SNAPSHOT, "DROP TRIGGER editorial_stays ON editorial_snapshot;"),
         migrations.RunSQL(
             TOMBSTONE,
             "DROP TRIGGER editorial_tombstone ON editorial_snapshotrow; DROP FUNCTION editorial_tombstone();",

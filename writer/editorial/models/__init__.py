@@ -22,7 +22,7 @@ from writer.editorial.models.judgement import (
 )
 from writer.editorial.models.reading import Asking, Brief, Pair, PairSource, Reading, ReadingState, SkipReason, Take
 from writer.editorial.models.sharing import Consent, ConsentEvent, Sharing
-from writer.editorial.models.snapshots import Snapshot, SnapshotKind, SnapshotRow
+from writer.editorial.models.snapshots import Making, Snapshot, SnapshotKind, SnapshotRow
 
 __all__ = [
     "AXES",
@@ -32,6 +32,7 @@ __all__ = [
     "Consent",
     "ConsentEvent",
     "Domain",
+    "Making",
     "Mark",
     "Pair",
     "PairSource",

@@ -20,14 +20,22 @@ class SnapshotKind(models.TextChoices):
     PROMPTS = "prompts", "Prompts only"
 
 
+class Making(models.TextChoices):
+    WAITING = "waiting", "Being made"
+    READY = "ready", "Ready"
+    FAILED = "failed", "Could not be made"
+
+
 class Snapshot(models.Model):
     number = models.PositiveIntegerField(unique=True)
+    state = models.CharField(max_length=7, choices=Making, default=Making.WAITING)
+    problem = models.CharField(max_length=500, blank=True)
     kind = models.CharField(max_length=10, choices=SnapshotKind)
     query = models.JSONField(help_text="A `snapshots.query.SnapshotQuery`: what was asked for")
     described = models.TextField(help_text="The same in words")
-    counts = models.JSONField(help_text="Rows by source, and what was left out for which reason")
-    rows = models.PositiveIntegerField()
-    sha256 = models.CharField(max_length=64)
+    counts = models.JSONField(default=dict, help_text="Rows by source, and what was left out for which reason")
+    rows = models.PositiveIntegerField(default=0)
+    sha256 = models.CharField(max_length=64, blank=True)
     by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
     created = models.DateTimeField(auto_now_add=True)
 

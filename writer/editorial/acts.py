@@ -67,6 +67,13 @@ class UnmarkAct(Asked):
     id: UUID
 
 
+class FinishAct(Asked):
+    """The text is read, and everything that is to be marked in it is marked."""
+
+    kind: Literal["finish"]
+    take: Row
+
+
 class RubricAct(Asked):
     kind: Literal["rubric"]
     take: Row
@@ -93,5 +100,5 @@ class LookAct(Asked):
 
 
 AnyAct = Annotated[
-    VoteAct | SkipAct | MarkAct | RemarkAct | UnmarkAct | RubricAct | SettleAct | LookAct, Field(discriminator="kind")
+    VoteAct | SkipAct | MarkAct | RemarkAct | UnmarkAct | FinishAct | RubricAct | SettleAct | LookAct, Field(discriminator="kind")
 ]

@@ -9,8 +9,9 @@ the words themselves.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from os.path import commonprefix
+from itertools import takewhile
 
 from rapidfuzz import fuzz
 
@@ -36,13 +37,16 @@ def find(text: str, *, quote: str, before: str, after: str, near: int) -> Found 
         rivals = sum(score >= kept[best] for score in kept.values()) > 1
         known = kept[best] >= min(ENOUGH_AROUND, len(before) + len(after)) or len(quote) >= LONG_QUOTE
         return Found(best, best + len(quote), known and not rivals)
-    return _between(text, quote, before, after) or _alike(text, quote, before, after, near)
+    return _between(text, quote, before, after) or _like(text, quote, near)
 
 
 def _around(text: str, start: int, end: int, before: str, after: str) -> int:
     """How many characters on both sides are still the same."""
-    left = len(commonprefix([text[max(0, start - len(before)) : start][::-1], before[::-1]]))
-    return left + len(commonprefix([text[end : end + len(after)], after]))
+    return _same(reversed(text[max(0, start - len(before)) : start]), reversed(before)) + _same(text[end : end + len(after)], after)
+
+
+def _same(one: Iterable[str], other: Iterable[str]) -> int:
+    return sum(1 for _ in takewhile(lambda letters: letters[0] == letters[1], zip(one, other)))
 
 
 def _between(text: str, quote: str, before: str, after: str) -> Found | None:
@@ -59,7 +63,7 @@ def _between(text: str, quote: str, before: str, after: str) -> Found | None:
     return Found(start, end, certain=False)
 
 
-def _alike(text: str, quote: str, before: str, after: str, near: int) -> Found | None:
+def _like(text: str, quote: str, near: int) -> Found | None:
     """The words that are most alike: around `near` first, then anywhere."""
     if len(quote) < 8:
         return None

@@ -117,7 +117,7 @@ def test_the_third_vote_ends_the_search_for_editors(
 )
 def test_a_vote_that_cannot_be(reading: Reading, editor: User, change: dict[str, Any], told: str) -> None:
     with pytest.raises(Refused, match=told):
-        do(editor, **({"kind": "vote", "reading": reading.pk, "preference": 1} | change))
+        do(editor, None, **({"kind": "vote", "reading": reading.pk, "preference": 1} | change))
     assert not Vote.objects.exists()
     assert not Act.objects.exists()
 

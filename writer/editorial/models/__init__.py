@@ -20,7 +20,17 @@ from writer.editorial.models.judgement import (
     VoteSource,
     Why,
 )
-from writer.editorial.models.reading import Asking, Brief, Pair, PairSource, Reading, ReadingState, SkipReason, Take
+from writer.editorial.models.reading import (
+    Asking,
+    Brief,
+    Pair,
+    PairSource,
+    Reading,
+    ReadingState,
+    Sitting,
+    SkipReason,
+    Take,
+)
 from writer.editorial.models.sharing import Consent, ConsentEvent, Sharing
 from writer.editorial.models.snapshots import Making, Snapshot, SnapshotKind, SnapshotRow
 
@@ -45,6 +55,7 @@ __all__ = [
     "Settlement",
     "Severity",
     "Sharing",
+    "Sitting",
     "SkipReason",
     "Snapshot",
     "SnapshotKind",

@@ -55,11 +55,13 @@ class Take(models.Model):
     brief = models.ForeignKey(Brief, models.CASCADE, related_name="takes")
     text = models.TextField()
     words = models.PositiveIntegerField()
+    blocks = models.PositiveIntegerField(help_text="Paragraphs")
     sha256 = models.CharField(max_length=64, help_text="Of the completion's messages as JSON: see `messages.digest`")
     origins = models.JSONField(default=list, help_text="Who wrote each paragraph, as a revision has it")
     model = models.ForeignKey(
         ModelVersion, models.PROTECT, null=True, related_name="+", help_text="Where one version wrote all of it"
     )
+    words_by = models.JSONField(default=dict, help_text="Words by the id of the model version that wrote them")
     generation = models.ForeignKey(Generation, models.SET_NULL, null=True, related_name="+")
     created = models.DateTimeField(auto_now_add=True)
 
@@ -68,6 +70,21 @@ class Take(models.Model):
 
     def __str__(self) -> str:
         return f"take {self.pk} on {self.brief_id}"
+
+
+class Sitting(models.Model):
+    """An editor with a text to mark. Who has finished it and marked nothing says that too."""
+
+    take = models.ForeignKey(Take, models.CASCADE, related_name="sittings")
+    editor = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    done = models.DateTimeField(null=True)
+    opened = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["take", "editor"], name="sitting_once")]
+
+    def __str__(self) -> str:
+        return f"{self.editor_id} at {self.take_id}"
 
 
 class PairSource(models.TextChoices):

@@ -36,6 +36,7 @@ KINDS = {
     "mark": Kind(mark.mark, mark.undo_mark),
     "remark": Kind(mark.remark, mark.undo_remark),
     "unmark": Kind(mark.unmark, mark.undo_unmark),
+    "finish": Kind(mark.finish, mark.undo_finish),
     "rubric": Kind(score.rubric, score.undo_rubric),
     "look": Kind(look_again.look, look_again.undo_look),
 }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from uuid import UUID
 
 from django.db import transaction
 
 from writer.accounts.models import User
 from writer.editorial.messages import completion_messages, digest, prompt_messages
-from writer.editorial.models import Brief, Take
+from writer.editorial.models import Brief, Sitting, Take
 from writer.editorial.reading import offered_stories
 from writer.refusals import Missing, NotNow
 from writer.stories.models import Generation, Story
@@ -29,18 +30,37 @@ def brief_of(story: Story | None, *, title: str, premise: str, target: int, give
 
 def take_of(brief: Brief, text: str, *, origins: Origins | None = None, generation: Generation | None = None) -> Take:
     """The take with this text. Paragraphs are parted by one blank line, so that every reader counts the same offsets."""
-    text = "\n\n".join(paragraphs(text))
+    blocks = paragraphs(text)
+    text = "\n\n".join(blocks)
     return Take.objects.get_or_create(
         brief=brief,
         sha256=digest(completion_messages(text)),
         defaults={
             "text": text,
             "words": count_words(text),
+            "blocks": len(blocks),
             "origins": origins or [],
+            "words_by": _words_by(text, origins or [], generation),
             "generation": generation,
             "model": generation.model if generation else None,
         },
     )[0]
+
+
+def _words_by(text: str, origins: Origins, generation: Generation | None) -> dict[str, int]:
+    """Words by model version. A paragraph that a person changed still counts for the version that wrote it first."""
+    if generation is not None:
+        return {str(generation.model_id): count_words(text)}
+    wrote = [origin.get("generation") or origin.get("from") for origin in origins]
+    models = {
+        str(pk): model
+        for pk, model in Generation.objects.filter(pk__in={pk for pk in wrote if pk}).values_list("pk", "model_id")
+    }
+    words: Counter[str] = Counter()
+    for block, source in zip(paragraphs(text), wrote):
+        if source in models:
+            words[str(models[source])] += count_words(block)
+    return dict(words)
 
 
 def open_story(*, by: User, story_id: UUID) -> Take:
@@ -55,4 +75,6 @@ def open_story(*, by: User, story_id: UUID) -> Take:
         if not now.text.strip():
             raise NotNow("There is no text yet.")
         brief = brief_of(story, title=story.title, premise=story.premise, target=story.target_words)
-        return take_of(brief, now.text, origins=now.origins)
+        take = take_of(brief, now.text, origins=now.origins)
+        Sitting.objects.get_or_create(take=take, editor=by)
+        return take

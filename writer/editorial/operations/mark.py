@@ -8,8 +8,8 @@ from uuid import UUID
 from django.utils import timezone
 
 from writer.accounts.models import User
-from writer.editorial.acts import MarkAct, RemarkAct, UnmarkAct, Wording
-from writer.editorial.models import Mark, Severity, Take
+from writer.editorial.acts import FinishAct, MarkAct, RemarkAct, UnmarkAct, Wording
+from writer.editorial.models import Mark, Severity, Sitting, Take
 from writer.editorial.operations.judge_pair import Before, known_versions
 from writer.editorial.reading import reading_for, sides, take_for
 from writer.refusals import Missing, NotNow, Refused
@@ -121,3 +121,15 @@ def unmark(by: User, asked: UnmarkAct) -> tuple[UUID, Before]:
 
 def undo_unmark(by: User, subject: str, before: Before) -> None:  # noqa: ARG001
     Mark.objects.filter(pk=subject).update(removed=None)
+
+
+def finish(by: User, asked: FinishAct) -> tuple[int, Before]:
+    sitting, _ = Sitting.objects.get_or_create(take=take_for(by, asked.take), editor=by)
+    if sitting.done is None:
+        sitting.done = timezone.now()
+        sitting.save(update_fields=["done"])
+    return sitting.pk, {}
+
+
+def undo_finish(by: User, subject: str, before: Before) -> None:  # noqa: ARG001
+    Sitting.objects.filter(pk=subject).update(done=None)

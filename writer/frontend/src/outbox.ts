@@ -31,16 +31,29 @@ export interface Store {
   part(sent: Save | null, draft: Save | null): void;
 }
 
-const open = (() => {
+/** The one database that the pages of this browser share. */
+export const open = (() => {
   let opened: Promise<IDBDatabase> | null = null;
   return (): Promise<IDBDatabase> =>
     (opened ??= new Promise((resolve, reject) => {
-      const asked = indexedDB.open("longhand", 1);
-      asked.onupgradeneeded = () => {
-        asked.result.createObjectStore("outbox", { keyPath: ["story", "window"] });
-        asked.result.createObjectStore("aside", { keyPath: "story" });
+      const asked = indexedDB.open("longhand", 2);
+      asked.onupgradeneeded = ({ oldVersion }) => {
+        const database = asked.result;
+        if (oldVersion < 1) {
+          database.createObjectStore("outbox", { keyPath: ["story", "window"] });
+          database.createObjectStore("aside", { keyPath: "story" });
+        }
+        if (oldVersion < 2) database.createObjectStore("acts", { keyPath: "user" });
       };
-      asked.onsuccess = () => resolve(asked.result);
+      asked.onsuccess = () => {
+        // A page of a newer Longhand waits for the older ones to let go.
+        asked.result.onversionchange = () => {
+          asked.result.close();
+          opened = null;
+        };
+        resolve(asked.result);
+      };
+      asked.onblocked = () => reject(new Error("A page of an older Longhand is still open in this browser"));
       asked.onerror = () => reject(asked.error ?? new Error("This browser keeps nothing"));
     }));
 })();

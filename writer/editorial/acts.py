@@ -100,5 +100,6 @@ class LookAct(Asked):
 
 
 AnyAct = Annotated[
-    VoteAct | SkipAct | MarkAct | RemarkAct | UnmarkAct | FinishAct | RubricAct | SettleAct | LookAct, Field(discriminator="kind")
+    VoteAct | SkipAct | MarkAct | RemarkAct | UnmarkAct | FinishAct | RubricAct | SettleAct | LookAct,
+    Field(discriminator="kind"),
 ]

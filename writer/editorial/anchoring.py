@@ -42,7 +42,9 @@ def find(text: str, *, quote: str, before: str, after: str, near: int) -> Found 
 
 def _around(text: str, start: int, end: int, before: str, after: str) -> int:
     """How many characters on both sides are still the same."""
-    return _same(reversed(text[max(0, start - len(before)) : start]), reversed(before)) + _same(text[end : end + len(after)], after)
+    return _same(reversed(text[max(0, start - len(before)) : start]), reversed(before)) + _same(
+        text[end : end + len(after)], after
+    )
 
 
 def _same(one: Iterable[str], other: Iterable[str]) -> int:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from writer.editorial.views import constitution, desk, sharing
+from writer.editorial.views import asking, constitution, desk, figures, sharing, snapshots
 
 urlpatterns = [
     path("constitution/", constitution.constitution, name="constitution"),
@@ -20,6 +20,17 @@ urlpatterns = [
     path("desk/offered/<uuid:story_id>", desk.offered_open, name="offered_open"),
     path("desk/texts/<int:take_id>", desk.marking, name="marking"),
     path("desk/texts/<int:take_id>/rubric", desk.rubric, name="rubric"),
+    path("desk/ask", asking.ask, name="ask"),
+    path("desk/agreement", figures.agreement, name="agreement"),
+    path("desk/again", figures.again, name="again"),
+    path("desk/again/look", figures.again_look, name="again_look"),
+    path("desk/again/undo", figures.again_undo, name="again_undo"),
+    path("snapshots/", snapshots.snapshots, name="snapshots"),
+    path("snapshots/import", snapshots.snapshot_import, name="snapshot_import"),
+    path("snapshots/<int:number>", snapshots.snapshot, name="snapshot"),
+    path("snapshots/<int:number>/again", snapshots.snapshot_again, name="snapshot_again"),
+    path("snapshots/<int:number>/<str:name>", snapshots.snapshot_file, name="snapshot_file"),
+    path("stories/<uuid:story_id>/takes", sharing.takes, name="takes"),
     path("stories/<uuid:story_id>/sharing", sharing.sharing, name="sharing"),
     path("stories/<uuid:story_id>/notes", sharing.notes, name="notes"),
 ]

@@ -50,7 +50,7 @@ def story_new(request: HttpRequest) -> HttpResponse:
             owner=person(request),
             title=typed["title"],
             premise=typed["premise"],
-            target_words=_whole_number(typed["target_words"]),
+            target_words=whole_number(typed["target_words"], "target_words"),
             start=True,
             idempotency_key=typed["key"] or None,
         )
@@ -60,10 +60,10 @@ def story_new(request: HttpRequest) -> HttpResponse:
     return redirect("story", story.pk)
 
 
-def _whole_number(typed: str) -> int:
+def whole_number(typed: str, field: str) -> int:
     digits = typed.strip().replace(",", "").replace(" ", "")
     if not digits.removeprefix("-").isdecimal() or len(digits) > 12:
-        raise Refused("How many words? A whole number, please, such as 1500.", field="target_words")
+        raise Refused("A whole number, please, such as 1500." if typed.strip() else "This is missing.", field=field)
     return int(digits)
 
 

@@ -65,7 +65,9 @@ def test_the_same_words_in_two_places() -> None:
 def test_words_that_stand_there_unchanged_are_found_where_they_stand(seed: int) -> None:
     """Whatever is added before and after, and whatever other paragraphs are taken out."""
     rng = random.Random(seed)
-    words = [rng.choice(["lamp", "keeper", "stairs", "🌊", "nine", "letter", "harbour", "oar"]) + str(n) for n in range(120)]
+    words = [
+        rng.choice(["lamp", "keeper", "stairs", "🌊", "nine", "letter", "harbour", "oar"]) + str(n) for n in range(120)
+    ]
     text = " ".join(words)
     start = text.index(words[60])
     quote = " ".join(words[60:64])

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from writer.accounts.models import User
 from writer.editorial.models import Pair, Reading, ReadingState, Settlement, Vote
+from writer.editorial.operations.ask_pair import collect_askings
 from writer.refusals import TooMuch
 from writer.stories.operations.locking import lock_person
 
@@ -29,6 +30,7 @@ READABLE = Q(brief__story=None) | Q(brief__story__sharing__reading=True)
 
 def next_pair(*, by: User) -> Reading | None:
     """The turn that this editor began and did not end, or a new one; None when nothing is waiting."""
+    collect_askings()
     with transaction.atomic():
         lock_person(by)
         begun = (

@@ -23,7 +23,7 @@ from writer.editorial.constitution import (
     record_of,
     write_constitution,
 )
-from writer.editorial.models import Domain, Principle, PrincipleState, PrincipleVersion, Task
+from writer.editorial.models import Domain, Principle, PrincipleState, PrincipleVersion, Settlement, Task
 from writer.editorial.operations.import_constitution import import_constitution
 from writer.editorial.operations.save_principle import new_principle, save_principle
 from writer.editorial.operations.set_state import set_state
@@ -76,7 +76,7 @@ def _principle(key: str) -> Principle:
 @login_required
 @require_safe
 def principle(request: HttpRequest, key: str) -> HttpResponse:
-    """editorial/principle.html with `principle`, `version` (the one asked for, or the current), `versions` and `states`."""
+    """editorial/principle.html with `principle`, `version` (the one asked for, or the current), `versions`, `questions` and `states`."""
     found = _principle(key)
     versions = list(found.versions.select_related("author").order_by("-number"))
     number = request.GET.get("version", "")
@@ -90,6 +90,7 @@ def principle(request: HttpRequest, key: str) -> HttpResponse:
         "versions": versions,
         "domains": [Domain(value).label for value in version.domains],
         "tasks": [Task(value).label for value in version.tasks],
+        "questions": Settlement.objects.filter(version=found.current, removed=None).order_by("created"),
         "states": [choice for choice in PrincipleState.choices if choice[0] != found.state],
     }
     return render(request, "editorial/principle.html", context)

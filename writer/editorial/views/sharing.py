@@ -13,9 +13,11 @@ from django.views.decorators.cache import never_cache
 from writer.accounts.http import person
 from writer.editorial.models import Consent, ConsentEvent
 from writer.editorial.notes import as_shown, marks_on, notes_json, notes_on
+from writer.editorial.operations.choose_take import choose_take
 from writer.editorial.operations.share import share
 from writer.editorial.reading import palette, sharing_json
 from writer.refusals import Missing, Refused
+from writer.stories.operations.takes import another_take, takes_of
 from writer.stories.reading import story_for, whole
 
 MEANING = {
@@ -80,3 +82,42 @@ def notes(request: HttpRequest, story_id: UUID) -> HttpResponse:
     found = notes_on(story, text)
     data = {"text": as_shown(text), "marks": notes_json(found), "palette": palette()}
     return render(request, "editorial/notes.html", {"story": story, "notes": found, "data": data})
+
+
+@login_required
+@never_cache
+def takes(request: HttpRequest, story_id: UUID) -> HttpResponse:
+    """editorial/takes.html with `story`, `takes`, and `left` and `right`, the two that are compared.
+
+    It posts `another`; or `keep`, the id of a generation, with `over`, the one that it was compared with.
+    """
+    user = person(request)
+    try:
+        story = story_for(user, story_id)
+        if request.method == "POST" and "another" in request.POST:
+            another_take(user=user, story_id=story.pk)
+            return redirect("story", story.pk)
+        if request.method == "POST":
+            keep, over = (_generation_id(request.POST.get(name, "")) for name in ("keep", "over"))
+            if keep is None:
+                raise Refused("Which take?")
+            choose_take(by=user, story_id=story.pk, generation_id=keep, over=over)
+            messages.success(request, "This take is the text of the story now. The others stay here.")
+            return redirect("story", story.pk)
+    except Missing:
+        raise Http404 from None
+    except Refused as refusal:
+        messages.error(request, refusal.detail)
+        return redirect("takes", story_id)
+    found = takes_of(story)
+    asked = [request.GET.get("left", ""), request.GET.get("right", "")]
+    shown = [take for take in found if str(take.generation.pk) in asked] if all(asked) else found[-2:]
+    context = {"story": story, "takes": found, "shown": shown[:2] if len(shown) > 1 else found[-2:]}
+    return render(request, "editorial/takes.html", context)
+
+
+def _generation_id(typed: str) -> UUID | None:
+    try:
+        return UUID(typed)
+    except ValueError:
+        return None

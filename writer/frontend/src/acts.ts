@@ -233,8 +233,8 @@ function answered(rows: Row[], op_id: string, undoing: boolean, refused: ApiErro
   row.state = refused ? "refused" : "sent";
   row.detail = refused?.message ?? "";
   if (undoing) row.undo = null; // it stands
-  const over = rows.filter((one) => !isWaiting(one)).length - UNDOABLE;
-  for (const old of rows.filter((one) => !isWaiting(one)).sort((a, b) => a.number - b.number).slice(0, Math.max(0, over))) rows.splice(rows.indexOf(old), 1);
+  const past = rows.filter((one) => !isWaiting(one)).sort((a, b) => b.number - a.number);
+  for (const old of past.slice(UNDOABLE)) rows.splice(rows.indexOf(old), 1);
 }
 
 /** An answer that will not change; anything else is thrown, and tried again. */

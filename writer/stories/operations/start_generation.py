@@ -13,10 +13,10 @@ from django.utils import timezone
 from writer.accounts.models import User
 from writer.refusals import NotNow, Refused, TooMuch, Unavailable
 from writer.stories.checks import checked_key, checked_target
-from writer.stories.models import TEXT_CHARS, Generation, ModelVersion, Revision, State
+from writer.stories.models import TEXT_CHARS, Generation, ModelVersion, Revision, State, Story
 from writer.stories.operations.locking import lock_person, lock_story
 from writer.stories.reading import whole
-from writer.stories.text import count_words
+from writer.stories.text import Origins, count_words
 from writer.stories.wake import call_narrators, call_readers
 
 
@@ -61,9 +61,7 @@ def start_generation(
                 return before
         if story.generations.live().exists():
             raise NotNow("This story is being written already. Stop that first, or let it come to its end.")
-        model = ModelVersion.objects.filter(in_service=True).first()
-        if model is None:
-            raise Unavailable("No model is in service at the moment.")
+        model = in_service()
         target = checked_target(story.target_words if target_words is None else target_words)
         now = whole(story)
         text = now.text
@@ -76,44 +74,78 @@ def start_generation(
             raise Refused("The story has grown too long to go on from.")
         check_limits(user, target - words)
 
-        base = Revision(story=story, parent=now.head, text=text, origins=now.origins, author=user)
-        generation = Generation.objects.create(
+        generation = begin(
             story=story,
-            base_id=base.pk,  # the constraint is looked at when the transaction ends
+            user=user,
             model=model,
-            target_words=target,
-            sampling={name: value for name, value in asdict(sampling).items() if value is not None},
+            target=target,
+            parent=now.head,
+            text=text,
+            origins=now.origins,
+            sampling=sampling,
             idempotency_key=idempotency_key,
-            words=words,
-            base_words=words,
         )
-        base.generation = generation
-        base.save(force_insert=True)
-        story.head = base
-        story.target_words = target
-        story.save(update_fields=["head", "target_words", "updated"])
         previous = now.generation
-        transaction.on_commit(lambda: call_narrators(generation.pk))
         if previous is not None:
             transaction.on_commit(lambda: call_readers(previous.pk))
     return generation
 
 
-def check_limits(user: User, words: int = 0) -> None:
-    """Refuse when this person has as many stories waiting or being written, or asked for as many words, as one may."""
+def begin(
+    *,
+    story: Story,
+    user: User,
+    model: ModelVersion,
+    target: int,
+    parent: Revision | None,
+    text: str,
+    origins: Origins,
+    sampling: Sampling,
+    idempotency_key: str | None = None,
+) -> Generation:
+    """A generation that goes on from `text`, as the new head of a story that is locked."""
+    base = Revision(story=story, parent=parent, text=text, origins=origins, author=user)
+    words = count_words(text)
+    generation = Generation.objects.create(
+        story=story,
+        base_id=base.pk,  # the constraint is looked at when the transaction ends
+        model=model,
+        target_words=target,
+        sampling={name: value for name, value in asdict(sampling).items() if value is not None},
+        idempotency_key=idempotency_key,
+        words=words,
+        base_words=words,
+    )
+    base.generation = generation
+    base.save(force_insert=True)
+    story.head = base
+    story.target_words = target
+    story.save(update_fields=["head", "target_words", "updated"])
+    transaction.on_commit(lambda: call_narrators(generation.pk))
+    return generation
+
+
+def in_service() -> ModelVersion:
+    model = ModelVersion.objects.filter(in_service=True).first()
+    if model is None:
+        raise Unavailable("No model is in service at the moment.")
+    return model
+
+
+def check_limits(user: User, words: int = 0, *, blind: bool = False) -> None:
+    """Refuse when this person has as many stories waiting or being written, or asked for as many words, as one may.
+
+    Takes for blind pairs count as words, and wait in the queue as many as there are.
+    """
     waiting = Q(state__in=(State.QUEUED, State.RUNNING))
     today = Q(created__gte=timezone.now() - timedelta(days=1))
     stopped = Q(state=State.STOPPED)  # of such a one, only what it wrote counts
-    asked = (
-        Generation.objects.for_user(user)
-        .filter(waiting | today)
-        .aggregate(
-            writing=Count("pk", filter=waiting),
-            whole=Sum(F("target_words") - F("base_words"), default=0, filter=today & ~stopped),
-            part=Sum(Greatest(F("words"), F("base_words")) - F("base_words"), default=0, filter=today & stopped),
-        )
+    asked = Generation.objects.filter(waiting | today, story__owner=user).aggregate(
+        writing=Count("pk", filter=waiting & Q(story__blind=False)),
+        whole=Sum(F("target_words") - F("base_words"), default=0, filter=today & ~stopped),
+        part=Sum(Greatest(F("words"), F("base_words")) - F("base_words"), default=0, filter=today & stopped),
     )
-    if asked["writing"] >= settings.STORIES_AT_ONCE:
+    if asked["writing"] >= settings.STORIES_AT_ONCE and not blind:
         raise TooMuch(
             f"You have {asked['writing']} stories waiting or being written, and {settings.STORIES_AT_ONCE} is the most at "
             "once. Wait until one is finished, or stop one."

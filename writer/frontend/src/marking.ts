@@ -1,0 +1,352 @@
+/** The marking page: a text, the marks of one editor on it, and the keys to make them. */
+
+import "./styles/site.css";
+import "./styles/story.css";
+import "./styles/marking.css";
+import { ACT_WORDS, type Act, Acts, type ActState, type Done } from "./acts";
+import { request } from "./api";
+import type { Span } from "./blocks";
+import { Cursor } from "./cursor";
+import { MarkList } from "./marklist";
+import { element, number, say, show } from "./page";
+import { Palette } from "./palette";
+import { LAYER_OF, type Mark, Passages, SEVERITIES } from "./passages";
+import type { Principle } from "./principles";
+import { points, randomId } from "./text";
+import { TextView } from "./textview";
+import { spanOf } from "./walk";
+
+interface Given {
+  user: number;
+  take: { id: number; text: string };
+  marks: Mark[];
+  palette: Principle[];
+  urls: { here: string };
+}
+
+const MOST = 5_000; // characters in one mark, as operations/mark.py has it
+
+const given = JSON.parse(element("marking").textContent) as Given;
+
+class Page {
+  readonly view = new TextView(element("text"), given.take.text, "The text");
+  readonly cursor = new Cursor(this.view);
+  readonly palette = new Palette(given.palette, given.user);
+  readonly passages = new Passages(given.marks, given.palette, given.take.id);
+  readonly list: MarkList;
+  acts: Acts | null = null;
+  #active: string | null = null;
+  /** Announced when the keys have come to rest: a screen reader cannot say each word of a quick walk. */
+  #saying: ReturnType<typeof setTimeout> | undefined;
+
+  constructor() {
+    this.list = new MarkList(element("marks"), {
+      go: (id, stay) => this.go(id, stay),
+      edit: (id) => void this.edit(id),
+      remove: (id) => void this.remove(id),
+    });
+    const text = this.view.place;
+    text.addEventListener("keydown", (event) => this.#press(event));
+    text.addEventListener("click", (event) => this.#click(event));
+    text.addEventListener("focus", () => {
+      if (this.view.course && text.matches(":focus-visible")) this.view.select(this.view.course);
+    });
+    this.view.selected = () => this.#selected();
+    document.addEventListener("keydown", (event) => this.#pressAnywhere(event));
+    this.#button();
+    element("undo").addEventListener("click", () => void this.undo());
+    element("show-keys").addEventListener("click", () => this.#keys());
+    element("show-marks").addEventListener("click", () => this.#sheet(document.body.dataset.marks !== "open"));
+    document.addEventListener("visibilitychange", () => void (document.visibilityState === "visible" && this.refresh()));
+    this.draw();
+    void this.#open();
+  }
+
+  async #open(): Promise<void> {
+    this.acts = await Acts.open(given.user, (state, detail, op_id) => this.#told(state, detail, op_id));
+    show(element("kept"), !this.acts.durable);
+    this.passages.reset(given.marks, this.acts.unsent);
+    this.draw();
+    this.#saveState(this.acts.waiting ? "saving" : "saved", "");
+    document.body.dataset.ready = "";
+  }
+
+  draw(): void {
+    const marks = this.passages.all;
+    const blocks = this.view.blocks;
+    this.view.paint(
+      marks.map(({ id, start, end, severity }) => ({ id, start: blocks.toUnit(start), end: blocks.toUnit(end), layer: LAYER_OF[severity] ?? "major" })),
+    );
+    this.list.show(marks);
+    for (const place of document.querySelectorAll<HTMLElement>(".mark-count")) say(place, number(marks.length));
+    show(element("no-marks"), marks.length === 0);
+    this.activate(this.#active !== null && this.passages.get(this.#active) ? this.#active : null);
+    this.#drawUndo();
+  }
+
+  activate(id: string | null): void {
+    this.#active = id;
+    const span = id === null ? null : this.#spanOf(id);
+    this.view.layer("active", span ? [span] : []);
+    this.list.activate(id);
+  }
+
+  #spanOf(id: string): Span | null {
+    const mark = this.passages.get(id);
+    return mark ? { start: this.view.blocks.toUnit(mark.start), end: this.view.blocks.toUnit(mark.end) } : null;
+  }
+
+  // Acts
+
+  async mark(): Promise<void> {
+    const words = this.cursor.words;
+    if (!words || !this.acts) return this.#say("Select some words first.");
+    const { blocks } = this.view;
+    const quote = blocks.text.slice(words.start, words.end);
+    if (points(quote) > MOST) return this.#say(`These are ${number(points(quote))} characters. ${number(MOST)} can be marked at once.`);
+    const wording = await this.#ask(words, quote);
+    if (!wording) return;
+    const span = { start: blocks.toPoint(words.start), end: blocks.toPoint(words.end) };
+    const id = randomId().replace(/^(.{8})(.{4}).(.{3}).(.{3})(.{12})$/, "$1-$2-4$3-a$4-$5"); // a UUID also where there is no https
+    await this.#do({ kind: "mark", id, take: given.take.id, ...span, quote, ...wording }, `Mark: ${this.#name(wording.version)}`);
+    this.activate(id);
+    this.#say(`Marked: ${this.#name(wording.version)}, ${SEVERITIES[wording.severity]!.toLowerCase()}.`);
+  }
+
+  async edit(id: string): Promise<void> {
+    const [mark, span] = [this.passages.get(id), this.#spanOf(id)];
+    if (!mark || !span) return;
+    this.activate(id);
+    this.view.reveal(span);
+    const wording = await this.#ask(span, mark.quote, mark);
+    if (!wording || !this.passages.get(id)) return;
+    if ((["version", "severity", "note", "better"] as const).every((name) => wording[name] === mark[name])) return;
+    const name = wording.version === mark.version ? mark.principle : this.#name(wording.version);
+    await this.#do({ kind: "remark", id, ...wording }, `Change: ${name}`, mark);
+    this.#say(`Changed: ${name}, ${SEVERITIES[wording.severity]!.toLowerCase()}.`);
+  }
+
+  async remove(id: string): Promise<void> {
+    const mark = this.passages.get(id);
+    if (!mark) return;
+    const inList = element("marks").contains(document.activeElement);
+    await this.#do({ kind: "unmark", id }, `Remove: ${mark.principle}`, mark);
+    if (inList) this.#focus();
+    this.#say(`Removed: ${mark.principle}.`);
+  }
+
+  async undo(): Promise<void> {
+    const done = await this.acts?.undo();
+    if (!done) return this.#say("There is nothing to undo.");
+    const elsewhere = done.page !== given.urls.here;
+    if (!elsewhere) this.passages.revert(done);
+    this.draw();
+    show(element("elsewhere"), elsewhere);
+    if (elsewhere) {
+      say(element("elsewhere-label"), done.label);
+      element<HTMLAnchorElement>("elsewhere-link").href = done.page;
+    }
+    this.#say(`Undone: ${done.label}${elsewhere ? ", on another page" : ""}.`);
+  }
+
+  async #do(act: Act, label: string, mark?: Mark): Promise<void> {
+    const kept = this.acts!.do(act, label, mark && { take: given.take.id, mark });
+    this.passages.apply({ op_id: "", act, page: "", label }); // shown at once; what is refused is taken back
+    this.draw();
+    show(element("problem"), false);
+    await kept;
+    show(element("kept"), !this.acts!.durable);
+    this.#drawUndo();
+  }
+
+  #ask(words: Span, quote: string, begun?: Mark) {
+    this.view.layer("chosen", [words]);
+    const asked = this.palette.ask(quote, this.view.boxOf(words), begun);
+    return asked.finally(() => {
+      this.view.layer("chosen", []);
+      this.#focus();
+    });
+  }
+
+  /** Back to the text, with what was selected in it. */
+  #focus(): void {
+    if (document.activeElement instanceof HTMLElement && document.activeElement.closest("dialog, .marks")) return;
+    this.view.place.focus({ preventScroll: true });
+    if (this.view.course) this.view.select(this.view.course);
+  }
+
+  #name(version: number): string {
+    return given.palette.find((one) => one.version === version)?.name ?? "an older principle";
+  }
+
+  /** The marks as the server has them, and what it has not heard yet on top: another window may have been at work. */
+  async refresh(): Promise<void> {
+    const before = this.acts?.unsent ?? [];
+    const marks = await request<Mark[]>("GET", `/api/takes/${given.take.id}/marks`).catch(() => null);
+    if (!marks || !this.acts) return;
+    // What was answered meanwhile may be missing in the list, so it is applied as well: doing it twice changes nothing.
+    const now = this.acts.unsent;
+    const later = before.filter(({ op_id }) => !now.some((one) => one.op_id === op_id));
+    this.passages.reset(marks, [...later.filter(({ op_id }) => !this.#refused.has(op_id)), ...now]);
+    this.draw();
+  }
+
+  #refused = new Set<string>();
+
+  #told(state: ActState, detail: string, op_id?: string): void {
+    if (state !== "refused") {
+      this.#saveState(state, detail);
+      return this.#drawUndo();
+    }
+    if (op_id) this.#refused.add(op_id);
+    const problem = `${ACT_WORDS.refused}: ${detail}`;
+    say(element("problem"), problem);
+    show(element("problem"), true);
+    void this.refresh();
+  }
+
+  #saveState(state: ActState, detail: string): void {
+    const line = element("save-state");
+    line.dataset.state = state;
+    say(line, detail ? `${ACT_WORDS[state]}: ${detail}` : ACT_WORDS[state]);
+    const signIn = element("sign-in");
+    show(signIn, state === "signed-out" || (state === "saving" && !signIn.hidden)); // not taken away under a pointer by a retry
+  }
+
+  #drawUndo(): void {
+    const last: Done | null = this.acts?.last() ?? null;
+    const button = element<HTMLButtonElement>("undo");
+    button.disabled = last === null;
+    say(element("undo-label"), last ? `${last.label}${last.page === given.urls.here ? "" : " (another page)"}` : "");
+  }
+
+  // Going from mark to mark
+
+  go(id: string, stay: boolean): void {
+    const span = this.#spanOf(id);
+    if (!span) return;
+    this.activate(id);
+    this.view.reveal(span);
+    if (stay) return;
+    this.#sheet(false);
+    this.view.select({ base: span.start, head: span.start });
+    this.view.place.focus({ preventScroll: true });
+    this.activate(id);
+  }
+
+  #step(by: 1 | -1): void {
+    const marks = this.passages.all;
+    const here = marks.findIndex(({ id }) => id === this.#active);
+    const at = this.view.blocks.toPoint(this.cursor.course.base);
+    let next = here + by;
+    if (here < 0) next = by > 0 ? marks.findIndex(({ start }) => start >= at) : marks.findLastIndex(({ start }) => start < at);
+    const mark = next < 0 ? undefined : marks[next];
+    if (!mark) return this.#say(by > 0 ? "This was the last mark." : "This was the first mark.");
+    this.go(mark.id, false);
+    this.#say(`${next + 1} of ${marks.length}: ${mark.quote}. ${mark.principle}, ${SEVERITIES[mark.severity]!.toLowerCase()}. ${mark.note}`);
+  }
+
+  // Keys and pointer
+
+  #press(event: KeyboardEvent): void {
+    if (event.isComposing || event.defaultPrevented) return;
+    if (this.cursor.press(event)) {
+      event.preventDefault();
+      this.#moved();
+      return;
+    }
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const keys: Record<string, () => void> = {
+      Enter: () => void this.mark(),
+      m: () => void this.mark(),
+      n: () => this.#step(1),
+      p: () => this.#step(-1),
+      e: () => (this.#active ? void this.edit(this.#active) : this.#say("There is no mark here.")),
+      Delete: () => (this.#active ? void this.remove(this.#active) : this.#say("There is no mark here.")),
+      u: () => void this.undo(),
+      "?": () => this.#keys(),
+      Escape: () => this.activate(null),
+    };
+    const wish = keys[event.key];
+    if (!wish) return;
+    event.preventDefault();
+    wish();
+  }
+
+  #pressAnywhere(event: KeyboardEvent): void {
+    const typing = (event.target as Element).closest("input, textarea, select, dialog");
+    if (typing || event.shiftKey || event.altKey || event.key.toLowerCase() !== "z" || !(event.ctrlKey || event.metaKey)) return;
+    event.preventDefault();
+    void this.undo();
+  }
+
+  /** The cursor has come to other words: the mark that it is in becomes the active one. */
+  #moved(): void {
+    const course = this.view.course;
+    if (!course) return;
+    const found = this.view.marksAt(spanOf(course).start);
+    if (!found.some(({ id }) => id === this.#active)) this.activate(found[0]?.id ?? null);
+    const { start, end } = spanOf(course);
+    clearTimeout(this.#saying);
+    this.#saying = setTimeout(() => this.#say(this.view.blocks.text.slice(start, end)), 250);
+  }
+
+  #click(event: MouseEvent): void {
+    const course = this.view.course;
+    if (course && course.base !== course.head && !getSelection()?.isCollapsed) return;
+    const unit = this.view.under(event.clientX, event.clientY);
+    const found = unit === null ? [] : this.view.marksAt(unit);
+    // Where marks overlap, each click goes on to the next of them.
+    const here = found.findIndex(({ id }) => id === this.#active);
+    this.activate(found[(here + 1) % Math.max(1, found.length)]?.id ?? null);
+    if (found.length) this.#sheet(true);
+  }
+
+  /** The button beside what a pointer has selected. */
+  #button(): void {
+    const button = element<HTMLButtonElement>("mark-words");
+    let byPointer = false;
+    addEventListener("pointerdown", (event) => (byPointer = event.target !== button));
+    addEventListener("keydown", () => (byPointer = false));
+    button.addEventListener("pointerdown", (event) => event.preventDefault()); // the selection stays
+    button.addEventListener("mousedown", (event) => event.preventDefault());
+    button.addEventListener("click", () => void this.mark());
+    let waiting: ReturnType<typeof setTimeout> | undefined;
+    const look = (): void => {
+      const course = this.view.course;
+      const words = course && course.base !== course.head && !getSelection()?.isCollapsed ? this.cursor.words : null;
+      const wanted = byPointer && words !== null && !this.palette.isOpen;
+      show(button, wanted);
+      if (!wanted) return;
+      const box = this.view.boxOf({ start: Math.max(words.start, words.end - 1), end: words.end });
+      button.style.left = `${Math.min(box.right, document.documentElement.clientWidth - 96) + scrollX}px`;
+      button.style.top = `${box.bottom + scrollY}px`;
+    };
+    document.addEventListener("selectionchange", () => {
+      clearTimeout(waiting);
+      waiting = setTimeout(look, 120);
+    });
+  }
+
+  #selected(): void {
+    const course = this.view.course;
+    document.body.classList.toggle("has-words", course !== null && course.base !== course.head);
+  }
+
+  /** On a narrow window the list of marks is a sheet over the text. */
+  #sheet(open: boolean): void {
+    document.body.dataset.marks = open ? "open" : "";
+    element("show-marks").setAttribute("aria-expanded", String(open));
+  }
+
+  #keys(): void {
+    element<HTMLDialogElement>("keys").showModal();
+  }
+
+  #say(words: string): void {
+    clearTimeout(this.#saying);
+    say(element("spoken"), words);
+  }
+}
+
+new Page();

@@ -1,0 +1,289 @@
+/**
+ * A text that is read and not changed: its paragraphs, what is painted on them, what is selected, and what stands at a point.
+ *
+ * Places are UTF-16 units of the whole text (`blocks.ts`). No character is left out of the page, signs such as the `*` of an
+ * emphasis included, so that places of the text and of the page are the same.
+ */
+
+import { Blocks, type Span } from "./blocks";
+import { canHighlight, type Layer, Layers, overlaps } from "./painting";
+import { emphases, kindOf } from "./text";
+import type { Course } from "./walk";
+
+export interface Painted extends Span {
+  id: string;
+  layer: Layer;
+}
+
+export class TextView {
+  readonly blocks: Blocks;
+  /** Called when the selection in this text changes, by whatever means. */
+  selected: () => void = () => undefined;
+  #paragraphs: HTMLElement[] = [];
+  /** The text nodes of each paragraph, in order. */
+  #nodes: Text[][] = [];
+  #index = new Map<Node, number>();
+  #marks: Painted[] = [];
+  #layers = new Layers();
+  #course: Course | null = null;
+  /** Without highlights: draws paragraphs anew when they come near the window. */
+  #drawer: IntersectionObserver | null = null;
+
+  /** `scroller` is what scrolls this text, if not the window. */
+  constructor(
+    readonly place: HTMLElement,
+    text: string,
+    label: string,
+    readonly scroller: HTMLElement | null = null,
+  ) {
+    this.blocks = new Blocks(text);
+    place.setAttribute("role", "region");
+    place.setAttribute("aria-label", label);
+    place.tabIndex = 0;
+    if (!canHighlight()) this.#drawer = this.#newDrawer();
+    this.#paragraphs = this.blocks.all.map((block, index) => {
+      const paragraph = document.createElement("p");
+      paragraph.dir = "auto";
+      const kind = kindOf(block);
+      if (kind !== "paragraph") paragraph.className = kind;
+      if (kind === "heading") {
+        paragraph.setAttribute("role", "heading");
+        paragraph.setAttribute("aria-level", "2");
+      }
+      this.#index.set(paragraph, index);
+      this.#draw(paragraph, index);
+      return paragraph;
+    });
+    place.replaceChildren(...this.#paragraphs);
+    document.addEventListener("selectionchange", () => this.#look());
+  }
+
+  // Painting
+
+  paint(marks: readonly Painted[]): void {
+    this.#marks = [...marks].sort((a, b) => a.start - b.start);
+    const used = new Map<Layer, Span[]>([["minor", []], ["major", []], ["critical", []], ["sure", []], ["unsure", []]]);
+    for (const mark of this.#marks) used.get(mark.layer)?.push(mark);
+    for (const [layer, spans] of used) this.layer(layer, spans);
+    this.layer("over", overlaps(this.#marks));
+  }
+
+  layer(layer: Layer, spans: readonly Span[]): void {
+    const changed = this.#layers.set(layer, spans);
+    if (changed.length === 0) return;
+    if (!this.#drawer) return this.#layers.highlight(layer, (span) => this.#static(span));
+    for (const { start, end } of changed) {
+      for (let block = this.blocks.at(start); block <= this.blocks.at(end); block++) {
+        this.#drawer.unobserve(this.#paragraphs[block]!);
+        this.#drawer.observe(this.#paragraphs[block]!);
+      }
+    }
+  }
+
+  /** The marks on a character, the shortest first. */
+  marksAt(unit: number): Painted[] {
+    const found: Painted[] = [];
+    for (const mark of this.#marks) {
+      if (mark.start > unit) break;
+      if (mark.end > unit) found.push(mark);
+    }
+    return found.sort((a, b) => a.end - a.start - (b.end - b.start));
+  }
+
+  #newDrawer(): IntersectionObserver {
+    return new IntersectionObserver(
+      (entries, drawer) => {
+        for (const { target, isIntersecting } of entries) {
+          if (!isIntersecting) continue;
+          drawer.unobserve(target);
+          const selected = this.#native();
+          this.#draw(target as HTMLElement, this.#index.get(target)!);
+          if (selected && getSelection()?.containsNode(target, true)) this.select(selected);
+        }
+      },
+      { rootMargin: "100% 0px" },
+    );
+  }
+
+  #draw(paragraph: HTMLElement, index: number): void {
+    const block = this.blocks.all[index]!;
+    const start = this.blocks.startOf(index);
+    const signs = kindOf(block) === "heading" ? [{ from: 0, to: 3, name: "sign" }] : [];
+    for (const { from, to } of emphases(block)) {
+      signs.push({ from, to: from + 1, name: "sign" }, { from: from + 1, to: to - 1, name: "emphasis" }, { from: to - 1, to, name: "sign" });
+    }
+    const cuts = signs.flatMap(({ from, to }) => [start + from, start + to]);
+    const pieces = this.#drawer ? this.#layers.pieces(start, start + block.length, cuts) : new Layers().pieces(start, start + block.length, cuts);
+    this.#nodes[index] = [];
+    paragraph.replaceChildren(
+      ...pieces.map((piece) => {
+        const node = document.createTextNode(this.blocks.text.slice(piece.start, piece.end));
+        this.#nodes[index]!.push(node);
+        const names = signs.filter(({ from, to }) => start + from <= piece.start && start + to >= piece.end).map(({ name }) => name);
+        names.push(...piece.layers.map((layer) => `mark-${layer}`));
+        if (names.length === 0) return node;
+        const span = document.createElement("span");
+        span.className = names.join(" ");
+        span.append(node);
+        return span;
+      }),
+    );
+  }
+
+  // Places of the text and of the page
+
+  /** Between two pieces of a paragraph a beginning is taken to be in the second, an end in the first. */
+  #placeOf(unit: number, begins: boolean): [Text | HTMLElement, number] {
+    const block = this.blocks.at(unit);
+    let left = Math.min(unit, this.blocks.endOf(block)) - this.blocks.startOf(block);
+    const nodes = this.#nodes[block]!;
+    for (const node of nodes) {
+      if (left < node.length || (left === node.length && (!begins || node === nodes.at(-1)))) return [node, left];
+      left -= node.length;
+    }
+    return [this.#paragraphs[block]!, 0];
+  }
+
+  #unitOf(node: Node, offset: number): number {
+    const block = this.#blockOf(node);
+    if (block !== undefined && node instanceof Text) {
+      let unit = this.blocks.startOf(block) + offset;
+      for (const one of this.#nodes[block]!) {
+        if (one === node) break;
+        unit += one.length;
+      }
+      return unit;
+    }
+    const point = document.createRange();
+    point.setStart(node, offset);
+    if (block !== undefined) {
+      const before = this.#nodes[block]!.filter((one) => point.comparePoint(one, 0) < 0);
+      return this.blocks.startOf(block) + before.reduce((sum, one) => sum + one.length, 0);
+    }
+    const next = this.#paragraphs.findIndex((paragraph) => point.comparePoint(paragraph, 0) >= 0);
+    return next < 0 ? this.blocks.text.length : this.blocks.startOf(next);
+  }
+
+  #blockOf(node: Node): number | undefined {
+    for (let one: Node | null = node; one && one !== this.place; one = one.parentNode) {
+      const found = this.#index.get(one);
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  }
+
+  range({ start, end }: Span): Range {
+    const range = document.createRange();
+    range.setStart(...this.#placeOf(start, true));
+    range.setEnd(...this.#placeOf(end, false));
+    return range;
+  }
+
+  /** Cheaper than a range: the browser does not keep it up to date. */
+  #static({ start, end }: Span): StaticRange {
+    const [[startContainer, startOffset], [endContainer, endOffset]] = [this.#placeOf(start, true), this.#placeOf(end, false)];
+    return new StaticRange({ startContainer, startOffset, endContainer, endOffset });
+  }
+
+  paragraphAt(unit: number): HTMLElement {
+    return this.#paragraphs[this.blocks.at(unit)]!;
+  }
+
+  /** The place that is nearest to a point of the window; null: the point is not on this text. */
+  near(x: number, y: number): number | null {
+    const found = caretAt(x, y);
+    return found && this.place.contains(found[0]) ? this.#unitOf(...found) : null;
+  }
+
+  /** The character under a point; null: there is none. */
+  under(x: number, y: number): number | null {
+    const near = this.near(x, y);
+    if (near === null) return null;
+    const hit = (unit: number): boolean =>
+      unit >= 0 &&
+      [...this.range({ start: unit, end: unit + 1 }).getClientRects()].some(
+        (box) => x >= box.left && x <= box.right && y >= box.top && y <= box.bottom,
+      );
+    return [near, near - 1].find(hit) ?? null;
+  }
+
+  /** Where words stand in the window. */
+  boxOf(span: Span): DOMRect {
+    const box = this.range(span).getBoundingClientRect();
+    return box.height ? box : this.paragraphAt(span.start).getBoundingClientRect();
+  }
+
+  // What is selected
+
+  /** The selection in this text, also while something else has the focus. */
+  get course(): Course | null {
+    return this.#course;
+  }
+
+  select(course: Course): void {
+    this.#course = course;
+    const forward = course.head >= course.base;
+    getSelection()?.setBaseAndExtent(...this.#placeOf(course.base, forward), ...this.#placeOf(course.head, !forward));
+    this.selected();
+  }
+
+  #look(): void {
+    const now = this.#native();
+    if (!now || (now.base === this.#course?.base && now.head === this.#course.head)) return;
+    this.#course = now;
+    this.selected();
+  }
+
+  /** What the browser has selected in this text; the part of it that lies outside is left out. */
+  #native(): Course | null {
+    const selection = getSelection();
+    if (!selection?.anchorNode || !selection.focusNode || !selection.rangeCount) return null;
+    const within = [selection.anchorNode, selection.focusNode].map((node) => this.place.contains(node));
+    if (!within[0] && !within[1]) return null;
+    const unit = (node: Node, offset: number, inside: boolean): number => {
+      if (inside) return this.#unitOf(node, offset);
+      return this.place.compareDocumentPosition(node) & Node.DOCUMENT_POSITION_PRECEDING ? 0 : this.blocks.text.length;
+    };
+    return {
+      base: unit(selection.anchorNode, selection.anchorOffset, within[0]!),
+      head: unit(selection.focusNode, selection.focusOffset, within[1]!),
+    };
+  }
+
+  // Where it stands in the window
+
+  /** The part of the window, from top to bottom, in which words are seen well. */
+  get frame(): { top: number; bottom: number } {
+    const box = this.scroller?.getBoundingClientRect();
+    const [top, bottom] = [Math.max(0, box?.top ?? 0), Math.min(innerHeight, box?.bottom ?? innerHeight)];
+    return { top: top + 48, bottom: bottom - 96 };
+  }
+
+  isSeen(span: Span): boolean {
+    const [box, { top, bottom }] = [this.boxOf(span), this.frame];
+    return box.bottom > top && box.top < bottom;
+  }
+
+  /** Scroll only as far as is needed to see where the words begin. */
+  reveal(span: Span): void {
+    const [box, { top, bottom }] = [this.boxOf({ start: span.start, end: Math.min(span.end, span.start + 1) }), this.frame];
+    if (box.top >= top && box.bottom <= bottom) return;
+    const far = box.top < top - (bottom - top) || box.bottom > bottom + (bottom - top);
+    if (far) this.scrollBy(box.top - top - (bottom - top) / 3);
+    else this.scrollBy(box.top < top ? box.top - top : box.bottom - bottom);
+  }
+
+  scrollBy(distance: number): void {
+    (this.scroller ?? window).scrollBy({ top: distance, behavior: "instant" });
+  }
+}
+
+function caretAt(x: number, y: number): [Node, number] | null {
+  // The first is the standard; the second is what browsers had before it.
+  if (document.caretPositionFromPoint) {
+    const found = document.caretPositionFromPoint(x, y);
+    return found && [found.offsetNode, found.offset];
+  }
+  const found = document.caretRangeFromPoint(x, y) as Range | null;
+  return found && [found.startContainer, found.startOffset];
+}

@@ -26,7 +26,6 @@ import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,9 +34,9 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import httpx
 from tokenizers import Tokenizer
 
+from benchmarks.house import House, house
 from benchmarks.report import Measure, median_interval, write
 from workers.embedded.state import free_port
 from workers.serving.vllm import ModelServer
@@ -53,59 +52,6 @@ PREMISES = (
     "The doctor of a small town receives a letter from a dead patient.",
     "A captain must choose between his ship and a promise.",
 )
-
-
-@dataclass
-class House:
-    """A running Longhand, as its run.json describes it."""
-
-    url: str
-    token: str
-    pids: dict[str, int]
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.token}"}
-
-
-@contextmanager
-def house(model_url: str, model_key: str) -> Iterator[House]:
-    """Start the whole of Longhand in a folder of its own, in front of one model server."""
-    with tempfile.TemporaryDirectory(prefix="longhand-bench-") as var:
-        env = os.environ | {
-            "DEBUG": "1", "VAR": var, "PORT": str(free_port()), "MODEL_SERVER_URL": model_url, "MODEL_SERVER_KEY": model_key,
-            "STREAMS": "1000", "STORIES_AT_ONCE": "100000", "WORDS_PER_DAY": "1000000000",
-        }  # fmt: skip
-        with Path(var, "output").open("wb") as log:
-            up = subprocess.Popen([sys.executable, "manage.py", "up"], cwd=ROOT, env=env, stdout=log, stderr=log)
-        try:
-            run = Path(var) / "run.json"
-            deadline = time.monotonic() + 120
-            while not (facts := _ready(run)):
-                if time.monotonic() > deadline or up.poll() is not None:
-                    raise SystemExit((Path(var) / "output").read_text()[-2000:])
-                time.sleep(0.2)
-            writer = next(person for person in facts["accounts"] if person["role"] == "writer")
-            yield House(facts["address"], writer["token"], facts["processes"])
-        finally:
-            up.send_signal(signal.SIGINT)
-            try:
-                up.wait(60)
-            except subprocess.TimeoutExpired:
-                up.kill()
-
-
-def _ready(run: Path) -> dict[str, Any] | None:
-    """What run.json says, once every process of ours runs."""
-    if not run.exists():
-        return None
-    facts: dict[str, Any] = json.loads(run.read_text())
-    if not facts["address"] or not {"web", "narrator"} <= facts["processes"].keys():
-        return None
-    try:
-        return facts if httpx.get(f"{facts['address']}/healthz", timeout=5).is_success else None
-    except httpx.HTTPError:
-        return None
 
 
 @dataclass

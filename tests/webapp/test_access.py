@@ -13,13 +13,16 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from webapp.api import api
 from writer.accounts.models import ApiToken, User
 from writer.accounts.operations.invite import invite, secret_of
-from writer.editorial.models import PrincipleVersion
+from writer.editorial.models import Act, Pair, PrincipleVersion, Reading, Snapshot
+from writer.editorial.operations.freeze import open_story
+from writer.editorial.operations.share import share
 from writer.stories.models import Generation
+from writer.stories.operations.create_story import create_story
 
 pytestmark = pytest.mark.django_db
 
-PUBLIC, SIGNED_IN, OWN, EDITOR, ADMIN, GUEST, NOBODY = (
-    "public", "signed in", "own", "editor", "admin", "guest", "nobody",
+PUBLIC, SIGNED_IN, OWN, EDITOR, TURN, ADMIN, GUEST, SHUT, NOBODY = (
+    "public", "signed in", "own", "editor", "the editor whose turn it is", "admin", "guest", "nobody yet", "nobody",
 )  # fmt: skip
 CAST = ("anonymous", "stranger", "editor", "admin", "owner")
 
@@ -37,6 +40,27 @@ PAGES = {
     "principle_new": EDITOR,
     "principle_edit": EDITOR,
     "principle_state": EDITOR,
+    "sharing": OWN,
+    "notes": OWN,
+    "takes": OWN,
+    "desk": EDITOR,
+    "desk_next": EDITOR,
+    "pair": TURN,
+    "pair_reveal": TURN,
+    "pair_result": SHUT,  # before the names were asked for; see test_blindness
+    "offered_open": EDITOR,
+    "marking": EDITOR,
+    "rubric": EDITOR,
+    "ask": EDITOR,
+    "agreement": EDITOR,
+    "again": EDITOR,
+    "again_look": EDITOR,
+    "again_undo": EDITOR,
+    "snapshots": ADMIN,
+    "snapshot": ADMIN,
+    "snapshot_again": ADMIN,
+    "snapshot_file": ADMIN,
+    "snapshot_import": ADMIN,
     "account": SIGNED_IN,
     "account_export": SIGNED_IN,
     "account_delete": SIGNED_IN,
@@ -56,6 +80,13 @@ PAGES = {
 POSTS = {
     "constitution_import",
     "principle_state",
+    "desk_next",
+    "pair_reveal",
+    "offered_open",
+    "again_look",
+    "again_undo",
+    "snapshot_again",
+    "snapshot_import",
     "story_delete",
     "tokens",
     "token_revoke",
@@ -78,6 +109,17 @@ CALLS = {
     "POST /generations/{generation_id}/pause": OWN,
     "POST /generations/{generation_id}/continue": OWN,
     "POST /generations/{generation_id}/stop": OWN,
+    "GET /principles": SIGNED_IN,
+    "GET /stories/{story_id}/sharing": OWN,
+    "PUT /stories/{story_id}/sharing": OWN,
+    "POST /readings": EDITOR,
+    "GET /readings/{reading_id}": TURN,
+    "PATCH /readings/{reading_id}": TURN,
+    "POST /offered/{story_id}": EDITOR,
+    "GET /takes/{take_id}": EDITOR,
+    "GET /takes/{take_id}/marks": EDITOR,
+    "PUT /acts/{op_id}": TURN,
+    "DELETE /acts/{op_id}": TURN,
     "GET /me": SIGNED_IN,
     "GET /tokens": SIGNED_IN,
     "POST /tokens": SIGNED_IN,
@@ -86,6 +128,7 @@ CALLS = {
     "POST /invitations": ADMIN,
     "DELETE /invitations/{invitation_id}": ADMIN,
 }
+READING = "0b7a3f0e-9a4f-4b6f-8f8e-3d1c2b4a5e6f"
 BODIES: dict[str, dict[str, Any]] = {
     "POST /stories": {"title": "t", "premise": "p", "target_words": 300, "start": False},
     "PATCH /stories/{story_id}": {"title": "Another"},
@@ -97,6 +140,9 @@ BODIES: dict[str, dict[str, Any]] = {
     },
     "POST /stories/{story_id}/generations": {},
     "POST /tokens": {"name": "n"},
+    "PUT /stories/{story_id}/sharing": {"consent": "reading", "given": True},
+    "PATCH /readings/{reading_id}": {"place_left": 0, "place_right": 0, "seconds": 1},
+    "PUT /acts/{op_id}": {"kind": "vote", "reading": READING, "preference": 1},
     "POST /invitations": {"email": "new@longhand.test"},
 }
 
@@ -119,8 +165,19 @@ ALLAUTH = [
 
 
 @pytest.fixture
-def ids(generation: Generation, owner: User, admin: User, version: PrincipleVersion) -> dict[str, str]:
+def ids(
+    generation: Generation, owner: User, editor: User, admin: User, version: PrincipleVersion, pair: Pair
+) -> dict[str, str]:
     token, _ = ApiToken.issue(owner, "mine")
+    share(by=owner, story_id=generation.story_id, consent="reading", given=True)
+    offered = create_story(owner=owner, title="Offered", premise="P", target_words=300, text="The lamp was lit.")
+    share(by=owner, story_id=offered.pk, consent="reading", given=True)
+    Reading.objects.create(pk=READING, pair=pair, editor=editor, swapped=False)
+    asked = {"kind": "vote", "reading": READING, "preference": 1, "axes": {}, "reason": "", "principles": []}
+    Act.objects.create(editor=editor, op_id="act", kind="unmark", asked=asked, subject=READING)
+    Snapshot.objects.create(
+        number=1, kind="prompts", state="ready", query={}, described="", counts={"sources": {}, "left_out": {}}
+    )
     invitation = invite(by=admin, email="guest@longhand.test", role="writer")
     return {
         "uuid:story_id": str(generation.story_id),
@@ -130,6 +187,11 @@ def ids(generation: Generation, owner: User, admin: User, version: PrincipleVers
         "int:user_id": str(owner.pk),
         "str:kind": "txt",
         "slug:key": version.principle.key,
+        "uuid:reading_id": READING,
+        "int:take_id": str(open_story(by=editor, story_id=offered.pk).pk),
+        "int:number": "1",
+        "str:name": "README.md",
+        ":op_id": "act",
         "str:secret": secret_of(invitation.email, invitation.role, invitation.expires),
     }
 
@@ -150,10 +212,14 @@ def expected(rule: str, who: str, *, page: bool) -> set[int]:
         return {200} if who == "anonymous" else {409}
     if who == "anonymous":
         return {away}
+    if rule == SHUT:
+        return {404}
     if rule == OWN:
         return fine if who == "owner" else {404}
     if rule == EDITOR:
         return fine if who in ("editor", "admin") else {404}
+    if rule == TURN:
+        return fine if who == "editor" else {404}
     if rule == ADMIN:
         return fine if who == "admin" else {404}
     return fine
@@ -171,7 +237,7 @@ def test_pages(
         client = sign_in(cast[who])
         response = client.post(f"/{path}") if name in POSTS else client.get(f"/{path}")
         assert response.status_code in expected(rule, who, page=True), who
-        if who == "anonymous" and rule in (SIGNED_IN, OWN, ADMIN):
+        if who == "anonymous" and rule in (SIGNED_IN, OWN, EDITOR, TURN, ADMIN):
             assert response.headers["Location"].startswith("/account/login/")
 
 
@@ -242,7 +308,8 @@ def test_a_call_from_elsewhere_changes_nothing(
     method, path = call.split()
     for key, value in ids.items():
         path = path.replace("{" + key.partition(":")[2] + "}", value)
-    client = sign_in(cast["admin"] if CALLS[call] == ADMIN else cast["owner"], csrf=True)
+    who = {ADMIN: "admin", EDITOR: "editor", TURN: "editor"}.get(CALLS[call], "owner")
+    client = sign_in(cast[who], csrf=True)
     response = client.generic(method, f"/api{path}", json.dumps(BODIES.get(call, {})), "application/json")
     assert response.status_code == 403
     client.cookies["csrftoken"] = "a" * 32

@@ -7,7 +7,7 @@ from collections import Counter
 from datetime import date
 
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
@@ -81,7 +81,8 @@ def again_look(request: HttpRequest) -> HttpResponse:
         look = LookAct.model_validate(asked | {"kind": "look", "holds": request.POST.get("holds") == "yes"})
         act(by=person(request), op_id=op_id, asked=look)
     except (ValidationError, Missing):
-        raise Http404 from None
+        messages.error(request, "There is no such mark or vote here any more.")
+        return redirect("again")
     except Refused as refusal:
         messages.error(request, refusal.detail)
         return redirect("again")
@@ -94,7 +95,7 @@ def again_undo(request: HttpRequest) -> HttpResponse:
     try:
         undo(by=person(request), op_id=request.POST.get("op_id", ""))
     except Missing:
-        raise Http404 from None
+        messages.error(request, "There is nothing to undo.")
     except Refused as refusal:
         messages.error(request, refusal.detail)
     return redirect("again")

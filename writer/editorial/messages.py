@@ -8,13 +8,18 @@ import json
 from training.text import Message, count_words, length_note, story_request
 
 
-def prompt_messages(*, title: str, premise: str, target: int, given: str = "") -> list[Message]:
-    """What a model is asked: the request, and where a text stands already, that text and how many words are left."""
+def prompt_messages(
+    *, title: str, premise: str, target: int, given: str = "", written: int | None = None
+) -> list[Message]:
+    """What a model is asked: the request, and where a text stands already, that text and how many words are left.
+
+    `written` are the words of `given`, where somebody has counted them.
+    """
     messages = story_request(title=title, premise=premise, target=target)
     if given.strip():
         messages += [
             {"role": "assistant", "content": given},
-            length_note(target=target, written=count_words(given)),
+            length_note(target=target, written=count_words(given) if written is None else written),
         ]
     return messages
 

@@ -164,7 +164,10 @@ class Reading(models.Model):
     revealed = models.DateTimeField(null=True, help_text="The reader was told who wrote them; the vote stands since")
 
     class Meta:
-        indexes: ClassVar = [models.Index(fields=["editor", "opened"], name="reading_by_editor")]
+        indexes: ClassVar = [
+            models.Index(fields=["editor", "opened"], name="reading_by_editor"),
+            models.Index(fields=["editor"], condition=Q(state="open"), name="reading_begun"),
+        ]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["pair", "editor"], name="reading_once"),
             models.CheckConstraint(condition=Q(state__in=ReadingState.values), name="reading_state_known"),

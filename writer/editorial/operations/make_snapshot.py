@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 from celery import current_app
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Max
 
 from writer.accounts.models import User
-from writer.editorial.models import Making, Principle, Snapshot, SnapshotRow
+from writer.editorial.models import Making, Principle, Snapshot
 from writer.editorial.snapshots.build import Built, build
 from writer.editorial.snapshots.query import SnapshotQuery
 from writer.refusals import Refused
@@ -78,20 +80,10 @@ def _fill(snapshot: Snapshot) -> Snapshot:
 
 
 def _store(snapshot: Snapshot, built: Built) -> None:
-    SnapshotRow.objects.bulk_create(
-        (
-            SnapshotRow(
-                snapshot=snapshot,
-                index=index,
-                sha256=row.sha256,
-                brief_id=row.brief,
-                chosen_id=row.chosen,
-                rejected_id=row.rejected,
-                passage=row.passage,
-                label=row.label,
-                origin=row.origin,
-            )
-            for index, row in enumerate(built.rows)
-        ),
-        batch_size=2000,
-    )
+    """By COPY: there may be a hundred thousand."""
+    columns = "snapshot_id, index, sha256, brief_id, chosen_id, rejected_id, passage, label, origin"
+    with connection.cursor() as cursor, cursor.copy(f"COPY editorial_snapshotrow ({columns}) FROM STDIN") as out:
+        for index, row in enumerate(built.rows):
+            passage = None if row.passage is None else json.dumps(row.passage)
+            texts = row.brief, row.chosen, row.rejected
+            out.write_row((snapshot.pk, index, row.sha256, *texts, passage, row.label, json.dumps(row.origin)))

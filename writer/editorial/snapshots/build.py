@@ -17,7 +17,7 @@ from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from training.text import Message
+from training.text import Message, count_words, paragraphs
 from writer.editorial.messages import completion_messages, digest, prompt_messages, row_digest
 from writer.editorial.models import Brief, Mark, Settlement, Take, Vote, VoteReason, VoteSource, Why
 from writer.editorial.snapshots.query import SnapshotQuery
@@ -216,10 +216,14 @@ def _mended(query: SnapshotQuery, left_out: Counter[str]) -> Iterable[Row]:
     )
     for take_ids, group in _by_takes(columns.iterator(chunk_size=5000)):
         takes = Take.objects.select_related("brief").defer("origins").in_bulk(take_ids)
+        words = {
+            pk: [count_words(take.brief.given), *map(count_words, paragraphs(take.text))] for pk, take in takes.items()
+        }
         for take_id, mark, by, start, end, better, severity, key, number in group:
             take = takes[take_id]
             passage = {"start": start, "end": end, "better": better}
-            prompt, chosen, rejected = passage_messages(take.brief, take.text, passage)
+            written = sum(words[take_id][: take.text.count("\n\n", 0, start) + 1])
+            prompt, chosen, rejected = passage_messages(take.brief, take.text, passage, written=written)
             yield Row(
                 row_digest(digest(prompt), digest(chosen), digest(rejected)),
                 take.brief_id,
@@ -252,21 +256,26 @@ def _by_takes(lines: Iterable[tuple[Any, ...]], most: int = 200) -> Iterable[tup
 
 
 def passage_messages(
-    brief: Brief, text: str, passage: dict[str, Any]
+    brief: Brief, text: str, passage: dict[str, Any], *, written: int | None = None
 ) -> tuple[list[Message], list[Message], list[Message]]:
-    """Prompt, chosen and rejected of a mended passage: whole paragraphs, after all that stands before them."""
+    """Prompt, chosen and rejected of a mended passage: whole paragraphs, after all that stands before them.
+
+    `written` are the words of what stands before, where somebody has counted them.
+    """
     start, end = passage["start"], passage["end"]
     begin = text.rfind("\n\n", 0, start) + 2 if "\n\n" in text[:start] else 0
     stop = text.find("\n\n", end)
     stop = len(text) if stop < 0 else stop
-    written = text[begin:stop]
+    as_written = text[begin:stop]
     mended = text[begin:start] + passage["better"] + text[end:stop]
     before = "\n\n".join(part for part in (brief.given.rstrip(), text[:begin].rstrip()) if part)
     if brief.prompt is not None:
         prompt: list[Message] = [*brief.prompt, *(completion_messages(before) if before else [])]
     else:
-        prompt = prompt_messages(title=brief.title, premise=brief.premise, target=brief.target_words or 0, given=before)
-    return prompt, completion_messages(mended), completion_messages(written)
+        prompt = prompt_messages(
+            title=brief.title, premise=brief.premise, target=brief.target_words or 0, given=before, written=written
+        )
+    return prompt, completion_messages(mended), completion_messages(as_written)
 
 
 # Prompts, and shares

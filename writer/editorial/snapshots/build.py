@@ -17,7 +17,7 @@ from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from training.text import Message, count_words, paragraphs
+from training.text import Message, count_words
 from writer.editorial.messages import completion_messages, digest, prompt_messages, row_digest
 from writer.editorial.models import Brief, Mark, Settlement, Take, Vote, VoteReason, VoteSource, Why
 from writer.editorial.snapshots.query import SnapshotQuery
@@ -216,13 +216,11 @@ def _mended(query: SnapshotQuery, left_out: Counter[str]) -> Iterable[Row]:
     )
     for take_ids, group in _by_takes(columns.iterator(chunk_size=5000)):
         takes = Take.objects.select_related("brief").defer("origins").in_bulk(take_ids)
-        words = {
-            pk: [count_words(take.brief.given), *map(count_words, paragraphs(take.text))] for pk, take in takes.items()
-        }
+        words = {pk: _Words(take) for pk, take in takes.items()}
         for take_id, mark, by, start, end, better, severity, key, number in group:
             take = takes[take_id]
             passage = {"start": start, "end": end, "better": better}
-            written = sum(words[take_id][: take.text.count("\n\n", 0, start) + 1])
+            written = words[take_id].before(take.text.count("\n\n", 0, start))
             prompt, chosen, rejected = passage_messages(take.brief, take.text, passage, written=written)
             yield Row(
                 row_digest(digest(prompt), digest(chosen), digest(rejected)),
@@ -239,6 +237,18 @@ def _mended(query: SnapshotQuery, left_out: Counter[str]) -> Iterable[Row]:
                 },
                 by={by: 1.0},
             )
+
+
+class _Words:
+    """Words before a paragraph of a take, with those that were given; each paragraph is counted once, when it is asked for."""
+
+    def __init__(self, take: Take) -> None:
+        self._texts = [take.brief.given, *take.text.split("\n\n")]
+        self._counts: list[int] = []
+
+    def before(self, block: int) -> int:
+        self._counts += [count_words(text) for text in self._texts[len(self._counts) : block + 1]]
+        return sum(self._counts[: block + 1])
 
 
 def _by_takes(lines: Iterable[tuple[Any, ...]], most: int = 200) -> Iterable[tuple[list[int], list[tuple[Any, ...]]]]:

@@ -6,22 +6,26 @@ Each function is a fixed number of queries; what grows with the votes and marks 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from statistics import fmean
 from typing import Any
 
 from django.db.models import Count, Exists, F, OuterRef, Q, Sum
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
+from training.rubric import BY_KEY
 from writer.editorial.agreement import (
     EditorAgreement,
     Level,
+    alpha,
     alpha_from_counts,
     alpha_interval_from_counts,
     editors_agreement,
 )
-from writer.editorial.models import AXES, Act, Mark, Sitting, Take, Vote, VoteSource
+from writer.editorial.models import AXES, Act, Mark, RubricSheet, Sitting, Take, Vote, VoteSource
 from writer.stories.models import ModelVersion
 
 SCALE = (-2, -1, 0, 1, 2)
@@ -253,3 +257,47 @@ def broken_by_model(most: int = 15) -> tuple[list[str], list[Broken]]:
         )
         for (key, name), marks in ranked
     ]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One dimension of the rubric, over all takes that were scored."""
+
+    key: str
+    name: str
+    most: int
+    people: float | None
+    judges: float | None
+    alpha: float | None
+    """Of people among each other, interval."""
+    difference: float | None
+    """Judges less people, on the takes that both scored."""
+
+
+def scores() -> list[Scored]:
+    """What people and judges gave, so that the two can be compared; empty before anybody has filled in a sheet."""
+    people: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+    judges: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for take, judge, sheet in RubricSheet.objects.filter(removed=None).values_list("take_id", "judge", "sheet"):
+        for key, score in (sheet["scores"] | {"BONUS": sheet["bonus"], "PENALTY": sheet["penalty"]}).items():
+            (judges if judge else people)[key][take].append(score)
+    if not people and not judges:
+        return []
+    return [
+        Scored(
+            dimension.key,
+            dimension.name,
+            dimension.max,
+            _mean([score for given in people[key].values() for score in given]),
+            _mean([score for given in judges[key].values() for score in given]),
+            alpha(people[key].values(), "interval"),
+            _mean(
+                [fmean(judges[key][take]) - fmean(given) for take, given in people[key].items() if take in judges[key]]
+            ),
+        )
+        for key, dimension in BY_KEY.items()
+    ]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return fmean(values) if values else None

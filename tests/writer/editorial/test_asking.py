@@ -36,7 +36,8 @@ def other(model: ModelVersion) -> ModelVersion:
 
 def asked(by: User, *versions: ModelVersion, **change: Any) -> list[Asking]:
     ids = (versions[0].pk, versions[1].pk)
-    return ask_pairs(by=by, **({"title": "T", "premise": "P", "target_words": 300, "versions": ids} | change))
+    usual: dict[str, Any] = {"title": "T", "premise": "P", "target_words": 300, "versions": ids}
+    return ask_pairs(by=by, **(usual | change))
 
 
 def test_a_pair_when_both_are_finished(editor: User, model: ModelVersion, other: ModelVersion) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from datetime import date
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -14,10 +15,11 @@ from django.utils import timezone
 
 from tests.writer.editorial.test_acts import do, marked
 from tests.writer.editorial.test_snapshots import some_pair, voted
+from training.rubric import DIMENSIONS
 from writer.accounts.models import User
 from writer.editorial import figures
 from writer.editorial.agreement import alpha
-from writer.editorial.models import Pair, PrincipleVersion, Sitting, Take
+from writer.editorial.models import Pair, PrincipleVersion, RubricSheet, Sitting, Take
 from writer.editorial.operations.act import undo
 from writer.editorial.pictures import HEIGHT, WIDTH, bars, line
 from writer.stories.models import ModelVersion
@@ -49,13 +51,14 @@ def test_agreement_is_that_of_the_votes(editor: User, admin: User, make_editor: 
     voted(gone, editor, 2, undone=timezone.now())
     found, over_time = figures.agreement_of_votes()
     overall, prose = found
-    assert (overall.nominal, overall.ordinal, overall.interval) == tuple(
-        pytest.approx(alpha(units, level)) for level in ("nominal", "ordinal", "interval")
-    )
+    assert overall.nominal == pytest.approx(alpha(units, "nominal"))
+    assert overall.ordinal == pytest.approx(alpha(units, "ordinal"))
+    assert overall.interval == pytest.approx(alpha(units, "interval"))
     assert prose.what == "Prose"
     assert prose.ordinal == pytest.approx(overall.ordinal)
     assert overall.units == sum(len(values) > 1 for values in units)
-    assert over_time == [(f"{timezone.now():%Y-%m}", pytest.approx(overall.ordinal))]
+    assert [month for month, _ in over_time] == [f"{timezone.now():%Y-%m}"]
+    assert over_time[0][1] == pytest.approx(overall.ordinal)
 
 
 def test_agreement_on_a_principle(take: Take, editor: User, admin: User, make_editor: Callable[[], User], version: PrincipleVersion) -> None:  # fmt: skip
@@ -97,6 +100,18 @@ def test_editors_and_what_to_look_into(editor: User, admin: User) -> None:
     assert (found[admin.name].gold_right, found[admin.name].read) == (6, 0.5)
     assert len(found[editor.name].remarks) == 2
     assert found[editor.name].gold_right == 0
+
+
+def test_people_and_judges_side_by_side(take: Take, editor: User, admin: User) -> None:
+    assert figures.scores() == []
+    sheet: dict[str, Any] = {"scores": {dimension.key: 2 for dimension in DIMENSIONS}, "bonus": 0, "penalty": 1}
+    do(editor, kind="rubric", take=take.pk, sheet=sheet)
+    do(admin, kind="rubric", take=take.pk, sheet=sheet | {"scores": sheet["scores"] | {"P1": 4}})
+    RubricSheet.objects.create(take=take, judge="judge-1", overall=0, sheet=sheet | {"bonus": 3})
+    found = {one.key: one for one in figures.scores()}
+    assert (found["P1"].people, found["P1"].judges, found["P1"].difference) == (3, 2, -1)
+    assert (found["BONUS"].people, found["BONUS"].judges, found["PENALTY"].people) == (0, 3, 1)
+    assert found["P2"].alpha is None, "without variation nobody can tell"
 
 
 def test_the_page_and_who_sees_the_editors(

@@ -17,7 +17,14 @@ from pydantic import ValidationError
 
 from writer.accounts.http import editors_only, person
 from writer.editorial.acts import LookAct
-from writer.editorial.figures import agreement_by_principle, agreement_of_votes, broken_by_model, editors, work_by_day
+from writer.editorial.figures import (
+    agreement_by_principle,
+    agreement_of_votes,
+    broken_by_model,
+    editors,
+    scores,
+    work_by_day,
+)
 from writer.editorial.operations.act import act, undo
 from writer.editorial.pictures import HEIGHT, WIDTH, bars, line
 from writer.editorial.stale import stale_marks, stale_reasons
@@ -46,6 +53,7 @@ def agreement(request: HttpRequest) -> HttpResponse:
         "principles": agreement_by_principle(),
         "models": models,
         "broken": broken,
+        "scores": scores(),
         "editors": editors() if person(request).is_admin else [],
         "width": WIDTH,
         "height": HEIGHT,

@@ -87,8 +87,15 @@ def waiting_pairs(by: User) -> QuerySet[Pair]:
 
 
 def _first(pairs: QuerySet[Pair]) -> Pair | None:
-    """The most urgent one that nobody else is being given at this moment."""
-    return pairs.order_by(F("priority").desc(), "pk").select_for_update(of=("self",), skip_locked=True).first()
+    """The most urgent one that nobody else is being given at this moment.
+
+    The turns of others were counted before the lock was there, so they are counted again under it.
+    """
+    urgent = pairs.order_by(F("priority").desc(), "pk").select_for_update(of=("self",), skip_locked=True)
+    while (found := urgent.first()) is not None:
+        if pairs.filter(pk=found.pk).exists():
+            return found
+    return None
 
 
 def disagreements() -> QuerySet[Pair]:

@@ -48,6 +48,7 @@ PAGES = {
     "pair": TURN,
     "pair_reveal": TURN,
     "pair_result": SHUT,  # before the names were asked for; see test_blindness
+    "pair_gold": SHUT,  # another's turn, even for an admin; see test_queue
     "offered_open": EDITOR,
     "marking": EDITOR,
     "rubric": EDITOR,
@@ -82,6 +83,7 @@ POSTS = {
     "principle_state",
     "desk_next",
     "pair_reveal",
+    "pair_gold",
     "offered_open",
     "again_look",
     "again_undo",

@@ -17,6 +17,7 @@ urlpatterns = [
     path("desk/pairs/<uuid:reading_id>", desk.pair, name="pair"),
     path("desk/pairs/<uuid:reading_id>/reveal", desk.pair_reveal, name="pair_reveal"),
     path("desk/pairs/<uuid:reading_id>/result", desk.pair_result, name="pair_result"),
+    path("desk/pairs/<uuid:reading_id>/gold", desk.pair_gold, name="pair_gold"),
     path("desk/offered/<uuid:story_id>", desk.offered_open, name="offered_open"),
     path("desk/texts/<int:take_id>", desk.marking, name="marking"),
     path("desk/texts/<int:take_id>/rubric", desk.rubric, name="rubric"),

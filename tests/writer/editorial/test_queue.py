@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 from django.db import connection
+from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -21,9 +22,10 @@ from writer.editorial.operations.act import undo
 from writer.editorial.operations.follow import follow
 from writer.editorial.operations.freeze import brief_of, take_of
 from writer.editorial.operations.next_pair import GOLD_EVERY, next_pair, waiting_pairs
+from writer.editorial.operations.set_gold import set_gold
 from writer.editorial.operations.share import share
 from writer.editorial.reading import merged, share_read
-from writer.refusals import Missing, TooMuch
+from writer.refusals import Missing, NotNow, Refused, TooMuch
 from writer.stories.models import Story
 
 pytestmark = pytest.mark.django_db
@@ -176,3 +178,26 @@ def test_the_vote_counter_is_what_the_votes_are(pair: Pair, make_editor: Callabl
     pair.refresh_from_db()
     assert pair.votes == Vote.objects.filter(pair=pair, undone=None).count() == 2
     assert Take.objects.count() == 2
+
+
+def test_an_admin_makes_a_pair_a_gold_one(
+    pair: Pair, admin: User, editor: User, sign_in: Callable[..., Client]
+) -> None:
+    reading = Reading.objects.create(pair=pair, editor=admin, swapped=False)
+    with pytest.raises(NotNow, match="Vote first"):
+        set_gold(by=admin, reading_id=reading.pk, gold=True, because="It is plain.")
+    do(admin, kind="vote", reading=reading.pk, preference=-2)
+    with pytest.raises(Refused, match="because"):
+        set_gold(by=admin, reading_id=reading.pk, gold=True)
+    client = sign_in(admin)
+    client.post(f"/desk/pairs/{reading.pk}/reveal")
+    client.post(f"/desk/pairs/{reading.pk}/gold", {"gold": "yes", "because": "It is plain."})
+    pair.refresh_from_db()
+    assert (pair.gold, pair.gold_because) == (-2, "It is plain.")
+    assert given(editor) is None, "it is not waiting for votes any more"
+    theirs = Reading.objects.create(pair=pair, editor=editor, swapped=False)
+    with pytest.raises(Missing):
+        set_gold(by=editor, reading_id=theirs.pk, gold=False)
+    client.post(f"/desk/pairs/{reading.pk}/gold", {"gold": "no"})
+    pair.refresh_from_db()
+    assert pair.gold is None

@@ -14,11 +14,12 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from training.rubric import CATCH_ALLS, NEGATIVE, POSITIVE, PRINCIPLES
-from writer.accounts.http import editors_only, person
+from writer.accounts.http import admins_only, editors_only, person
 from writer.accounts.models import User
 from writer.editorial.models import AXES, Mark, Reading, ReadingState, RubricSheet, SkipReason, Vote, Why
 from writer.editorial.operations.freeze import open_story
 from writer.editorial.operations.next_pair import disagreements, next_disagreement, next_pair, waiting_pairs
+from writer.editorial.operations.set_gold import set_gold
 from writer.editorial.reading import (
     marks_of,
     offered_stories,
@@ -140,6 +141,20 @@ def pair_result(request: HttpRequest, reading_id: UUID) -> HttpResponse:
     preference = 0 if vote is None else (-1 if reading.swapped else 1) * vote.preference
     context = {"reading": reading, "left": left, "right": right, "vote": vote, "preference": preference}
     return render(request, "editorial/pair_result.html", context)
+
+
+@admins_only
+@require_POST
+def pair_gold(request: HttpRequest, reading_id: UUID) -> HttpResponse:
+    """`gold` (yes or no) and `because`, after the names were told."""
+    try:
+        gold = request.POST.get("gold") == "yes"
+        set_gold(by=person(request), reading_id=reading_id, gold=gold, because=request.POST.get("because", ""))
+    except Missing:
+        raise Http404 from None
+    except Refused as refusal:
+        messages.error(request, refusal.detail)
+    return redirect("pair_result", reading_id)
 
 
 @editors_only

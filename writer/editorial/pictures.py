@@ -1,4 +1,4 @@
-"""Small pictures as numbers for an SVG: bars by day, and a line over time. Each stands beside a table that says the same."""
+"""Small pictures as numbers for an SVG: bars by day, and a line over time. The same numbers stand in a table beside them."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Point:
     title: str
 
 
-def bars(numbers: dict[date, int], last: date, days: int) -> list[Bar]:
-    """A bar for each of the `days` up to `last`; the highest fills the height."""
-    most = max(numbers.values(), default=0) or 1
+def bars(numbers: dict[date, int], last: date, days: int, most: int) -> list[Bar]:
+    """A bar for each of the `days` up to `last`; one of `most` fills the height."""
+    most = max(most, 1)
     step = WIDTH / days
     found = []
     for index in range(days):

@@ -139,10 +139,10 @@ def test_no_query_a_row(editor: User, admin: User, sign_in: Callable[..., Client
 
 
 def test_pictures() -> None:
-    drawn = bars({date(2026, 3, 2): 4, date(2026, 3, 1): 2}, date(2026, 3, 2), 10)
+    drawn = bars({date(2026, 3, 2): 4, date(2026, 3, 1): 2}, date(2026, 3, 2), 10, 4)
     assert [bar.height for bar in drawn[-2:]] == [HEIGHT / 2, HEIGHT]
     assert drawn[-1].x + drawn[-1].width <= WIDTH
-    assert bars({}, date(2026, 3, 2), 3)[0].height == 0
+    assert bars({}, date(2026, 3, 2), 3, 0)[0].height == 0
     points = line([("a", 0.5), ("b", -0.2), ("c", 1.0)])
     assert [(point.x, point.y) for point in points] == [(0, HEIGHT / 2), (WIDTH / 2, HEIGHT), (WIDTH, 0)]
     assert line([("a", 0.5)])[0].x == 0

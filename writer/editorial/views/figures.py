@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections import Counter
+from collections import defaultdict
 from datetime import date
 
 from django.contrib import messages
@@ -39,20 +39,23 @@ DAYS, PAGE = 30, 20
 def agreement(request: HttpRequest) -> HttpResponse:
     """editorial/agreement.html; the table of editors is for admins."""
     work = work_by_day(DAYS)
-    by_day: Counter[date] = Counter()
+    by_editor: dict[str, dict[date, int]] = defaultdict(dict)
     for entry in work:
-        by_day[entry.day] += entry.all
+        by_editor[entry.editor][entry.day] = entry.all
+    most = max((entry.all for entry in work), default=0)
+    today = timezone.now().date()
     votes, over_time = agreement_of_votes()
     models, broken = broken_by_model()
     context = {
         "work": work,
-        "bars": bars(by_day, timezone.now().date(), DAYS),
+        "bars": [(editor, bars(days, today, DAYS, most)) for editor, days in sorted(by_editor.items())],
         "votes": votes,
         "over_time": over_time,
         "line": line(over_time),
         "principles": agreement_by_principle(),
         "models": models,
         "broken": broken,
+        "worst": max((rate or 0 for one in broken for rate in one.by_model), default=0),
         "scores": scores(),
         "editors": editors() if person(request).is_admin else [],
         "width": WIDTH,

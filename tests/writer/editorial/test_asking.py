@@ -22,6 +22,7 @@ from writer.editorial.snapshots.query import SnapshotQuery
 from writer.refusals import Missing, NotNow, Refused, TooMuch
 from writer.stories.models import Generation, ModelVersion, State, Story
 from writer.stories.operations.control import stop
+from writer.stories.operations.leave import leave
 from writer.stories.operations.save_text import save_text
 from writer.stories.operations.takes import another_take, keep_take, takes_of
 from writer.stories.reading import story_for, story_lines, whole
@@ -57,6 +58,19 @@ def test_a_pair_when_both_are_finished(editor: User, model: ModelVersion, other:
     assert (pair.overlap, pair.priority, pair.first.words_by) == (2, 7, {str(model.pk): 2})
     collect_askings()
     assert Pair.objects.count() == 1
+
+
+def test_the_pair_stays_when_the_one_who_asked_leaves(editor: User, admin: User, model: ModelVersion) -> None:
+    (asking,) = asked(editor, model, model)
+    for generation, text in ((asking.first, "The lamp."), (asking.second, "A light.")):
+        assert generation
+        write(generation, text, state=State.DONE)
+    collect_askings()
+    leave(user=editor)
+    pair = Pair.objects.get()
+    assert (pair.first.text, pair.first.model, pair.first.generation) == ("The lamp.", model, None)
+    assert not Story.objects.exists()
+    assert next_pair(by=admin)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -20,17 +21,28 @@ from tests.cast import PRINCIPLE, TEXTS
 from tests.writer.editorial.test_acts import do, marked
 from writer.accounts.models import User
 from writer.editorial.messages import digest, row_digest
-from writer.editorial.models import Mark, Pair, PrincipleVersion, Reading, Snapshot, SnapshotRow, Take, Vote
+from writer.editorial.models import (
+    Mark,
+    Pair,
+    PrincipleVersion,
+    Reading,
+    Sharing,
+    Snapshot,
+    SnapshotRow,
+    Take,
+    Vote,
+)
 from writer.editorial.operations.freeze import brief_of, take_of
 from writer.editorial.operations.import_preferences import import_preferences
 from writer.editorial.operations.make_snapshot import ask_snapshot, make_snapshot
 from writer.editorial.operations.save_principle import save_principle
-from writer.editorial.operations.share import share
-from writer.editorial.snapshots.build import Row, _capped, build
+from writer.editorial.operations.share import no_consent_changes, share
+from writer.editorial.snapshots.build import Built, Row, _capped, build
 from writer.editorial.snapshots.formats import written
 from writer.editorial.snapshots.importing import read_preferences
 from writer.editorial.snapshots.query import SnapshotQuery, checked_query
 from writer.refusals import Refused
+from writer.stories.models import Story
 from writer.stories.operations.delete_story import delete_story
 
 pytestmark = pytest.mark.django_db
@@ -184,6 +196,69 @@ def test_consent_taken_back_leaves_a_tombstone(mended: Take, owner: User, admin:
     share(by=owner, story_id=mended.brief.story_id, consent="training", given=True)
     assert lines(snapshot) == [], "given again, it counts for new snapshots only"
     assert len(build(ANY).rows) == 1
+
+
+def test_consent_taken_back_while_a_snapshot_is_made(
+    mended: Take, owner: User, admin: User, pair: Pair, editor: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voted(pair, editor, 1)
+    story_id = mended.brief.story_id
+    assert story_id
+
+    def slowly(query: SnapshotQuery) -> Built:
+        built = build(query)
+        share(by=owner, story_id=story_id, consent="training", given=False)
+        return built
+
+    monkeypatch.setattr("writer.editorial.operations.make_snapshot.build", slowly)
+    snapshot = made(ANY, admin)
+    assert snapshot.counts["sources"] == {"votes": 1}
+    assert snapshot.counts["left_out"]["rows whose writers took consent back meanwhile"] == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_consent_waits_while_rows_are_stored(owner: User, story: Story) -> None:
+    share(by=owner, story_id=story.pk, consent="training", given=True)
+
+    def take_back() -> None:
+        try:
+            share(by=owner, story_id=story.pk, consent="training", given=False)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=take_back)
+    with transaction.atomic():
+        no_consent_changes()
+        thread.start()
+        thread.join(0.5)
+        assert thread.is_alive(), "it waits for the rows, so that it finds them"
+    thread.join(10)
+    assert not Sharing.objects.get().training
+
+
+def test_a_story_that_is_deleted_meanwhile_costs_another_try(
+    mended: Take, owner: User, admin: User, pair: Pair, editor: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voted(pair, editor, 1)
+    tries = []
+
+    def broken(query: SnapshotQuery) -> Built:
+        tries.append(query)
+        if len(tries) == 1:
+            raise IntegrityError
+        return build(query)
+
+    monkeypatch.setattr("writer.editorial.operations.make_snapshot.build", broken)
+    assert made(ANY, admin).rows == 2
+    assert len(tries) == 2
+
+
+def test_a_settled_pair_counts_though_its_voters_had_read_little(pair: Pair, editor: User, admin: User) -> None:
+    voted(pair, editor, 1, read_first=0.1)
+    pair.settlements.create(by=admin, preference=-2, why="overlooked", words="The end is earned.")
+    row = build(SnapshotQuery()).rows[0]
+    assert (row.chosen, row.label, row.origin["votes"]) == (pair.first_id, 1.0, [])
+    assert build(SnapshotQuery(editors=(editor.pk,))).rows == [], "the one who settled it was not asked for"
 
 
 def test_a_deleted_story_leaves_a_tombstone(mended: Take, owner: User, admin: User) -> None:

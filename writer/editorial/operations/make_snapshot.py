@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 
 from celery import current_app
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Max
 
 from writer.accounts.models import User
-from writer.editorial.models import Making, Principle, Snapshot
-from writer.editorial.snapshots.build import Built, build
+from writer.editorial.models import Brief, Making, Principle, Snapshot
+from writer.editorial.operations.share import no_consent_changes
+from writer.editorial.snapshots.build import Built, build, consented_brief
 from writer.editorial.snapshots.query import SnapshotQuery
 from writer.refusals import Refused
 
 TASK = "workers.jobs.tasks.make_snapshot"
+ATTEMPTS = 3
 
 
 def ask_snapshot(*, by: User, query: SnapshotQuery) -> Snapshot:
@@ -45,27 +47,33 @@ def send(snapshot: Snapshot) -> None:
 
 def make_snapshot(*, snapshot_id: int) -> Snapshot | None:
     """Fill in a snapshot that waits. None: somebody else does, or it is done. What fails is kept with the reason."""
-    try:
-        with transaction.atomic():
-            waiting = Snapshot.objects.select_for_update(skip_locked=True)
-            snapshot = waiting.filter(pk=snapshot_id, state=Making.WAITING).first()
-            if snapshot is None:
-                return None
+    for attempt in range(ATTEMPTS):
+        try:
             with transaction.atomic():
-                return _fill(snapshot)
-    except Refused as refusal:
-        Snapshot.objects.filter(pk=snapshot_id).update(state=Making.FAILED, problem=refusal.detail)
-    except Exception:
-        Snapshot.objects.filter(pk=snapshot_id).update(
-            state=Making.FAILED, problem="Something went wrong while it was made; the worker's log says what."
-        )
-        raise
+                waiting = Snapshot.objects.select_for_update(skip_locked=True)
+                snapshot = waiting.filter(pk=snapshot_id, state=Making.WAITING).first()
+                return None if snapshot is None else _fill(snapshot)
+        except Refused as refusal:
+            _failed(snapshot_id, refusal.detail)
+            return None
+        except IntegrityError:  # a story was deleted meanwhile
+            if attempt == ATTEMPTS - 1:
+                _failed(snapshot_id, "Stories were deleted while it was made. Make another one.")
+                raise
+        except Exception:
+            _failed(snapshot_id, "Something went wrong while it was made; the worker's log says what.")
+            raise
     return None
 
 
+def _failed(snapshot_id: int, problem: str) -> None:
+    Snapshot.objects.filter(pk=snapshot_id).update(state=Making.FAILED, problem=problem)
+
+
 def _fill(snapshot: Snapshot) -> Snapshot:
-    # All of it is read at one moment: what is voted meanwhile is in the next one.
     built = build(SnapshotQuery.model_validate(snapshot.query))
+    no_consent_changes()
+    built.keep(set(Brief.objects.filter(consented_brief()).values_list("pk", flat=True)))
     if not built.rows:
         reasons = ", ".join(f"{number} {name}" for name, number in built.left_out.most_common(4) if number)
         raise Refused(f"There is nothing to put into it. Left out: {reasons or 'nothing; nobody has judged yet'}.")

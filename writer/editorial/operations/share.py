@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from writer.accounts.models import User
@@ -18,6 +18,8 @@ def share(*, by: User, story_id: UUID, consent: str, given: bool) -> Sharing:
     if consent not in Consent.values:
         raise Refused("A consent is for reading, for training, or for a model outside the house.", field="consent")
     with transaction.atomic():
+        if consent == Consent.TRAINING:
+            _wait_for_snapshots()
         story = lock_story(by, story_id)
         sharing, _ = Sharing.objects.get_or_create(story=story)
         if getattr(sharing, consent) == given:
@@ -28,3 +30,21 @@ def share(*, by: User, story_id: UUID, consent: str, given: bool) -> Sharing:
         if consent == Consent.TRAINING and not given:
             SnapshotRow.objects.filter(brief__story=story, gone=None).update(gone=timezone.now(), passage=None)
     return sharing
+
+
+SNAPSHOT_LOCK = 8_350_001
+"""A number of ours among PostgreSQL's advisory locks."""
+
+
+def no_consent_changes() -> None:
+    """Until this transaction ends, consent for training neither comes nor goes: the rows of a snapshot are being stored.
+
+    Without it a writer could take consent back after the rows were checked and before they can be seen to be erased.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [SNAPSHOT_LOCK])
+
+
+def _wait_for_snapshots() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [SNAPSHOT_LOCK])

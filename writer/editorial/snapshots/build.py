@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from itertools import groupby
 from operator import itemgetter
+from statistics import fmean
 from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
@@ -48,6 +49,12 @@ class Built:
     @property
     def sha256(self) -> str:
         return row_digest(*(row.sha256 for row in self.rows))
+
+    def keep(self, briefs: set[int]) -> None:
+        """Leave out rows on other briefs: their writers took consent back while the rows were put together."""
+        kept = [row for row in self.rows if row.brief in briefs]
+        self.left_out["rows whose writers took consent back meanwhile"] += len(self.rows) - len(kept)
+        self.rows = kept
 
     @property
     def sources(self) -> Counter[str]:
@@ -102,8 +109,8 @@ def _votes(query: SnapshotQuery, left_out: Counter[str]) -> QuerySet[Vote]:
     if query.editors:
         votes = votes.filter(by__in=query.editors)
     if query.principles:
-        named = VoteReason.objects.filter(vote=OuterRef("pk"), version__principle__key__in=query.principles)
-        votes = votes.filter(Exists(named))
+        named = VoteReason.objects.filter(vote__pair=OuterRef("pair"), vote__undone=None)
+        votes = votes.filter(Exists(named.filter(version__principle__key__in=query.principles)))
     left_out["votes on stories without consent"] += votes.exclude(consented("pair__brief")).count()
     votes = votes.filter(consented("pair__brief"))
     stale = Exists(stale_reasons().filter(vote=OuterRef("pk")))
@@ -123,12 +130,10 @@ class _Voted:
 
 def _pairs(query: SnapshotQuery, left_out: Counter[str]) -> Iterable[Row]:
     votes = _votes(query, left_out)
-    settled = {
-        pair: (preference, why, by)
-        for pair, preference, why, by in Settlement.objects.filter(removed=None).values_list(
-            "pair_id", "preference", "why", "by_id"
-        )
-    }
+    settlements = Settlement.objects.filter(removed=None)
+    if query.editors:
+        settlements = settlements.filter(by__in=query.editors)
+    settled = {pair: said for pair, *said in settlements.values_list("pair_id", "preference", "why", "by_id")}
     reasons: dict[int, list[list[Any]]] = defaultdict(list)
     named = VoteReason.objects.filter(vote__in=votes).values_list(
         "vote_id", "version__principle__key", "version__number"
@@ -162,12 +167,13 @@ def _pairs(query: SnapshotQuery, left_out: Counter[str]) -> Iterable[Row]:
 
 
 def _decided(
-    query: SnapshotQuery, voted: list[_Voted], settled: tuple[int, str, Editor] | None, left_out: Counter[str]
+    query: SnapshotQuery, voted: list[_Voted], settled: list[Any] | None, left_out: Counter[str]
 ) -> Row | None:
-    """Which take won, how surely, and by whom; None, and a reason counted, where nobody can say."""
-    if not voted:
-        return None
-    share = sum(1.0 if vote.value < 0 else 0.5 if vote.value == 0 else 0.0 for vote in voted) / len(voted)
+    """Which take won, how surely, and by whom; None, and a reason counted, where nobody can say.
+
+    `settled` is the settlement's preference, its reason and its editor.
+    """
+    share = fmean(1.0 if vote.value < 0 else 0.5 if vote.value == 0 else 0.0 for vote in voted) if voted else 0.5
     origin: dict[str, Any] = {"votes": [{"vote": vote.id, "editor": vote.by, "value": vote.value} for vote in voted]}
     only_editors = all(vote.source == VoteSource.EDITOR for vote in voted)
     if settled is not None and settled[0] == 0 and only_editors:
@@ -179,6 +185,8 @@ def _decided(
         label = max(0.5, share if first else 1 - share) if why == Why.TASTE else 1.0
         origin |= {"source": "votes", "first": first, "settled": {"editor": by, "why": why}}
         return Row("", 0, label=round(label, 4), origin=origin, by={by: 1.0})
+    if not voted:
+        return None
     if only_editors and len(voted) < query.least_votes:
         left_out["pairs with too few votes"] += 1
     elif share == 0.5:

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_POST, require_safe
 from training.rubric import CATCH_ALLS, NEGATIVE, POSITIVE, PRINCIPLES
 from writer.accounts.http import admins_only, editors_only, person
 from writer.accounts.models import User
-from writer.editorial.models import AXES, Mark, Reading, ReadingState, RubricSheet, SkipReason, Vote, Why
+from writer.editorial.models import AXES, Act, Mark, Reading, ReadingState, RubricSheet, SkipReason, Vote, Why
 from writer.editorial.operations.freeze import open_story
 from writer.editorial.operations.next_pair import disagreements, next_disagreement, next_pair, waiting_pairs
 from writer.editorial.operations.set_gold import set_gold
@@ -90,9 +90,17 @@ def pair(request: HttpRequest, reading_id: UUID) -> HttpResponse:
         "skip": [choice for choice in SkipReason.choices if choice[0]],
         "why": Why.choices,
         "opinions": _opinions(reading) if reading.settling else [],
+        "judged": _judged(user, reading),
         "urls": {"desk": reverse("desk"), "here": request.path},
     }
     return render(request, "editorial/pair.html", {"reading": reading, "data": data})
+
+
+def _judged(user: User, reading: Reading) -> dict[str, Any] | None:
+    """The act that closed this turn, to be shown and undone on a page that is opened again."""
+    kinds = ("vote", "skip", "settle")
+    found = Act.objects.filter(editor=user, undone=None, kind__in=kinds, asked__reading=str(reading.pk)).last()
+    return {"op_id": found.op_id, "act": found.asked} if found else None
 
 
 def _opinions(reading: Reading) -> list[dict[str, Any]]:
@@ -129,7 +137,7 @@ def pair_reveal(request: HttpRequest, reading_id: UUID) -> HttpResponse:
 @require_safe
 @never_cache
 def pair_result(request: HttpRequest, reading_id: UUID) -> HttpResponse:
-    """editorial/pair_result.html with `reading`, `left`, `right` (takes) and `vote`, after the names were asked for."""
+    """editorial/pair_result.html with `reading`, `pair`, `left`, `right` (takes), `vote` and its `preference` on this screen, after the names were asked for."""
     try:
         reading = reading_for(person(request), reading_id)
     except Missing:
@@ -139,7 +147,14 @@ def pair_result(request: HttpRequest, reading_id: UUID) -> HttpResponse:
     left, right = sides(reading)
     vote = Vote.objects.filter(reading=reading, undone=None).prefetch_related("reasons").first()
     preference = 0 if vote is None else (-1 if reading.swapped else 1) * vote.preference
-    context = {"reading": reading, "left": left, "right": right, "vote": vote, "preference": preference}
+    context = {
+        "reading": reading,
+        "pair": reading.pair,
+        "left": left,
+        "right": right,
+        "vote": vote,
+        "preference": preference,
+    }
     return render(request, "editorial/pair_result.html", context)
 
 

@@ -103,6 +103,7 @@ export class Acts {
   async do(act: Act, label: string, before?: unknown): Promise<Done> {
     const page = globalThis.location?.pathname ?? "";
     const done: Done = { op_id: randomId(), act, page, label, ...(before === undefined ? {} : { before }) };
+    this.#begun();
     await this.#change((rows) => void rows.push({ ...done, number: next(rows), undo: null, state: "new", detail: "" }));
     this.#changedHere();
     return done;
@@ -111,12 +112,13 @@ export class Acts {
   /** Takes back this person's newest act that stands. */
   async undo(): Promise<Done | null> {
     let found: Row | undefined;
+    this.#begun();
     await this.#change((rows) => {
       found = newest(rows);
       if (found?.state === "new") rows.splice(rows.indexOf(found), 1);
       else if (found) found.undo = next(rows);
     });
-    if (found) this.#changedHere();
+    this.#changedHere();
     return found ? plain(found) : null;
   }
 
@@ -155,15 +157,19 @@ export class Acts {
       });
   }
 
+  /** Said at once: until it is written down nothing is saved. While the server is away the page knows that already. */
+  #begun(): void {
+    if (!this.#failures) this.port.told("saving", "");
+  }
+
   #changedHere(): void {
     if (this.waiting === 0) this.port.told("saved", "");
-    else if (!this.#failures) this.port.told("saving", "");
     if (this.#retry === undefined) this.wake();
   }
 
   async #send(): Promise<void> {
     for (let row = await this.#take(); row; row = await this.#take()) {
-      if (!this.#failures) this.port.told("saving", "");
+      this.#begun();
       await this.#verify();
       const { op_id, act } = row;
       const undoing = row.state === "sent";

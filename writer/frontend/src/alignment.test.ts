@@ -96,6 +96,7 @@ describe("a pin", () => {
     const both = align(left, right);
     expect(both.pin(5, 20)).toBe(true);
     expect(both.toRight(5)).toBeCloseTo(20);
+    expect(both.toRight(5.5)).toBeCloseTo(20 + (0.5 * left[5]!.split(" ").length) / right[20]!.split(" ").length); // word by word
     expect(both.toRight(0)).toBe(0);
     expect(both.toRight(20)).toBeCloseTo(30);
   });

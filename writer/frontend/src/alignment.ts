@@ -27,6 +27,8 @@ export function takeOf(text: string): Take {
 
 /** Fewer words than these are said in any story, and are no sign that the same thing happens. */
 const ANCHOR_WORDS = 5;
+/** Words that are before the reader at once. */
+const PAGE = 400;
 
 /** Pairs of equal paragraphs, in order: the longest row that ascends on both sides. */
 export function anchors(left: Take, right: Take): [number, number][] {
@@ -126,8 +128,9 @@ export class Alignment {
   }
 
   /**
-   * From now on these two places match: the reader put them side by side. What the texts have in common knows better: where
-   * it says that one of the two is past what the other has yet to come to, nothing changes, and the answer is false.
+   * From now on these two places match: the reader put them side by side. For about a page before and behind, both texts move
+   * word by word. What they have in common knows better: where it says that one of the two is past what the other has yet to
+   * come to, nothing changes, and the answer is false.
    */
   pin(left: Place, right: Place): boolean {
     const [a, b] = [this.#left.wordsAt(left), this.#right.wordsAt(right)];
@@ -135,7 +138,9 @@ export class Alignment {
     const [before, after] = [this.#known[next - 1]!, this.#known[next] ?? this.#known.at(-1)!];
     const wordForWord = next % 2 === 0 && next < this.#known.length;
     if (wordForWord || b < before[1] || b > after[1]) return false;
-    this.#points = this.#known.toSpliced(next, 0, [a, b]);
+    const behind = Math.min(PAGE, (a - before[0]) / 2, (b - before[1]) / 2);
+    const ahead = Math.min(PAGE, (after[0] - a) / 2, (after[1] - b) / 2);
+    this.#points = this.#known.toSpliced(next, 0, [a - behind, b - behind], [a, b], [a + ahead, b + ahead]);
     return true;
   }
 }

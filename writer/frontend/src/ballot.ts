@@ -103,7 +103,7 @@ export class Ballot {
 
   findPrinciple(): void {
     if (this.#reasons) this.#reasons.focus();
-    else this.#version?.focus();
+    else (this.#why!.value === "unclear" ? this.#version! : this.#why!).focus();
   }
 
   /** What is still needed, in words, and where to give it. */

@@ -18,6 +18,12 @@ export class Cursor {
     return { base: top, head: top };
   }
 
+  /** The first word that is seen. */
+  first(): Course {
+    const { start, end } = this.walk.wordAt(this.#top());
+    return { base: start, head: end };
+  }
+
   /** The words to mark: what is selected, or the word that the cursor is in. */
   get words(): { start: number; end: number } | null {
     const course = this.view.course;
@@ -45,8 +51,8 @@ export class Cursor {
   }
 
   #step(by: Unit, forward: boolean, growing: boolean): void {
-    const course = this.course;
-    if (growing && this.view.course) {
+    const course = growing ? (this.view.course ?? this.course) : this.course;
+    if (growing) {
       const begun = course.base === course.head ? this.walk.wordAt(course.base) : null;
       const grown = this.walk.grow(begun ? { base: begun.start, head: begun.end } : course, by, forward);
       this.view.select(grown);

@@ -22,7 +22,8 @@ export function listen(user: number, keys: Keys): void {
     close.addEventListener("click", () => close.closest("dialog")!.close());
   }
   document.addEventListener("keydown", (event) => {
-    if (event.defaultPrevented || event.isComposing || document.querySelector("dialog[open]")) return;
+    // A key that is held down too long judges once.
+    if (event.defaultPrevented || event.isComposing || event.repeat || document.querySelector("dialog[open]")) return;
     const run = meaning(event, keys, singles.checked);
     if (!run) return;
     event.preventDefault();

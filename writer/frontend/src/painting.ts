@@ -1,14 +1,15 @@
 /**
  * Marks painted over words, without changing them: the CSS Custom Highlight API.
  *
- * A layer is a look; its spans may overlap. Several views on one page share the layers. Where the browser has no such API, the
- * view cuts its paragraphs into pieces instead and gives each the classes of the layers that it is in (`Layers.covering`).
+ * A layer is a look; its spans may overlap. Several views on one page share the layers. Only what is near the window is painted:
+ * whenever anything on a page changes, a letter in a field included, Chromium goes through all painted ranges. Where there is no such API,
+ * the view cuts its paragraphs into pieces and gives each the classes of the layers that it is in.
  */
 
 import type { Span } from "./blocks";
 
 /** From the lowest to the highest. `over`: where marks overlap; `chosen`: the words that a palette is open for. */
-export const LAYERS = ["minor", "major", "critical", "sure", "unsure", "over", "active", "chosen"] as const;
+export const LAYERS = ["minor", "major", "critical", "unsure", "over", "active", "chosen"] as const;
 export type Layer = (typeof LAYERS)[number];
 
 export const canHighlight = (): boolean => typeof Highlight === "function" && "highlights" in CSS;
@@ -16,7 +17,7 @@ export const canHighlight = (): boolean => typeof Highlight === "function" && "h
 /** What one view has painted. */
 export class Layers {
   #spans = new Map<Layer, readonly Span[]>();
-  #ranges = new Map<Layer, AbstractRange[]>();
+  #ranges = new Map<Layer, Map<string, AbstractRange>>();
 
   get(layer: Layer): readonly Span[] {
     return this.#spans.get(layer) ?? [];
@@ -24,19 +25,26 @@ export class Layers {
 
   /** Answers with the spans that were, or are now, in the layer and not in both: there is something to draw anew. */
   set(layer: Layer, spans: readonly Span[]): Span[] {
-    const key = ({ start, end }: Span): string => `${start}-${end}`;
-    const [before, after] = [this.get(layer), spans].map((all) => new Set(all.map(key))) as [Set<string>, Set<string>];
-    const changed = [...this.get(layer).filter((span) => !after.has(key(span))), ...spans.filter((span) => !before.has(key(span)))];
+    const [before, after] = [this.get(layer), spans].map((all) => new Set(all.map(keyOf))) as [Set<string>, Set<string>];
     this.#spans.set(layer, spans);
-    return changed;
+    return [...[...before].filter((key) => !after.has(key)), ...[...after].filter((key) => !before.has(key))].map(spanOfKey);
   }
 
-  highlight(layer: Layer, rangeOf: (span: Span) => AbstractRange): void {
+  /** Paint what of a layer lies in `near`, and nothing else. */
+  highlight(layer: Layer, near: Span, rangeOf: (span: Span) => AbstractRange): void {
     const shared = highlightOf(layer);
-    for (const range of this.#ranges.get(layer) ?? []) shared.delete(range);
-    const ranges = this.get(layer).map(rangeOf);
-    for (const range of ranges) shared.add(range);
-    this.#ranges.set(layer, ranges);
+    const painted = this.#ranges.get(layer) ?? new Map<string, AbstractRange>();
+    const wanted = new Map(this.get(layer).flatMap((span) => (span.start < near.end && span.end > near.start ? [[keyOf(span), span]] : [])));
+    for (const [key, range] of painted) {
+      if (!wanted.has(key) && painted.delete(key)) shared.delete(range);
+    }
+    for (const [key, span] of wanted) {
+      if (painted.has(key)) continue;
+      const range = rangeOf(span);
+      painted.set(key, range);
+      shared.add(range);
+    }
+    this.#ranges.set(layer, painted);
   }
 
   /** The layers at each place between `start` and `end`, as pieces in order. */
@@ -52,6 +60,13 @@ export class Layers {
       return { start: from, end: to, layers: [...layers] };
     });
   }
+}
+
+const keyOf = ({ start, end }: Span): string => `${start}-${end}`;
+
+function spanOfKey(key: string): Span {
+  const [start, end] = key.split("-").map(Number) as [number, number];
+  return { start, end };
 }
 
 /** Where two or more spans lie over each other. */

@@ -2,6 +2,7 @@
 
 import "./styles/site.css";
 import "./styles/story.css";
+import "./styles/judging.css";
 import "./styles/pair.css";
 import { type Act, ACT_WORDS, Acts, type ActState, type Done } from "./acts";
 import { takeOf } from "./alignment";
@@ -54,8 +55,11 @@ class Page {
   readonly progress: Progress;
   readonly acts: Promise<Acts>;
   judged: Judged | null = null;
+  /** A judgement is being written down. */
   #busy = false;
-  /** Changes whenever the page has something else to do than to go on to the next pair. */
+  /** The next pair is being fetched. */
+  #going = false;
+  /** Changes whenever the page has something else to do than that. */
   #turn = 0;
 
   constructor() {
@@ -79,20 +83,20 @@ class Page {
     this.#listen();
     this.#drawPanes();
     this.#drawRead();
-    this.#filled();
     this.acts = Acts.open(user, (state, detail, op_id) => this.#told(state, detail, op_id));
     void this.acts.then((acts) => this.#begin(acts));
   }
 
   #begin(acts: Acts): void {
-    const mine = acts.unsent.filter(({ act }) => act.reading === reading.id).at(-1);
+    const mine = acts.unsent.filter(({ act }) => isOurs(act)).at(-1);
     const last = acts.last();
     if (mine ? !mine.undone : reading.state !== "open") {
-      const known = mine ?? data.judged ?? (last?.act.reading === reading.id ? last : null);
+      const known = mine ?? data.judged ?? (last && isOurs(last.act) ? last : null);
       this.#close({ op_id: known?.op_id ?? null, act: known?.act ?? null });
+      if (mine) void this.#goOn(acts);
     } else this.#reopen();
     if (!acts.durable) this.#say("This browser keeps nothing (private window?). A vote is stored only while the server answers.");
-    element("left").focus({ preventScroll: true });
+    if (document.activeElement === document.body) element("left").focus({ preventScroll: true });
   }
 
   // The texts
@@ -127,7 +131,6 @@ class Page {
   // The ballot
 
   #filled(): void {
-    if (!this.progress) return; // while the page is being built
     this.draft.set(this.ballot.filled);
     this.#drawWarning();
   }
@@ -196,6 +199,7 @@ class Page {
 
   #reopen(): void {
     this.#turn++;
+    this.#going = false;
     this.judged = null;
     this.progress.over = false;
     show(element("judged"), false);
@@ -222,12 +226,16 @@ class Page {
   async #goOn(acts: Acts): Promise<void> {
     const turn = ++this.#turn;
     const over = (): boolean => turn !== this.#turn;
+    this.#going = true;
     this.#say("Going on…");
     await acts.settled();
-    if (reading.settling && !over()) return location.assign(data.urls.desk);
-    const next = await nextReading(over, (error) => this.#waiting(error));
+    if (over()) return;
+    const next = reading.settling ? null : await nextReading(over, (error) => this.#waiting(error));
+    if (over()) return;
+    this.#going = false;
     if (next === undefined) return;
-    if (next === null) location.assign(data.urls.desk); // which says that nothing is waiting
+    if (this.judged?.act?.kind !== "skip") this.draft.drop(); // undone, it comes back with the act
+    if (next === null) location.assign(data.urls.desk); // which says what else is waiting
     else if (next === reading.id) location.reload();
     else location.assign(data.urls.here.replace(reading.id, next));
   }
@@ -239,6 +247,7 @@ class Page {
   }
 
   async #undo(): Promise<void> {
+    if (this.#busy) return;
     const acts = await this.acts;
     const done = await acts.undo();
     if (!done) return this.#say("There is nothing to take back.");
@@ -261,7 +270,7 @@ class Page {
 
   async #undone(acts: Acts, { op_id, act, page, label }: Done): Promise<void> {
     const turn = ++this.#turn;
-    if (act.reading === reading.id && JUDGING.includes(act.kind)) {
+    if (isOurs(act)) {
       this.#takenBack = { op_id, act };
       if (act.kind !== "skip") this.ballot.fill(filledFor(act));
       this.#reopen();
@@ -280,7 +289,7 @@ class Page {
   async #drawUndo(): Promise<void> {
     const last = (await this.acts).last();
     const button = element("undo");
-    show(button, last !== null);
+    show(button, last !== null && last.op_id !== this.judged?.op_id); // which has a button of its own
     button.title = last ? `Take back: ${last.label}` : "";
   }
 
@@ -317,6 +326,8 @@ class Page {
       event.preventDefault();
       this.#vote();
     });
+    element("on").addEventListener("submit", (event) => this.#going && event.preventDefault());
+    addEventListener("pageshow", ({ persisted }) => persisted && location.reload()); // gone back to: it knows nothing of what was done since
     if (!reading.settling) this.#listenToPassing();
     listen(user, {
       enter: () => (this.judged ? element("next").click() : this.#vote()),
@@ -370,10 +381,12 @@ class Page {
 
   #prefer(preference: number): void {
     this.ballot.preference = preference;
-    this.#say(`${upper(inWords(preference))}. Enter stores it.`);
+    this.#say(`${upper(inWords(preference))}.`);
   }
 }
 
+/** The judgement of this pair, not of another one, and not a mark on a text. */
+const isOurs = (act: Act): boolean => act.reading === reading.id && JUDGING.includes(act.kind);
 const nameOf = (choices: [string, string][], value: unknown): string => choices.find(([one]) => one === value)?.[1] ?? "";
 const upper = (words: string): string => words.slice(0, 1).toUpperCase() + words.slice(1);
 const rest = (time: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, time));

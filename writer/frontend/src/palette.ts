@@ -185,15 +185,17 @@ export class Palette {
   #press(event: KeyboardEvent): void {
     if (event.isComposing) return;
     const { key, target } = event;
-    const inFilter = target === this.#filter;
+    const inFilter = target === this.#filter || target === this.#root;
     const onRadio = this.#severities.includes(target as HTMLInputElement);
     const steps: Record<string, number> = { ArrowDown: 1, ArrowUp: -1, PageDown: 7, PageUp: -7 };
     if (key === "Escape") this.close();
     else if (key === "Enter" && (event.ctrlKey || event.metaKey)) this.#submit();
-    else if (key === "Enter" && (inFilter || target === this.#root)) this.#on();
+    else if (key === "Enter" && inFilter) this.#on();
     else if (key === "Enter" && onRadio) this.#submit();
-    else if (/^[123]$/.test(key) && (onRadio || (inFilter && this.#filter.value === ""))) this.#severity = Number(key);
-    else if (inFilter && key in steps) this.#move(this.#cursor + steps[key]!);
+    else if (/^[123]$/.test(key) && (onRadio || (inFilter && this.#filter.value === ""))) {
+      this.#severity = Number(key);
+      if (onRadio) this.#on(); // the checked one is where Tab goes on from
+    } else if (inFilter && key in steps) this.#move(this.#cursor + steps[key]!);
     else return;
     event.preventDefault();
     event.stopPropagation();

@@ -1,9 +1,9 @@
 /**
  * Two texts side by side, each with a scroll of its own, and a lock that keeps them at matching places.
  *
- * A pane has a line, at which its place is taken: at the top of the pane while the text is at its top, at the bottom when it
- * is at its end, and in between as far down as the text is. So every place from the first to the last can be reached. A pane
- * that follows puts the matching place on the same height, and paragraphs that both have stand beside each other.
+ * The place of a pane is taken at a height that goes with the text: at the top of the pane while the text is at its top, at the
+ * bottom when it is at its end, and in between as far down as the text is. So every place from the first to the last can be
+ * reached. A pane that follows puts the matching place at the same height, and paragraphs that both have stand side by side.
  *
  * Locked, the pane that the reader moves leads, and the other follows by the alignment of the texts. Unlocked, each stays where it is.
  * Locked again, nothing jumps: what stands side by side then is what the reader calls matching, and both go on from there. Only where the texts
@@ -17,12 +17,12 @@ export type Side = "left" | "right";
 export const other = (side: Side): Side => (side === "left" ? "right" : "left");
 
 export class Pane {
-  #place: Place = 0;
+  /** The place that was gone to, and the height at which it stands: where to stay when the lines move. */
+  #kept: { place: Place; height: number | undefined } = { place: 0, height: undefined };
   /** Where each paragraph begins, in pixels of the text, and where the last one ends. */
   #tops: number[] = [];
   /** Where this page put the scroll: an event that finds it there is not the reader's. */
   #put = 0;
-
   readonly #text: HTMLElement;
 
   /** `scroller` is what scrolls; the text is drawn into the one element in it. `moved`: the reader scrolled. */
@@ -38,7 +38,7 @@ export class Pane {
       () => {
         if (Math.abs(scroller.scrollTop - this.#put) < 1.5) return;
         this.#put = scroller.scrollTop;
-        this.#place = this.#placeAt(scroller.scrollTop + this.line);
+        this.#kept = { place: this.place, height: this.height };
         moved();
       },
       { passive: true },
@@ -49,39 +49,42 @@ export class Pane {
     this.measure();
   }
 
-  get place(): Place {
-    return this.#place;
-  }
-
-  /** The height of the line at which the place is, in pixels from the top of the pane. */
-  get line(): number {
-    return this.#room > 0 ? (this.scroller.scrollTop / this.#room) * this.scroller.clientHeight : 0;
-  }
-
-  /** Pixels to scroll. */
-  get #room(): number {
-    return this.scroller.scrollHeight - this.scroller.clientHeight;
-  }
-
   get shown(): boolean {
     return this.scroller.clientHeight > 0;
+  }
+
+  /** Where its place is taken, from 0 at the top of the pane to 1 at the bottom. */
+  get height(): number {
+    return this.#room > 0 ? this.scroller.scrollTop / this.#room : 0;
+  }
+
+  get place(): Place {
+    return this.placeAt(this.height);
+  }
+
+  /** The place that stands at a height. */
+  placeAt(height: number): Place {
+    if (!this.shown) return this.#kept.place;
+    const y = this.scroller.scrollTop + height * this.scroller.clientHeight;
+    const block = this.#block(y);
+    const [start, end] = [this.#tops[block], this.#tops[block + 1]];
+    return start === undefined || end === undefined ? block : block + (y - start) / (end - start);
+  }
+
+  /** Bring a place to a height: that of another pane, or its own. */
+  goTo(place: Place, height?: number): void {
+    this.#kept = { place: Math.min(Math.max(place, 0), this.#text.childElementCount), height };
+    if (!this.shown) return;
+    const y = this.#top(this.#kept.place);
+    this.scroller.scrollTop = y - (height ?? y / this.scroller.scrollHeight) * this.scroller.clientHeight;
+    this.#put = this.scroller.scrollTop;
   }
 
   measure(): void {
     if (!this.shown) return;
     const blocks = [...this.#text.children] as HTMLElement[];
     this.#tops = [0, ...blocks.slice(1).map((block) => block.offsetTop), this.scroller.scrollHeight];
-    this.goTo(this.#place);
-  }
-
-  /** At the height of `line`, if there is one: that of another pane. */
-  goTo(place: Place, line?: number): void {
-    this.#place = Math.min(Math.max(place, 0), this.#text.childElementCount);
-    if (!this.shown) return;
-    const { scrollHeight } = this.scroller;
-    const y = this.#top(this.#place);
-    this.scroller.scrollTop = line === undefined ? (y * this.#room) / scrollHeight : y - line;
-    this.#put = this.scroller.scrollTop;
+    this.goTo(this.#kept.place, this.#kept.height);
   }
 
   /** Paragraphs of which at least half is in view, or that fill at least half of the view. */
@@ -97,14 +100,13 @@ export class Pane {
     return found;
   }
 
-  #block(y: number): number {
-    return lowest(this.#tops.length - 1, (k) => this.#tops[k + 1]! > y);
+  /** Pixels to scroll. */
+  get #room(): number {
+    return this.scroller.scrollHeight - this.scroller.clientHeight;
   }
 
-  #placeAt(y: number): Place {
-    const block = this.#block(y);
-    const [start, end] = [this.#tops[block], this.#tops[block + 1]];
-    return start === undefined || end === undefined ? block : block + (y - start) / (end - start);
+  #block(y: number): number {
+    return lowest(this.#tops.length - 1, (k) => this.#tops[k + 1]! > y);
   }
 
   #top(place: Place): number {
@@ -166,7 +168,8 @@ export class Panes {
 
   lock(locked: boolean): void {
     this.#locked = locked;
-    if (locked && !this.#alignment.pin(this.left.place, this.right.place)) this.#follow(this.#leader);
+    const { height } = this[this.#leader];
+    if (locked && !this.#alignment.pin(this.left.placeAt(height), this.right.placeAt(height))) this.#follow(this.#leader);
   }
 
   get shown(): Side {
@@ -182,11 +185,11 @@ export class Panes {
     const narrow = !this.left.shown || !this.right.shown;
     const from = narrow ? this.shown : this.#leader;
     const [here, there] = [this[from], this[other(from)]];
-    const line = here.line;
+    const [matching, height] = [this.#matching(from), here.height];
     this.shown = other(from);
     if (narrow) {
       there.measure();
-      if (this.#locked) there.goTo(this.#matching(from), line);
+      if (this.#locked) there.goTo(matching, height);
     }
     there.scroller.focus({ preventScroll: true });
     this.moved();
@@ -199,7 +202,7 @@ export class Panes {
   }
 
   #follow(leader: Side): void {
-    this[other(leader)].goTo(this.#matching(leader), this[leader].line);
+    this[other(leader)].goTo(this.#matching(leader), this[leader].height);
   }
 
   /** The place in the other text that matches where this one is. */

@@ -21,6 +21,8 @@ export const LAYER_OF = ["minor", "minor", "major", "critical"] as const;
 const WORDING = ["version", "severity", "note", "better"] as const;
 
 export class Passages {
+  /** This editor has said that everything is marked. */
+  finished = false;
   #marks = new Map<string, Mark>();
   readonly #names: Map<number, string>;
 
@@ -51,6 +53,7 @@ export class Passages {
 
   apply({ act }: Done): void {
     const id = String(act.id);
+    if (act.kind === "finish" && act.take === this.take) this.finished = true;
     if (act.kind === "mark" && act.take === this.take) {
       const { start, end, quote } = act as unknown as Mark;
       this.#marks.set(id, { id, start, end, quote, ...this.#wording(act) });
@@ -63,6 +66,7 @@ export class Passages {
   /** Take back an act that is undone; `before` is the mark as it was. */
   revert({ act, before }: Done): void {
     const id = String(act.id);
+    if (act.kind === "finish" && act.take === this.take) this.finished = false;
     if (act.kind === "mark") this.#marks.delete(id);
     const was = before as { take: number; mark: Mark } | undefined;
     if (was?.take !== this.take) return;

@@ -48,7 +48,7 @@ export class Progress {
     readonly changed: () => void,
   ) {
     this.#milliseconds = 1000 * seconds;
-    this.#told = this.#now;
+    this.#told = kept.get() ? "" : this.#now;
     setInterval(() => this.#tick(), TICK);
     setInterval(() => void this.tell(), TELL_EVERY);
     addEventListener("pagehide", () => void this.tell());

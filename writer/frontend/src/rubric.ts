@@ -2,6 +2,7 @@
 
 import "./styles/site.css";
 import "./styles/story.css";
+import "./styles/judging.css";
 import "./styles/rubric.css";
 import { ACT_WORDS, Acts, type ActState } from "./acts";
 import { clearAway, Kept } from "./kept";
@@ -54,10 +55,14 @@ class Dimension {
     });
   }
 
+  get most(): number {
+    return Number(this.#exact.max);
+  }
+
   /** null while there is no whole number that the dimension allows. */
   get score(): number | null {
-    const { value, max } = this.#exact;
-    return /^\d+$/.test(value) && Number(value) <= Number(max) ? Number(value) : null;
+    const { value } = this.#exact;
+    return /^\d+$/.test(value) && Number(value) <= this.most ? Number(value) : null;
   }
 
   set score(score: number | null) {
@@ -158,7 +163,7 @@ class Page {
     if (first) {
       this.#show("form");
       first.focus();
-      return this.#say(`${first.key} has no score yet: a whole number, or a band.`);
+      return this.#say(`${first.key} has no score yet: choose a band, or give a whole number from 0 to ${first.most}.`);
     }
     const { scores, notes } = this.#filled;
     const { BONUS, PENALTY, ...rest } = scores;

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from writer.accounts.models import User
-from writer.editorial.models import Brief, Consent, Mark, Pair, PrincipleState, PrincipleVersion, Reading, Sharing, Take
+from writer.editorial.models import Brief, Consent, Mark, Pair, PrincipleState, PrincipleVersion, Reading, Sharing, Sitting, Take
 from writer.refusals import Missing
 from writer.stories.models import Story
 from writer.stories.text import count_words, paragraphs
@@ -25,10 +25,12 @@ def readable(user: User, brief: Brief) -> bool:
 
 
 def offered_stories(user: User) -> QuerySet[Story]:
-    """Stories that writers offer to the editors."""
+    """Stories that writers offer to the editors, those that this one has not finished first (`finished`), then the newest."""
     if not user.is_editor:
         return Story.objects.none()
-    return Story.objects.filter(sharing__reading=True).select_related("owner", "head__generation").order_by("-updated")
+    sat = Sitting.objects.filter(editor=user, take__brief__story=OuterRef("pk")).exclude(done=None)
+    offered = Story.objects.filter(sharing__reading=True).select_related("owner", "head__generation")
+    return offered.annotate(finished=Exists(sat)).order_by("finished", "-updated")
 
 
 def take_for(user: User, take_id: int) -> Take:

@@ -3,7 +3,7 @@
 import "./styles/site.css";
 import "./styles/story.css";
 import "./styles/marking.css";
-import { ACT_WORDS, type Act, Acts, type ActState, type Done } from "./acts";
+import { ACT_WORDS, type Act, Acts, type ActState, type Unsent } from "./acts";
 import { request } from "./api";
 import type { Span } from "./blocks";
 import { Cursor } from "./cursor";
@@ -12,9 +12,10 @@ import { element, number, say, show } from "./page";
 import { Palette } from "./palette";
 import { LAYER_OF, type Mark, Passages, SEVERITIES } from "./passages";
 import type { Principle } from "./principles";
+import { Sheet } from "./sheet";
 import { points, randomId } from "./text";
 import { TextView } from "./textview";
-import { spanOf } from "./walk";
+import { type Course, spanOf } from "./walk";
 
 interface Given {
   user: number;
@@ -22,6 +23,7 @@ interface Given {
   marks: Mark[];
   palette: Principle[];
   urls: { here: string };
+  finished?: boolean;
 }
 
 const MOST = 5_000; // characters in one mark, as operations/mark.py has it
@@ -32,14 +34,20 @@ class Page {
   readonly view = new TextView(element("text"), given.take.text, "The text");
   readonly cursor = new Cursor(this.view);
   readonly palette = new Palette(given.palette, given.user);
+  readonly sheet = new Sheet(this.view);
   readonly passages = new Passages(given.marks, given.palette, given.take.id);
   readonly list: MarkList;
   acts: Acts | null = null;
   #active: string | null = null;
+  /** What was done or undone here and may still be refused, by its name. */
+  #doings = new Map<string, Unsent>();
+  #changes = 0;
+  #byPointer = false;
   /** Announced when the keys have come to rest: a screen reader cannot say each word of a quick walk. */
   #saying: ReturnType<typeof setTimeout> | undefined;
 
   constructor() {
+    this.passages.finished = given.finished ?? false;
     this.list = new MarkList(element("marks"), {
       go: (id, stay) => this.go(id, stay),
       edit: (id) => void this.edit(id),
@@ -49,14 +57,13 @@ class Page {
     text.addEventListener("keydown", (event) => this.#press(event));
     text.addEventListener("click", (event) => this.#click(event));
     text.addEventListener("focus", () => {
-      if (this.view.course && text.matches(":focus-visible")) this.view.select(this.view.course);
+      if (text.matches(":focus-visible")) this.view.select(this.view.course ?? this.cursor.first()); // so that it is seen where the keys begin
     });
-    this.view.selected = () => this.#selected();
     document.addEventListener("keydown", (event) => this.#pressAnywhere(event));
     this.#button();
     element("undo").addEventListener("click", () => void this.undo());
+    element("finish").addEventListener("click", () => void this.#do({ kind: "finish", take: given.take.id }, "Finished this text"));
     element("show-keys").addEventListener("click", () => this.#keys());
-    element("show-marks").addEventListener("click", () => this.#sheet(document.body.dataset.marks !== "open"));
     document.addEventListener("visibilitychange", () => void (document.visibilityState === "visible" && this.refresh()));
     this.draw();
     void this.#open();
@@ -65,6 +72,7 @@ class Page {
   async #open(): Promise<void> {
     this.acts = await Acts.open(given.user, (state, detail, op_id) => this.#told(state, detail, op_id));
     show(element("kept"), !this.acts.durable);
+    for (const doing of this.acts.unsent) this.#doings.set(doing.op_id, doing);
     this.passages.reset(given.marks, this.acts.unsent);
     this.draw();
     this.#saveState(this.acts.waiting ? "saving" : "saved", "");
@@ -80,6 +88,8 @@ class Page {
     this.list.show(marks);
     for (const place of document.querySelectorAll<HTMLElement>(".mark-count")) say(place, number(marks.length));
     show(element("no-marks"), marks.length === 0);
+    show(element("finish"), !this.passages.finished);
+    show(element("finished"), this.passages.finished);
     this.activate(this.#active !== null && this.passages.get(this.#active) ? this.#active : null);
     this.#drawUndo();
   }
@@ -103,13 +113,14 @@ class Page {
     if (!words || !this.acts) return this.#say("Select some words first.");
     const { blocks } = this.view;
     const quote = blocks.text.slice(words.start, words.end);
-    if (points(quote) > MOST) return this.#say(`These are ${number(points(quote))} characters. ${number(MOST)} can be marked at once.`);
+    if (points(quote) > MOST) return this.#complain(`These are ${number(points(quote))} characters. ${number(MOST)} can be marked at once.`);
     const wording = await this.#ask(words, quote);
     if (!wording) return;
     const span = { start: blocks.toPoint(words.start), end: blocks.toPoint(words.end) };
     const id = randomId().replace(/^(.{8})(.{4}).(.{3}).(.{3})(.{12})$/, "$1-$2-4$3-a$4-$5"); // a UUID also where there is no https
+    this.#active = id;
+    this.#byPointer = false;
     await this.#do({ kind: "mark", id, take: given.take.id, ...span, quote, ...wording }, `Mark: ${this.#name(wording.version)}`);
-    this.activate(id);
     this.#say(`Marked: ${this.#name(wording.version)}, ${SEVERITIES[wording.severity]!.toLowerCase()}.`);
   }
 
@@ -129,9 +140,13 @@ class Page {
   async remove(id: string): Promise<void> {
     const mark = this.passages.get(id);
     if (!mark) return;
+    const all = this.passages.all;
+    const next = all[all.indexOf(mark) + 1] ?? all[all.indexOf(mark) - 1];
     const inList = element("marks").contains(document.activeElement);
-    await this.#do({ kind: "unmark", id }, `Remove: ${mark.principle}`, mark);
-    if (inList) this.#focus();
+    const kept = this.#do({ kind: "unmark", id }, `Remove: ${mark.principle}`, mark);
+    if (inList && next) this.list.focus(next.id);
+    else this.#focus();
+    await kept;
     this.#say(`Removed: ${mark.principle}.`);
   }
 
@@ -139,7 +154,9 @@ class Page {
     const done = await this.acts?.undo();
     if (!done) return this.#say("There is nothing to undo.");
     const elsewhere = done.page !== given.urls.here;
-    if (!elsewhere) this.passages.revert(done);
+    this.#changes++;
+    this.#doings.set(done.op_id, { ...done, undone: true });
+    this.passages.revert(done);
     this.draw();
     show(element("elsewhere"), elsewhere);
     if (elsewhere) {
@@ -150,27 +167,31 @@ class Page {
   }
 
   async #do(act: Act, label: string, mark?: Mark): Promise<void> {
+    this.#changes++;
     const kept = this.acts!.do(act, label, mark && { take: given.take.id, mark });
     this.passages.apply({ op_id: "", act, page: "", label }); // shown at once; what is refused is taken back
     this.draw();
-    show(element("problem"), false);
-    await kept;
+    for (const told of ["problem", "elsewhere"]) show(element(told), false);
+    const done = await kept;
+    this.#doings.set(done.op_id, { ...done, undone: false });
     show(element("kept"), !this.acts!.durable);
     this.#drawUndo();
   }
 
   #ask(words: Span, quote: string, begun?: Mark) {
+    const from = document.activeElement;
     this.view.layer("chosen", [words]);
     const asked = this.palette.ask(quote, this.view.boxOf(words), begun);
     return asked.finally(() => {
+      if (this.palette.isOpen) return; // for other words by now
       this.view.layer("chosen", []);
-      this.#focus();
+      if (from instanceof HTMLElement && from.closest(".marks")) from.focus({ preventScroll: true });
+      else this.#focus();
     });
   }
 
   /** Back to the text, with what was selected in it. */
   #focus(): void {
-    if (document.activeElement instanceof HTMLElement && document.activeElement.closest("dialog, .marks")) return;
     this.view.place.focus({ preventScroll: true });
     if (this.view.course) this.view.select(this.view.course);
   }
@@ -181,28 +202,36 @@ class Page {
 
   /** The marks as the server has them, and what it has not heard yet on top: another window may have been at work. */
   async refresh(): Promise<void> {
-    const before = this.acts?.unsent ?? [];
+    if (!this.acts) return;
+    const [unsent, changes] = [this.acts.unsent, this.#changes];
+    for (const doing of unsent) this.#doings.set(doing.op_id, doing);
     const marks = await request<Mark[]>("GET", `/api/takes/${given.take.id}/marks`).catch(() => null);
-    if (!marks || !this.acts) return;
-    // What was answered meanwhile may be missing in the list, so it is applied as well: doing it twice changes nothing.
-    const now = this.acts.unsent;
-    const later = before.filter(({ op_id }) => !now.some((one) => one.op_id === op_id));
-    this.passages.reset(marks, [...later.filter(({ op_id }) => !this.#refused.has(op_id)), ...now]);
+    if (!marks) return;
+    if (this.#changes !== changes) return this.refresh(); // the answer may be older than what was done meanwhile
+    this.passages.reset(marks, unsent); // what was sent while we asked is applied once more: twice changes nothing
     this.draw();
   }
-
-  #refused = new Set<string>();
 
   #told(state: ActState, detail: string, op_id?: string): void {
     if (state !== "refused") {
       this.#saveState(state, detail);
       return this.#drawUndo();
     }
-    if (op_id) this.#refused.add(op_id);
-    const problem = `${ACT_WORDS.refused}: ${detail}`;
-    say(element("problem"), problem);
-    show(element("problem"), true);
+    const doing = this.#doings.get(op_id ?? "");
+    if (!doing) return;
+    this.#changes++;
+    this.#doings.delete(doing.op_id);
+    if (doing.undone) this.passages.apply(doing);
+    else this.passages.revert(doing);
+    this.draw();
+    const what = doing.page === given.urls.here ? "" : ` (${doing.label}, on another page)`;
+    this.#complain(`${ACT_WORDS.refused}${what}: ${detail}`);
     void this.refresh();
+  }
+
+  #complain(words: string): void {
+    say(element("problem"), words);
+    show(element("problem"), true);
   }
 
   #saveState(state: ActState, detail: string): void {
@@ -214,7 +243,7 @@ class Page {
   }
 
   #drawUndo(): void {
-    const last: Done | null = this.acts?.last() ?? null;
+    const last = this.acts?.last() ?? null;
     const button = element<HTMLButtonElement>("undo");
     button.disabled = last === null;
     say(element("undo-label"), last ? `${last.label}${last.page === given.urls.here ? "" : " (another page)"}` : "");
@@ -225,10 +254,10 @@ class Page {
   go(id: string, stay: boolean): void {
     const span = this.#spanOf(id);
     if (!span) return;
+    if (!stay) this.sheet.close();
     this.activate(id);
     this.view.reveal(span);
     if (stay) return;
-    this.#sheet(false);
     this.view.select({ base: span.start, head: span.start });
     this.view.place.focus({ preventScroll: true });
     this.activate(id);
@@ -298,24 +327,31 @@ class Page {
     const found = unit === null ? [] : this.view.marksAt(unit);
     // Where marks overlap, each click goes on to the next of them.
     const here = found.findIndex(({ id }) => id === this.#active);
-    this.activate(found[(here + 1) % Math.max(1, found.length)]?.id ?? null);
-    if (found.length) this.#sheet(true);
+    const next = found[(here + 1) % Math.max(1, found.length)];
+    this.activate(next?.id ?? null);
+    if (!next) return;
+    this.sheet.open(next);
+    this.list.activate(next.id);
   }
 
   /** The button beside what a pointer has selected. */
   #button(): void {
     const button = element<HTMLButtonElement>("mark-words");
-    let byPointer = false;
-    addEventListener("pointerdown", (event) => (byPointer = event.target !== button));
-    addEventListener("keydown", () => (byPointer = false));
-    button.addEventListener("pointerdown", (event) => event.preventDefault()); // the selection stays
+    let held: Course | null = null;
+    addEventListener("pointerdown", (event) => (this.#byPointer = event.target !== button));
+    addEventListener("keydown", () => (this.#byPointer = false));
+    // A press on the button may take the selection away before it is a click.
+    button.addEventListener("pointerdown", () => (held = this.view.course));
     button.addEventListener("mousedown", (event) => event.preventDefault());
-    button.addEventListener("click", () => void this.mark());
+    button.addEventListener("click", () => {
+      if (held) this.view.select(held);
+      void this.mark();
+    });
     let waiting: ReturnType<typeof setTimeout> | undefined;
     const look = (): void => {
       const course = this.view.course;
       const words = course && course.base !== course.head && !getSelection()?.isCollapsed ? this.cursor.words : null;
-      const wanted = byPointer && words !== null && !this.palette.isOpen;
+      const wanted = this.#byPointer && words !== null && !this.palette.isOpen;
       show(button, wanted);
       if (!wanted) return;
       const box = this.view.boxOf({ start: Math.max(words.start, words.end - 1), end: words.end });
@@ -324,19 +360,8 @@ class Page {
     };
     document.addEventListener("selectionchange", () => {
       clearTimeout(waiting);
-      waiting = setTimeout(look, 120);
+      if (!this.palette.isOpen || !button.hidden) waiting = setTimeout(look, 120);
     });
-  }
-
-  #selected(): void {
-    const course = this.view.course;
-    document.body.classList.toggle("has-words", course !== null && course.base !== course.head);
-  }
-
-  /** On a narrow window the list of marks is a sheet over the text. */
-  #sheet(open: boolean): void {
-    document.body.dataset.marks = open ? "open" : "";
-    element("show-marks").setAttribute("aria-expanded", String(open));
   }
 
   #keys(): void {

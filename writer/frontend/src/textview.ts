@@ -6,7 +6,7 @@
  */
 
 import { Blocks, type Span } from "./blocks";
-import { canHighlight, type Layer, Layers, overlaps } from "./painting";
+import { canHighlight, type Layer, LAYERS, Layers, overlaps } from "./painting";
 import { emphases, kindOf } from "./text";
 import type { Course } from "./walk";
 
@@ -15,10 +15,12 @@ export interface Painted extends Span {
   layer: Layer;
 }
 
+const REACH = 1_500; // characters, more than half a window of them
+
 export class TextView {
   readonly blocks: Blocks;
-  /** Called when the selection in this text changes, by whatever means. */
-  selected: () => void = () => undefined;
+  /** So much of the window's lower edge is covered by something else. */
+  covered = 0;
   #paragraphs: HTMLElement[] = [];
   /** The text nodes of each paragraph, in order. */
   #nodes: Text[][] = [];
@@ -26,8 +28,10 @@ export class TextView {
   #marks: Painted[] = [];
   #layers = new Layers();
   #course: Course | null = null;
-  /** Without highlights: draws paragraphs anew when they come near the window. */
-  #drawer: IntersectionObserver | null = null;
+  /** What is painted: the words near the window, and some more, so that scrolling does not change it all the time. */
+  #painted: Span = { start: 0, end: 0 };
+  /** Without highlights: the paragraphs whose pieces are not those of their marks; null with them. */
+  #stale: Set<number> | null = canHighlight() ? null : new Set();
 
   /** `scroller` is what scrolls this text, if not the window. */
   constructor(
@@ -40,7 +44,6 @@ export class TextView {
     place.setAttribute("role", "region");
     place.setAttribute("aria-label", label);
     place.tabIndex = 0;
-    if (!canHighlight()) this.#drawer = this.#newDrawer();
     this.#paragraphs = this.blocks.all.map((block, index) => {
       const paragraph = document.createElement("p");
       paragraph.dir = "auto";
@@ -56,13 +59,14 @@ export class TextView {
     });
     place.replaceChildren(...this.#paragraphs);
     document.addEventListener("selectionchange", () => this.#look());
+    this.#watch();
   }
 
   // Painting
 
   paint(marks: readonly Painted[]): void {
     this.#marks = [...marks].sort((a, b) => a.start - b.start);
-    const used = new Map<Layer, Span[]>([["minor", []], ["major", []], ["critical", []], ["sure", []], ["unsure", []]]);
+    const used = new Map<Layer, Span[]>([["minor", []], ["major", []], ["critical", []], ["unsure", []]]);
     for (const mark of this.#marks) used.get(mark.layer)?.push(mark);
     for (const [layer, spans] of used) this.layer(layer, spans);
     this.layer("over", overlaps(this.#marks));
@@ -70,13 +74,19 @@ export class TextView {
 
   layer(layer: Layer, spans: readonly Span[]): void {
     const changed = this.#layers.set(layer, spans);
-    if (changed.length === 0) return;
-    if (!this.#drawer) return this.#layers.highlight(layer, (span) => this.#static(span));
-    for (const { start, end } of changed) {
-      for (let block = this.blocks.at(start); block <= this.blocks.at(end); block++) {
-        this.#drawer.unobserve(this.#paragraphs[block]!);
-        this.#drawer.observe(this.#paragraphs[block]!);
-      }
+    for (const { start, end } of this.#stale ? changed : []) {
+      for (let block = this.blocks.at(start); block <= this.blocks.at(end); block++) this.#stale!.add(block);
+    }
+    if (changed.length) this.#repaint([layer]);
+  }
+
+  #repaint(layers: readonly Layer[]): void {
+    if (!this.#stale) {
+      for (const layer of layers) this.#layers.highlight(layer, this.#painted, (one) => this.#static(one));
+      return;
+    }
+    for (let block = this.blocks.at(this.#painted.start); block <= this.blocks.at(this.#painted.end); block++) {
+      if (this.#stale.delete(block)) this.#redraw(block);
     }
   }
 
@@ -90,19 +100,34 @@ export class TextView {
     return found.sort((a, b) => a.end - a.start - (b.end - b.start));
   }
 
-  #newDrawer(): IntersectionObserver {
-    return new IntersectionObserver(
-      (entries, drawer) => {
+  #watch(): void {
+    const near = new Set<number>();
+    const observer = new IntersectionObserver(
+      (entries) => {
         for (const { target, isIntersecting } of entries) {
-          if (!isIntersecting) continue;
-          drawer.unobserve(target);
-          const selected = this.#native();
-          this.#draw(target as HTMLElement, this.#index.get(target)!);
-          if (selected && getSelection()?.containsNode(target, true)) this.select(selected);
+          if (isIntersecting) near.add(this.#index.get(target)!);
+          else near.delete(this.#index.get(target)!);
         }
+        if (near.size === 0) return;
+        const [start, end] = [this.blocks.startOf(Math.min(...near)), this.blocks.endOf(Math.max(...near))];
+        if (start < this.#painted.start || end > this.#painted.end) this.#paintAround(start - REACH, end + REACH);
       },
-      { rootMargin: "100% 0px" },
+      { root: this.scroller, rootMargin: "10% 0px" },
     );
+    for (const paragraph of this.#paragraphs) observer.observe(paragraph);
+    addEventListener("beforeprint", () => this.#paintAround(0, this.blocks.text.length));
+    addEventListener("afterprint", () => (this.#painted = { start: 0, end: 0 })); // less again when somebody scrolls
+  }
+
+  #paintAround(start: number, end: number): void {
+    this.#painted = { start: Math.max(0, start), end: Math.min(this.blocks.text.length, end) };
+    this.#repaint(LAYERS);
+  }
+
+  #redraw(block: number): void {
+    const selected = this.#native();
+    this.#draw(this.#paragraphs[block]!, block);
+    if (selected && getSelection()?.containsNode(this.#paragraphs[block]!, true)) this.select(selected);
   }
 
   #draw(paragraph: HTMLElement, index: number): void {
@@ -113,7 +138,7 @@ export class TextView {
       signs.push({ from, to: from + 1, name: "sign" }, { from: from + 1, to: to - 1, name: "emphasis" }, { from: to - 1, to, name: "sign" });
     }
     const cuts = signs.flatMap(({ from, to }) => [start + from, start + to]);
-    const pieces = this.#drawer ? this.#layers.pieces(start, start + block.length, cuts) : new Layers().pieces(start, start + block.length, cuts);
+    const pieces = (this.#stale ? this.#layers : new Layers()).pieces(start, start + block.length, cuts);
     this.#nodes[index] = [];
     paragraph.replaceChildren(
       ...pieces.map((piece) => {
@@ -224,14 +249,10 @@ export class TextView {
     this.#course = course;
     const forward = course.head >= course.base;
     getSelection()?.setBaseAndExtent(...this.#placeOf(course.base, forward), ...this.#placeOf(course.head, !forward));
-    this.selected();
   }
 
   #look(): void {
-    const now = this.#native();
-    if (!now || (now.base === this.#course?.base && now.head === this.#course.head)) return;
-    this.#course = now;
-    this.selected();
+    this.#course = this.#native() ?? this.#course;
   }
 
   /** What the browser has selected in this text; the part of it that lies outside is left out. */
@@ -256,7 +277,7 @@ export class TextView {
   get frame(): { top: number; bottom: number } {
     const box = this.scroller?.getBoundingClientRect();
     const [top, bottom] = [Math.max(0, box?.top ?? 0), Math.min(innerHeight, box?.bottom ?? innerHeight)];
-    return { top: top + 48, bottom: bottom - 96 };
+    return { top: top + 48, bottom: Math.min(bottom - 96, innerHeight - this.covered - 16) };
   }
 
   isSeen(span: Span): boolean {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.http import Http404
+
 
 class Refused(Exception):
     """`field` names the field of the form that is to blame, where one is."""
@@ -32,5 +34,5 @@ class Unavailable(Refused):
     status = 503
 
 
-class Missing(Exception):
+class Missing(Http404):
     """There is no such thing for this person: it does not exist, or it is somebody else's. Nobody learns which."""

@@ -9,6 +9,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext
 
 from tests.e2e.browser import Desk, chromium, sign_in, window
+from tests.e2e.editorial import WIDE, PairDesk
+from tests.e2e.editorial import window as editors_window
 from tests.e2e.stack import ROOT, Stack, running
 from tests.upstream.process import Upstream
 
@@ -82,3 +84,17 @@ def desk(signed_in_context: BrowserContext, stack: Stack, upstream: Upstream) ->
 @pytest.fixture
 def second_desk(signed_in_context: BrowserContext, stack: Stack) -> Desk:
     return window(signed_in_context, stack)
+
+
+@pytest.fixture
+def context(chrome: Browser, sessions: Callable[[str], Path]) -> Iterator[BrowserContext]:
+    """The editor's browser."""
+    made = chrome.new_context(storage_state=sessions("editor"), viewport=WIDE)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def editor(context: BrowserContext, stack: Stack) -> PairDesk:
+    """A window of the editor."""
+    return editors_window(context, stack)

@@ -9,21 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, expect
 
-from tests.e2e.editorial import SHORT, WIDE, PairDesk, disagree, lay_out, prose, text, window
+from tests.e2e.editorial import SHORT, PairDesk, disagree, lay_out, prose, text, window
 from tests.e2e.stack import Stack
 from tests.e2e.test_pages import LOOKS, check
-
-
-@pytest.fixture
-def context(chrome: Browser, sessions: Callable[[str], Path]) -> Iterator[BrowserContext]:
-    made = chrome.new_context(storage_state=sessions("editor"), viewport=WIDE)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def editor(context: BrowserContext, stack: Stack) -> PairDesk:
-    return window(context, stack)
 
 
 def offered(stack: Stack, title: str = "The second lamp") -> str:

@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-from playwright.sync_api import Browser, BrowserContext, expect
+from playwright.sync_api import Browser, expect
 
 from tests.e2e.editorial import WIDE, PairDesk, lay_out, prose, stored, text, window
 from tests.e2e.stack import Stack
 from tests.e2e.test_pages import LOOKS
-
-
-@pytest.fixture
-def context(chrome: Browser, sessions: Callable[[str], Path]) -> Iterator[BrowserContext]:
-    made = chrome.new_context(storage_state=sessions("editor"), viewport=WIDE)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def editor(context: BrowserContext, stack: Stack) -> PairDesk:
-    return window(context, stack)
 
 
 def test_a_reload_keeps_place_and_what_was_read_and_typed(editor: PairDesk, stack: Stack) -> None:

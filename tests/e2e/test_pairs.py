@@ -4,26 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
-import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
-from tests.e2e.editorial import SHORT, WIDE, PairDesk, disagree, lay_out, prose, stored, text, window
+from tests.e2e.editorial import SHORT, PairDesk, disagree, lay_out, prose, stored, text
 from tests.e2e.stack import Stack
-
-
-@pytest.fixture
-def context(chrome: Browser, sessions: Callable[[str], Path]) -> Iterator[BrowserContext]:
-    made = chrome.new_context(storage_state=sessions("editor"), viewport=WIDE)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def editor(context: BrowserContext, stack: Stack) -> PairDesk:
-    return window(context, stack)
 
 
 def tab_to(page: Page, selector: str) -> None:

@@ -145,10 +145,7 @@ def invite_person(request: HttpRequest) -> HttpResponseBase:
 @require_POST
 @never_cache
 def person_password(request: HttpRequest, user_id: int) -> HttpResponse:
-    try:
-        user, link = password_link(user_id=user_id, site=site_of(request))
-    except Missing:
-        raise Http404 from None
+    user, link = password_link(user_id=user_id, site=site_of(request))
     return _people(request, link=link, let_back=user.name)
 
 
@@ -171,8 +168,6 @@ def person_change(request: HttpRequest, user_id: int) -> HttpResponse:
         changed = change_person(
             user_id=user_id, role=request.POST.get("role"), active=None if active is None else active == "yes"
         )
-    except Missing:
-        raise Http404 from None
     except Refused as refusal:
         return _people(request, {"": refusal.detail}, status=refusal.status)
     messages.success(request, f"{changed.name} is changed.")

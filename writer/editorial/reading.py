@@ -9,7 +9,18 @@ from uuid import UUID
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from writer.accounts.models import User
-from writer.editorial.models import Brief, Consent, Mark, Pair, PrincipleState, PrincipleVersion, Reading, Sharing, Sitting, Take
+from writer.editorial.models import (
+    Brief,
+    Consent,
+    Mark,
+    Pair,
+    PrincipleState,
+    PrincipleVersion,
+    Reading,
+    Sharing,
+    Sitting,
+    Take,
+)
 from writer.refusals import Missing
 from writer.stories.models import Story
 from writer.stories.text import count_words, paragraphs

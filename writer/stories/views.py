@@ -20,7 +20,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST, require_safe
 
 from writer.accounts.http import person
-from writer.refusals import Missing, Refused
+from writer.refusals import Refused
 from writer.stories.models import Story
 from writer.stories.operations.create_story import change_story, create_story
 from writer.stories.operations.delete_story import delete_story
@@ -73,10 +73,7 @@ def whole_number(typed: str, field: str) -> int:
 def story(request: HttpRequest, story_id: UUID) -> HttpResponse:
     """stories/story.html with `story` (the row) and `data`, what the page's script reads from json_script "story"."""
     user = person(request)
-    try:
-        row = story_for(user, story_id)
-    except Missing:
-        raise Http404 from None
+    row = story_for(user, story_id)
     data: dict[str, Any] = story_json(row) | {
         "user": {"id": user.pk, "name": user.name, "role": user.role},
         "urls": {
@@ -93,10 +90,7 @@ def story(request: HttpRequest, story_id: UUID) -> HttpResponse:
 @never_cache
 def story_about(request: HttpRequest, story_id: UUID) -> HttpResponse:
     """stories/about.html with `story`, `typed` (title, premise) and `errors`."""
-    try:
-        row = story_for(person(request), story_id)
-    except Missing:
-        raise Http404 from None
+    row = story_for(person(request), story_id)
     if request.method != "POST":
         typed = {"title": row.title, "premise": row.premise}
         return render(request, "stories/about.html", {"story": row, "typed": typed, "errors": {}})
@@ -115,10 +109,7 @@ def story_about(request: HttpRequest, story_id: UUID) -> HttpResponse:
 def story_download(request: HttpRequest, story_id: UUID, kind: str) -> HttpResponse:
     if kind not in FORMATS:
         raise Http404
-    try:
-        return attachment(export(story=story_for(person(request), story_id), kind=FORMATS[kind]))
-    except Missing:
-        raise Http404 from None
+    return attachment(export(story=story_for(person(request), story_id), kind=FORMATS[kind]))
 
 
 def attachment(file: File) -> HttpResponse:
@@ -138,10 +129,7 @@ def attachment(file: File) -> HttpResponse:
 @login_required
 @require_POST
 def story_delete(request: HttpRequest, story_id: UUID) -> HttpResponse:
-    try:
-        delete_story(user=person(request), story_id=story_id)
-    except Missing:
-        raise Http404 from None
+    delete_story(user=person(request), story_id=story_id)
     messages.success(request, "The story is deleted.")
     return redirect("stories")
 

@@ -27,7 +27,7 @@ from writer.editorial.models import Domain, Principle, PrincipleState, Principle
 from writer.editorial.operations.import_constitution import import_constitution
 from writer.editorial.operations.save_principle import new_principle, save_principle
 from writer.editorial.operations.set_state import set_state
-from writer.refusals import Missing, Refused
+from writer.refusals import Refused
 from writer.stories.operations.export import File
 from writer.stories.views import attachment
 
@@ -179,8 +179,6 @@ def _form(
 def principle_state(request: HttpRequest, key: str) -> HttpResponse:
     try:
         changed = set_state(key=key, state=request.POST.get("state", ""))
-    except Missing:
-        raise Http404 from None
     except Refused as refusal:
         messages.error(request, refusal.detail)
         return redirect("principle", key)

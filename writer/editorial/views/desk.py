@@ -31,7 +31,7 @@ from writer.editorial.reading import (
     take_json,
 )
 from writer.editorial.stale import stale_marks, stale_reasons
-from writer.refusals import Missing, Refused
+from writer.refusals import Refused
 
 
 @editors_only
@@ -78,10 +78,7 @@ def pair(request: HttpRequest, reading_id: UUID) -> HttpResponse:
     The page names nobody who wrote something: no foot, no model, and the same bytes but for the texts.
     """
     user = person(request)
-    try:
-        reading = reading_for(user, reading_id)
-    except Missing:
-        raise Http404 from None
+    reading = reading_for(user, reading_id)
     data = {
         "user": user.pk,
         "reading": reading_json(reading),
@@ -121,10 +118,7 @@ def _opinions(reading: Reading) -> list[dict[str, Any]]:
 @require_POST
 def pair_reveal(request: HttpRequest, reading_id: UUID) -> HttpResponse:
     """Who wrote the two: only when this editor's vote is stored, and from then on it stands."""
-    try:
-        reading = reading_for(person(request), reading_id)
-    except Missing:
-        raise Http404 from None
+    reading = reading_for(person(request), reading_id)
     if reading.state != ReadingState.VOTED:
         messages.error(request, "Vote first. Who wrote them is told afterwards.")
         return redirect("pair", reading.pk)
@@ -137,11 +131,8 @@ def pair_reveal(request: HttpRequest, reading_id: UUID) -> HttpResponse:
 @require_safe
 @never_cache
 def pair_result(request: HttpRequest, reading_id: UUID) -> HttpResponse:
-    """editorial/pair_result.html with `reading`, `pair`, `left`, `right` (takes), `vote` and its `preference` on this screen, after the names were asked for."""
-    try:
-        reading = reading_for(person(request), reading_id)
-    except Missing:
-        raise Http404 from None
+    """editorial/pair_result.html with `left` and `right`, and `preference` as this screen has it; after the names were asked for."""
+    reading = reading_for(person(request), reading_id)
     if reading.revealed is None:
         raise Http404
     left, right = sides(reading)
@@ -165,8 +156,6 @@ def pair_gold(request: HttpRequest, reading_id: UUID) -> HttpResponse:
     try:
         gold = request.POST.get("gold") == "yes"
         set_gold(by=person(request), reading_id=reading_id, gold=gold, because=request.POST.get("because", ""))
-    except Missing:
-        raise Http404 from None
     except Refused as refusal:
         messages.error(request, refusal.detail)
     return redirect("pair_result", reading_id)
@@ -177,8 +166,6 @@ def pair_gold(request: HttpRequest, reading_id: UUID) -> HttpResponse:
 def offered_open(request: HttpRequest, story_id: UUID) -> HttpResponse:
     try:
         return redirect("marking", open_story(by=person(request), story_id=story_id).pk)
-    except Missing:
-        raise Http404 from None
     except Refused as refusal:
         messages.error(request, refusal.detail)
         return redirect("desk")
@@ -190,10 +177,7 @@ def offered_open(request: HttpRequest, story_id: UUID) -> HttpResponse:
 def marking(request: HttpRequest, take_id: int) -> HttpResponse:
     """editorial/marking.html with `take` and `data`, what the page's script reads from json_script "marking"."""
     user = person(request)
-    try:
-        take = take_for(user, take_id)
-    except Missing:
-        raise Http404 from None
+    take = take_for(user, take_id)
     data = {
         "user": user.pk,
         "take": take_json(take),
@@ -210,10 +194,7 @@ def marking(request: HttpRequest, take_id: int) -> HttpResponse:
 def rubric(request: HttpRequest, take_id: int) -> HttpResponse:
     """editorial/rubric.html with `take`, `groups` ((title, dimensions)), `principles` and `data` for json_script "rubric"."""
     user = person(request)
-    try:
-        take = take_for(user, take_id)
-    except Missing:
-        raise Http404 from None
+    take = take_for(user, take_id)
     data = {"user": user.pk, "take": take.pk, "sheet": _sheet(user, take.pk), "urls": {"here": request.path}}
     groups = (("What it achieves", POSITIVE), ("What harms it", NEGATIVE), ("What none of these holds", CATCH_ALLS))
     context = {"take": take, "groups": groups, "principles": PRINCIPLES, "data": data}

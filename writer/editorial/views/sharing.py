@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 
@@ -16,7 +16,7 @@ from writer.editorial.notes import as_shown, marks_on, notes_json, notes_on
 from writer.editorial.operations.choose_take import choose_take
 from writer.editorial.operations.share import share
 from writer.editorial.reading import palette, sharing_json
-from writer.refusals import Missing, Refused
+from writer.refusals import Refused
 from writer.stories.operations.takes import another_take, takes_of
 from writer.stories.reading import story_for, whole
 
@@ -49,8 +49,6 @@ def sharing(request: HttpRequest, story_id: UUID) -> HttpResponse:
             share(by=user, story_id=story.pk, consent=consent, given=given)
             messages.success(request, f"{Consent(consent).label}: {'yes' if given else 'not any more'}.")
             return redirect("sharing", story.pk)
-    except Missing:
-        raise Http404 from None
     except Refused as refusal:
         messages.error(request, refusal.detail)
         return redirect("sharing", story_id)
@@ -74,10 +72,7 @@ def sharing(request: HttpRequest, story_id: UUID) -> HttpResponse:
 @never_cache
 def notes(request: HttpRequest, story_id: UUID) -> HttpResponse:
     """editorial/notes.html with `story`, `notes` (`notes.Note`s) and `data` for json_script "notes"."""
-    try:
-        story = story_for(person(request), story_id)
-    except Missing:
-        raise Http404 from None
+    story = story_for(person(request), story_id)
     text = whole(story).text
     found = notes_on(story, text)
     data = {"text": as_shown(text), "marks": notes_json(found), "palette": palette()}
@@ -104,8 +99,6 @@ def takes(request: HttpRequest, story_id: UUID) -> HttpResponse:
             choose_take(by=user, story_id=story.pk, generation_id=keep, over=over)
             messages.success(request, "This take is the text of the story now. The others stay here.")
             return redirect("story", story.pk)
-    except Missing:
-        raise Http404 from None
     except Refused as refusal:
         messages.error(request, refusal.detail)
         return redirect("takes", story_id)

@@ -9,7 +9,7 @@ class House {
   /** What stands, in the order in which it came; undone acts are remembered by name. */
   stands: string[] = [];
   heard: string[] = [];
-  #known = new Set<string>();
+  #known = new Map<string, string>();
   /** What happens to the next requests: answered, lost on the way there or back, or refused. */
   fate: ("lost" | "unanswered" | number)[] = [];
   /** Requests wait while this is set. */
@@ -27,10 +27,10 @@ class House {
       const name = String((body as Act).name);
       this.heard.push(`+${name}`);
       if (!this.#known.has(op_id)) this.stands.push(`${this.signedIn}:${name}:${op_id}`);
-      this.#known.add(op_id);
+      this.#known.set(op_id, name);
     } else {
       if (!this.#known.has(op_id)) throw new ApiError(404, "There is no such thing here.");
-      this.heard.push("-");
+      this.heard.push(`-${this.#known.get(op_id)}`);
       this.stands = this.stands.filter((one) => !one.endsWith(op_id));
     }
     if (fate === "unanswered") throw new Unreachable("away");
@@ -147,6 +147,24 @@ describe("acts", () => {
     expect(told.filter(([state]) => state === "refused").length).toBe(1);
   });
 
+  test("are not called saved while they are being written down", async () => {
+    const house = new House();
+    const one = browser();
+    const shelf = memoryShelf();
+    const slow: Shelf = { change: async (user, work) => (await new Promise((resolve) => setTimeout(resolve, 10)), shelf.change(user, work)) };
+    one.shelves.set(1, slow);
+    const { acts, told, do: act } = tab(house, one);
+    void act("a");
+    await vi.advanceTimersByTimeAsync(25); // the first is sent, its answer is being written down
+    void act("b");
+    for (let i = 0; i < 200 && house.names.length < 2; i++) {
+      await vi.advanceTimersByTimeAsync(1);
+      expect([told.at(-1)![0], acts.waiting > 0]).toEqual(["saving", true]);
+    }
+    await minutes(1);
+    expect([house.names, acts.waiting, told.at(-1)]).toEqual([["a", "b"], 0, ["saved", ""]]);
+  });
+
   test("are kept where the browser keeps nothing, as long as the page lives", async () => {
     const house = new House();
     const one = browser();
@@ -173,7 +191,7 @@ describe("undoing", () => {
     expect((await acts.undo())?.before).toEqual({ severity: 1 });
     expect([await acts.undo(), acts.last()]).toEqual([null, null]);
     await acts.settled();
-    expect([house.names, house.heard]).toEqual([[], ["+a", "+b", "-", "-"]]);
+    expect([house.names, house.heard]).toEqual([[], ["+a", "+b", "-b", "-a"]]);
   });
 
   test("of what was never sent forgets it", async () => {
@@ -200,7 +218,7 @@ describe("undoing", () => {
     expect(acts.unsent).toMatchObject([{ label: "Mark: a", undone: true }]);
     expect(acts.waiting).toBe(1);
     await minutes(5);
-    expect([house.heard, house.names, acts.waiting]).toEqual([["+a", "+a", "-"], [], 0]);
+    expect([house.heard, house.names, acts.waiting]).toEqual([["+a", "+a", "-a"], [], 0]);
   });
 
   test("comes before what is done after it", async () => {
@@ -212,7 +230,19 @@ describe("undoing", () => {
     await acts.undo();
     await act("b");
     await minutes(5);
-    expect(house.heard).toEqual(["+a", "-", "+b"]);
+    expect(house.heard).toEqual(["+a", "-a", "+b"]);
+  });
+
+  test("comes in the order in which it was done, also when it waited", async () => {
+    const house = new House();
+    const { acts, do: act } = tab(house);
+    for (const name of "abc") await act(name);
+    await acts.settled();
+    house.fate = ["lost", "lost"];
+    for (let i = 0; i < 3; i++) await acts.undo();
+    await act("d");
+    await minutes(5);
+    expect(house.heard.slice(3)).toEqual(["-c", "-b", "-a", "+d"]);
   });
 
   test("that the server refuses lets the act stand, and does not stand in the way", async () => {

@@ -80,6 +80,8 @@ export class Acts {
   #retry: ReturnType<typeof setTimeout> | undefined;
   #failures = 0;
   #waitingFor: (() => void)[] = [];
+  /** Done here and not written down yet. */
+  #writing = 0;
 
   constructor(readonly port: Port) {}
 
@@ -103,22 +105,18 @@ export class Acts {
   async do(act: Act, label: string, before?: unknown): Promise<Done> {
     const page = globalThis.location?.pathname ?? "";
     const done: Done = { op_id: randomId(), act, page, label, ...(before === undefined ? {} : { before }) };
-    this.#begun();
-    await this.#change((rows) => void rows.push({ ...done, number: next(rows), undo: null, state: "new", detail: "" }));
-    this.#changedHere();
+    await this.#doHere((rows) => void rows.push({ ...done, number: next(rows), undo: null, state: "new", detail: "" }));
     return done;
   }
 
   /** Takes back this person's newest act that stands. */
   async undo(): Promise<Done | null> {
     let found: Row | undefined;
-    this.#begun();
-    await this.#change((rows) => {
+    await this.#doHere((rows) => {
       found = newest(rows);
       if (found?.state === "new") rows.splice(rows.indexOf(found), 1);
       else if (found) found.undo = next(rows);
     });
-    this.#changedHere();
     return found ? plain(found) : null;
   }
 
@@ -128,7 +126,7 @@ export class Acts {
   }
 
   get waiting(): number {
-    return this.#rows.filter(isWaiting).length;
+    return this.#rows.filter(isWaiting).length + this.#writing;
   }
 
   /** What the server's pages do not know yet, in order. */
@@ -153,18 +151,27 @@ export class Acts {
       )
       .finally(() => {
         this.#running = null;
-        if (this.waiting && this.#retry === undefined) this.wake(); // done while the last answer was being written down
+        if (this.#rows.some(isWaiting) && this.#retry === undefined) this.wake(); // done while the last answer was being written down
       });
   }
 
-  /** Said at once: until it is written down nothing is saved. While the server is away the page knows that already. */
+  async #doHere(work: (rows: Row[]) => void): Promise<void> {
+    this.#writing++;
+    this.#begun();
+    await this.#change(work);
+    this.#writing--;
+    this.#settle();
+    if (this.waiting === 0) this.port.told("saved", "");
+    if (this.#retry === undefined) this.wake();
+  }
+
+  /** While the server is away the page knows that already. */
   #begun(): void {
     if (!this.#failures) this.port.told("saving", "");
   }
 
-  #changedHere(): void {
-    if (this.waiting === 0) this.port.told("saved", "");
-    if (this.#retry === undefined) this.wake();
+  #settle(): void {
+    if (this.waiting === 0) for (const resolve of this.#waitingFor.splice(0)) resolve();
   }
 
   async #send(): Promise<void> {
@@ -227,7 +234,7 @@ export class Acts {
       if (isWaiting(row)) this.#watched.add(row.op_id);
       else if (this.#watched.delete(row.op_id) && row.state === "refused") this.port.told("refused", row.detail, row.op_id);
     }
-    if (!this.waiting) for (const resolve of this.#waitingFor.splice(0)) resolve();
+    this.#settle();
   }
 }
 
@@ -236,9 +243,8 @@ function answered(rows: Row[], op_id: string, undoing: boolean, refused: ApiErro
   if (!row) return;
   const gone = undoing ? !refused || refused.status === 404 : refused && row.undo !== null;
   if (gone) return void rows.splice(rows.indexOf(row), 1);
-  row.state = refused ? "refused" : "sent";
+  row.state = refused ? "refused" : "sent"; // an act whose undoing is refused stands, and is not in the way of older ones
   row.detail = refused?.message ?? "";
-  if (undoing) row.undo = null; // it stands
   const past = rows.filter((one) => !isWaiting(one)).sort((a, b) => b.number - a.number);
   for (const old of past.slice(UNDOABLE)) rows.splice(rows.indexOf(old), 1);
 }

@@ -128,7 +128,6 @@ class Page {
     const [mark, span] = [this.passages.get(id), this.#spanOf(id)];
     if (!mark || !span) return;
     this.activate(id);
-    this.view.reveal(span);
     const wording = await this.#ask(span, mark.quote, mark);
     if (!wording || !this.passages.get(id)) return;
     if ((["version", "severity", "note", "better"] as const).every((name) => wording[name] === mark[name])) return;
@@ -180,6 +179,7 @@ class Page {
 
   #ask(words: Span, quote: string, begun?: Mark) {
     const from = document.activeElement;
+    this.view.reveal(words);
     this.view.layer("chosen", [words]);
     const asked = this.palette.ask(quote, this.view.boxOf(words), begun);
     return asked.finally(() => {

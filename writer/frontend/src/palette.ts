@@ -34,6 +34,7 @@ export class Palette {
   #principles: Principles;
   #shown: Principle[] = [];
   #cursor = -1;
+  #marked: HTMLElement | undefined;
   #quote = "";
   #begun = "";
   #answer: ((wording: Wording | null) => void) | null = null;
@@ -114,7 +115,8 @@ export class Palette {
 
   #draw(version?: number): void {
     this.#shown = this.#principles.found(this.#filter.value, this.#recent.keys);
-    this.#list.replaceChildren(...this.#shown.map((one) => this.#option(one)));
+    const options = this.#shown.map((one) => this.#option(one));
+    if (options.length !== this.#list.children.length || options.some((one, index) => one !== this.#list.children[index])) this.#list.replaceChildren(...options);
     show(element("palette-none"), this.#shown.length === 0);
     this.#move(Math.max(0, this.#shown.findIndex((one) => one.version === version)));
   }
@@ -125,6 +127,7 @@ export class Palette {
     const option = document.createElement("li");
     option.id = `principle-${version}`;
     option.setAttribute("role", "option");
+    option.setAttribute("aria-selected", "false");
     option.dataset.version = String(version);
     option.textContent = name;
     this.#options.set(version, option);
@@ -134,13 +137,15 @@ export class Palette {
   #move(to: number): void {
     this.#cursor = Math.min(Math.max(0, to), this.#shown.length - 1);
     const chosen = this.#shown[this.#cursor];
-    this.#shown.forEach(({ version }, index) => {
-      const option = this.#options.get(version)!;
-      option.setAttribute("aria-selected", String(index === this.#cursor));
-      if (index === this.#cursor) option.setAttribute("aria-describedby", "palette-explanation");
-      else option.removeAttribute("aria-describedby");
-    });
-    if (chosen) this.#filter.setAttribute("aria-activedescendant", `principle-${chosen.version}`);
+    const option = chosen && this.#options.get(chosen.version);
+    if (option !== this.#marked) {
+      this.#marked?.setAttribute("aria-selected", "false");
+      this.#marked?.removeAttribute("aria-describedby");
+      option?.setAttribute("aria-selected", "true");
+      option?.setAttribute("aria-describedby", "palette-explanation");
+      this.#marked = option;
+    }
+    if (option) this.#filter.setAttribute("aria-activedescendant", option.id);
     else this.#filter.removeAttribute("aria-activedescendant");
     this.#explain(chosen);
     this.#reveal();

@@ -15,7 +15,7 @@ export interface Painted extends Span {
   layer: Layer;
 }
 
-const REACH = 1_500; // characters, more than half a window of them
+const REACH = 200; // characters: a few lines
 
 export class TextView {
   readonly blocks: Blocks;
@@ -101,22 +101,37 @@ export class TextView {
   }
 
   #watch(): void {
-    const near = new Set<number>();
-    const observer = new IntersectionObserver(
-      (entries) => {
-        for (const { target, isIntersecting } of entries) {
-          if (isIntersecting) near.add(this.#index.get(target)!);
-          else near.delete(this.#index.get(target)!);
-        }
-        if (near.size === 0) return;
-        const [start, end] = [this.blocks.startOf(Math.min(...near)), this.blocks.endOf(Math.max(...near))];
+    let asked = false;
+    const look = (): void => {
+      if (asked) return;
+      asked = true;
+      requestAnimationFrame(() => {
+        asked = false;
+        const { start, end } = this.#seen();
         if (start < this.#painted.start || end > this.#painted.end) this.#paintAround(start - REACH, end + REACH);
-      },
-      { root: this.scroller, rootMargin: "10% 0px" },
-    );
-    for (const paragraph of this.#paragraphs) observer.observe(paragraph);
+      });
+    };
+    (this.scroller ?? window).addEventListener("scroll", look, { passive: true });
+    const sizes = new ResizeObserver(look); // what stands above the text may grow as well
+    for (const one of [document.body, this.place, this.scroller]) if (one) sizes.observe(one);
+    addEventListener("resize", look);
     addEventListener("beforeprint", () => this.#paintAround(0, this.blocks.text.length));
     addEventListener("afterprint", () => (this.#painted = { start: 0, end: 0 })); // less again when somebody scrolls
+  }
+
+  /** The paragraphs in the window. They stand below one another, so that few have to be asked. */
+  #seen(): Span {
+    const box = this.scroller?.getBoundingClientRect();
+    const above = (limit: number): number => {
+      let [low, high] = [0, this.#paragraphs.length];
+      while (low < high) {
+        const middle = (low + high) >> 1;
+        if (this.#paragraphs[middle]!.getBoundingClientRect().top < limit) low = middle + 1;
+        else high = middle;
+      }
+      return Math.max(0, low - 1); // the last one that begins above it
+    };
+    return { start: this.blocks.startOf(above(box?.top ?? 0)), end: this.blocks.endOf(above(box?.bottom ?? innerHeight)) };
   }
 
   #paintAround(start: number, end: number): void {

@@ -7,6 +7,7 @@ import { ACT_WORDS, type Act, Acts, type ActState, type Unsent } from "./acts";
 import { request } from "./api";
 import type { Span } from "./blocks";
 import { Cursor } from "./cursor";
+import { MarkButton } from "./markbutton";
 import { MarkList } from "./marklist";
 import { element, number, say, show } from "./page";
 import { Palette } from "./palette";
@@ -15,7 +16,7 @@ import type { Principle } from "./principles";
 import { Sheet } from "./sheet";
 import { points, randomId } from "./text";
 import { TextView } from "./textview";
-import { type Course, spanOf } from "./walk";
+import { spanOf } from "./walk";
 
 interface Given {
   user: number;
@@ -42,7 +43,6 @@ class Page {
   /** What was done or undone here and may still be refused, by its name. */
   #doings = new Map<string, Unsent>();
   #changes = 0;
-  #byPointer = false;
   /** Announced when the keys have come to rest: a screen reader cannot say each word of a quick walk. */
   #saying: ReturnType<typeof setTimeout> | undefined;
 
@@ -57,12 +57,14 @@ class Page {
     text.addEventListener("keydown", (event) => this.#press(event));
     text.addEventListener("click", (event) => this.#click(event));
     text.addEventListener("focus", () => {
-      if (text.matches(":focus-visible")) this.view.select(this.view.course ?? this.cursor.first()); // so that it is seen where the keys begin
+      // It is seen where the keys begin.
+      if (text.matches(":focus-visible")) this.view.select(this.view.course ?? this.cursor.first());
     });
     document.addEventListener("keydown", (event) => this.#pressAnywhere(event));
-    this.#button();
+    new MarkButton(this.cursor, this.palette, () => void this.mark());
     element("undo").addEventListener("click", () => void this.undo());
-    element("finish").addEventListener("click", () => void this.#do({ kind: "finish", take: given.take.id }, "Finished this text"));
+    const finish: Act = { kind: "finish", take: given.take.id };
+    element("finish").addEventListener("click", () => void this.#do(finish, "Finished this text"));
     element("show-keys").addEventListener("click", () => this.#keys());
     document.addEventListener("visibilitychange", () => void (document.visibilityState === "visible" && this.refresh()));
     this.draw();
@@ -81,10 +83,7 @@ class Page {
 
   draw(): void {
     const marks = this.passages.all;
-    const blocks = this.view.blocks;
-    this.view.paint(
-      marks.map(({ id, start, end, severity }) => ({ id, start: blocks.toUnit(start), end: blocks.toUnit(end), layer: LAYER_OF[severity] ?? "major" })),
-    );
+    this.view.paint(marks.map((mark) => ({ id: mark.id, layer: LAYER_OF[mark.severity] ?? "major", ...this.#spanOf(mark) })));
     this.list.show(marks);
     for (const place of document.querySelectorAll<HTMLElement>(".mark-count")) say(place, number(marks.length));
     show(element("no-marks"), marks.length === 0);
@@ -96,14 +95,13 @@ class Page {
 
   activate(id: string | null): void {
     this.#active = id;
-    const span = id === null ? null : this.#spanOf(id);
-    this.view.layer("active", span ? [span] : []);
+    const mark = id === null ? undefined : this.passages.get(id);
+    this.view.layer("active", mark ? [this.#spanOf(mark)] : []);
     this.list.activate(id);
   }
 
-  #spanOf(id: string): Span | null {
-    const mark = this.passages.get(id);
-    return mark ? { start: this.view.blocks.toUnit(mark.start), end: this.view.blocks.toUnit(mark.end) } : null;
+  #spanOf({ start, end }: Mark): Span {
+    return { start: this.view.blocks.toUnit(start), end: this.view.blocks.toUnit(end) };
   }
 
   // Acts
@@ -113,22 +111,23 @@ class Page {
     if (!words || !this.acts) return this.#say("Select some words first.");
     const { blocks } = this.view;
     const quote = blocks.text.slice(words.start, words.end);
-    if (points(quote) > MOST) return this.#complain(`These are ${number(points(quote))} characters. ${number(MOST)} can be marked at once.`);
+    const long = points(quote);
+    if (long > MOST) return this.#complain(`These are ${number(long)} characters. ${number(MOST)} can be marked at once.`);
     const wording = await this.#ask(words, quote);
     if (!wording) return;
     const span = { start: blocks.toPoint(words.start), end: blocks.toPoint(words.end) };
-    const id = randomId().replace(/^(.{8})(.{4}).(.{3}).(.{3})(.{12})$/, "$1-$2-4$3-a$4-$5"); // a UUID also where there is no https
+    // A UUID also where there is no https, without which browsers make none.
+    const id = randomId().replace(/^(.{8})(.{4}).(.{3}).(.{3})(.{12})$/, "$1-$2-4$3-a$4-$5");
     this.#active = id;
-    this.#byPointer = false;
     await this.#do({ kind: "mark", id, take: given.take.id, ...span, quote, ...wording }, `Mark: ${this.#name(wording.version)}`);
     this.#say(`Marked: ${this.#name(wording.version)}, ${SEVERITIES[wording.severity]!.toLowerCase()}.`);
   }
 
   async edit(id: string): Promise<void> {
-    const [mark, span] = [this.passages.get(id), this.#spanOf(id)];
-    if (!mark || !span) return;
+    const mark = this.passages.get(id);
+    if (!mark) return;
     this.activate(id);
-    const wording = await this.#ask(span, mark.quote, mark);
+    const wording = await this.#ask(this.#spanOf(mark), mark.quote, mark);
     if (!wording || !this.passages.get(id)) return;
     if ((["version", "severity", "note", "better"] as const).every((name) => wording[name] === mark[name])) return;
     const name = wording.version === mark.version ? mark.principle : this.#name(wording.version);
@@ -166,14 +165,15 @@ class Page {
   }
 
   async #do(act: Act, label: string, mark?: Mark): Promise<void> {
+    if (!this.acts) return;
     this.#changes++;
-    const kept = this.acts!.do(act, label, mark && { take: given.take.id, mark });
+    const kept = this.acts.do(act, label, mark && { take: given.take.id, mark });
     this.passages.apply({ op_id: "", act, page: "", label }); // shown at once; what is refused is taken back
     this.draw();
     for (const told of ["problem", "elsewhere"]) show(element(told), false);
     const done = await kept;
     this.#doings.set(done.op_id, { ...done, undone: false });
-    show(element("kept"), !this.acts!.durable);
+    show(element("kept"), !this.acts.durable);
     this.#drawUndo();
   }
 
@@ -252,8 +252,9 @@ class Page {
   // Going from mark to mark
 
   go(id: string, stay: boolean): void {
-    const span = this.#spanOf(id);
-    if (!span) return;
+    const mark = this.passages.get(id);
+    if (!mark) return;
+    const span = this.#spanOf(mark);
     if (!stay) this.sheet.close();
     this.activate(id);
     this.view.reveal(span);
@@ -272,7 +273,8 @@ class Page {
     const mark = next < 0 ? undefined : marks[next];
     if (!mark) return this.#say(by > 0 ? "This was the last mark." : "This was the first mark.");
     this.go(mark.id, false);
-    this.#say(`${next + 1} of ${marks.length}: ${mark.quote}. ${mark.principle}, ${SEVERITIES[mark.severity]!.toLowerCase()}. ${mark.note}`);
+    const severity = SEVERITIES[mark.severity]!.toLowerCase();
+    this.#say(`${next + 1} of ${marks.length}: ${mark.quote}. ${mark.principle}, ${severity}. ${mark.note}`);
   }
 
   // Keys and pointer
@@ -296,7 +298,7 @@ class Page {
       "?": () => this.#keys(),
       Escape: () => this.activate(null),
     };
-    const wish = keys[event.key];
+    const wish = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (!wish) return;
     event.preventDefault();
     wish();
@@ -334,43 +336,14 @@ class Page {
     this.list.activate(next.id);
   }
 
-  /** The button beside what a pointer has selected. */
-  #button(): void {
-    const button = element<HTMLButtonElement>("mark-words");
-    let held: Course | null = null;
-    addEventListener("pointerdown", (event) => (this.#byPointer = event.target !== button));
-    addEventListener("keydown", () => (this.#byPointer = false));
-    // A press on the button may take the selection away before it is a click.
-    button.addEventListener("pointerdown", () => (held = this.view.course));
-    button.addEventListener("mousedown", (event) => event.preventDefault());
-    button.addEventListener("click", () => {
-      if (held) this.view.select(held);
-      void this.mark();
-    });
-    let waiting: ReturnType<typeof setTimeout> | undefined;
-    const look = (): void => {
-      const course = this.view.course;
-      const words = course && course.base !== course.head && !getSelection()?.isCollapsed ? this.cursor.words : null;
-      const wanted = this.#byPointer && words !== null && !this.palette.isOpen;
-      show(button, wanted);
-      if (!wanted) return;
-      const box = this.view.boxOf({ start: Math.max(words.start, words.end - 1), end: words.end });
-      button.style.left = `${Math.min(box.right, document.documentElement.clientWidth - 96) + scrollX}px`;
-      button.style.top = `${box.bottom + scrollY}px`;
-    };
-    document.addEventListener("selectionchange", () => {
-      clearTimeout(waiting);
-      if (!this.palette.isOpen || !button.hidden) waiting = setTimeout(look, 120);
-    });
-  }
-
   #keys(): void {
     element<HTMLDialogElement>("keys").showModal();
   }
 
   #say(words: string): void {
     clearTimeout(this.#saying);
-    say(element("spoken"), words);
+    const spoken = element("spoken");
+    say(spoken, spoken.textContent === words ? `${words}\u00a0` : words); // the same words again are said again
   }
 }
 

@@ -107,7 +107,8 @@ export class MarkList {
     const better = add(item, "p", "better");
     const buttons = add(item, "p", "row");
     buttons.hidden = true;
-    for (const [name, text] of [["edit", "Edit"], ["remove", "Remove"]] as const) add(buttons, "button", name, text).type = "button";
+    add(buttons, "button", "edit", "Edit").type = "button";
+    add(buttons, "button", "remove", "Remove").type = "button";
     const made = { item, quote, severity, principle, note, better, buttons };
     this.#items.set(id, made);
     return made;

@@ -1,9 +1,9 @@
 /**
  * Marks painted over words, without changing them: the CSS Custom Highlight API.
  *
- * A layer is a look; its spans may overlap. Several views on one page share the layers. Only what is near the window is painted:
- * whenever anything on a page changes, a letter in a field included, Chromium goes through all painted ranges. Where there is no such API,
- * the view cuts its paragraphs into pieces and gives each the classes of the layers that it is in.
+ * A layer is a look; its spans may overlap. Several views on one page share the layers. Only what is near the window is
+ * painted: whenever anything on a page changes, a letter in a field included, Chromium goes through all painted ranges.
+ * Where there is no such API, the view cuts its paragraphs into pieces and gives each the classes of its layers.
  */
 
 import type { Span } from "./blocks";
@@ -34,7 +34,8 @@ export class Layers {
   highlight(layer: Layer, near: Span, rangeOf: (span: Span) => AbstractRange): void {
     const shared = highlightOf(layer);
     const painted = this.#ranges.get(layer) ?? new Map<string, AbstractRange>();
-    const wanted = new Map(this.get(layer).flatMap((span) => (span.start < near.end && span.end > near.start ? [[keyOf(span), span]] : [])));
+    const inside = this.get(layer).filter(({ start, end }) => start < near.end && end > near.start);
+    const wanted = new Map(inside.map((span) => [keyOf(span), span]));
     for (const [key, range] of painted) {
       if (!wanted.has(key) && painted.delete(key)) shared.delete(range);
     }
@@ -52,8 +53,8 @@ export class Layers {
     const inside = LAYERS.flatMap((layer) =>
       this.get(layer).flatMap((span) => (span.start < end && span.end > start ? [{ layer, ...span }] : [])),
     );
-    const places = [start, end, ...cuts, ...inside.flatMap((span) => [span.start, span.end])].filter((at) => at >= start && at <= end);
-    const borders = [...new Set(places)].sort((a, b) => a - b);
+    const places = [start, end, ...cuts, ...inside.flatMap((span) => [span.start, span.end])];
+    const borders = [...new Set(places)].filter((at) => at >= start && at <= end).sort((a, b) => a - b);
     return borders.slice(1).map((to, index) => {
       const from = borders[index]!;
       const layers = new Set(inside.filter((span) => span.start <= from && span.end >= to).map((span) => span.layer));

@@ -116,7 +116,9 @@ export class Palette {
   #draw(version?: number): void {
     this.#shown = this.#principles.found(this.#filter.value, this.#recent.keys);
     const options = this.#shown.map((one) => this.#option(one));
-    if (options.length !== this.#list.children.length || options.some((one, index) => one !== this.#list.children[index])) this.#list.replaceChildren(...options);
+    const there = this.#list.children;
+    const same = options.length === there.length && options.every((one, index) => one === there[index]);
+    if (!same) this.#list.replaceChildren(...options);
     show(element("palette-none"), this.#shown.length === 0);
     this.#move(Math.max(0, this.#shown.findIndex((one) => one.version === version)));
   }
@@ -158,7 +160,8 @@ export class Palette {
     if (!option) return;
     const top = option.offsetTop - list.offsetTop;
     if (top < list.scrollTop) list.scrollTop = top;
-    else if (top + option.offsetHeight > list.scrollTop + list.clientHeight) list.scrollTop = top + option.offsetHeight - list.clientHeight;
+    const under = top + option.offsetHeight - list.clientHeight;
+    if (under > list.scrollTop) list.scrollTop = under;
   }
 
   #explain(principle: Principle | undefined): void {
@@ -169,7 +172,9 @@ export class Palette {
     const [example] = principle.examples;
     show(element("palette-example"), example !== undefined);
     if (!example) return;
-    for (const part of ["follows", "follows_because", "breaks", "breaks_because"] as const) say(element(`palette-${part}`), example[part]);
+    for (const part of ["follows", "follows_because", "breaks", "breaks_because"] as const) {
+      say(element(`palette-${part}`), example[part]);
+    }
   }
 
   #click(target: Element): void {

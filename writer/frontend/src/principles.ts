@@ -19,7 +19,7 @@ export class Principles {
   constructor(all: readonly Principle[]) {
     this.all = all;
     this.#words = new Map(
-      all.map(({ version, name, key, explanation }) => [version, { name: plain(name), key: plain(key), explanation: plain(explanation) }]),
+      all.map((one) => [one.version, { name: plain(one.name), key: plain(one.key), explanation: plain(one.explanation) }]),
     );
   }
 
@@ -38,10 +38,15 @@ export class Principles {
     const { name, key, explanation } = this.#words.get(version)!;
     let sum = 0;
     for (const word of words) {
-      const score =
-        (name.startsWith(word) && 40) || (begins(name, word) && 30) || (begins(key, word) && 25) || (name.includes(word) && 15) ||
-        (key.includes(word) && 12) || (begins(explanation, word) && 6) || (explanation.includes(word) && 2) || -1; // prettier-ignore
-      if (score < 0) return -1;
+      let score = -1;
+      if (name.startsWith(word)) score = 40;
+      else if (begins(name, word)) score = 30;
+      else if (begins(key, word)) score = 25;
+      else if (name.includes(word)) score = 15;
+      else if (key.includes(word)) score = 12;
+      else if (begins(explanation, word)) score = 6;
+      else if (explanation.includes(word)) score = 2;
+      else return -1;
       sum += score;
     }
     return sum;

@@ -150,7 +150,8 @@ export class TextView {
     const start = this.blocks.startOf(index);
     const signs = kindOf(block) === "heading" ? [{ from: 0, to: 3, name: "sign" }] : [];
     for (const { from, to } of emphases(block)) {
-      signs.push({ from, to: from + 1, name: "sign" }, { from: from + 1, to: to - 1, name: "emphasis" }, { from: to - 1, to, name: "sign" });
+      signs.push({ from, to: from + 1, name: "sign" }, { from: to - 1, to, name: "sign" });
+      signs.push({ from: from + 1, to: to - 1, name: "emphasis" });
     }
     const cuts = signs.flatMap(({ from, to }) => [start + from, start + to]);
     const pieces = (this.#stale ? this.#layers : new Layers()).pieces(start, start + block.length, cuts);
@@ -159,7 +160,8 @@ export class TextView {
       ...pieces.map((piece) => {
         const node = document.createTextNode(this.blocks.text.slice(piece.start, piece.end));
         this.#nodes[index]!.push(node);
-        const names = signs.filter(({ from, to }) => start + from <= piece.start && start + to >= piece.end).map(({ name }) => name);
+        const drawn = signs.filter(({ from, to }) => start + from <= piece.start && start + to >= piece.end);
+        const names = drawn.map(({ name }) => name);
         names.push(...piece.layers.map((layer) => `mark-${layer}`));
         if (names.length === 0) return node;
         const span = document.createElement("span");

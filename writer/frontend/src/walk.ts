@@ -50,7 +50,9 @@ export class Walk {
   grow({ base, head }: Course, by: Unit, forward: boolean): Course {
     const right = head >= base;
     const first = this.#firstWord(base, right);
-    if (right && forward) return { base: Math.min(base, first.start), head: this.#find(by, head, (span) => span.end > head)?.end ?? head };
+    if (right && forward) {
+      return { base: Math.min(base, first.start), head: this.#find(by, head, (span) => span.end > head)?.end ?? head };
+    }
     if (!right && !forward) return { base: Math.max(base, first.end), head: this.#back(by, head)?.start ?? head };
     if (right) {
       const end = this.#lastEnd(by, head);

@@ -136,6 +136,9 @@ class PairDesk(Desk):
 
     def there(self) -> PairDesk:
         expect(self.page.locator("#ballot:visible, #judged:visible")).to_have_count(1)
+        # A key that is pressed while the browser still changes from one page to the next goes nowhere.
+        self.page.wait_for_load_state()
+        self.page.wait_for_function("() => document.hasFocus()")
         return self
 
     def at_next(self, before: str, seconds: float = 20) -> PairDesk:

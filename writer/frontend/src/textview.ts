@@ -16,6 +16,9 @@ export interface Painted extends Span {
 }
 
 const REACH = 200; // characters: a few lines
+const LINE = 80;
+/** Text nodes are no longer than about this: Chromium draws a whole node anew when a mark on it changes. */
+const NODE = 400;
 
 export class TextView {
   readonly blocks: Blocks;
@@ -119,19 +122,20 @@ export class TextView {
     addEventListener("afterprint", () => (this.#painted = { start: 0, end: 0 })); // less again when somebody scrolls
   }
 
-  /** The paragraphs in the window. They stand below one another, so that few have to be asked. */
+  /** The words in the window, without asking where each of them stands: lines stand below one another. */
   #seen(): Span {
     const box = this.scroller?.getBoundingClientRect();
-    const above = (limit: number): number => {
-      let [low, high] = [0, this.#paragraphs.length];
-      while (low < high) {
-        const middle = (low + high) >> 1;
-        if (this.#paragraphs[middle]!.getBoundingClientRect().top < limit) low = middle + 1;
-        else high = middle;
-      }
-      return Math.max(0, low - 1); // the last one that begins above it
-    };
-    return { start: this.blocks.startOf(above(box?.top ?? 0)), end: this.blocks.endOf(above(box?.bottom ?? innerHeight)) };
+    const [top, bottom] = [box?.top ?? 0, box?.bottom ?? innerHeight];
+    return { start: this.#unitAbove(top), end: Math.min(this.blocks.text.length, this.#unitAbove(bottom) + 2 * LINE) };
+  }
+
+  /** A place not far before the first line that begins below `y`. */
+  #unitAbove(y: number): number {
+    const block = last(this.#paragraphs.length, (index) => this.#paragraphs[index]!.getBoundingClientRect().top < y);
+    const start = this.blocks.startOf(block);
+    const lines = Math.ceil((this.blocks.endOf(block) - start) / LINE);
+    const topOf = (line: number): number => this.boxOf({ start: start + line * LINE, end: start + line * LINE + 8 }).top;
+    return start + LINE * last(lines, (line) => topOf(line) < y);
   }
 
   #paintAround(start: number, end: number): void {
@@ -153,7 +157,7 @@ export class TextView {
       signs.push({ from, to: from + 1, name: "sign" }, { from: to - 1, to, name: "sign" });
       signs.push({ from: from + 1, to: to - 1, name: "emphasis" });
     }
-    const cuts = signs.flatMap(({ from, to }) => [start + from, start + to]);
+    const cuts = [...signs.flatMap(({ from, to }) => [from, to]), ...lengths(block)].map((at) => start + at);
     const pieces = (this.#stale ? this.#layers : new Layers()).pieces(start, start + block.length, cuts);
     this.#nodes[index] = [];
     paragraph.replaceChildren(
@@ -314,6 +318,29 @@ export class TextView {
   scrollBy(distance: number): void {
     (this.scroller ?? window).scrollBy({ top: distance, behavior: "instant" });
   }
+}
+
+/** The last of `count` things, which are in order, that is before something; 0: none is. */
+function last(count: number, isBefore: (index: number) => boolean): number {
+  let [low, high] = [0, count];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (isBefore(middle)) low = middle + 1;
+    else high = middle;
+  }
+  return Math.max(0, low - 1);
+}
+
+/** Where to cut a long paragraph: behind a blank or a stop, so that no word is set as two. */
+function lengths(block: string): number[] {
+  const found: number[] = [];
+  const gap = /[\s。！？，]/g;
+  for (let at = NODE; at < block.length; at = gap.lastIndex + NODE) {
+    gap.lastIndex = at;
+    if (!gap.exec(block)) break;
+    found.push(gap.lastIndex);
+  }
+  return found;
 }
 
 function caretAt(x: number, y: number): [Node, number] | null {

@@ -1,51 +1,94 @@
-"""The recipes and measurements as commands, without the site: `python -m training pretrain demo/pretrain.toml`."""
+"""The recipes and measurements as commands, without the site: `python -m training sft run.toml`."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import os
 import sys
 from pathlib import Path
 
-from training.errors import MendableError
-from training.records import Report
-from training.settings import PretrainSettings, read_settings
+from training.corpus.settings import CorpusSettings
+from training.errors import MendableError, full_disk_said_plainly
+from training.recipes.settings import DpoSettings, PretrainSettings, RewardModelSettings, SftSettings
+from training.settings import DemoSettings, Settings, read_settings
+
+# A command's settings and its function. torch takes seconds to import: what is wrong with the settings is said before.
+FROM_SETTINGS: dict[str, tuple[type[Settings], str, str]] = {
+    "corpus": (
+        CorpusSettings,
+        "training.corpus.build:build_corpus",
+        "books and files to clean stories, without doubles",
+    ),
+    "pretrain": (PretrainSettings, "training.recipes.pretrain:pretrain", "go on training a model on stories and books"),
+    "sft": (SftSettings, "training.recipes.sft:sft", "fine-tune a model on conversations"),
+    "reward_model": (RewardModelSettings, "training.recipes.reward_model:reward_model", "learn what editors prefer"),
+    "dpo": (DpoSettings, "training.recipes.dpo:dpo", "prefer what editors prefer"),
+    "demo": (DemoSettings, "training.recipes.demo:train_demo", "train the demo's model from scratch"),
+}
+OF_THE_DEMO = {
+    "export": "write the newest checkpoint of the demo's run as a model",
+    "evaluate": "measure the demo's model on the stories that its run held out",
+    "card": "write the card of the demo's model from its run and its measurements",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training", description="Train and measure story models.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, what in (
-        ("pretrain", "train a small story model from scratch, or go on with it"),
-        ("export", "write the newest checkpoint of a run as a model"),
-        ("evaluate", "measure a model on the stories that its run held out"),
-        ("card", "write the card of a model from its run and its measurements"),
-    ):
+    for name, what in ({name: what for name, (*_, what) in FROM_SETTINGS.items()} | OF_THE_DEMO).items():
         command = commands.add_parser(name, help=what, description=what)
-        command.add_argument("settings", type=Path, help="the settings of the run, a TOML or JSON file")
-        if name != "pretrain":
+        command.add_argument("settings", type=Path, help="a TOML or JSON file")
+        if name in OF_THE_DEMO:
             command.add_argument("model", type=Path, help="the model's folder")
         if name in ("evaluate", "card"):
             command.add_argument("report", type=Path, help="the JSON file of the measurements")
         if name == "evaluate":
             command.add_argument("--samples", type=int, default=200)
+    plan = "say what a run would take: memory of each GPU, tokens, hours"
+    command = commands.add_parser("plan", help=plan, description=plan)
+    command.add_argument("settings", type=Path, help="a TOML or JSON file that names its recipe")
+    command.add_argument("--gpus", type=int, default=4)
+    command.add_argument("--gpu", default="a100-80", help="a100-80, h100 or h200")
+    command.add_argument("--texts", type=int, help="in the data, if it is not there to be counted")
+    command.add_argument("--words", type=float, help="of a text, likewise")
+    command.add_argument("--tokens-per-word", type=float, default=1.35)
+    command.add_argument("--mfu", type=float, default=0.4, help="share of the GPUs' arithmetic that a run gets")
+    report = "write report.html, a page with the curves of a run, into its folder"
+    commands.add_parser("report", help=report, description=report).add_argument("run", type=Path)
     chosen = parser.parse_args(arguments)
     try:
-        run(chosen)
+        with full_disk_said_plainly(Path.cwd()):
+            run(chosen)
     except MendableError as error:
-        print(error, file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # of several processes, which mostly meet the same
+            print(error, file=sys.stderr)
         return 2
     return 0
 
 
 def run(chosen: argparse.Namespace) -> None:
-    settings = read_settings(chosen.settings, PretrainSettings)
-    # torch takes seconds to import: what is wrong with the settings is said before.
-    if chosen.command == "pretrain":
-        from training.recipes.pretrain import pretrain
+    if chosen.command in FROM_SETTINGS:
+        kind, where, _ = FROM_SETTINGS[chosen.command]
+        settings = read_settings(chosen.settings, kind)
+        module, _, function = where.partition(":")
+        getattr(importlib.import_module(module), function)(settings)
+    elif chosen.command == "plan":
+        from training.plan import plan
 
-        pretrain(settings)
-    elif chosen.command == "export":
-        from training.recipes.pretrain import export
+        flags = {name: value for name, value in vars(chosen).items() if name not in ("command", "settings")}
+        print(plan(chosen.settings, **flags))
+    elif chosen.command == "report":
+        from training.report import write_report
+
+        print(write_report(chosen.run))
+    else:
+        measure(chosen, read_settings(chosen.settings, DemoSettings))
+
+
+def measure(chosen: argparse.Namespace, settings: DemoSettings) -> None:
+    if chosen.command == "export":
+        from training.recipes.demo import export
 
         export(settings, chosen.model)
     elif chosen.command == "evaluate":
@@ -56,6 +99,7 @@ def run(chosen: argparse.Namespace) -> None:
         chosen.report.write_text(report.model_dump_json(indent=2) + "\n")
     else:
         from training.card import write_card
+        from training.records import Report
 
         try:
             report = Report.model_validate_json(chosen.report.read_text())

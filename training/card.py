@@ -6,7 +6,7 @@ from pathlib import Path
 
 from training.learner.events import read_events
 from training.records import Measure, Metrics, Report
-from training.settings import PretrainSettings
+from training.settings import DemoSettings
 
 _HEAD = """---
 language: en
@@ -40,7 +40,7 @@ on {length:,} tokens at a time, request included: keep request, context and answ
 
 ## How it was made
 
-`python -m training pretrain demo/pretrain.toml`: {recipe}
+`python -m training demo demo/demo.toml`: {recipe}
 
 ![Loss in nats per token over the steps: training and held out](curve.svg)
 
@@ -52,7 +52,7 @@ on {length:,} tokens at a time, request included: keep request, context and answ
 """
 
 
-def write_card(settings: PretrainSettings, folder: Path, report: Report | None = None) -> None:
+def write_card(settings: DemoSettings, folder: Path, report: Report | None = None) -> None:
     """Write README.md and curve.svg beside the model in `folder`."""
     events = read_events(settings.run_dir / "events.jsonl")
     # A run that was killed repeats the steps after its last checkpoint: the later account is the one that counts.

@@ -7,9 +7,12 @@ corpus file -> Story -> Window (which part of it, asked for how) -> Sample (toke
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 
@@ -22,8 +25,9 @@ class Story(BaseModel):
     author: str
     anthology: str
     title: str
-    pd_scope: str
     text: str
+    pd_scope: str = ""
+    language: str = "en"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +50,34 @@ class Window:
     seed: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Sample:
     """A stream of tokens with a weight for each: 0 where it was given (the request), 1 where it is to be learned.
 
-    >>> Sample(tokens=[1, 50, 51, 2], weights=[0.0, 0.0, 1.0, 1.0]).learned
+    >>> Sample.of([1, 50, 51, 2], [0.0, 0.0, 1.0, 1.0]).learned
     2
     """
 
-    tokens: list[int]
-    weights: list[float]
+    tokens: npt.NDArray[np.int32]
+    weights: npt.NDArray[np.float32]
+
+    @classmethod
+    def of(cls, tokens: Sequence[int], weights: Sequence[float]) -> Sample:
+        return cls(np.asarray(tokens, dtype=np.int32), np.asarray(weights, dtype=np.float32))
+
+    def __len__(self) -> int:
+        return len(self.tokens)
 
     @property
     def learned(self) -> int:
-        return sum(weight > 0 for weight in self.weights)
+        """Tokens that are learned. The first of a stream never is: nothing stands before it to predict it from."""
+        return int((self.weights[1:] > 0).sum())
 
 
 class Metrics(BaseModel):
     """What the loop measured after a step. Losses are in nats per learned token."""
+
+    model_config = ConfigDict(ser_json_inf_nan="strings")  # JSON has no number for them
 
     kind: Literal["metrics"] = "metrics"
     time: float

@@ -36,8 +36,8 @@ class ModelShape(Settings):
         return self
 
 
-class PretrainSettings(Settings):
-    """`python -m training pretrain FILE`: a small story model from scratch. Paths are relative to the working directory."""
+class DemoSettings(Settings):
+    """`python -m training demo FILE`: the demo's story model, from scratch. Paths are relative to the working directory."""
 
     run_dir: Path
     corpus: Path
@@ -67,7 +67,7 @@ class PretrainSettings(Settings):
     evaluate_rows: int = Field(48, ge=1)
 
     @model_validator(mode="after")
-    def parts_fit(self) -> PretrainSettings:
+    def parts_fit(self) -> DemoSettings:
         if self.warmup_steps + self.decay_steps > self.steps:
             raise ValueError("warmup_steps and decay_steps together are more than steps")
         if self.batch_rows % self.micro_rows:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from training.settings import PretrainSettings
+from training.settings import DemoSettings
 
 ROOT = Path(__file__).parents[2]
 CORPUS = ROOT.parent / "shared" / "corpus" / "stories.jsonl.gz"
@@ -62,10 +62,10 @@ def corpus(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def tiny(tmp_path: Path, corpus: Path) -> Callable[..., PretrainSettings]:
+def tiny(tmp_path: Path, corpus: Path) -> Callable[..., DemoSettings]:
     """Settings of a run of seconds; keywords change them."""
 
-    def make(run: str = "run", **changes: Any) -> PretrainSettings:
+    def make(run: str = "run", **changes: Any) -> DemoSettings:
         values = {
             "run_dir": tmp_path / run,
             "corpus": corpus,
@@ -91,6 +91,6 @@ def tiny(tmp_path: Path, corpus: Path) -> Callable[..., PretrainSettings]:
             "evaluate_rows": 2,
             "threads": 1,
         }
-        return PretrainSettings.model_validate(values | changes)
+        return DemoSettings.model_validate(values | changes)
 
     return make

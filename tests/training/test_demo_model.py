@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tests.training.conftest import ROOT
 from training.corpus.windows import measure, premise
 from training.records import Report, Story, Window
-from training.settings import PretrainSettings, read_settings
+from training.settings import DemoSettings, read_settings
 from training.text import story_request
 from training.tokenizer import Encoder
 
@@ -61,7 +61,7 @@ def test_it_writes_sentences_and_prefers_english_to_noise() -> None:
 
 
 def test_its_settings_are_those_in_the_repository() -> None:
-    settings = read_settings(DEMO / "pretrain.toml", PretrainSettings)
+    settings = read_settings(DEMO / "demo.toml", DemoSettings)
     config = json.loads((MODEL / "config.json").read_text())
     assert config["hidden_size"] == settings.shape.hidden_size
     assert config["num_hidden_layers"] == settings.shape.layers

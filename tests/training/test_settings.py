@@ -10,15 +10,15 @@ import pytest
 
 from tests.training.conftest import ROOT
 from training.errors import MendableError
-from training.settings import PretrainSettings, read_settings
+from training.settings import DemoSettings, read_settings
 
 GOOD = 'run_dir = "run"\ncorpus = "stories.jsonl.gz"\nsteps = 10\nwarmup_steps = 2\n'
 
 
-def read(tmp_path: Path, text: str, name: str = "run.toml") -> PretrainSettings:
+def read(tmp_path: Path, text: str, name: str = "run.toml") -> DemoSettings:
     path = tmp_path / name
     path.write_text(text)
-    return read_settings(path, PretrainSettings)
+    return read_settings(path, DemoSettings)
 
 
 def test_toml_and_json_mean_the_same(tmp_path: Path) -> None:
@@ -54,13 +54,13 @@ def test_a_mistake_is_named(tmp_path: Path, text: str, says: str) -> None:
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(MendableError, match="No such file"):
-        read_settings(tmp_path / "none.toml", PretrainSettings)
+        read_settings(tmp_path / "none.toml", DemoSettings)
 
 
 def test_the_command_says_one_line_and_no_traceback(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text(GOOD.replace("stories", str(tmp_path / "none")).replace('"run"', f'"{tmp_path / "run"}"'))
-    command = [sys.executable, "-m", "training", "pretrain", str(path)]
+    command = [sys.executable, "-m", "training", "demo", str(path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]

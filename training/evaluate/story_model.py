@@ -29,7 +29,7 @@ from training.evaluate.ngram import KneserNey
 from training.evaluate.perplexity import all_nats
 from training.evaluate.sampling import sample
 from training.records import Measure, Report, Window
-from training.settings import PretrainSettings
+from training.settings import DemoSettings
 from training.text import Message, count_words, length_note, story_request
 from training.tokenizer import Encoder
 
@@ -38,7 +38,7 @@ Counter = Callable[[str, bool], tuple[int, int]]
 CutText = tuple[str, bool]  # a text, and whether it was cut off rather than ended
 
 
-def evaluate(settings: PretrainSettings, folder: Path, *, samples: int = 200, words: int = 400) -> Report:
+def evaluate(settings: DemoSettings, folder: Path, *, samples: int = 200, words: int = 400) -> Report:
     """Measure the model in `folder` on the held-out stories of the settings it was trained with."""
     start = time.monotonic()
     if not (folder / "config.json").exists():

@@ -1,8 +1,8 @@
 """Checkpoints that are whole or absent.
 
-A checkpoint is written into a temporary folder: first the state, then `manifest.json` with the size and SHA-256 of each
-file, each flushed to the disk; then the folder is renamed to `step-000123` in one step. A reader trusts only what the
-manifest vouches for, so a disk that lost the end of a file is noticed as well. The newest two are kept.
+A checkpoint is written into a temporary folder: first the state, by all processes, then `manifest.json` with the size and SHA-256
+of each file, each flushed to the disk; then the folder is renamed to `step-000123` in one step. A reader trusts only what the
+manifest vouches for, so a disk that lost the end of a file is noticed as well. The newest few are kept.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from training.errors import MendableError, full_disk_said_plainly
+from training.learner.processes import rank, wait_for_all
 
 KEEP = 2
 
@@ -33,25 +36,42 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
-def save_checkpoint(folder: Path, step: int, state: dict[str, Any], settings: dict[str, Any]) -> Path:
-    """Write the state after `step` steps and drop the older checkpoints."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob(".writing-*"):
-        shutil.rmtree(leftover)
+def save_checkpoint(
+    folder: Path, step: int, write: Callable[[Path], None], facts: dict[str, Any], keep: int = KEEP
+) -> Path:
+    """Have `write` put the state after `step` steps into a folder, vouch for it, and drop the older checkpoints.
+
+    All processes call this together. `facts` go into the manifest, for the reader to compare.
+    """
     temporary, final = folder / f".writing-{step}", folder / f"step-{step:06d}"
-    temporary.mkdir()
-    torch.save(state, temporary / "state.pt")
-    _flush(temporary / "state.pt")
-    manifest = {"step": step, "settings": settings, "files": {"state.pt": _digest(temporary / "state.pt")}}
+    with full_disk_said_plainly(folder):
+        if rank() == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+            for leftover in folder.glob(".writing-*"):
+                shutil.rmtree(leftover)
+            temporary.mkdir()
+        wait_for_all()
+        write(temporary)
+        wait_for_all()
+        if rank() == 0:
+            _seal(temporary, final, {"step": step} | facts)
+            for old in sorted(folder.glob("step-*"))[:-keep]:
+                shutil.rmtree(old)
+        wait_for_all()
+    return final
+
+
+def _seal(temporary: Path, final: Path, facts: dict[str, Any]) -> None:
+    files = sorted(path for path in temporary.rglob("*") if path.is_file())
+    for path in files:
+        _flush(path)
+    manifest = facts | {"files": {str(path.relative_to(temporary)): _digest(path) for path in files}}
     (temporary / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
     _flush(temporary / "manifest.json")
     if final.exists():  # only an unusable one: a usable one would have been resumed from
         shutil.rmtree(final)
     temporary.rename(final)
-    _flush(folder)
-    for old in sorted(folder.glob("step-*"))[:-KEEP]:
-        shutil.rmtree(old)
-    return final
+    _flush(final.parent)
 
 
 def read_manifest(checkpoint: Path) -> dict[str, Any] | None:
@@ -65,11 +85,21 @@ def read_manifest(checkpoint: Path) -> dict[str, Any] | None:
 
 
 def latest_checkpoint(folder: Path, say: Callable[[str], None]) -> tuple[Path, dict[str, Any]] | None:
-    """The newest whole checkpoint with its manifest; a damaged one is passed over, and said to be."""
+    """The newest whole checkpoint with its manifest; a damaged one is passed over, and said to be.
+
+    If there are checkpoints and all are damaged, that is an error: to start from nothing would not be what anybody expects.
+    """
+    damaged = []
     for checkpoint in sorted(folder.glob("step-*"), reverse=True):
         if manifest := read_manifest(checkpoint):
             return checkpoint, manifest
         say(f"The checkpoint {checkpoint} is damaged and is passed over.")
+        damaged.append(checkpoint.name)
+    if damaged:
+        raise MendableError(
+            f"All checkpoints in {folder} are damaged ({', '.join(damaged)}): put one back from a backup, or move them away to "
+            "start from the beginning."
+        )
     return None
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from transformers import Qwen3ForCausalLM
 
-from training.settings import PretrainSettings
+from training.settings import DemoSettings
 
 
-def optimizers_for(model: Qwen3ForCausalLM, settings: PretrainSettings) -> list[torch.optim.Optimizer]:
+def optimizers_for(model: Qwen3ForCausalLM, settings: DemoSettings) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the layers; AdamW for embeddings, output head and norms, as Muon's authors advise.
 
     With `match_rms_adamw` (Moonlight, arXiv 2502.16982) Muon's updates have the size of AdamW's, so both learning rates
@@ -26,7 +26,7 @@ def optimizers_for(model: Qwen3ForCausalLM, settings: PretrainSettings) -> list[
     ]
 
 
-def learning_rate_share(step: int, settings: PretrainSettings) -> float:
+def learning_rate_share(step: int, settings: DemoSettings) -> float:
     """Warm-up, stable, decay: the share of the learning rate that step `step` (from 0) uses."""
     warm = min(1.0, (step + 1) / (settings.warmup_steps + 1))
     return min(warm, (settings.steps - step) / (settings.decay_steps + 1))

@@ -1,161 +1,67 @@
-"""Pretraining: a small story model from scratch, on requests and stories as the narrator will make them.
+"""Continual pretraining: a model goes on reading, short stories and whole books alike.
 
-The learning rate warms up, stays, and falls to nothing over the last `decay_steps`; because it stays in between, a run
-may be stopped and made longer or shorter by changing `steps` and `decay_steps` alone. SIGTERM asks for a clean stop: the
-step is finished, a checkpoint written, and the next start goes on from there as if nothing had happened.
+A book is read in pieces of `context` tokens, all of it; stories shorter than that lie packed beside one another, closed in
+themselves. A step takes about `batch_tokens` tokens, so its weight is that of its tokens and not of its number of texts.
 """
 
 from __future__ import annotations
 
-import time
-from functools import partial
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
-import torch
-from tokenizers import Tokenizer
-from transformers import Qwen3ForCausalLM
-
-from training.card import write_card
-from training.corpus.stories import read_stories, split_by_author
-from training.corpus.windows import measure, plan_epoch, render
+from training.data import fingerprint, texts
 from training.errors import MendableError
-from training.learner.batches import batches_from, to_tensors
-from training.learner.checkpoints import latest_checkpoint, load_state, save_checkpoint
-from training.learner.events import EventLog
-from training.learner.optimizers import learning_rate_share, optimizers_for
-from training.learner.stopping import stop_on_sigterm
-from training.model import new_model, save_model
-from training.objectives.sft import summed_loss
-from training.records import Sample
-from training.settings import MAY_CHANGE, PretrainSettings
-from training.tokenizer import Encoder, train_tokenizer
+from training.learner.engine import Learner
+from training.learner.finish import finish
+from training.learner.models import load_model, load_tokenizer, packs
+from training.learner.run import Run, order, steps_of
+from training.recipes.settings import PretrainSettings
+from training.recipes.sft import Examples, held_out_loss, learn
 
 
 def pretrain(settings: PretrainSettings) -> Path | None:
     """Train, or go on training; the folder of the model, or None if the run was asked to stop before its last step."""
-    run, length = settings.run_dir, settings.sequence_length
-    run.mkdir(parents=True, exist_ok=True)
-    log = EventLog(run / "events.jsonl")
-    torch.set_num_threads(settings.threads)
-    torch.manual_seed(settings.seed)
-
-    with log.phase("corpus"):
-        split = split_by_author(read_stories(settings.corpus, settings.pd_scope), settings.held_out_authors)
-        train, held_out = ([measure(story) for story in part] for part in split)
-    with log.phase("tokenizer"):
-        tokenizer = _tokenizer(run / "tokenizer.json", [story.text for story in split.train], settings.vocabulary)
-        encoder = Encoder(tokenizer)
-    model = new_model(settings.shape, tokenizer.get_vocab_size(), pad=encoder.pad, end=encoder.end)
-    optimizers = optimizers_for(model, settings)
-    step = _resume(settings, model, optimizers, log)
-    (run / "settings.json").write_text(settings.model_dump_json(indent=2) + "\n")
-
-    test_windows = plan_epoch(held_out, 0, seed=0, length=length)[: settings.evaluate_rows]
-    test_rows = [render(window, held_out, encoder, length) for window in test_windows]
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    log.metrics(step, parameters=parameters, stories=len(train), held_out_stories=len(held_out))
-
-    with stop_on_sigterm() as asked_to_stop:
-        plan = partial(plan_epoch, train, seed=settings.seed, length=length)
-        for windows in batches_from(step, plan, settings.batch_rows):
-            if step >= settings.steps:
-                break
-            start = time.monotonic()
-            rows = [render(window, train, encoder, length) for window in windows]
-            share = learning_rate_share(step, settings)
-            for optimizer, rate in zip(optimizers, (settings.matrix_learning_rate, settings.learning_rate)):
-                optimizer.param_groups[0]["lr"] = rate * share
-            learned = sum(row.learned for row in rows)
-            total = 0.0
-            for first in range(0, len(rows), settings.micro_rows):
-                part = to_tensors(rows[first : first + settings.micro_rows], length, encoder.pad)
-                loss = summed_loss(model, *part)
-                torch.autograd.backward(loss / learned)  # a mean over the tokens of the step, however it is split
-                total += loss.item()
-            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm).item()
-            for optimizer in optimizers:
-                optimizer.step()
-                optimizer.zero_grad()
-            step += 1
-            tokens, seconds = sum(len(row.tokens) for row in rows), time.monotonic() - start
-            log.metrics(step, loss=total / learned, lr_share=share, grad_norm=norm, tokens=tokens, seconds=seconds)
-
-            last = step == settings.steps
-            if test_rows and (last or step % settings.evaluate_every == 0):
-                with log.phase("evaluate"):
-                    log.metrics(step, held_out_loss=_mean_loss(model, test_rows, settings, encoder.pad))
-            if last or step % settings.checkpoint_every == 0 or asked_to_stop():
-                with log.phase("checkpoint"):
-                    _save(settings, step, model, optimizers)
-            if asked_to_stop() and not last:
-                log.log(f"Stopped after step {step}, as asked; the same command goes on from here.")
-                return None
-
-    with log.phase("export"):
-        export(settings, run / "model")
-    log.log(f"The model is in {run / 'model'}.")
-    return run / "model"
+    with Run(settings) as run:
+        with run.log.phase("data"):
+            tokenizer = load_tokenizer(settings.model)
+            examples: Examples = texts(settings.data, tokenizer, settings.context)
+            held_out: Examples = texts(settings.held_out, tokenizer, settings.context)
+            take, per_epoch = by_tokens(examples, settings)
+        with run.log.phase("model"):
+            model = load_model(settings.model, settings.learner)
+            learner = Learner(model, settings.learner, packed=packs(model, settings.learner, run.log.log))
+        evaluate = held_out_loss(learner, held_out)
+        for step in run.steps(learner, steps_of(settings, per_epoch), fingerprint(examples), evaluate):
+            run.did(step, **learn(learner, [examples[number] for number in take(step)]))
+        return finish(run, learner)
 
 
-def export(settings: PretrainSettings, folder: Path) -> None:
-    """Write the newest whole checkpoint of a run, finished or not, as a model that can be served."""
-    found = latest_checkpoint(settings.run_dir / "checkpoints", print)
-    if not found:
-        raise MendableError(f"{settings.run_dir} holds no checkpoint yet.")
-    tokenizer = Tokenizer.from_file(str(settings.run_dir / "tokenizer.json"))
-    encoder = Encoder(tokenizer)
-    model = new_model(settings.shape, tokenizer.get_vocab_size(), pad=encoder.pad, end=encoder.end)
-    model.load_state_dict(load_state(found[0])["model"])
-    save_model(model, tokenizer, folder, settings.shape.context)
-    write_card(settings, folder)
+def by_tokens(examples: Examples, settings: PretrainSettings) -> tuple[Callable[[int], list[int]], int]:
+    """Which examples a step takes, about `batch_tokens` tokens of them, and how many steps an epoch has (of the first)."""
 
+    @cache
+    def epoch(number: int) -> list[list[int]]:
+        steps: list[list[int]] = [[]]
+        filled = 0
+        for example in order(len(examples), number, settings.seed):
+            size = len(examples[example][0])
+            if steps[-1] and filled + size > settings.batch_tokens:
+                steps.append([])
+                filled = 0
+            steps[-1].append(example)
+            filled += size
+        return steps[: max(1, len(steps) - 1)]  # the rest at an epoch's end is less than a step
 
-def _mean_loss(model: Qwen3ForCausalLM, rows: list[Sample], settings: PretrainSettings, pad: int) -> float:
-    parts = [rows[first : first + settings.micro_rows] for first in range(0, len(rows), settings.micro_rows)]
-    with torch.no_grad():
-        total = sum(summed_loss(model, *to_tensors(part, settings.sequence_length, pad)).item() for part in parts)
-    return total / sum(row.learned for row in rows)
+    if not examples:
+        raise MendableError("The data holds no text to learn from.")
+    per_epoch = len(epoch(0))
 
+    def take(step: int) -> list[int]:
+        number = 0
+        while step >= len(epoch(number)):
+            step -= len(epoch(number))
+            number += 1
+        return epoch(number)[step]
 
-def _tokenizer(path: Path, texts: list[str], vocabulary: int) -> Tokenizer:
-    """Train the tokenizer once; a run that goes on must read the very same one."""
-    if not path.exists():
-        temporary = path.with_suffix(".writing")
-        train_tokenizer(texts, vocabulary).save(str(temporary))
-        temporary.rename(path)
-    return Tokenizer.from_file(str(path))
-
-
-def _save(
-    settings: PretrainSettings, step: int, model: Qwen3ForCausalLM, optimizers: list[torch.optim.Optimizer]
-) -> None:
-    state = {
-        "step": step,
-        "model": model.state_dict(),
-        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-        "rng": torch.get_rng_state(),
-    }
-    save_checkpoint(settings.run_dir / "checkpoints", step, state, settings.model_dump(mode="json"))
-
-
-def _resume(
-    settings: PretrainSettings, model: Qwen3ForCausalLM, optimizers: list[torch.optim.Optimizer], log: EventLog
-) -> int:
-    """Put everything back as the newest whole checkpoint has it; the number of steps done, 0 for a new run."""
-    found = latest_checkpoint(settings.run_dir / "checkpoints", log.log)
-    if not found:
-        return 0
-    checkpoint, manifest = found
-    now, before = settings.model_dump(mode="json"), manifest["settings"]
-    changed = sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name))
-    if wrong := [name for name in changed if name not in MAY_CHANGE]:
-        raise MendableError(
-            f"{settings.run_dir} holds a run with other settings ({', '.join(wrong)}): choose another run_dir, or set them back."
-        )
-    state = load_state(checkpoint)
-    model.load_state_dict(state["model"])
-    for optimizer, saved in zip(optimizers, state["optimizers"]):
-        optimizer.load_state_dict(saved)
-    torch.set_rng_state(state["rng"])
-    log.log(f"Going on from {checkpoint}.")
-    return int(state["step"])
+    return take, per_epoch

@@ -127,10 +127,10 @@ def test_control_tokens_in_a_story_stay_text(encoder: Encoder) -> None:
         f"She wrote {END} on the wall, and <|im_start|>assistant under it, said Anna. It was not the end.", title=END
     )
     sample = render(Window(0, 0, 0, landing=False, seed=1), [wicked], encoder, LENGTH)
-    assert sample.tokens.count(encoder.end) == 2  # of the request, and of the story
-    assert sample.tokens.count(encoder.start) == 2
+    assert sample.tokens.tolist().count(encoder.end) == 2  # of the request, and of the story
+    assert sample.tokens.tolist().count(encoder.start) == 2
     assert (
-        encoder.tokenizer.decode(sample.tokens, skip_special_tokens=False).count(END) == 2 + 3
+        encoder.tokenizer.decode(sample.tokens.tolist(), skip_special_tokens=False).count(END) == 2 + 3
     )  # title, premise, text
 
 

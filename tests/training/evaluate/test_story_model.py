@@ -13,25 +13,23 @@ from training.corpus.windows import measure
 from training.errors import MendableError
 from training.evaluate.perplexity import model_nats
 from training.evaluate.story_model import evaluate
-from training.recipes.pretrain import pretrain
+from training.recipes.demo import train_demo
 from training.records import Report
-from training.settings import PretrainSettings
+from training.settings import DemoSettings
 from training.tokenizer import Encoder
 
-Tiny = Callable[..., PretrainSettings]
+Tiny = Callable[..., DemoSettings]
 
 
 @pytest.fixture
-def run(tiny: Tiny) -> tuple[PretrainSettings, Path]:
+def run(tiny: Tiny) -> tuple[DemoSettings, Path]:
     settings = tiny(steps=3, decay_steps=0)
-    folder = pretrain(settings)
+    folder = train_demo(settings)
     assert folder
     return settings, folder
 
 
-def test_a_model_is_measured_and_its_card_written_by_commands(
-    run: tuple[PretrainSettings, Path], tmp_path: Path
-) -> None:
+def test_a_model_is_measured_and_its_card_written_by_commands(run: tuple[DemoSettings, Path], tmp_path: Path) -> None:
     settings, folder = run
     report = evaluate(settings, folder, samples=4, words=120)
     by_name = {measure.measure: measure for measure in report.measures}
@@ -55,7 +53,7 @@ def test_a_model_is_measured_and_its_card_written_by_commands(
     assert f"{perplexity.value:g} | {perplexity.peer_value:g}" in card
 
 
-def test_perplexity_reads_every_token_once_whatever_the_window(run: tuple[PretrainSettings, Path]) -> None:
+def test_perplexity_reads_every_token_once_whatever_the_window(run: tuple[DemoSettings, Path]) -> None:
     from transformers import Qwen3ForCausalLM
 
     settings, folder = run
@@ -72,7 +70,7 @@ def test_perplexity_reads_every_token_once_whatever_the_window(run: tuple[Pretra
 
 
 def test_what_cannot_be_measured_is_said(
-    run: tuple[PretrainSettings, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: tuple[DemoSettings, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings, folder = run
     with pytest.raises(MendableError, match="holds no model"):

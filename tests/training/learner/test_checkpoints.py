@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from training.errors import MendableError
 from training.learner import checkpoints
 from training.learner.checkpoints import latest_checkpoint, load_state, save_checkpoint
 from training.learner.events import EventLog, read_events
 
 
 def save(folder: Path, step: int) -> Path:
-    return save_checkpoint(folder, step, {"step": step, "weights": torch.full((1000,), float(step))}, {"seed": 1})
+    state = {"step": step, "weights": torch.full((1000,), float(step))}
+    return save_checkpoint(folder, step, lambda place: torch.save(state, place / "state.pt"), {"settings": {"seed": 1}})
 
 
 def latest(folder: Path) -> tuple[Path | None, list[str]]:
@@ -66,7 +68,8 @@ def test_a_death_while_writing_leaves_nothing_that_counts(tmp_path: Path, monkey
 
 def test_a_damaged_checkpoint_of_the_same_step_is_replaced(tmp_path: Path) -> None:
     (save(tmp_path, 5) / "manifest.json").unlink()
-    assert latest(tmp_path)[0] is None
+    with pytest.raises(MendableError, match=r"All checkpoints in .* are damaged \(step-000005\): put one back"):
+        latest(tmp_path)
     save(tmp_path, 5)
     assert latest(tmp_path)[0] == tmp_path / "step-000005"
 

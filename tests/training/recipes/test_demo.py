@@ -19,11 +19,11 @@ from training.errors import MendableError
 from training.learner.batches import batches_from
 from training.learner.events import read_events
 from training.learner.optimizers import learning_rate_share
-from training.recipes.pretrain import export, pretrain
+from training.recipes.demo import export, train_demo
 from training.records import Metrics, Window
-from training.settings import PretrainSettings
+from training.settings import DemoSettings
 
-Tiny = Callable[..., PretrainSettings]
+Tiny = Callable[..., DemoSettings]
 
 
 def losses(run: Path) -> dict[int, float]:
@@ -39,12 +39,12 @@ def same_weights(one: Path, other: Path) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-def start_and_signal(settings: PretrainSettings, folder: Path, after_step: int, what: signal.Signals) -> int:
+def start_and_signal(settings: DemoSettings, folder: Path, after_step: int, what: signal.Signals) -> int:
     """Run the recipe as a command, send it a signal once it did a step, and wait for its end."""
     path = folder / "run.json"
     path.write_text(settings.model_dump_json())
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "training", "pretrain", str(path)]
+    command = [sys.executable, "-m", "training", "demo", str(path)]
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     assert process.stdout
     try:
@@ -61,7 +61,7 @@ def start_and_signal(settings: PretrainSettings, folder: Path, after_step: int, 
 
 def test_killed_or_stopped_and_resumed_equals_uninterrupted(tmp_path: Path, tiny: Tiny) -> None:
     whole, killed = tiny("whole"), tiny("killed")
-    model = pretrain(whole)
+    model = train_demo(whole)
     assert model
     assert start_and_signal(killed, tmp_path, 8, signal.SIGKILL) == -signal.SIGKILL
     assert start_and_signal(killed, tmp_path, 12, signal.SIGTERM) == 0  # goes on from step 5, stops cleanly
@@ -70,7 +70,7 @@ def test_killed_or_stopped_and_resumed_equals_uninterrupted(tmp_path: Path, tiny
     stopped_after = max(losses(killed.run_dir))
     assert stopped_after < killed.steps
     assert any(line.startswith(f"Stopped after step {stopped_after}") for line in told)
-    resumed = pretrain(killed)
+    resumed = train_demo(killed)
     assert resumed
     assert losses(killed.run_dir) == losses(whole.run_dir)
     assert same_weights(model, resumed)
@@ -78,9 +78,9 @@ def test_killed_or_stopped_and_resumed_equals_uninterrupted(tmp_path: Path, tiny
 
 def test_what_a_run_leaves_behind(tiny: Tiny) -> None:
     settings = tiny(steps=6, evaluate_every=3)
-    folder = pretrain(settings)
+    folder = train_demo(settings)
     assert folder == settings.run_dir / "model"
-    assert PretrainSettings.model_validate_json((settings.run_dir / "settings.json").read_text()) == settings
+    assert DemoSettings.model_validate_json((settings.run_dir / "settings.json").read_text()) == settings
     events = read_events(settings.run_dir / "events.jsonl")
     assert {event.name for event in events if event.kind == "phase"} == {
         "corpus",
@@ -107,22 +107,22 @@ def test_what_a_run_leaves_behind(tiny: Tiny) -> None:
 
 def test_a_run_learns(tiny: Tiny) -> None:
     settings = tiny(steps=40, decay_steps=10, learning_rate=0.02, matrix_learning_rate=0.02)
-    pretrain(settings)
+    train_demo(settings)
     seen = losses(settings.run_dir)
     assert sum(seen[step] for step in range(36, 41)) / 5 < sum(seen[step] for step in range(1, 6)) / 5 - 0.5
 
 
 def test_a_longer_run_goes_on_and_other_settings_are_refused(tiny: Tiny) -> None:
-    pretrain(tiny(steps=4, decay_steps=0))
+    train_demo(tiny(steps=4, decay_steps=0))
     with pytest.raises(MendableError, match=r"other settings \(seed\)"):
-        pretrain(tiny(steps=6, seed=2))
-    pretrain(tiny(steps=6, decay_steps=2))
+        train_demo(tiny(steps=6, seed=2))
+    train_demo(tiny(steps=6, decay_steps=2))
     assert max(losses(tiny().run_dir)) == 6
 
 
 def test_the_split_of_a_step_does_not_change_it(tiny: Tiny) -> None:
-    pretrain(tiny("one", steps=3, decay_steps=0, batch_rows=4, micro_rows=1))
-    pretrain(tiny("four", steps=3, decay_steps=0, batch_rows=4, micro_rows=4))
+    train_demo(tiny("one", steps=3, decay_steps=0, batch_rows=4, micro_rows=1))
+    train_demo(tiny("four", steps=3, decay_steps=0, batch_rows=4, micro_rows=4))
     one, four = losses(tiny("one").run_dir), losses(tiny("four").run_dir)
     assert one == pytest.approx(four, rel=2e-3)
 

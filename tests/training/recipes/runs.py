@@ -1,0 +1,133 @@
+"""Small runs of each recipe, as settings and as commands."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+import torch
+from safetensors.torch import load_file
+
+from tests.training import models
+from tests.training.conftest import ROOT
+from training.learner.events import read_events
+from training.recipes.dpo import dpo
+from training.recipes.pretrain import pretrain
+from training.recipes.reward_model import reward_model
+from training.recipes.settings import DpoSettings, PretrainSettings, RecipeSettings, RewardModelSettings, SftSettings
+from training.recipes.sft import sft
+from training.records import Metrics
+
+Name = Literal["pretrain", "sft", "reward_model", "dpo"]
+NAMES: tuple[Name, ...] = ("pretrain", "sft", "reward_model", "dpo")
+KINDS: dict[Name, type[RecipeSettings]] = {
+    "pretrain": PretrainSettings,
+    "sft": SftSettings,
+    "reward_model": RewardModelSettings,
+    "dpo": DpoSettings,
+}
+RECIPES: dict[Name, Callable[[Any], Path | None]] = {
+    "pretrain": pretrain,
+    "sft": sft,
+    "reward_model": reward_model,
+    "dpo": dpo,
+}
+
+
+def make_settings(
+    name: Name,
+    folder: Path,
+    run: str = "run",
+    kind: models.Kind = "qwen3",
+    shape: dict[str, Any] | None = None,
+    **changes: Any,
+) -> Any:
+    """Settings of a run of a few seconds; data and model are made where they are not there yet."""
+    model, data, held_out = folder / f"model-{kind}", folder / f"{name}.jsonl", folder / f"{name}-held-out.jsonl"
+    if not model.exists():
+        models.save(models.random_model(kind, **(shape or {})), model)
+    if not data.exists():
+        make = {"pretrain": models.texts, "sft": models.conversations}.get(name, models.preferences)
+        make(data)
+        make(held_out, 6, seed=1)
+    learner = {
+        "precision": "float32", "learning_rate": 1e-3, "tokens_per_micro_batch": 500, "threads": 1
+    } | changes.pop("learner", {})  # fmt: skip
+    values: dict[str, Any] = {
+        "run_dir": folder / run, "model": model, "data": (data,), "held_out": (held_out,), "learner": learner,
+        "context": 1024, "steps": 12, "checkpoint_every": 4, "evaluate_every": 6,
+    }  # fmt: skip
+    values |= {"batch_tokens": 1500, "context": 300} if name == "pretrain" else {"batch": 6}
+    return KINDS[name].model_validate(values | changes)
+
+
+def command(name: Name, settings: RecipeSettings, *, processes: int = 0) -> tuple[list[str], dict[str, str]]:
+    """The command that does a run, and its environment; with `processes`, by torchrun."""
+    path = settings.run_dir.with_suffix(".json")
+    path.write_text(settings.model_dump_json())
+    start = [sys.executable, "-m"]
+    if processes:
+        start += ["torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m"]
+    scripts = str(Path(sys.executable).parent)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PATH": f"{scripts}:{os.environ['PATH']}"}
+    return [*start, "training", name, str(path)], environment
+
+
+def run_until(
+    name: Name, settings: RecipeSettings, step: int, what: signal.Signals = signal.SIGKILL, *, processes: int = 0
+) -> int:
+    """Do a run as a command, send all of it a signal once it told of a step, and wait for its end."""
+    arguments, environment = command(name, settings, processes=processes)
+    process = subprocess.Popen(
+        arguments, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    family = psutil.Process(process.pid)
+    assert process.stdout
+    try:
+        for line in process.stdout:
+            if line.startswith(f"step {step}:"):
+                _send(family, what)
+                break
+        process.stdout.read()
+        return process.wait(60)
+    finally:
+        _send(family, signal.SIGKILL)
+        process.stdout.close()
+
+
+def _send(family: psutil.Process, what: signal.Signals) -> None:
+    """To a process and all below it, the youngest last: torchrun gives its workers groups of their own."""
+    with suppress(psutil.NoSuchProcess):
+        for one in [family, *family.children(recursive=True)]:
+            with suppress(psutil.NoSuchProcess):
+                one.send_signal(what)
+
+
+def told(run: Path, measure: str = "loss") -> dict[int, float]:
+    """A measure by step; the later account of a step counts."""
+    return {
+        event.step: event.values[measure]
+        for event in read_events(run / "events.jsonl")
+        if isinstance(event, Metrics) and measure in event.values
+    }
+
+
+def weights(model: Path) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = {}
+    for path in sorted(model.glob("*.safetensors")):
+        found |= load_file(path)
+    return found
+
+
+def apart(one: Path, other: Path) -> float:
+    """The largest difference between two models' weights."""
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    return max((first[name].float() - second[name].float()).abs().max().item() for name in first)

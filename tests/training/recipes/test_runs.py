@@ -1,0 +1,128 @@
+"""Every recipe as a run: what it leaves, that it goes on after a death, on how many processes, and the path it takes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+from tests.training.conftest import ROOT
+from tests.training.recipes.runs import NAMES, RECIPES, Name, apart, command, make_settings, run_until, told, weights
+from training.learner.events import read_events
+
+TRAJECTORIES = Path(__file__).with_name("trajectories.json")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_run_leaves_behind(name: Name, tmp_path: Path) -> None:
+    settings = make_settings(name, tmp_path, steps=4, evaluate_every=2)
+    folder = RECIPES[name](settings)
+    assert folder
+    assert folder == settings.run_dir / "model"
+    assert type(settings).model_validate_json((settings.run_dir / "settings.json").read_text()) == settings
+    events = read_events(settings.run_dir / "events.jsonl")
+    phases = {event.name for event in events if event.kind == "phase"}
+    assert phases == {"data", "model", "evaluate", "checkpoint", "export"} | ({"reference"} if name == "dpo" else set())
+    for measure in ("loss", "grad_norm", "learning_rate", "tokens", "seconds", "tokens_per_second", "memory_gib"):
+        assert sorted(told(settings.run_dir, measure)) == [1, 2, 3, 4]
+    assert sorted(told(settings.run_dir, "held_out_loss")) == [2, 4]
+
+    auto: Any = AutoModelForSequenceClassification if name == "reward_model" else AutoModelForCausalLM
+    model = auto.from_pretrained(folder)
+    assert model.config.architectures == [type(model).__name__]
+    assert model.config.use_cache
+    assert AutoTokenizer.from_pretrained(folder).chat_template
+    assert f"python -m training {name}" in (folder / "README.md").read_text()
+    assert not list(settings.run_dir.glob(".*writing*"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_killed_run_ends_like_one_that_never_was(name: Name, tmp_path: Path) -> None:
+    whole, killed = make_settings(name, tmp_path, "whole"), make_settings(name, tmp_path, "killed")
+    model = RECIPES[name](whole)
+    assert model
+    assert run_until(name, killed, 6) == -signal.SIGKILL
+    assert max(told(killed.run_dir)) < 12
+    resumed = RECIPES[name](killed)
+    assert resumed
+    logs = [event.text for event in read_events(killed.run_dir / "events.jsonl") if event.kind == "log"]
+    assert any(line.startswith("Going on from") and line.endswith("step-000004.") for line in logs)
+    assert told(killed.run_dir) == told(whole.run_dir)
+    assert told(killed.run_dir, "held_out_loss") == told(whole.run_dir, "held_out_loss")
+    assert apart(model, resumed) == 0
+
+
+def test_a_stop_that_was_asked_for_loses_no_step(tmp_path: Path) -> None:
+    settings = make_settings("sft", tmp_path, steps=200, checkpoint_every=1000)
+    assert run_until("sft", settings, 5, signal.SIGTERM) == 0
+    done = max(told(settings.run_dir))
+    assert (settings.run_dir / "checkpoints" / f"step-{done:06d}").is_dir()
+    assert not (settings.run_dir / "model").exists()
+
+
+ADAPTERS = {"lora": {"rank": 4, "alpha": 8}}
+# DeepSpeed compiles its optimizer for the host's memory, which takes a minute.
+OFFLOAD = pytest.param("sft", 2, {"offload": "optimizer"}, marks=pytest.mark.soak)
+
+
+@pytest.mark.parametrize(
+    ("name", "stage", "learner"), [("sft", 1, {}), ("reward_model", 2, ADAPTERS), ("dpo", 3, {}), OFFLOAD]
+)
+def test_two_processes_are_one(name: Name, stage: int, learner: dict[str, Any], tmp_path: Path) -> None:
+    """DeepSpeed on two processes against plain torch on one; the two are killed in the middle and go on."""
+    shape = {"intermediate_size": 4096} if stage == 3 else None  # ZeRO-3 leaves weights below 100,000 numbers whole
+    plain = {key: value for key, value in learner.items() if key != "offload"}
+    alone = make_settings(name, tmp_path, "alone", steps=5, shape=shape, learner=plain)
+    model = RECIPES[name](alone)
+    assert model
+    two = make_settings(name, tmp_path, "two", steps=5, checkpoint_every=2, learner={"zero_stage": stage} | learner)
+    assert run_until(name, two, 3, processes=2) == -signal.SIGKILL
+    assert not (two.run_dir / "model").exists()
+    arguments, environment = command(name, two, processes=2)
+    done = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Going on from" in done.stdout
+    assert told(two.run_dir) == pytest.approx(told(alone.run_dir), rel=1e-5)
+    assert told(two.run_dir, "grad_norm") == pytest.approx(told(alone.run_dir, "grad_norm"), rel=1e-5)
+    assert apart(model, two.run_dir / "model") < 1e-5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_twenty_steps_take_the_path_that_is_written_down(name: Name, tmp_path: Path) -> None:
+    """`python -m tests.training.recipes.test_runs` writes it anew, after a change that is meant to change it."""
+    settings = make_settings(name, tmp_path, steps=20)
+    RECIPES[name](settings)
+    expected = json.loads(TRAJECTORIES.read_text())[name]
+    for measure in ("loss", "grad_norm"):
+        assert list(told(settings.run_dir, measure).values()) == pytest.approx(expected[measure], rel=2e-4)
+
+
+def test_adapters_are_merged_into_the_model(tmp_path: Path) -> None:
+    settings = make_settings("sft", tmp_path, steps=3, learner={"lora": {"rank": 4, "alpha": 8}, "learning_rate": 0.05})
+    folder = RECIPES["sft"](settings)
+    assert folder
+    before, after = weights(settings.model), weights(folder)
+    assert before.keys() == after.keys()
+    changed = {name for name in before if (before[name] != after[name]).any()}
+    assert changed
+    assert all("proj" in name for name in changed)
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    written: dict[str, dict[str, list[float]]] = {}
+    for each in NAMES:
+        with tempfile.TemporaryDirectory() as place:
+            some = make_settings(each, Path(place), steps=20)
+            RECIPES[each](some)
+            written[each] = {
+                measure: [float(f"{value:.7g}") for value in told(some.run_dir, measure).values()]
+                for measure in ("loss", "grad_norm")
+            }
+    TRAJECTORIES.write_text(json.dumps(written, indent=1) + "\n")

@@ -1,0 +1,218 @@
+"""What a run would take, from its settings, the model's shape and the data. The terms are in costs.py.
+
+All of it is arithmetic, not measurement: memory leans to the safe side, and hours know nothing of reading data, saving,
+evaluating or waiting for other GPUs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, ValidationError
+
+from training.costs import (
+    CARDS,
+    Card,
+    Setup,
+    forward_flops,
+    memory,
+    passes,
+)
+from training.errors import MendableError
+from training.recipes.settings import (
+    DpoSettings,
+    LearnerSettings,
+    PretrainSettings,
+    RecipeSettings,
+    RewardModelSettings,
+    SftSettings,
+)
+from training.settings import Settings, read_settings
+from training.shapes import Shape, find_shape
+from training.tallies import Texts, count_texts, texts_per_example
+
+RECIPES: dict[str, type[RecipeSettings]] = {
+    "pretrain": PretrainSettings,
+    "sft": SftSettings,
+    "reward_model": RewardModelSettings,
+    "dpo": DpoSettings,
+}
+WORDS = 4500.0
+"""Of a text, where nothing is known: a story of some 6,000 tokens."""
+
+
+class _Kind(Settings):
+    """Only the name of the recipe."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+    recipe: str = ""
+
+
+def read_recipe(path: Path) -> RecipeSettings:
+    """The settings of whichever recipe a file names."""
+    name = read_settings(path, _Kind).recipe
+    if name not in RECIPES:
+        said = f"names an unknown recipe, {name!r}" if name else "does not say for which recipe it is"
+        raise MendableError(f'The settings file {path} {said}: write recipe = "..." with one of {", ".join(RECIPES)}.')
+    return read_settings(path, RECIPES[name])
+
+
+@dataclass(slots=True)
+class Plan:
+    """The figures. `texts` holds the whole data if `known`, else one example that stands for all."""
+
+    settings: RecipeSettings
+    shape: Shape
+    shape_source: str
+    card: Card
+    card_name: str
+    setup: Setup
+    texts: Texts
+    known: bool
+    mfu: float = 0.4
+    changes: list[str] = field(default_factory=list)
+
+    @property
+    def fits(self) -> bool:
+        return memory(self.setup).peak <= self.card.memory
+
+    @property
+    def examples(self) -> float:
+        """Of one step; of pretraining, texts or pieces of them."""
+        if isinstance(self.settings, PretrainSettings):
+            return self.settings.batch_tokens * self.texts.examples / self.texts.tokens
+        assert isinstance(self.settings, SftSettings | RewardModelSettings | DpoSettings)
+        return self.settings.batch
+
+    @property
+    def step_tokens(self) -> float:
+        return self.examples * self.texts.tokens / self.texts.examples
+
+    @property
+    def steps(self) -> int | None:
+        """None if neither the settings nor the data say."""
+        if self.settings.steps or not self.known:
+            return self.settings.steps
+        # As the recipes do: what is left at an epoch's end and fills no step is dropped.
+        return max(1, round(self.settings.epochs * max(1, int(self.texts.examples / self.examples))))
+
+    @property
+    def token_flops(self) -> float:
+        """Of one token forward."""
+        return forward_flops(self.shape, self.texts.length, head=self.setup.head)
+
+    @property
+    def step_flops(self) -> float:
+        return self.step_tokens * passes(self.settings.learner) * self.token_flops
+
+    @property
+    def reference_flops(self) -> float:
+        """Of the reference model's one pass over all pairs, whose answers are kept; 0 without one or if the pairs are unknown."""
+        return self.texts.tokens * self.token_flops if self.known and isinstance(self.settings, DpoSettings) else 0
+
+    @property
+    def micro_steps(self) -> int:
+        """Of one step, each of which gathers the weights under ZeRO-3; at least, because texts fill micro-batches unevenly."""
+        return math.ceil(self.step_tokens / self.setup.tokens / self.setup.gpus)
+
+    def hours(self, flops: float, mfu: float = 1.0) -> float:
+        return flops / (self.card.flops * mfu * self.setup.gpus) / 3600
+
+
+def make_plan(
+    path: Path,
+    *,
+    gpus: int = 4,
+    gpu: str = "a100-80",
+    texts: int | None = None,
+    words: float | None = None,
+    tokens_per_word: float = 1.35,
+    mfu: float = 0.4,
+) -> Plan:
+    """`texts` examples of `words` each stand for data that is not there; `mfu` is the share of the cards' FLOP/s that is
+    reached, where making activations again counts as work."""
+    if gpu not in CARDS:
+        raise MendableError(f"There is no figure for the GPU {gpu!r}: it is one of {', '.join(CARDS)}.")
+    if (
+        gpus < 1
+        or not 0 < mfu <= 1
+        or min(tokens_per_word, 1 if words is None else words, 1 if texts is None else texts) <= 0
+    ):
+        raise MendableError("A plan needs at least one GPU, texts, words and tokens above 0, and mfu between 0 and 1.")
+    settings = read_recipe(path)
+    shape, source = find_shape(settings.model)
+    found = count_texts(settings, tokens_per_word)
+    known = bool(found.examples) or texts is not None
+    if not found.examples:
+        if found.too_long or found.unread:
+            raise MendableError(
+                f"None of the data can be used, {found.source}: {found.too_long:,} examples are longer than context "
+                f"({settings.context:,} tokens), {found.unread:,} lines hold no text."
+            )
+        found = _assumed(settings, texts, words, tokens_per_word)
+    setup = _setup(settings, shape, gpus if settings.learner.zero_stage else 1, found.longest)
+    plan = Plan(settings, shape, source, CARDS[gpu], gpu, setup, found, known, mfu)
+    if not plan.fits:
+        plan.changes = _changes(plan)
+    return plan
+
+
+def _assumed(settings: RecipeSettings, texts: int | None, words: float | None, tokens_per_word: float) -> Texts:
+    several = texts_per_example(settings)
+    found = Texts()
+    found.add([min((words or WORDS) * tokens_per_word, settings.context)] * several, settings)
+    found.multiply(texts or 1)
+    found.longest = settings.context * several  # nobody knows; the settings allow it
+    found.source = f"taken to be of {words or WORDS:,.0f} words each" + (
+        "" if words else ", for lack of data or --words"
+    )
+    return found
+
+
+def _setup(settings: RecipeSettings, shape: Shape, gpus: int, longest: int) -> Setup:
+    tokens = max(settings.learner.tokens_per_micro_batch, longest)
+    return Setup(shape, settings.learner, gpus, tokens, head=not isinstance(settings, RewardModelSettings))
+
+
+def _changes(plan: Plan) -> list[str]:
+    """Which changes of the settings would make the run fit, each alone; if none does, several of them."""
+    now, longest = plan.settings.learner, plan.texts.longest
+
+    def fits(change: dict[str, Any], longest: int = longest) -> bool:
+        try:
+            learner = LearnerSettings.model_validate(now.model_dump() | change)
+        except ValidationError:
+            return False
+        settings = plan.settings.model_copy(update={"learner": learner})
+        return memory(_setup(settings, plan.shape, plan.setup.gpus, longest)).peak <= plan.card.memory
+
+    tries: list[tuple[bool, str, dict[str, Any]]] = [
+        (not now.gradient_checkpointing, "learner.gradient_checkpointing = true", {"gradient_checkpointing": True}),
+        (now.precision == "float32", 'learner.precision = "bfloat16"', {"precision": "bfloat16"}),
+        (0 < now.zero_stage < 3, "learner.zero_stage = 3", {"zero_stage": 3}),
+        (
+            now.tokens_per_micro_batch > longest,
+            f"learner.tokens_per_micro_batch = {longest}",
+            {"tokens_per_micro_batch": longest},
+        ),
+        (
+            now.offload == "none" and now.zero_stage > 0,
+            'learner.offload = "optimizer", with enough of the host\'s memory',
+            {"offload": "optimizer"},
+        ),
+        (now.lora is None, "[learner.lora], adapters instead of all weights", {"lora": {}}),
+    ]
+    useful = [(name, change) for wanted, name, change in tries if wanted]
+    found = [name for name, change in useful if fits(change)]
+    half = plan.settings.context // 2
+    if half >= 2048 and now.tokens_per_micro_batch < longest and fits({}, longest // 2):
+        found.append(f"context = {half}")
+    together: dict[str, Any] = {}
+    for number, (_, change) in enumerate(useful, 1):
+        together |= change
+        if not found and fits(together):
+            return [" and ".join(name for name, _ in useful[:number])]
+    return found

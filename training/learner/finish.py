@@ -1,0 +1,79 @@
+"""The end of a run: its model as a folder that transformers and vLLM load, with a card that says how it came about."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import cast
+
+from transformers import PreTrainedModel
+
+from training.errors import full_disk_said_plainly
+from training.learner import processes
+from training.learner.engine import Learner
+from training.learner.events import read_events
+from training.learner.models import save_model
+from training.learner.run import Run
+from training.records import Metrics
+from training.secrets import redact
+
+_CARD = """---
+library_name: transformers
+pipeline_tag: {task}
+tags: [longhand, {recipe}]
+---
+
+# {name}
+
+Made by `python -m training {recipe}` from the model in `{model}`: {steps:,} steps, {tokens:,.0f} tokens.
+
+| measure | at the end |
+|---|---:|
+{figures}
+
+The run's folder has the curves (`python -m training report`), every event and the settings as used:
+
+```json
+{settings}
+```
+
+The licence of the model that it was made from goes on to hold, and so do the wishes of those whose texts it learned from.
+"""
+
+
+def finish(run: Run, learner: Learner) -> Path | None:
+    """Write the model of a run that came to its end; None for one that was asked to stop before."""
+    if not run.finished:
+        return None
+    folder = run.folder / "model"
+    with run.log.phase("export"), full_disk_said_plainly(folder):
+        weights = learner.engine.weights()
+        if processes.rank() == 0:
+            save_model(
+                weights, learner.model, run.settings.model, folder, _card(run, learner.model), run.settings.learner
+            )
+        processes.wait_for_all()
+    run.log.log(f"The model is in {folder}.")
+    return folder
+
+
+def _card(run: Run, model: PreTrainedModel) -> str:
+    settings = run.settings
+    told: dict[int, dict[str, float]] = defaultdict(dict)  # of a step that was done again, the later account counts
+    last: dict[str, float] = {}
+    for event in read_events(run.folder / "events.jsonl"):
+        if isinstance(event, Metrics):
+            told[event.step] |= event.values
+            last |= event.values
+    figures = [name for name in last if any(word in name for word in ("loss", "margin", "accuracy"))]
+    recipe = cast("str", settings.model_dump()["recipe"])
+    return _CARD.format(
+        task="text-classification" if hasattr(model, "score") else "text-generation",
+        recipe=recipe,
+        name=f"{settings.model.name}, {recipe}",
+        model=settings.model.name,
+        steps=run.total,
+        tokens=sum(values.get("tokens", 0) for values in told.values()),
+        figures="\n".join(f"| {name.replace('_', ' ')} | {last[name]:.4g} |" for name in figures),
+        settings=redact(settings.model_dump_json(indent=2, exclude={"run_dir", "data", "held_out", "model"})),
+    )

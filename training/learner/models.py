@@ -1,0 +1,213 @@
+"""Models from and to folders in Hugging Face's layout: configuration, safetensors, tokenizer, card.
+
+Nothing is fetched, no code of a model is run, and no pickle is read.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from training.errors import MendableError
+from training.learner.attention import ATTENTION
+from training.learner.engine import DTYPES
+from training.learner.recompute import keeping_attention
+from training.learner.scorer import LogprobHead
+from training.recipes.settings import LearnerSettings, Lora
+
+
+def load_model(folder: Path, settings: LearnerSettings, *, reward: bool = False) -> PreTrainedModel:
+    """A model ready to learn: causal, or with one number a text (`reward`), with adapters if asked for."""
+    check_folder(folder)
+    kind: Any = AutoModelForSequenceClassification if reward else AutoModelForCausalLM
+    more = {"num_labels": 1} if reward else {}
+    try:
+        model: PreTrainedModel = kind.from_pretrained(
+            folder,
+            dtype=DTYPES[settings.precision],
+            attn_implementation=ATTENTION,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            **more,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise MendableError(f"The model in {folder} cannot be read: {reason}") from error
+    return prepare(model, settings)
+
+
+def prepare(model: PreTrainedModel, settings: LearnerSettings) -> PreTrainedModel:
+    """What a model needs to learn here, whether it came from a folder or from a test."""
+    model.set_attn_implementation(ATTENTION)
+    text = model.config.get_text_config()
+    for name in ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier"):
+        if getattr(text, name, None) not in (None, 1.0):
+            raise MendableError(f"The model changes its logits by {name}, which is not supported here.")
+    head = model.get_output_embeddings()
+    if head is not None:
+        if head.bias is not None:
+            raise MendableError("The model's output head has a bias, which is not supported here.")
+        model.set_output_embeddings(LogprobHead(head))
+    if settings.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": keeping_attention})
+    model.config.use_cache = False
+    model.train()
+    return with_adapters(model, settings.lora) if settings.lora else model
+
+
+def with_adapters(model: PreTrainedModel, lora: Lora) -> PreTrainedModel:
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    reward = hasattr(model, "score")
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules="all-linear",
+        task_type=TaskType.SEQ_CLS if reward else TaskType.CAUSAL_LM,
+        modules_to_save=["score"] if reward else None,
+    )
+    model.enable_input_require_grads()
+    adapted: PreTrainedModel = get_peft_model(model, config, autocast_adapter_dtype=False)
+    return adapted
+
+
+def check_folder(folder: Path) -> None:
+    """That a folder holds a model in safetensors; what is wrong is said in a line."""
+    if not (folder / "config.json").is_file():
+        raise MendableError(f"There is no model in {folder}: it has no config.json.")
+    try:
+        json.loads((folder / "config.json").read_bytes())
+    except ValueError as error:
+        raise MendableError(f"{folder / 'config.json'} is not JSON: {error}.") from None
+    weights = list(folder.glob("*.safetensors"))
+    pickles = [path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl") for path in folder.glob(pattern)]
+    if not weights and pickles:
+        raise MendableError(
+            f"The weights in {folder} are a pickle ({pickles[0]}), which can run any program when it is read: convert the model "
+            "to safetensors on a machine that trusts it."
+        )
+    if not weights:
+        raise MendableError(f"There are no weights in {folder}: it has no file that ends in .safetensors.")
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    try:
+        tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise MendableError(f"The tokenizer in {folder} cannot be read: {str(error).partition(chr(10))[0]}") from error
+    if not tokenizer.is_fast:
+        raise MendableError(f"The tokenizer in {folder} is not a fast one (tokenizer.json), which is needed here.")
+    return tokenizer
+
+
+def packs(model: PreTrainedModel, settings: LearnerSettings, say: Callable[[str], None]) -> bool:
+    """Whether texts lie packed, one after another. Asked for in vain it is an error; by itself it falls back to rows, and says so.
+
+    Layers with a recurrent state (Qwen3.5's gated delta net) carry it over the end of a text, and attention masks hide nothing of
+    that (Yang et al., arXiv 2412.06464). Only the GPU kernels of flash-linear-attention and causal-conv1d stop at the ends they are told.
+    """
+    text = model.config.get_text_config()
+    recurrent = sorted(set(getattr(text, "layer_types", None) or []) - {"full_attention", "sliding_attention"})
+    if settings.packing == "off" or not recurrent or _kernels_for_recurrent_layers():
+        return settings.packing != "off"
+    reason = (
+        f"its layers of the kind {', '.join(recurrent)} carry their state from one text into the next, and the kernels that stop at "
+        "a text's end (flash-linear-attention and causal-conv1d, on a GPU) are not here"
+    )
+    if settings.packing == "on":
+        raise MendableError(f"This model cannot read packed texts: {reason}. Set packing to 'auto' or 'off'.")
+    say(f"Texts lie in rows of like length, not packed: {reason}.")
+    return False
+
+
+def _kernels_for_recurrent_layers() -> bool:
+    from transformers.utils.import_utils import is_causal_conv1d_available, is_flash_linear_attention_available
+
+    return torch.cuda.is_available() and is_causal_conv1d_available() and is_flash_linear_attention_available()
+
+
+def save_model(
+    weights: dict[str, torch.Tensor],
+    model: PreTrainedModel,
+    source: Path,
+    folder: Path,
+    card: str,
+    settings: LearnerSettings,
+) -> None:
+    """Write a model's folder, whole or not at all; the tokenizer is that of `source`. Adapters are merged into what they adapt.
+
+    `weights` are named as the learner's engine names them, below its scorer.
+    """
+    weights = {name.removeprefix("model."): one for name, one in weights.items()}
+    temporary = folder.with_name(f".{folder.name}-writing")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    if settings.lora:
+        weights = merged(weights, settings.lora)
+    config = (model.get_base_model() if settings.lora else model).config
+    bare = type(model.get_base_model() if settings.lora else model)
+    config.architectures = [bare.__name__]
+    config.dtype = DTYPES[settings.precision]
+    config.save_pretrained(temporary)
+    values = json.loads((temporary / "config.json").read_text()) | {"use_cache": True}
+    (temporary / "config.json").write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
+    _save_weights(weights, temporary, tied=bool(config.get_text_config().tie_word_embeddings))
+    if (source / "generation_config.json").is_file():
+        shutil.copyfile(source / "generation_config.json", temporary / "generation_config.json")
+    load_tokenizer(source).save_pretrained(temporary)
+    (temporary / "README.md").write_text(card, encoding="utf-8")
+    for path in temporary.iterdir():
+        path.chmod(0o644)  # safetensors writes for its owner only; the server may be another user
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+
+
+SHARD_BYTES = 5 * 2**30
+
+
+def _save_weights(weights: dict[str, torch.Tensor], folder: Path, *, tied: bool) -> None:
+    from huggingface_hub import split_torch_state_dict_into_shards
+
+    kept = {name: one.detach().cpu().contiguous() for name, one in weights.items()}
+    if tied:
+        kept.pop("lm_head.weight", None)
+    plan = split_torch_state_dict_into_shards(kept, max_shard_size=SHARD_BYTES)
+    for name, parts in plan.filename_to_tensors.items():
+        save_file({part: kept[part] for part in parts}, folder / name, metadata={"format": "pt"})
+    if plan.is_sharded:
+        index = {"metadata": plan.metadata, "weight_map": plan.tensor_to_filename}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
+
+
+def merged(weights: dict[str, torch.Tensor], lora: Lora) -> dict[str, torch.Tensor]:
+    """Weights with adapters taken in, W + (alpha / rank) B A, under the names of the model without adapters."""
+    plain: dict[str, torch.Tensor] = {}
+    for name, one in weights.items():
+        bare = name.removeprefix("base_model.model.")
+        if ".lora_" in bare or ".original_module." in bare:
+            continue
+        bare = bare.replace(".base_layer.", ".").replace(".modules_to_save.default.", ".")
+        down = weights.get(name.replace(".base_layer.weight", ".lora_A.default.weight"))
+        if name.endswith(".base_layer.weight") and down is not None:
+            up = weights[name.replace(".base_layer.weight", ".lora_B.default.weight")]
+            change = (up.float() @ down.float()) * (lora.alpha / lora.rank)
+            one = (one.float() + change).to(one.dtype)
+        plain[bare] = one
+    return plain

@@ -1,0 +1,228 @@
+"""A run of a recipe: its folder, its events, where it goes on after a stop or a death, and what it leaves.
+
+    settings.json        as used, without keys
+    events.jsonl         what happened, for whoever follows
+    checkpoints/step-*   whole or absent
+    model/               the result
+
+The data's cursor is the number of the step: which examples a step takes is a function of the seed and that number alone. So a run
+that was killed, stopped or moved goes on from its newest checkpoint as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import math
+import random
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+import torch.distributed as dist
+from tqdm import tqdm
+
+from training.errors import MendableError, full_disk_said_plainly
+from training.learner import processes
+from training.learner.checkpoints import latest_checkpoint, save_checkpoint
+from training.learner.engine import Learner
+from training.learner.events import EventLog
+from training.learner.schedule import rate_share
+from training.learner.stopping import stop_on_sigterm
+from training.recipes.settings import MAY_CHANGE, RecipeSettings
+from training.secrets import redact
+
+Evaluate = Callable[[], dict[str, float]]
+
+
+class Run:
+    """One run on one or several processes. Only process 0 writes events and settings; all write checkpoints.
+
+    with Run(settings) as run:
+        ...
+        for step in run.steps(learner, total, fingerprint, evaluate):
+            ...backward...
+            run.did(step, loss=loss, tokens=tokens)
+    """
+
+    def __init__(self, settings: RecipeSettings) -> None:
+        self.settings, self.folder = settings, settings.run_dir
+        self.first = processes.rank() == 0
+        self._stack = ExitStack()
+        self.finished = False
+
+    def __enter__(self) -> Self:
+        with full_disk_said_plainly(self.folder):
+            if processes.world() > 1 and not dist.is_initialized():
+                _join_processes()
+                self._stack.callback(dist.destroy_process_group)
+            if self.first:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._lock()
+            self.log = EventLog(self.folder / "events.jsonl" if self.first else None)
+            self._asked_to_stop = self._stack.enter_context(stop_on_sigterm())
+        torch.manual_seed(self.settings.seed)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, MendableError) and self.first:
+            self.log.log(f"Stopped: {error}", show=False)
+        self._stack.close()
+
+    def _lock(self) -> None:
+        file = self._stack.enter_context((self.folder / ".lock").open("w"))
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise MendableError(
+                f"Another process is at work in {self.folder}: wait for it, or choose another run_dir."
+            ) from None
+
+    def steps(self, learner: Learner, total: int, data: str, evaluate: Evaluate | None = None) -> Iterator[int]:
+        """The steps that are still to be done, from 0. `data` is the fingerprint of what they learn from."""
+        self.learner, self.total, self.evaluate = learner, total, evaluate
+        self._facts: dict[str, Any] = {"settings": self.settings.model_dump(mode="json"), "data": data, "total": total}
+        step = self._resume()
+        if self.first:
+            text = redact(self.settings.model_dump_json(indent=2))
+            (self.folder / "settings.json").write_text(text + "\n")
+        # A bar for people; a line for each step where nobody watches.
+        watched = self.first and sys.stderr.isatty()
+        with (
+            tqdm(total=total, initial=step, unit="step", dynamic_ncols=True) if watched else nullcontext() as self._bar
+        ):
+            self._began = time.monotonic()
+            while step < total:
+                self._rate = self.settings.learner.learning_rate * rate_share(step, total, self.settings.learner)
+                yield step
+                step += 1
+                if self._stops(step):
+                    return
+        self.finished = True
+
+    def did(self, step: int, **shares: float) -> None:
+        """The gradients of a step are there: move the weights, unless something is wrong, and tell of it.
+
+        `shares` are this process' shares of the values, `loss` and `tokens` among them; they are added up over the processes.
+        """
+        told = processes.sums(shares)
+        if not math.isfinite(told["loss"]):
+            raise self._nonsense(f"The loss of step {step + 1} is not a finite number")
+        norm = self.learner.update(self._rate)
+        if not math.isfinite(norm):
+            raise self._nonsense(f"The gradients of step {step + 1} are not finite numbers")
+        seconds, self._began = time.monotonic() - self._began, time.monotonic()
+        told |= {
+            "grad_norm": norm,
+            "learning_rate": self._rate,
+            "seconds": seconds,
+            "tokens_per_second": told["tokens"] / seconds,
+            "memory_gib": _peak_memory(),
+        }
+        self.log.metrics(step + 1, bar=self._bar, **told)
+
+    def _nonsense(self, what: str) -> MendableError:
+        saved = [path.name for path in sorted((self.folder / "checkpoints").glob("step-*"))]
+        return MendableError(
+            f"{what}, so the run was stopped before it spoiled what is saved: "
+            f"{saved[-1] if saved else 'nothing yet'}. Usual causes: a learning rate that is too high "
+            f"({self.settings.learner.learning_rate:g} here), or texts in this step that are not language; `python -m training "
+            f"report {self.folder}` shows how it came."
+        )
+
+    def _stops(self, step: int) -> bool:
+        """After `step` steps: measure, save, and say whether to stop here."""
+        last = step == self.total
+        asked = bool(max(processes.everybody(self._asked_to_stop())))
+        if self.evaluate and (last or step % self.settings.evaluate_every == 0):
+            with self.log.phase("evaluate"):
+                self.log.metrics(step, bar=self._bar, **self.evaluate())
+        if last or asked or step % self.settings.checkpoint_every == 0:
+            with self.log.phase("checkpoint"):
+                self._save(step)
+        self._began = time.monotonic()
+        if asked and not last:
+            self.log.log(f"Stopped after step {step}, as asked; the same command goes on from here.")
+        return asked and not last
+
+    def _save(self, step: int) -> None:
+        def write(folder: Path) -> None:
+            self.learner.engine.save(folder)
+            torch.save({"cpu": torch.get_rng_state()}, folder / f"random-{processes.rank()}.pt")
+
+        save_checkpoint(self.folder / "checkpoints", step, write, self._facts, self.settings.keep)
+
+    def _resume(self) -> int:
+        """Put everything back as the newest whole checkpoint has it; the number of steps done, 0 for a new run."""
+        found = latest_checkpoint(self.folder / "checkpoints", self.log.log)
+        if not found:
+            return 0
+        checkpoint, manifest = found
+        changed = sorted(_changes(self._facts["settings"], manifest["settings"]))
+        if changed:
+            raise MendableError(
+                f"{self.folder} holds a run with other settings ({', '.join(changed)}): choose another run_dir, or set them back."
+            )
+        if manifest["data"] != self._facts["data"] or manifest["total"] != self.total:
+            raise MendableError(
+                f"{self.folder} holds a run on other data: the files were changed since. Put them back, or choose another run_dir."
+            )
+        self.learner.engine.load(checkpoint)
+        state = torch.load(checkpoint / f"random-{processes.rank()}.pt", weights_only=True)
+        torch.set_rng_state(state["cpu"])
+        self.log.log(f"Going on from {checkpoint}.")
+        return int(manifest["step"])
+
+
+def _join_processes() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.set_device(processes.device())
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+
+
+def _changes(now: dict[str, Any], before: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for name in now.keys() | before.keys():
+        full = prefix + name
+        one, other = now.get(name), before.get(name)
+        if isinstance(one, dict) and isinstance(other, dict):
+            yield from _changes(one, other, f"{full}.")
+        elif one != other and full not in MAY_CHANGE:
+            yield full
+
+
+def _peak_memory() -> float:
+    """GiB: of the GPU where there is one, else of the process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def order(examples: int, epoch: int, seed: int) -> list[int]:
+    """The order of an epoch's examples."""
+    numbers = list(range(examples))
+    random.Random(f"{seed}/{epoch}").shuffle(numbers)
+    return numbers
+
+
+def batches_of(examples: int, batch: int, settings: RecipeSettings) -> tuple[Callable[[int], list[int]], int]:
+    """Which examples a step takes, `batch` of them, and how many steps an epoch has; the rest at an epoch's end is dropped."""
+    per_epoch = examples // batch
+    if not per_epoch:
+        raise MendableError(f"The data has {examples} examples, fewer than one step takes (batch = {batch}).")
+
+    def of_step(step: int) -> list[int]:
+        epoch, place = divmod(step, per_epoch)
+        return order(examples, epoch, settings.seed)[place * batch : (place + 1) * batch]
+
+    return of_step, per_epoch
+
+
+def steps_of(settings: RecipeSettings, per_epoch: int) -> int:
+    return settings.steps or max(1, round(settings.epochs * per_epoch))

@@ -1,0 +1,66 @@
+"""Log-probabilities of given tokens from hidden states, without ever holding the logits of a story.
+
+A story of 12,000 words and a vocabulary of 248,320 would have 16 GB of logits. Here a few tokens at a time are projected, folded
+into one number each and forgotten; the backward pass makes them again. Only this step is fused, never a loss: every objective
+takes log-probabilities, so its mathematics stands in one place.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+TILE = 2**24
+"""Logits held at once: 64 MB of float32, some 500 tokens of a vocabulary of 32,000."""
+
+
+class _TokenLogprobs(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_ND: torch.Tensor, weight_VD: torch.Tensor, targets_N: torch.Tensor, tile: int
+    ) -> torch.Tensor:
+        logprobs_N = hidden_ND.new_empty(len(targets_N), dtype=torch.float32)
+        lse_N = torch.empty_like(logprobs_N)
+        for part in _parts(len(targets_N), len(weight_VD), tile):
+            logits_nV = hidden_ND[part] @ weight_VD.T
+            torch.logsumexp(logits_nV.float(), dim=-1, out=lse_N[part])
+            picked_n = logits_nV.gather(1, targets_N[part, None])[:, 0]
+            logprobs_N[part] = picked_n.float() - lse_N[part]
+        ctx.save_for_backward(hidden_ND, weight_VD, targets_N, lse_N)
+        ctx.tile = tile
+        return logprobs_N
+
+    @staticmethod
+    def backward(ctx: Any, grad_N: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None, None]:
+        hidden_ND, weight_VD, targets_N, lse_N = ctx.saved_tensors
+        to_hidden, to_weight = ctx.needs_input_grad[:2]
+        grad_hidden = torch.empty_like(hidden_ND) if to_hidden else None
+        grad_weight = torch.zeros_like(weight_VD, dtype=torch.float32) if to_weight else None
+        for part in _parts(len(targets_N), len(weight_VD), ctx.tile):
+            hidden_nD, grad_n = hidden_ND[part], grad_N[part]
+            # d log p(target) / d logit_v = [v = target] - p(v)
+            logits_nV = (hidden_nD @ weight_VD.T).float()
+            grad_nV = logits_nV.sub_(lse_N[part, None]).exp_().mul_(-grad_n[:, None])
+            grad_nV.scatter_add_(1, targets_N[part, None], grad_n[:, None])
+            grad_nV = grad_nV.to(hidden_ND.dtype)
+            if grad_hidden is not None:
+                torch.mm(grad_nV, weight_VD, out=grad_hidden[part])
+            if grad_weight is not None:
+                grad_weight += grad_nV.T @ hidden_nD
+        return grad_hidden, None if grad_weight is None else grad_weight.to(weight_VD.dtype), None, None
+
+
+def _parts(tokens: int, vocabulary: int, tile: int) -> list[slice]:
+    """Even slices of the tokens whose logits fit in a tile."""
+    count = -(-tokens * vocabulary // tile) or 1
+    size = -(-tokens // count) or 1
+    return [slice(first, first + size) for first in range(0, tokens, size)]
+
+
+def token_logprobs(
+    hidden_ND: torch.Tensor, weight_VD: torch.Tensor, targets_N: torch.Tensor, tile: int = TILE
+) -> torch.Tensor:
+    """log p(targets_N[i]) under softmax(hidden_ND[i] @ weight_VD.T), in nats, float32, [N]; differentiable in both matrices."""
+    logprobs_N: torch.Tensor = _TokenLogprobs.apply(hidden_ND, weight_VD, targets_N, tile)  # type: ignore[no-untyped-call]
+    return logprobs_N

@@ -1,0 +1,201 @@
+"""`python -m training plan FILE`: what a run would take, before anything starts, as a text to be read."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from training.costs import RESERVE, checkpoint_bytes, host_bytes, memory, passes, traffic_bytes
+from training.estimate import RECIPES, Plan, make_plan
+from training.recipes.settings import LearnerSettings
+from training.shapes import matmul_parameters
+from training.tallies import texts_per_example
+
+
+def plan(path: Path, **flags: Any) -> str:
+    """The plan of a settings file; the flags are those of `training.estimate.make_plan`."""
+    return show(make_plan(path, **flags))
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 5e7 else f"{size / 1e6:.1f} MB"
+
+
+def _time(hours: float) -> str:
+    if hours >= 1:
+        return f"{hours:,.1f} hours"
+    return f"{hours * 60:.1f} minutes" if hours * 60 >= 1 else f"{hours * 3600:.1f} s"
+
+
+def _flops(flops: float) -> str:
+    power = min(6, max(3, int(math.log10(max(flops, 1)) // 3)))
+    return f"{flops / 1000**power:,.1f} {' KMGTPE'[power]}FLOP"
+
+
+def _count(number: float) -> str:
+    return (
+        f"{number / 1e9:.3f} billion"
+        if number >= 1e9
+        else f"{number / 1e6:.1f} million"
+        if number >= 1e6
+        else f"{number:,.0f}"
+    )
+
+
+Rows = list[tuple[str, str]]
+
+
+def show(plan: Plan) -> str:
+    """Sections of lines: a figure, what it is of, and what it comes from."""
+    recipe = next(name for name, kind in RECIPES.items() if isinstance(plan.settings, kind))
+    sections = {
+        f"{recipe} of {plan.settings.model.name} on {plan.setup.gpus} x {plan.card_name}": _model(plan),
+        "Memory of each GPU (1 GB is 10^9 bytes)": _memory(plan),
+        "Memory of the host, and disk": _elsewhere(plan),
+        "Work": _work(plan),
+        f"Time, with {plan.card.flops / 1e12:.0f} TFLOP/s a GPU": _hours(plan),
+    }
+    width = max(len(value) for rows in sections.values() for value, _ in rows)
+    lines: list[str] = []
+    for title, rows in sections.items():
+        lines += [title, *(f"  {value:>{width}}  {what}" for value, what in rows), ""]
+    return "\n".join([*lines, *_verdict(plan)])
+
+
+def _model(plan: Plan) -> Rows:
+    shape, learner = plan.shape, plan.settings.learner
+    kinds = f": {shape.attention} with attention, {shape.delta} with Gated DeltaNet" if shape.delta else ""
+    trained = f"trained, adapters of rank {learner.lora.rank}" if learner.lora else "trained, all of them"
+    alone = [] if learner.zero_stage else [("1 GPU", "because zero_stage 0 is one process")]
+    return [
+        *alone,
+        (f"{shape.layers} layers", f"of width {shape.hidden:,}{kinds} ({plan.shape_source})"),
+        (
+            _count(plan.setup.total),
+            "parameters of the text model" + ("" if plan.setup.head else ", with one number as its head"),
+        ),
+        (_count(matmul_parameters(shape, head=plan.setup.head)), "of them multiplied with each token (N_mm)"),
+        (_count(plan.setup.trained), trained),
+    ]
+
+
+def _memory(plan: Plan) -> Rows:
+    found, learner = memory(plan.setup), plan.settings.learner
+    divided = f", ZeRO-{learner.zero_stage}" if learner.zero_stage else ""
+    most = f", for a micro-batch of {plan.setup.tokens:,} tokens"
+    if plan.setup.tokens > learner.tokens_per_micro_batch:
+        most += f" (the longest {'pair' if texts_per_example(plan.settings) == 2 else 'text'}, which is not divided)"
+    rows = [(_gb(size), what + divided) for what, size in found.stays.items() if size]
+    slow = ", without flash-linear-attention's kernels, which need less" if plan.shape.delta else ""
+    more = {"inputs of the layers": most, "activations of all layers": most + slow, "one layer made again": slow}
+    rows += [(_gb(size), what + more.get(what, "")) for what, size in found.passing.items() if size]
+    rows.append((_gb(RESERVE), "reserve: CUDA context, NCCL, gaps between allocations"))
+    states = RESERVE + sum(found.stays.values())
+    if found.updating > sum(found.passing.values()):
+        rows.append((_gb(states + found.updating), "while the weights are updated, without activations"))
+    if found.starting > found.peak - RESERVE - 1:
+        rows.append((_gb(found.starting), "the whole model at the start, before it is divided"))
+    rows.append((_gb(found.peak), f"at the peak, of {_gb(plan.card.memory)} that the card has"))
+    return rows
+
+
+def _elsewhere(plan: Plan) -> Rows:
+    keep, exported = plan.settings.keep, plan.setup.item * plan.setup.total
+    saved = checkpoint_bytes(plan.setup)
+    return [
+        *((_gb(size), f"of the host's memory, {what}") for what, size in host_bytes(plan.setup).items()),
+        (_gb(saved), f"of disk for a checkpoint; {_gb(saved * (keep + 1))} with the {keep} kept and one being written"),
+        (
+            _gb(exported),
+            "of disk for the model at the end" + (", adapters merged" if plan.settings.learner.lora else ""),
+        ),
+    ]
+
+
+def _work(plan: Plan) -> Rows:
+    texts, settings = plan.texts, plan.settings
+    what = "pairs" if texts_per_example(settings) == 2 else "texts"
+    rows = []
+    if plan.known:
+        rows.append((_count(texts.tokens), f"tokens in {texts.examples:,.0f} {what}, {texts.source}"))
+    else:
+        rows.append((f"{texts.tokens / texts.examples:,.0f}", f"tokens in one of the {what}, {texts.source}"))
+    if texts.too_long:
+        done = {"refuse": "the run will refuse them", "drop": "dropped", "cut": "cut"}[settings.overlong]
+        rows.append((f"{texts.too_long:,}", f"{what} are longer than context ({settings.context:,} tokens): {done}"))
+    if texts.unread:
+        rows.append((f"{texts.unread:,}", "lines hold no text that this plan can see"))
+    rows.append(
+        (
+            _count(plan.step_tokens),
+            f"tokens of one step without padding; micro-batches of each GPU: at least {plan.micro_steps:,}",
+        )
+    )
+    if plan.steps:
+        epochs = "" if settings.steps else f" of {settings.epochs:g} epoch{'' if settings.epochs == 1 else 's'}"
+        rows.append((f"{plan.steps:,}", f"steps{epochs}"))
+        rows.append((_count(plan.steps * plan.step_tokens), "tokens of the run"))
+    else:
+        rows.append(("?", f"steps: neither data nor settings say; --texts N stands for {what} that are not there yet"))
+    return [
+        *rows,
+        (
+            _flops(plan.token_flops),
+            f"forward for a token of a text of {texts.length:,.0f}: 2 N_mm + attention + DeltaNet",
+        ),
+        (f"times {passes(settings.learner)}", _why(settings.learner)),
+        (_flops(plan.step_flops), "for one step"),
+        *([(_flops(plan.step_flops * plan.steps), "for the run")] if plan.steps else []),
+        *(
+            [(_flops(plan.reference_flops), "for the reference model, once over all pairs")]
+            if plan.reference_flops
+            else []
+        ),
+    ]
+
+
+def _why(learner: LearnerSettings) -> str:
+    parts = ["forward", "gradients of inputs"] + ["of weights"] * (learner.lora is None)
+    return ", ".join(parts) + (
+        ", and forward again for gradient checkpointing" if learner.gradient_checkpointing else ""
+    )
+
+
+def _hours(plan: Plan) -> Rows:
+    rows = [
+        (_time(plan.hours(plan.step_flops)), "one step at the speed of light"),
+        (_time(plan.hours(plan.step_flops, plan.mfu)), f"one step at {plan.mfu:.0%} of it"),
+    ]
+    gathered = traffic_bytes(plan.setup)
+    if gathered:
+        seconds = gathered / plan.card.link
+        rows.append(
+            (
+                _time(plan.micro_steps * seconds / 3600),
+                f"of a step for ZeRO-3's traffic, {_gb(gathered)} a micro-batch at {plan.card.link / 1e9:.0f} GB/s, partly hidden",
+            )
+        )
+    if plan.reference_flops:
+        rows.append(
+            (_time(plan.hours(plan.reference_flops, plan.mfu)), f"the reference model's pass at {plan.mfu:.0%}")
+        )
+    if plan.steps:
+        flops = plan.step_flops * plan.steps + plan.reference_flops
+        rows.append((_time(plan.hours(flops)), "the run at the speed of light"))
+        rows.append((_time(plan.hours(flops, plan.mfu)), f"the run at {plan.mfu:.0%} of it"))
+    return rows
+
+
+def _verdict(plan: Plan) -> list[str]:
+    spare = plan.card.memory - memory(plan.setup).peak
+    if plan.fits:
+        return [f"It fits: {_gb(spare)} of each GPU stay free."]
+    if not plan.changes:
+        return [
+            f"It does not fit: {_gb(-spare)} too much, and no change of these settings is enough. Use more or larger GPUs."
+        ]
+    return [
+        f"It does not fit: {_gb(-spare)} too much. It would with any of:",
+        *(f"  {change}" for change in plan.changes),
+    ]

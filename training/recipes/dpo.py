@@ -1,0 +1,67 @@
+"""Direct preference optimisation against the model that the run starts from.
+
+What that model thinks of each text never changes, so it is computed once, before the first step, and kept by hash: another run on
+the same model and data finds it, and no second model is held in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from training.data import ChatEncoder, Fitting, Pairs, fingerprint, pairs
+from training.learner.batches import Batch
+from training.learner.engine import Learner
+from training.learner.finish import finish
+from training.learner.models import load_model, load_tokenizer, packs
+from training.learner.reference import reference_logprobs
+from training.learner.run import Run, batches_of, steps_of
+from training.objectives.dpo import dpo_losses, text_logprobs
+from training.recipes.pairs import Judge, held_out_pairs, learn_pairs
+from training.recipes.settings import DpoSettings
+
+
+def dpo(settings: DpoSettings) -> Path | None:
+    """Train, or go on training; the folder of the model, or None if the run was asked to stop before its last step."""
+    with Run(settings) as run:
+        with run.log.phase("data"):
+            encoder = ChatEncoder(load_tokenizer(settings.model), settings.model)
+            fit = Fitting(settings.context, settings.overlong)
+            train, held_out = pairs(settings.data, encoder, fit), pairs(settings.held_out, encoder, fit)
+            run.log.log(f"{len(train.examples)} pairs to learn, {len(held_out.examples)} held out; {fit.told()}.")
+            take, per_epoch = batches_of(len(train.examples), settings.batch, settings)
+        with run.log.phase("model"):
+            model = load_model(settings.model, settings.learner)
+            learner = Learner(model, settings.learner, packed=packs(model, settings.learner, run.log.log))
+        with run.log.phase("reference"):
+            judge, judge_held_out = (against_reference(learner, some, settings) for some in (train, held_out))
+        evaluate = held_out_pairs(learner, held_out, judge_held_out)
+        for step in run.steps(learner, steps_of(settings, per_epoch), fingerprint(train.examples), evaluate):
+            run.did(step, **learn_pairs(learner, train, take(step), judge))
+        return finish(run, learner)
+
+
+def against_reference(learner: Learner, some: Pairs, settings: DpoSettings) -> Judge:
+    """Losses and margins of `some` pairs; the reference is the learner as it is now."""
+    reference_P2 = reference_logprobs(
+        learner,
+        some.examples,
+        model=settings.model,
+        data=fingerprint(some.examples),
+        precision=settings.learner.precision,
+        folder=settings.reference_cache or settings.run_dir,
+    )
+    if settings.length_normalised:
+        lengths = [[sample.learned for sample in example] for example in some.examples]
+        reference_P2 /= torch.tensor(lengths, device=learner.device).view(-1, 2)
+    wrong = settings.label_smoothing
+    label_P = torch.tensor(some.labels, device=learner.device) * (1 - 2 * wrong) + wrong
+
+    def judge(numbers: Sequence[int], batch: Batch, answer: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        own = list(numbers)
+        texts_S = text_logprobs(answer, batch.text_N, len(batch.lengths), mean=settings.length_normalised)
+        return dpo_losses(texts_S.view(-1, 2), reference_P2[own], label_P[own], settings.beta)
+
+    return judge

@@ -1,0 +1,48 @@
+"""What the recipes that learn from pairs share: the gradients of a step, and the same measures on pairs held out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from training.data import Pairs
+from training.learner.batches import Batch
+from training.learner.engine import Learner
+from training.learner.processes import sums
+
+Judge = Callable[[Sequence[int], Batch, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+"""From the numbers of P pairs, their texts and the model's answer: the loss and the margin of each, [P]."""
+
+
+def learn_pairs(learner: Learner, pairs: Pairs, chosen: Sequence[int], judge: Judge) -> dict[str, float]:
+    """The gradients of a step on the pairs `chosen`; this process' shares of what is to be told of it."""
+    told = dict.fromkeys(("loss", "tokens", "margin", "accuracy"), 0.0)
+    for places, batch in learner.share([pairs.examples[number] for number in chosen]):
+        losses_P, margin_P = judge([chosen[place] for place in places], batch, learner(batch))
+        loss = losses_P.sum() * batch.counts / len(chosen)
+        learner.backward(loss)
+        told["loss"] += loss.item()
+        told["tokens"] += batch.counts * batch.tokens
+        told["margin"] += batch.counts * margin_P.sum().item() / len(chosen)
+        told["accuracy"] += batch.counts * _right(margin_P) / len(chosen)
+    return told
+
+
+def held_out_pairs(learner: Learner, pairs: Pairs, judge: Judge) -> Callable[[], dict[str, float]] | None:
+    """A function that measures loss, margin and accuracy on pairs that are never learned; None if there are none."""
+
+    def evaluate() -> dict[str, float]:
+        told = dict.fromkeys(("held_out_loss", "held_out_margin", "held_out_accuracy"), 0.0)
+        for numbers, batch, answer in learner.read(pairs.examples):
+            losses_P, margin_P = judge(numbers, batch, answer)
+            for name, value in zip(told, (losses_P.sum().item(), margin_P.sum().item(), _right(margin_P))):
+                told[name] += value / len(pairs.examples)
+        return sums(told)
+
+    return evaluate if pairs.examples else None
+
+
+def _right(margin_P: torch.Tensor) -> float:
+    """Pairs that the model orders as the editors did; one that it cannot order counts half."""
+    return ((margin_P > 0).float() + 0.5 * (margin_P == 0).float()).sum().item()

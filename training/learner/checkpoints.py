@@ -51,7 +51,11 @@ def save_checkpoint(
                 shutil.rmtree(leftover)
             temporary.mkdir()
         wait_for_all()
-        write(temporary)
+        try:
+            write(temporary)
+        except Exception:
+            shutil.rmtree(temporary, ignore_errors=True)  # on a full disk, so that there is room to say so
+            raise
         wait_for_all()
         if rank() == 0:
             _seal(temporary, final, {"step": step} | facts)
@@ -79,7 +83,7 @@ def read_manifest(checkpoint: Path) -> dict[str, Any] | None:
     try:
         manifest: dict[str, Any] = json.loads((checkpoint / "manifest.json").read_bytes())
         whole = all(_digest(checkpoint / name) == digest for name, digest in manifest["files"].items())
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return manifest if whole else None
 

@@ -6,6 +6,7 @@ Nothing is fetched, no code of a model is run, and no pickle is read.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -34,20 +35,52 @@ def load_model(folder: Path, settings: LearnerSettings, *, reward: bool = False)
     check_folder(folder)
     kind: Any = AutoModelForSequenceClassification if reward else AutoModelForCausalLM
     more = {"num_labels": 1} if reward else {}
+    model: PreTrainedModel
     try:
-        model: PreTrainedModel = kind.from_pretrained(
+        model, found = kind.from_pretrained(
             folder,
             dtype=DTYPES[settings.precision],
             attn_implementation=ATTENTION,
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are told in `found`, and refused below in our words
             **more,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise MendableError(f"The model in {folder} cannot be read: {reason}") from error
+    except Exception as error:  # what transformers raises of a folder that is not sound has no end
+        raise MendableError(f"The model in {folder} cannot be read: {in_a_line(error)}") from error
+    check_weights(folder, model, found, new={"score.weight"} if reward else set())
     return prepare(model, settings)
+
+
+def in_a_line(error: Exception) -> str:
+    """What an error says; of a long one its beginning."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    return said if len(said) <= 300 else said[:300] + " ..."
+
+
+def check_weights(folder: Path, model: PreTrainedModel, found: dict[str, Any], new: set[str]) -> None:
+    """That the weights are those that the configuration asks for: transformers makes up what is missing, and only warns.
+
+    Weights of parts that this model does not have (a reward model's lack of a vocabulary, a picture's encoder) may be left over;
+    weights of its own parts, such as a layer more, may not.
+    """
+    shapes = {name: (there, asked) for name, there, asked in found["mismatched_keys"]}
+    if shapes:
+        name, (there, asked) = min(shapes.items())
+        raise MendableError(
+            f"The weights in {folder} do not fit its config.json: {name} is {list(there)}, and the configuration asks for "
+            f"{list(asked)} ({len(shapes)} such)."
+        )
+    own = {re.sub(r"\d+", "#", name) for name in model.state_dict()}
+    left = sorted(name for name in found["unexpected_keys"] if re.sub(r"\d+", "#", name) in own)
+    for names, what in ((sorted(set(found["missing_keys"]) - new), "lack"), (left, "have more than")):
+        if names:
+            raise MendableError(
+                f"The weights in {folder} {what} what its config.json asks for: {names[0]} ({len(names)} such). Take the model from "
+                "where it came from once more."
+            )
 
 
 def prepare(model: PreTrainedModel, settings: LearnerSettings) -> PreTrainedModel:
@@ -91,9 +124,11 @@ def check_folder(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         raise MendableError(f"There is no model in {folder}: it has no config.json.")
     try:
-        json.loads((folder / "config.json").read_bytes())
-    except ValueError as error:
+        values = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError) as error:
         raise MendableError(f"{folder / 'config.json'} is not JSON: {error}.") from None
+    if not isinstance(values, dict):
+        raise MendableError(f"{folder / 'config.json'} is not a model's configuration: it holds no names and values.")
     weights = list(folder.glob("*.safetensors"))
     pickles = [path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl") for path in folder.glob(pattern)]
     if not weights and pickles:
@@ -106,12 +141,19 @@ def check_folder(folder: Path) -> None:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    if not folder.is_dir():
+        raise MendableError(f"There is no model in {folder}: no such folder.")
+    if not (folder / "tokenizer.json").is_file():  # without it transformers would make an empty one
+        check_folder(folder)
+        raise MendableError(f"There is no tokenizer in {folder}: it has no tokenizer.json.")
+    if (folder / "config.json").exists():  # a tokenizer may stand alone
+        check_folder(folder)
     try:
         tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError) as error:
-        raise MendableError(f"The tokenizer in {folder} cannot be read: {str(error).partition(chr(10))[0]}") from error
+    except Exception as error:  # the tokenizers' library raises Exception itself
+        raise MendableError(f"The tokenizer in {folder} cannot be read: {in_a_line(error)}") from error
     if not tokenizer.is_fast:
         raise MendableError(f"The tokenizer in {folder} is not a fast one (tokenizer.json), which is needed here.")
     return tokenizer

@@ -5,12 +5,33 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.distributed as dist
+
+
+def _errors_only(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR
+
+
+def quiet_libraries() -> None:
+    """What transformers and DeepSpeed tell of themselves is kept from people: a run says in its own words what matters.
+
+    DeepSpeed sets its logger's level when it is imported, so it is a filter that stays. Their errors are shown.
+    """
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("DeepSpeed").addFilter(_errors_only)
+    for module in ("torch", "deepspeed", "transformers", "peft"):
+        for category in (FutureWarning, DeprecationWarning, UserWarning):
+            warnings.filterwarnings("ignore", category=category, module=rf"{module}(\.|$)")
 
 
 def world() -> int:

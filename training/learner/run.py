@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import fcntl
 import math
+import os
 import random
-import resource
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -27,11 +28,12 @@ import torch
 import torch.distributed as dist
 from tqdm import tqdm
 
-from training.errors import MendableError, full_disk_said_plainly
+from training.errors import AskedToStop, MendableError, full_disk_said_plainly, of_the_disk
 from training.learner import processes
 from training.learner.checkpoints import latest_checkpoint, save_checkpoint
 from training.learner.engine import Learner
 from training.learner.events import EventLog
+from training.learner.models import load_model, packs
 from training.learner.schedule import rate_share
 from training.learner.stopping import stop_on_sigterm
 from training.recipes.settings import MAY_CHANGE, RecipeSettings
@@ -57,24 +59,45 @@ class Run:
         self.finished = False
 
     def __enter__(self) -> Self:
-        with full_disk_said_plainly(self.folder):
-            if processes.world() > 1 and not dist.is_initialized():
+        if processes.world() > 1 and not self.settings.learner.zero_stage:
+            raise MendableError("Several processes need zero_stage 1, 2 or 3 (under `learner` in the settings).")
+        with self._stack, full_disk_said_plainly(self.folder):
+            if self.settings.learner.zero_stage and not dist.is_initialized():
                 _join_processes()
                 self._stack.callback(dist.destroy_process_group)
             if self.first:
-                self.folder.mkdir(parents=True, exist_ok=True)
+                self._make_folder()
                 self._lock()
             self.log = EventLog(self.folder / "events.jsonl" if self.first else None)
-            self._asked_to_stop = self._stack.enter_context(stop_on_sigterm())
+            self._stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _stop_now))
+            self._stack = self._stack.pop_all()
         torch.manual_seed(self.settings.seed)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, MendableError) and self.first:
-            self.log.log(f"Stopped: {error}", show=False)
+        of_disk = of_the_disk(error, self.folder) if error else None
+        said = of_disk or error
+        if self.first:
+            with suppress(OSError):  # where there is no room for that either
+                if isinstance(said, MendableError):
+                    self.log.log(f"Stopped: {said}", show=False)
+                elif isinstance(said, AskedToStop):
+                    self.log.log(str(said))
+                elif isinstance(said, KeyboardInterrupt):
+                    self.log.log("Interrupted.", show=False)
         self._stack.close()
+        if of_disk:
+            raise of_disk from error
+
+    def _make_folder(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise MendableError(
+                f"{self.folder} cannot be a folder, because a file is there: choose another run_dir."
+            ) from None
 
     def _lock(self) -> None:
         file = self._stack.enter_context((self.folder / ".lock").open("w"))
@@ -85,8 +108,15 @@ class Run:
                 f"Another process is at work in {self.folder}: wait for it, or choose another run_dir."
             ) from None
 
+    def load_learner(self, *, reward: bool = False) -> Learner:
+        """The model that the settings name, ready to learn; with `reward`, as a model that answers one number a text."""
+        with self.log.phase("model"):
+            model = load_model(self.settings.model, self.settings.learner, reward=reward)
+            return Learner(model, self.settings.learner, packed=packs(model, self.settings.learner, self.log.log))
+
     def steps(self, learner: Learner, total: int, data: str, evaluate: Evaluate | None = None) -> Iterator[int]:
         """The steps that are still to be done, from 0. `data` is the fingerprint of what they learn from."""
+        self._asked_to_stop = self._stack.enter_context(stop_on_sigterm())
         self.learner, self.total, self.evaluate = learner, total, evaluate
         self._facts: dict[str, Any] = {"settings": self.settings.model_dump(mode="json"), "data": data, "total": total}
         step = self._resume()
@@ -143,7 +173,11 @@ class Run:
         asked = bool(max(processes.everybody(self._asked_to_stop())))
         if self.evaluate and (last or step % self.settings.evaluate_every == 0):
             with self.log.phase("evaluate"):
-                self.log.metrics(step, bar=self._bar, **self.evaluate())
+                told = self.evaluate()
+                self.log.metrics(step, bar=self._bar, **told)
+            for name, value in told.items():
+                if not math.isfinite(value):
+                    raise self._nonsense(f"The {name.replace('_', ' ')} after step {step} is not a finite number")
         if last or asked or step % self.settings.checkpoint_every == 0:
             with self.log.phase("checkpoint"):
                 self._save(step)
@@ -181,10 +215,19 @@ class Run:
         return int(manifest["step"])
 
 
+def _stop_now(*_: object) -> None:
+    """SIGTERM before the first step of this process: nothing is there yet that could be lost."""
+    raise AskedToStop("Stopped while it was getting ready, as asked; the same command starts again.")
+
+
 def _join_processes() -> None:
     if torch.cuda.is_available():
         torch.cuda.set_device(processes.device())
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    alone: dict[str, Any] = {}
+    if "WORLD_SIZE" not in os.environ:  # DeepSpeed wants a group even of one, which no launcher has set up
+        os.environ.setdefault("LOCAL_RANK", "0")
+        alone = {"store": dist.HashStore(), "rank": 0, "world_size": 1}
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", **alone)
 
 
 def _changes(now: dict[str, Any], before: dict[str, Any], prefix: str = "") -> Iterator[str]:
@@ -198,10 +241,11 @@ def _changes(now: dict[str, Any], before: dict[str, Any], prefix: str = "") -> I
 
 
 def _peak_memory() -> float:
-    """GiB: of the GPU where there is one, else of the process."""
+    """GiB: of the GPU where there is one, else of the process (getrusage would count its parent's in)."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0]) / 2**20
 
 
 def order(examples: int, epoch: int, seed: int) -> list[int]:
@@ -215,7 +259,11 @@ def batches_of(examples: int, batch: int, settings: RecipeSettings) -> tuple[Cal
     """Which examples a step takes, `batch` of them, and how many steps an epoch has; the rest at an epoch's end is dropped."""
     per_epoch = examples // batch
     if not per_epoch:
-        raise MendableError(f"The data has {examples} examples, fewer than one step takes (batch = {batch}).")
+        files = ", ".join(map(str, settings.data))
+        raise MendableError(
+            f"The data ({files}) has {examples} examples, fewer than one step takes (batch = {batch}): lower `batch` in the "
+            "settings, or add data."
+        )
 
     def of_step(step: int) -> list[int]:
         epoch, place = divmod(step, per_epoch)

@@ -8,10 +8,12 @@ step is finished, a checkpoint written, and the next start goes on from there as
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from tokenizers import Tokenizer
 from transformers import Qwen3ForCausalLM
 
@@ -19,14 +21,12 @@ from training.card import write_card
 from training.corpus.stories import read_stories, split_by_author
 from training.corpus.windows import measure, plan_epoch, render
 from training.errors import MendableError
-from training.learner.batches import batches_from, to_tensors
 from training.learner.checkpoints import latest_checkpoint, load_state, save_checkpoint
 from training.learner.events import EventLog
 from training.learner.optimizers import learning_rate_share, optimizers_for
 from training.learner.stopping import stop_on_sigterm
 from training.model import new_model, save_model
-from training.objectives.sft import summed_loss
-from training.records import Sample
+from training.records import Sample, Window
 from training.settings import MAY_CHANGE, DemoSettings
 from training.tokenizer import Encoder, train_tokenizer
 
@@ -160,3 +160,43 @@ def _resume(
     torch.set_rng_state(state["rng"])
     log.log(f"Going on from {checkpoint}.")
     return int(state["step"])
+
+
+def summed_loss(model: Qwen3ForCausalLM, tokens_BT: torch.Tensor, weights_BT: torch.Tensor) -> torch.Tensor:
+    """Weighted cross entropy in nats, summed over the learned tokens; divide by the token count of the whole step.
+
+    The output head sees the learned positions only: half of a landing's tokens are given, and their
+    logits would be waste.
+    """
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        hidden_BTD = model.model(input_ids=tokens_BT, use_cache=False).last_hidden_state
+        learned_BT = weights_BT[:, 1:] > 0
+        logits_NV = model.lm_head(hidden_BTD[:, :-1][learned_BT])
+    losses_N = F.cross_entropy(logits_NV.float(), tokens_BT[:, 1:][learned_BT], reduction="none")
+    return (losses_N * weights_BT[:, 1:][learned_BT]).sum()
+
+
+def batches_from(step: int, plan: Callable[[int], list[Window]], rows: int) -> Iterator[list[Window]]:
+    """The windows of each step from `step` on, for ever. `plan(epoch)` gives an epoch's windows; a rest at its end is dropped.
+
+    So the number of the step is the whole cursor of the data.
+    """
+    epoch = 0
+    while True:
+        windows = plan(epoch)
+        batches = len(windows) // rows
+        if batches == 0:
+            raise MendableError(f"The corpus gives {len(windows)} rows, fewer than batch_rows ({rows}).")
+        for batch in range(min(step, batches), batches):
+            yield windows[batch * rows : (batch + 1) * rows]
+        epoch, step = epoch + 1, max(0, step - batches)
+
+
+def to_tensors(samples: list[Sample], length: int, pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens and weights, each [samples, length]. Padding is on the right, where a causal model does not look."""
+    tokens_BT = torch.full((len(samples), length), pad)
+    weights_BT = torch.zeros(len(samples), length)
+    for row, sample in enumerate(samples):
+        tokens_BT[row, : len(sample)] = torch.from_numpy(sample.tokens)
+        weights_BT[row, : len(sample)] = torch.from_numpy(sample.weights)
+    return tokens_BT, weights_BT

@@ -6,19 +6,32 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from training.data import Pairs
+from training.data import ChatEncoder, Fitting, Pairs, pairs
 from training.learner.batches import Batch
 from training.learner.engine import Learner
+from training.learner.models import load_tokenizer
 from training.learner.processes import sums
+from training.learner.run import Run
+from training.recipes.settings import RecipeSettings
 
 Judge = Callable[[Sequence[int], Batch, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 """From the numbers of P pairs, their texts and the model's answer: the loss and the margin of each, [P]."""
 
 
-def learn_pairs(learner: Learner, pairs: Pairs, chosen: Sequence[int], judge: Judge) -> dict[str, float]:
+def load_pairs(run: Run, settings: RecipeSettings) -> tuple[Pairs, Pairs]:
+    """The pairs to learn, and those held out."""
+    with run.log.phase("data"):
+        encoder = ChatEncoder(load_tokenizer(settings.model), settings.model)
+        fit = Fitting(settings.context, settings.overlong)
+        train, held_out = pairs(settings.data, encoder, fit), pairs(settings.held_out, encoder, fit)
+        run.log.log(f"{len(train.examples)} pairs to learn, {len(held_out.examples)} held out; {fit.told()}.")
+        return train, held_out
+
+
+def learn_pairs(learner: Learner, some: Pairs, chosen: Sequence[int], judge: Judge) -> dict[str, float]:
     """The gradients of a step on the pairs `chosen`; this process' shares of what is to be told of it."""
     told = dict.fromkeys(("loss", "tokens", "margin", "accuracy"), 0.0)
-    for places, batch in learner.share([pairs.examples[number] for number in chosen]):
+    for places, batch in learner.share([some.examples[number] for number in chosen]):
         losses_P, margin_P = judge([chosen[place] for place in places], batch, learner(batch))
         loss = losses_P.sum() * batch.counts / len(chosen)
         learner.backward(loss)
@@ -29,18 +42,18 @@ def learn_pairs(learner: Learner, pairs: Pairs, chosen: Sequence[int], judge: Ju
     return told
 
 
-def held_out_pairs(learner: Learner, pairs: Pairs, judge: Judge) -> Callable[[], dict[str, float]] | None:
+def held_out_pairs(learner: Learner, some: Pairs, judge: Judge) -> Callable[[], dict[str, float]] | None:
     """A function that measures loss, margin and accuracy on pairs that are never learned; None if there are none."""
 
     def evaluate() -> dict[str, float]:
         told = dict.fromkeys(("held_out_loss", "held_out_margin", "held_out_accuracy"), 0.0)
-        for numbers, batch, answer in learner.read(pairs.examples):
+        for numbers, batch, answer in learner.read(some.examples):
             losses_P, margin_P = judge(numbers, batch, answer)
             for name, value in zip(told, (losses_P.sum().item(), margin_P.sum().item(), _right(margin_P))):
-                told[name] += value / len(pairs.examples)
+                told[name] += value / len(some.examples)
         return sums(told)
 
-    return evaluate if pairs.examples else None
+    return evaluate if some.examples else None
 
 
 def _right(margin_P: torch.Tensor) -> float:

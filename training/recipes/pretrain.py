@@ -12,9 +12,8 @@ from pathlib import Path
 
 from training.data import fingerprint, texts
 from training.errors import MendableError
-from training.learner.engine import Learner
 from training.learner.finish import finish
-from training.learner.models import load_model, load_tokenizer, packs
+from training.learner.models import load_tokenizer
 from training.learner.run import Run, order, steps_of
 from training.recipes.settings import PretrainSettings
 from training.recipes.sft import Examples, held_out_loss, learn
@@ -28,9 +27,7 @@ def pretrain(settings: PretrainSettings) -> Path | None:
             examples: Examples = texts(settings.data, tokenizer, settings.context)
             held_out: Examples = texts(settings.held_out, tokenizer, settings.context)
             take, per_epoch = by_tokens(examples, settings)
-        with run.log.phase("model"):
-            model = load_model(settings.model, settings.learner)
-            learner = Learner(model, settings.learner, packed=packs(model, settings.learner, run.log.log))
+        learner = run.load_learner()
         evaluate = held_out_loss(learner, held_out)
         for step in run.steps(learner, steps_of(settings, per_epoch), fingerprint(examples), evaluate):
             run.did(step, **learn(learner, [examples[number] for number in take(step)]))

@@ -7,29 +7,22 @@ from pathlib import Path
 
 import torch
 
-from training.data import ChatEncoder, Fitting, Pairs, fingerprint, pairs
+from training.data import Pairs, fingerprint
 from training.learner.batches import Batch
 from training.learner.engine import Learner
 from training.learner.finish import finish
-from training.learner.models import load_model, load_tokenizer, packs
 from training.learner.run import Run, batches_of, steps_of
 from training.objectives.bradley_terry import bradley_terry_losses, graded_losses
-from training.recipes.pairs import Judge, held_out_pairs, learn_pairs
+from training.recipes.pairs import Judge, held_out_pairs, learn_pairs, load_pairs
 from training.recipes.settings import RewardModelSettings
 
 
 def reward_model(settings: RewardModelSettings) -> Path | None:
     """Train, or go on training; the folder of the model, or None if the run was asked to stop before its last step."""
     with Run(settings) as run:
-        with run.log.phase("data"):
-            encoder = ChatEncoder(load_tokenizer(settings.model), settings.model)
-            fit = Fitting(settings.context, settings.overlong)
-            train, held_out = pairs(settings.data, encoder, fit), pairs(settings.held_out, encoder, fit)
-            run.log.log(f"{len(train.examples)} pairs to learn, {len(held_out.examples)} held out; {fit.told()}.")
-            take, per_epoch = batches_of(len(train.examples), settings.batch, settings)
-        with run.log.phase("model"):
-            model = load_model(settings.model, settings.learner, reward=True)
-            learner = Learner(model, settings.learner, packed=packs(model, settings.learner, run.log.log))
+        train, held_out = load_pairs(run, settings)
+        take, per_epoch = batches_of(len(train.examples), settings.batch, settings)
+        learner = run.load_learner(reward=True)
         judge, judge_held_out = (by_reward(learner, some, settings) for some in (train, held_out))
         evaluate = held_out_pairs(learner, held_out, judge_held_out)
         for step in run.steps(learner, steps_of(settings, per_epoch), fingerprint(train.examples), evaluate):

@@ -8,7 +8,7 @@ from pathlib import Path
 from training.data import ChatEncoder, Fitting, conversations, fingerprint
 from training.learner.engine import Learner
 from training.learner.finish import finish
-from training.learner.models import load_model, load_tokenizer, packs
+from training.learner.models import load_tokenizer
 from training.learner.processes import sums
 from training.learner.run import Run, batches_of, steps_of
 from training.objectives.sft import nll
@@ -28,9 +28,7 @@ def sft(settings: SftSettings) -> Path | None:
             held_out = conversations(settings.held_out, encoder, fit)
             run.log.log(f"{len(examples)} conversations to learn, {len(held_out)} held out; {fit.told()}.")
             take, per_epoch = batches_of(len(examples), settings.batch, settings)
-        with run.log.phase("model"):
-            model = load_model(settings.model, settings.learner)
-            learner = Learner(model, settings.learner, packed=packs(model, settings.learner, run.log.log))
+        learner = run.load_learner()
         evaluate = held_out_loss(learner, held_out)
         for step in run.steps(learner, steps_of(settings, per_epoch), fingerprint(examples), evaluate):
             run.did(step, **learn(learner, [examples[number] for number in take(step)]))

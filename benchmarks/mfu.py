@@ -1,0 +1,133 @@
+"""Model FLOPs utilisation of `sft` and `dpo` on one GPU: a random model of Qwen3.5-9B's shape, texts of 8,192 tokens.
+
+    python -m benchmarks.mfu [--layers N]
+
+Utilisation is the arithmetic that the model asks for (training/costs.py: no recomputation counted) over what the card could have
+done in that time. The floor beside it is the time at the card's full speed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import Qwen3_5ForCausalLM, Qwen3_5TextConfig
+
+from benchmarks.report import Measure, write
+from training.costs import CARDS, forward_flops
+from training.data import Pairs
+from training.learner.engine import DTYPES, Learner
+from training.learner.models import packs, prepare
+from training.learner.processes import device
+from training.objectives.dpo import dpo_losses, text_logprobs
+from training.recipes.pairs import learn_pairs
+from training.recipes.settings import LearnerSettings, Lora
+from training.recipes.sft import learn
+from training.records import Sample
+from training.shapes import read_shape
+
+TOKENS, TEXTS, STEPS, PROMPT = 8192, 4, 5, 256
+
+
+def measures(layers: int = 32) -> Iterator[Measure]:
+    """One figure for each recipe and each way of training, or the reason why there is none."""
+    for recipe in ("sft", "dpo"):
+        for adapters in (True, False):
+            name = f"{recipe}_mfu_{'lora' if adapters else 'all_weights'}"
+            asked = (
+                f"aim 0.45; a random model of Qwen3.5-9B's shape with {layers} of 32 layers, texts of {TOKENS:,} tokens"
+            )
+            if not torch.cuda.is_available():
+                yield Measure(name, None, "share", "higher", note=f"not measured: no GPU was at hand; {asked}")
+                continue
+            card = next(
+                (one for key, one in CARDS.items() if key.split("-")[0].upper() in torch.cuda.get_device_name()), None
+            )
+            if card is None:
+                yield Measure(
+                    name,
+                    None,
+                    "share",
+                    "higher",
+                    note=f"not measured: {torch.cuda.get_device_name()} is not known here",
+                )
+                continue
+            try:
+                config = Qwen3_5TextConfig(num_hidden_layers=layers, use_cache=False)
+                seconds, flops = step_of(recipe, config, adapters=adapters)
+            except torch.OutOfMemoryError:
+                yield Measure(
+                    name,
+                    None,
+                    "share",
+                    "higher",
+                    note=f"not measured: it does not fit {torch.cuda.get_device_name()}; {asked}",
+                )
+                continue
+            finally:
+                torch.cuda.empty_cache()
+            floor = flops / card.flops
+            note = f"{asked}; {seconds:.2f} s a step, {floor:.2f} s at the card's full speed, on {torch.cuda.get_device_name()}"
+            yield Measure(name, round(floor / seconds, 3), "share", "higher", note=note)
+
+
+def step_of(recipe: str, config: Qwen3_5TextConfig, *, adapters: bool, tokens: int = TOKENS) -> tuple[float, float]:
+    """Seconds of a step on TEXTS texts (the median of STEPS, after one that warms up), and the FLOPs that the model asks for."""
+    settings = LearnerSettings(lora=Lora() if adapters else None, tokens_per_micro_batch=2 * tokens)
+    torch.manual_seed(0)
+    with device():
+        model = Qwen3_5ForCausalLM(config).to(DTYPES[settings.precision])
+    learner = Learner(prepare(model, settings), settings, packed=packs(model, settings, print))
+    rng = np.random.default_rng(0)
+    weights = [float(place >= min(PROMPT, tokens // 2)) for place in range(tokens)]
+    samples = [Sample.of(rng.integers(0, config.vocab_size, tokens).tolist(), weights) for _ in range(TEXTS)]
+    step = _step(recipe, learner, samples)
+    seconds = []
+    for _ in range(STEPS + 1):
+        began = time.perf_counter()
+        step()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - began)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "config.json")
+        path.write_text(json.dumps(config.to_dict(), default=str))
+        shape = read_shape(path)
+    passes = 2 + (not adapters)  # forward, gradients of inputs, and of weights where they are trained
+    return statistics.median(seconds[1:]), passes * TEXTS * tokens * forward_flops(shape, tokens)
+
+
+def _step(recipe: str, learner: Learner, samples: list[Sample]) -> Callable[[], Any]:
+    def sft() -> None:
+        learn(learner, [(sample,) for sample in samples])
+        learner.update(1e-6)
+
+    pairs = Pairs(list(zip(samples[0::2], samples[1::2])))
+    reference_P2 = torch.zeros(
+        len(pairs.examples), 2, device=learner.device
+    )  # computed once, before a run's first step
+    label_P = torch.ones(len(pairs.examples), device=learner.device)
+
+    def judge(numbers: Any, batch: Any, answer: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        policy_P2 = text_logprobs(answer, batch.text_N, len(batch.lengths), mean=False).view(-1, 2)
+        return dpo_losses(policy_P2, reference_P2[numbers], label_P[numbers], 0.1)
+
+    def dpo() -> None:
+        learn_pairs(learner, pairs, range(len(pairs.examples)), judge)
+        learner.update(1e-6)
+
+    return sft if recipe == "sft" else dpo
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--layers", type=int, default=32, help="fewer, to see all weights trained on one card")
+    write("mfu", list(measures(parser.parse_args().layers)))

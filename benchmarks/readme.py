@@ -24,6 +24,14 @@ ASKED = {
     "frame_interval_ms_p95": "at most 20",
     "keystroke_work_ms_p95": "at most 8",
     "keystroke_paint_ms_p95": "at most 33",
+    "stories_per_s": "at least 27",
+    "memory_vs_trl": "at most 1.0",
+    "memory_vs_dense": "at most 0.25",
+} | {
+    f"{recipe}_speedup_{shape}_{lengths}": f"at least {least}"
+    for recipe in ("sft", "dpo", "reward_model")
+    for shape in ("demo", "60m")
+    for lengths, least in (("mixed", 1.3), ("equal", 1.0))
 }
 """What was asked of a measure before it was taken."""
 BEGIN, END = "<!-- figures -->\n", "<!-- /figures -->"

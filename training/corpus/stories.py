@@ -18,19 +18,24 @@ class Split(NamedTuple):
     held_out: list[Story]
 
 
-def read_stories(path: Path, pd_scope: str) -> list[Story]:
-    """Read the stories of a gzipped JSONL file whose public-domain scope is `pd_scope`."""
+def read_stories(path: Path, pd_scope: str | None = None) -> list[Story]:
+    """Read the stories of a JSONL file, gzipped or not, whose public-domain scope is `pd_scope`; None takes them all."""
     try:
-        with gzip.open(path, "rt", encoding="utf-8") as lines:
-            stories = [Story.model_validate_json(line) for line in lines]
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+        with (gzip.open if packed else open)(path, "rt", encoding="utf-8") as lines:
+            stories = [Story.model_validate_json(line) for line in lines if line.strip()]
     except FileNotFoundError:
         raise MendableError(f"The corpus {path} is not there; name the file in the setting `corpus`.") from None
-    except (OSError, EOFError, ValidationError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, ValidationError) as error:
         reason = str(error).partition("\n")[0]
-        raise MendableError(f"The corpus {path} is not a gzipped JSONL file of stories: {reason}.") from None
-    chosen = [story for story in stories if story.pd_scope == pd_scope]
+        raise MendableError(
+            f"The corpus {path} is not a gzipped JSONL file of stories, nor a plain one: {reason}."
+        ) from None
+    chosen = [story for story in stories if pd_scope is None or story.pd_scope == pd_scope]
     if not chosen:
-        raise MendableError(f"The corpus {path} has no story with pd_scope {pd_scope!r}.")
+        none = "no story" if pd_scope is None else f"no story with pd_scope {pd_scope!r}"
+        raise MendableError(f"The corpus {path} has {none}.")
     return chosen
 
 

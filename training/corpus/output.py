@@ -1,0 +1,110 @@
+"""Writing the corpus: whole or not at all, and never over what somebody else made."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training.corpus.page import page
+from training.corpus.report import MADE_BY, CorpusReport, Dropped
+from training.errors import MendableError
+
+if TYPE_CHECKING:
+    from training.corpus.build import Record
+
+
+def check_out(out: Path, sources: Sequence[Path]) -> None:
+    """Refuse a folder that holds something which is not an earlier corpus of ours, or sources, before any work is done."""
+    try:
+        place = out.resolve()
+        for source in map(Path.resolve, sources):
+            if place == source or source in place.parents or place in source.parents:
+                raise MendableError(
+                    f"The folder {out} (`out`) and the source {source} lie inside each other; name another place."
+                )
+        if not out.exists() and not out.is_symlink():
+            return
+        if not out.is_dir():
+            raise MendableError(f"{out} is a file; name a folder in the setting `out`.")
+        if any(out.iterdir()) and not _is_ours(out):
+            raise MendableError(
+                f"The folder {out} holds something else than a corpus; name an empty or new one (`out`)."
+            )
+    except (OSError, RuntimeError) as error:  # resolve() of a loop of links is a RuntimeError
+        raise MendableError(f"The folder {out} cannot be used: {getattr(error, 'strerror', '') or error}.") from None
+
+
+def _is_ours(out: Path) -> bool:
+    try:
+        with (out / "report.json").open("rb") as file:
+            return bool(json.loads(file.read(64 * 2**20))["made_by"] == MADE_BY)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def write_corpus(out: Path, kept: Sequence[Record], dropped: Sequence[Dropped], report: CorpusReport) -> None:
+    """Write the five files beside `out` and put them in its place."""
+    out = out.absolute()
+    new: Path | None = None
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(prefix=f".{out.name}.new-", dir=out.parent))
+        new.chmod(0o755)
+        _lines(new / "train.jsonl.gz", (record_of(one) for one in kept if not one.held_out))
+        _lines(new / "held_out.jsonl.gz", (record_of(one) for one in kept if one.held_out))
+        _lines(new / "dropped.jsonl.gz", (one.model_dump(exclude_none=True) for one in dropped))
+        (new / "report.html").write_text(page(report), "utf-8")
+        (new / "report.json").write_text(report.model_dump_json(indent=2) + "\n", "utf-8")
+        _put(new, out)
+    except OSError as error:
+        raise MendableError(f"The corpus cannot be written to {out}: {error.strerror or error}.") from None
+    finally:
+        if new is not None:
+            shutil.rmtree(new, ignore_errors=True)
+
+
+def _put(new: Path, out: Path) -> None:
+    """The old corpus leaves only when the new one is whole, and comes back if the new one cannot take its place."""
+    if not out.exists():
+        new.rename(out)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old-", dir=out.parent))
+    try:
+        out.rename(old / "corpus")
+        try:
+            new.rename(out)
+        except OSError:
+            (old / "corpus").rename(out)
+            raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def record_of(record: Record) -> dict[str, Any]:
+    """A story as `training.corpus.stories.read_stories` reads it, with where it is from."""
+    story = record.story
+    first = {
+        "id": record.id,
+        "anthology": story.anthology,
+        "author": record.author,
+        "title": story.title,
+        "language": story.language,
+        "words": story.words,
+        "source": record.source,
+    }
+    return first | {name: record.facts[name] for name in sorted(record.facts)} | {"text": story.text}
+
+
+def _lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
+    """Gzipped JSON lines without a name or a time in the head, so that the same records make the same bytes."""
+    with (
+        path.open("wb") as file,
+        gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0) as packed,
+    ):
+        for record in records:
+            packed.write(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n")

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from training.corpus.settings import CorpusSettings
-from training.errors import MendableError, full_disk_said_plainly
+from training.errors import AskedToStop, MendableError, full_disk_said_plainly
 from training.recipes.settings import DpoSettings, PretrainSettings, RewardModelSettings, SftSettings
 from training.settings import DemoSettings, Settings, read_settings
 
@@ -61,10 +61,19 @@ def main(arguments: list[str] | None = None) -> int:
         with full_disk_said_plainly(Path.cwd()):
             run(chosen)
     except MendableError as error:
-        if os.environ.get("RANK", "0") == "0":  # of several processes, which mostly meet the same
-            print(error, file=sys.stderr)
+        say(" ".join(str(error).splitlines()))
         return 2
+    except KeyboardInterrupt:
+        say("Interrupted; the same command goes on from what is saved.")
+        return 130
+    except AskedToStop:
+        pass  # the run told of it
     return 0
+
+
+def say(text: str) -> None:
+    if os.environ.get("RANK", "0") == "0":  # of several processes, which mostly meet the same
+        print(text, file=sys.stderr)
 
 
 def run(chosen: argparse.Namespace) -> None:
@@ -72,6 +81,10 @@ def run(chosen: argparse.Namespace) -> None:
         kind, where, _ = FROM_SETTINGS[chosen.command]
         settings = read_settings(chosen.settings, kind)
         module, _, function = where.partition(":")
+        if module.startswith("training.recipes."):
+            from training.learner.processes import quiet_libraries
+
+            quiet_libraries()
         getattr(importlib.import_module(module), function)(settings)
     elif chosen.command == "plan":
         from training.plan import plan

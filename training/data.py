@@ -11,7 +11,11 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
+import re
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -54,7 +58,10 @@ class Conversation(BaseModel):
     @classmethod
     def of_two_parts(cls, line: Any) -> Any:
         if isinstance(line, dict) and "messages" not in line and isinstance(line.get("prompt"), list):
-            return {"messages": [*line["prompt"], *line.get("completion", [])]}
+            completion = line.get("completion", [])
+            if not isinstance(completion, list):
+                raise ValueError("prompt is a list of messages, so completion must be one as well")
+            return {"messages": [*line["prompt"], *completion]}
         return line
 
     @model_validator(mode="after")
@@ -92,14 +99,21 @@ def read_lines(paths: Iterable[Path], kind: type[Line]) -> Iterator[tuple[str, L
             with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
                 while raw := file.readline(MOST_BYTES + 1):
                     number += 1
+                    raw = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw  # some editors begin a file so
                     if len(raw) > MOST_BYTES:
-                        raise MendableError(f"{path}, line {number} is longer than {MOST_BYTES // 2**20} MB.")
+                        raise MendableError(
+                            f"{path}, line {number} is longer than {MOST_BYTES // 2**20} MB: each example is a line."
+                        )
                     if raw.strip():
                         yield f"{path}, line {number}", kind.model_validate_json(raw)
         except FileNotFoundError:
-            raise MendableError(f"The data file {path} is not there.") from None
-        except (OSError, EOFError) as error:
-            raise MendableError(f"The data file {path} cannot be read after line {number}: {error}.") from None
+            raise MendableError(
+                f"The data file {path} is not there: mend `data` or `held_out` in the settings."
+            ) from None
+        except (OSError, EOFError, zlib.error) as error:
+            raise MendableError(
+                f"The data file {path} cannot be read after line {number}: {str(error).rstrip('.')}."
+            ) from None
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the line"
@@ -110,6 +124,32 @@ def read_lines(paths: Iterable[Path], kind: type[Line]) -> Iterator[tuple[str, L
 
 def _named(kind: type[BaseModel]) -> str:
     return {"Text": "a text", "Conversation": "a conversation", "Preference": "a preference"}[kind.__name__]
+
+
+NO_END = (
+    "The tokenizer in {} names no end token, so no text could ever end: set eos_token in its tokenizer_config.json."
+)
+_MARK = "\ue000"  # of the private use area
+_MARKED = re.compile(f"{_MARK}(\\d+){_MARK}")
+
+
+def vocabulary_of(tokenizer: PreTrainedTokenizerFast) -> int | None:
+    """How many tokens the model beside a tokenizer knows; None where no model stands beside it."""
+    try:
+        config = json.loads((Path(tokenizer.name_or_path) / "config.json").read_bytes())
+        return int((config.get("text_config") or config)["vocab_size"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def check_vocabulary(tokens: Iterable[int], vocabulary: int | None, source: object) -> None:
+    """A tokenizer may have more tokens than its model, as long as no text has them."""
+    highest = max(tokens, default=0)
+    if vocabulary is not None and highest >= vocabulary:
+        raise MendableError(
+            f"The tokenizer in {source} makes token {highest} of this text, and the model's vocabulary ends at {vocabulary - 1} "
+            "(vocab_size in config.json): the two do not belong together."
+        )
 
 
 class ChatEncoder:
@@ -124,14 +164,17 @@ class ChatEncoder:
         self.tokenizer, self.source = tokenizer, source
         self.controls = [str(token) for token in tokenizer.all_special_tokens] + list(tokenizer.get_added_vocab())
         if tokenizer.eos_token_id is None:
-            raise MendableError(f"The tokenizer in {source} names no end token (eos_token).")
+            raise MendableError(NO_END.format(source))
         self.end = int(tokenizer.eos_token_id)
+        self.special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+        self.vocabulary = vocabulary_of(tokenizer)
 
-    def turns(self, messages: Sequence[Said]) -> Sample:
-        """The whole conversation; the assistant's turns, each with the token that ends it, have weight 1."""
+    def turns(self, messages: Sequence[Said], *, only_last: bool = False) -> Sample:
+        """The whole conversation; the assistant's turns (or only the last), each with the token that ends it, have weight 1."""
         tokens: list[int] = []
         weights: list[float] = []
         before = ""
+        messages, letters = self._set_apart(messages)
         for number, message in enumerate(messages):
             if message.role != "assistant":
                 continue
@@ -142,12 +185,14 @@ class ChatEncoder:
                     f"The chat template in {self.source} tells earlier turns anew as the conversation goes on, so its turns cannot "
                     "be learned together: give each answer a line of its own."
                 )
-            given = self._encode(asked.removeprefix(before), messages[:number])
-            learned = self._encode(answered.removeprefix(asked), messages[number : number + 1])
-            ended = learned.index(self.end) + 1 if self.end in learned else len(learned)
+            given = self._encode(asked.removeprefix(before), letters)
+            learned = self._encode(answered.removeprefix(asked), letters)
+            ended = self._ended(learned)
+            weight = 0.0 if only_last and number < len(messages) - 1 else 1.0
             tokens += given + learned
-            weights += [0.0] * len(given) + [1.0] * ended + [0.0] * (len(learned) - ended)
+            weights += [0.0] * len(given) + [weight] * ended + [0.0] * (len(learned) - ended)
             before = answered
+        check_vocabulary(tokens, self.vocabulary, self.source)
         kept = len(weights) - next((place for place, weight in enumerate(reversed(weights)) if weight), 0)
         return Sample.of(tokens[:kept], weights[:kept])  # what the template puts after the last answer is nobody's
 
@@ -159,19 +204,33 @@ class ChatEncoder:
             raise MendableError(f"The chat template in {self.source} refuses a conversation: {error}.") from error
         return str(text)
 
-    def _encode(self, rendered: str, messages: Sequence[Said]) -> list[int]:
-        """Tokens of a rendered text. Messages with the letters of a control token are encoded apart, as letters."""
-        pieces: list[tuple[str, bool]] = [(rendered, False)]
-        for message in messages:
-            content = message.content.strip()
-            if any(control in content for control in self.controls):
-                first, is_text = pieces.pop()
-                head, found, tail = first.partition(content)
-                pieces += [(head, is_text), (content, True), (tail, False)] if found else [(first, True)]
+    def _ended(self, learned: Sequence[int]) -> int:
+        """Tokens of an answer up to the one that ends it: the end token, or the last control token where a template has another."""
+        if self.end in learned:
+            return learned.index(self.end) + 1
+        return next((place for place in range(len(learned), 0, -1) if learned[place - 1] in self.special), len(learned))
+
+    def _set_apart(self, messages: Sequence[Said]) -> tuple[Sequence[Said], dict[str, str]]:
+        """Messages with a mark in the place of each text that holds the letters of a control token, and the texts by their marks.
+
+        The template is rendered with the marks, so that it is certain where such a text begins and ends.
+        """
+        letters: dict[str, str] = {}
+        marked = list(messages)
+        for number, message in enumerate(messages):
+            text = message.content.strip()
+            if _MARK in text or any(control in text for control in self.controls):
+                letters[mark := f"{_MARK}{number}{_MARK}"] = text
+                marked[number] = Said(role=message.role, content=message.content.replace(text, mark, 1))
+        return marked, letters
+
+    def _encode(self, rendered: str, letters: dict[str, str]) -> list[int]:
+        """Tokens of a rendered text; what was set apart is encoded as letters."""
         tokens: list[int] = []
-        for piece, is_text in pieces:
-            if piece:
-                tokens += self.tokenizer.encode(piece, add_special_tokens=False, split_special_tokens=is_text)
+        for place, piece in enumerate(_MARKED.split(rendered)):
+            text = letters[f"{_MARK}{piece}{_MARK}"] if place % 2 else piece
+            if text:
+                tokens += self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=bool(place % 2))
         return tokens
 
 
@@ -209,9 +268,12 @@ class Fitting:
         if self.overlong == "drop":
             self.dropped += 1
             return None
-        self.cut += 1
         parts = tuple(Sample(one.tokens[: self.context], one.weights[: self.context]) for one in samples)
-        return parts if all(part.learned for part in parts) else None
+        if not all(part.learned for part in parts):
+            self.dropped += 1
+            return None
+        self.cut += 1
+        return parts
 
     def told(self) -> str:
         return f"{self.dropped} dropped and {self.cut} cut for being longer than {self.context} tokens"
@@ -220,7 +282,9 @@ class Fitting:
 def conversations(paths: Iterable[Path], encoder: ChatEncoder, fit: Fitting) -> list[tuple[Sample]]:
     found = []
     for where, line in read_lines(paths, Conversation):
-        if kept := fit(where, encoder.turns(line.messages)):
+        with said_of(where):
+            sample = encoder.turns(line.messages)
+        if kept := fit(where, sample):
             found.append((kept[0],))
     return found
 
@@ -228,7 +292,10 @@ def conversations(paths: Iterable[Path], encoder: ChatEncoder, fit: Fitting) -> 
 def pairs(paths: Iterable[Path], encoder: ChatEncoder, fit: Fitting) -> Pairs:
     found = Pairs()
     for where, line in read_lines(paths, Preference):
-        chosen, rejected = (_last_turn(encoder, [*line.prompt, *side]) for side in (line.chosen, line.rejected))
+        with said_of(where):  # only the last answers count: earlier ones are the same on both sides
+            chosen, rejected = (
+                encoder.turns([*line.prompt, *side], only_last=True) for side in (line.chosen, line.rejected)
+            )
         if kept := fit(where, chosen, rejected):
             found.examples.append((kept[0], kept[1]))
             found.labels.append(0.5 if line.strength == 0 else line.label)
@@ -237,25 +304,32 @@ def pairs(paths: Iterable[Path], encoder: ChatEncoder, fit: Fitting) -> Pairs:
     return found
 
 
-def _last_turn(encoder: ChatEncoder, messages: list[Said]) -> Sample:
-    """A conversation of which only the last answer counts: earlier ones are the same on both sides of a pair."""
-    whole = encoder.turns(messages)
-    ends = np.flatnonzero(np.diff(whole.weights) > 0)
-    weights = whole.weights.copy()
-    weights[: ends[-1] + 1] = 0.0
-    return Sample(whole.tokens, weights)
+@contextmanager
+def said_of(where: str) -> Iterator[None]:
+    """Says of what goes wrong inside where in the data it did."""
+    try:
+        yield
+    except MendableError as error:
+        raise MendableError(f"{where}: {error}") from error
 
 
 def texts(paths: Iterable[Path], tokenizer: PreTrainedTokenizerFast, context: int) -> list[tuple[Sample]]:
     """Plain texts in pieces of at most `context` tokens, all of each text: the piece after the first goes on where it ended."""
+    if tokenizer.eos_token_id is None:
+        raise MendableError(NO_END.format(tokenizer.name_or_path))
+    vocabulary = vocabulary_of(tokenizer)
     found = []
-    for _, line in read_lines(paths, Text):
+    for where, line in read_lines(paths, Text):
         ids = tokenizer.encode(line.text, add_special_tokens=False, split_special_tokens=True)
         tokens = np.asarray([*ids, tokenizer.eos_token_id], dtype=np.int32)
-        for first in range(0, len(tokens), context):
-            piece = tokens[first : first + context]
-            if len(piece) > 1:
-                found.append((Sample(piece, np.ones(len(piece), dtype=np.float32)),))
+        with said_of(where):
+            check_vocabulary(tokens.tolist(), vocabulary, tokenizer.name_or_path)
+        starts = list(range(0, len(tokens), context))
+        if len(starts) > 1 and len(tokens) - starts[-1] == 1:
+            starts[-1] -= 1  # a token alone has nothing before it to be predicted from
+        for first, end in zip(starts, [*starts[1:], len(tokens)]):
+            if end - first > 1:
+                found.append((Sample(tokens[first:end], np.ones(end - first, dtype=np.float32)),))
     return found
 
 

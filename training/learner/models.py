@@ -114,7 +114,6 @@ def with_adapters(model: PreTrainedModel, lora: Lora) -> PreTrainedModel:
         task_type=TaskType.SEQ_CLS if reward else TaskType.CAUSAL_LM,
         modules_to_save=["score"] if reward else None,
     )
-    model.enable_input_require_grads()
     adapted: PreTrainedModel = get_peft_model(model, config, autocast_adapter_dtype=False)
     return adapted
 

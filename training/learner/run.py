@@ -226,7 +226,7 @@ def _join_processes() -> None:
     alone: dict[str, Any] = {}
     if "WORLD_SIZE" not in os.environ:  # DeepSpeed wants a group even of one, which no launcher has set up
         os.environ.setdefault("LOCAL_RANK", "0")
-        alone = {"store": dist.HashStore(), "rank": 0, "world_size": 1}
+        alone = {"store": dist.HashStore(), "rank": 0, "world_size": 1}  # type: ignore[attr-defined]
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", **alone)
 
 

@@ -16,10 +16,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.training.conftest import ROOT
 from training.errors import MendableError
-from training.learner.batches import batches_from
 from training.learner.events import read_events
 from training.learner.optimizers import learning_rate_share
-from training.recipes.demo import export, train_demo
+from training.recipes.demo import batches_from, export, train_demo
 from training.records import Metrics, Window
 from training.settings import DemoSettings
 

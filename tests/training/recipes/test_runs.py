@@ -11,9 +11,14 @@ from typing import Any
 import pytest
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
+from tests.training import models
 from tests.training.conftest import ROOT
 from tests.training.recipes.runs import NAMES, RECIPES, Name, apart, command, make_settings, run_until, told, weights
+from training.data import ChatEncoder, Fitting, conversations
+from training.learner.engine import Learner
 from training.learner.events import read_events
+from training.learner.models import load_model, load_tokenizer, packs
+from training.recipes.sft import held_out_loss
 
 TRAJECTORIES = Path(__file__).with_name("trajectories.json")
 
@@ -39,6 +44,27 @@ def test_what_a_run_leaves_behind(name: Name, tmp_path: Path) -> None:
     assert AutoTokenizer.from_pretrained(folder).chat_template
     assert f"python -m training {name}" in (folder / "README.md").read_text()
     assert not list(settings.run_dir.glob(".*writing*"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"), [("llama", {"tie_word_embeddings": True}), ("qwen3", None), ("qwen3.5", None)]
+)
+def test_the_model_that_is_written_is_the_one_that_learned(
+    kind: models.Kind, shape: dict[str, Any] | None, tmp_path: Path
+) -> None:
+    settings = make_settings("sft", tmp_path, kind=kind, shape=shape, steps=2, evaluate_every=2)
+    folder = RECIPES["sft"](settings)
+    assert folder
+    _, found = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    assert not found["missing_keys"]
+    assert not found["unexpected_keys"]
+    # Read again, it says of the texts held out what the run said at its end.
+    model = load_model(folder, settings.learner)
+    learner = Learner(model, settings.learner, packed=packs(model, settings.learner, print))
+    encoder = ChatEncoder(load_tokenizer(folder), folder)
+    evaluate = held_out_loss(learner, conversations(settings.held_out, encoder, Fitting(settings.context, "refuse")))
+    assert evaluate
+    assert evaluate()["held_out_loss"] == pytest.approx(told(settings.run_dir, "held_out_loss")[2], rel=1e-6)
 
 
 @pytest.mark.parametrize("name", NAMES)

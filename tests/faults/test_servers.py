@@ -109,7 +109,7 @@ def test_redis_killed(narrate: Narrate, upstream: Upstream, process_env: dict[st
         server.start()
         server.wait_ready()
         reader = Reader()
-        with redis.Redis.from_url(server.url).pubsub(ignore_subscribe_messages=True) as calls:  # type: ignore[no-untyped-call]
+        with redis.Redis.from_url(server.url).pubsub(ignore_subscribe_messages=True) as calls:
             calls.subscribe(generation_channel(generation.pk))
             wait_for(lambda: _hear(calls, reader) > 0, 10, "no call came after Redis was back")
         wait_state(generation, State.DONE)

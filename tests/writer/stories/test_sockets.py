@@ -319,7 +319,7 @@ async def test_whoever_joins_while_redis_is_only_being_reached_hears_too() -> No
     joined: list[asyncio.Task[hubs.Watch]] = []
 
     def make_slowly() -> Any:
-        connection = make()  # type: ignore[no-untyped-call]
+        connection = make()
         send = connection.send_command
 
         async def send_command(*command: Any, **how: Any) -> None:

@@ -262,8 +262,8 @@ class Fitting:
             return samples
         if self.overlong == "refuse":
             raise MendableError(
-                f"{where} has a text of {longest} tokens, and context is {self.context}: raise context, or set overlong to 'drop' "
-                "or 'cut'."
+                f"{where} has a text of {longest:,} tokens, and there is room for {self.context:,}: raise context (if the model has "
+                "the positions), or set overlong to 'drop' or 'cut'."
             )
         if self.overlong == "drop":
             self.dropped += 1

@@ -314,7 +314,7 @@ def test_too_long_is_refused_dropped_or_cut(encoder: ChatEncoder, tmp_path: Path
     paths = as_lines(tmp_path / "data.jsonl", *lines)
     length = len(encoder.turns(long))
     with pytest.raises(
-        MendableError, match=rf"data.jsonl, line 2 has a text of {length} tokens, and context is 64: raise"
+        MendableError, match=rf"data.jsonl, line 2 has a text of {length:,} tokens, and there is room for 64: raise"
     ):
         conversations(paths, encoder, refuse(64))
     assert len(conversations(paths, encoder, refuse(length))) == 3

@@ -12,7 +12,7 @@ from training.errors import full_disk_said_plainly
 from training.learner import processes
 from training.learner.engine import Learner
 from training.learner.events import read_events
-from training.learner.models import save_model
+from training.learner.export import save_model
 from training.learner.run import Run
 from training.records import Metrics
 from training.secrets import redact

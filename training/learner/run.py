@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext, suppress
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -110,6 +111,14 @@ class Run:
 
     def load_learner(self, *, reward: bool = False) -> Learner:
         """The model that the settings name, ready to learn; with `reward`, as a model that answers one number a text."""
+        self._found = latest_checkpoint(self.folder / "checkpoints", self.log.log)
+        if self._found:
+            before = self._found[1]["settings"]
+            if changed := sorted(_changes(self.settings.model_dump(mode="json"), before)):
+                raise MendableError(
+                    f"{self.folder} holds a run with other settings ({', '.join(changed)}): choose another run_dir, or set them "
+                    "back."
+                )
         with self.log.phase("model"):
             model = load_model(self.settings.model, self.settings.learner, reward=reward)
             return Learner(model, self.settings.learner, packed=packs(model, self.settings.learner, self.log.log))
@@ -195,15 +204,9 @@ class Run:
 
     def _resume(self) -> int:
         """Put everything back as the newest whole checkpoint has it; the number of steps done, 0 for a new run."""
-        found = latest_checkpoint(self.folder / "checkpoints", self.log.log)
-        if not found:
+        if not self._found:
             return 0
-        checkpoint, manifest = found
-        changed = sorted(_changes(self._facts["settings"], manifest["settings"]))
-        if changed:
-            raise MendableError(
-                f"{self.folder} holds a run with other settings ({', '.join(changed)}): choose another run_dir, or set them back."
-            )
+        checkpoint, manifest = self._found
         if manifest["data"] != self._facts["data"] or manifest["total"] != self.total:
             raise MendableError(
                 f"{self.folder} holds a run on other data: the files were changed since. Put them back, or choose another run_dir."
@@ -248,6 +251,7 @@ def _peak_memory() -> float:
     return int(status["VmHWM"].split()[0]) / 2**20
 
 
+@lru_cache(maxsize=2)
 def order(examples: int, epoch: int, seed: int) -> list[int]:
     """The order of an epoch's examples."""
     numbers = list(range(examples))

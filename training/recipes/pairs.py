@@ -9,7 +9,7 @@ import torch
 from training.data import ChatEncoder, Fitting, Pairs, pairs
 from training.learner.batches import Batch
 from training.learner.engine import Learner
-from training.learner.models import load_tokenizer
+from training.learner.models import load_tokenizer, room
 from training.learner.processes import sums
 from training.learner.run import Run
 from training.recipes.settings import RecipeSettings
@@ -22,7 +22,7 @@ def load_pairs(run: Run, settings: RecipeSettings) -> tuple[Pairs, Pairs]:
     """The pairs to learn, and those held out."""
     with run.log.phase("data"):
         encoder = ChatEncoder(load_tokenizer(settings.model), settings.model)
-        fit = Fitting(settings.context, settings.overlong)
+        fit = Fitting(room(settings.model, settings.context, run.log.log), settings.overlong)
         train, held_out = pairs(settings.data, encoder, fit), pairs(settings.held_out, encoder, fit)
         run.log.log(f"{len(train.examples)} pairs to learn, {len(held_out.examples)} held out; {fit.told()}.")
         return train, held_out

@@ -13,7 +13,7 @@ from pathlib import Path
 from training.data import fingerprint, texts
 from training.errors import MendableError
 from training.learner.finish import finish
-from training.learner.models import load_tokenizer
+from training.learner.models import load_tokenizer, room
 from training.learner.run import Run, order, steps_of
 from training.recipes.settings import PretrainSettings
 from training.recipes.sft import Examples, held_out_loss, learn
@@ -24,8 +24,9 @@ def pretrain(settings: PretrainSettings) -> Path | None:
     with Run(settings) as run:
         with run.log.phase("data"):
             tokenizer = load_tokenizer(settings.model)
-            examples: Examples = texts(settings.data, tokenizer, settings.context)
-            held_out: Examples = texts(settings.held_out, tokenizer, settings.context)
+            most = room(settings.model, settings.context, run.log.log)
+            examples: Examples = texts(settings.data, tokenizer, most)
+            held_out: Examples = texts(settings.held_out, tokenizer, most)
             take, per_epoch = by_tokens(examples, settings)
         learner = run.load_learner()
         evaluate = held_out_loss(learner, held_out)

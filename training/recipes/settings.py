@@ -135,6 +135,8 @@ class DpoSettings(RecipeSettings):
 # What may differ between a run and its continuation: how fast it is computed, and how often it tells of itself.
 MAY_CHANGE = {
     "run_dir",
+    "data",  # what it holds is compared
+    "held_out",
     "checkpoint_every",
     "evaluate_every",
     "keep",

@@ -8,7 +8,7 @@ from pathlib import Path
 from training.data import ChatEncoder, Fitting, conversations, fingerprint
 from training.learner.engine import Learner
 from training.learner.finish import finish
-from training.learner.models import load_tokenizer
+from training.learner.models import load_tokenizer, room
 from training.learner.processes import sums
 from training.learner.run import Run, batches_of, steps_of
 from training.objectives.sft import nll
@@ -23,7 +23,7 @@ def sft(settings: SftSettings) -> Path | None:
     with Run(settings) as run:
         with run.log.phase("data"):
             encoder = ChatEncoder(load_tokenizer(settings.model), settings.model)
-            fit = Fitting(settings.context, settings.overlong)
+            fit = Fitting(room(settings.model, settings.context, run.log.log), settings.overlong)
             examples = conversations(settings.data, encoder, fit)
             held_out = conversations(settings.held_out, encoder, fit)
             run.log.log(f"{len(examples)} conversations to learn, {len(held_out)} held out; {fit.told()}.")

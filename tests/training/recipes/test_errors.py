@@ -201,7 +201,7 @@ DATA: dict[str, tuple[Callable[[Place], object], str]] = {
     ),
     "too long": (
         lambda p: p.values.update(context=64),
-        r"sft.jsonl, line \d+ has a text of \d+ tokens, and context is 64: raise context, or set overlong",
+        r"sft.jsonl, line \d+ has a text of [\d,]+ tokens, and there is room for 64: raise context .if the model has",
     ),
     "held out": (
         lambda p: (p.folder / "sft-held-out.jsonl").write_text("{}\n"),

@@ -1,0 +1,85 @@
+"""Models to folders in Hugging Face's layout: configuration, safetensors, tokenizer, card; whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from transformers import PreTrainedModel
+
+from training.learner.engine import DTYPES
+from training.learner.models import load_tokenizer
+from training.recipes.settings import LearnerSettings, Lora
+
+
+def save_model(
+    weights: dict[str, torch.Tensor],
+    model: PreTrainedModel,
+    source: Path,
+    folder: Path,
+    card: str,
+    settings: LearnerSettings,
+) -> None:
+    """Write a model's folder, whole or not at all; the tokenizer is that of `source`. Adapters are merged into what they adapt.
+
+    `weights` are named as the learner's engine names them, below its scorer.
+    """
+    weights = {name.removeprefix("model."): one for name, one in weights.items()}
+    temporary = folder.with_name(f".{folder.name}-writing")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    if settings.lora:
+        weights = merged(weights, settings.lora)
+    config = (model.get_base_model() if settings.lora else model).config
+    bare = type(model.get_base_model() if settings.lora else model)
+    config.architectures = [bare.__name__]
+    config.dtype = DTYPES[settings.precision]
+    config.save_pretrained(temporary)
+    values = json.loads((temporary / "config.json").read_text()) | {"use_cache": True}
+    (temporary / "config.json").write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
+    _save_weights(weights, temporary, tied=bool(config.get_text_config().tie_word_embeddings))
+    if (source / "generation_config.json").is_file():
+        shutil.copyfile(source / "generation_config.json", temporary / "generation_config.json")
+    load_tokenizer(source).save_pretrained(temporary)
+    (temporary / "README.md").write_text(card, encoding="utf-8")
+    for path in temporary.iterdir():
+        path.chmod(0o644)  # safetensors writes for its owner only; the server may be another user
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+
+
+SHARD_BYTES = 5 * 2**30
+
+
+def _save_weights(weights: dict[str, torch.Tensor], folder: Path, *, tied: bool) -> None:
+    from huggingface_hub import split_torch_state_dict_into_shards
+
+    kept = {name: one.detach().cpu().contiguous() for name, one in weights.items()}
+    if tied:
+        kept.pop("lm_head.weight", None)
+    plan = split_torch_state_dict_into_shards(kept, max_shard_size=SHARD_BYTES)
+    for name, parts in plan.filename_to_tensors.items():
+        save_file({part: kept[part] for part in parts}, folder / name, metadata={"format": "pt"})
+    if plan.is_sharded:
+        index = {"metadata": plan.metadata, "weight_map": plan.tensor_to_filename}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
+
+
+def merged(weights: dict[str, torch.Tensor], lora: Lora) -> dict[str, torch.Tensor]:
+    """Weights with adapters taken in, W + (alpha / rank) B A, under the names of the model without adapters."""
+    plain: dict[str, torch.Tensor] = {}
+    for name, one in weights.items():
+        bare = name.removeprefix("base_model.model.")
+        if ".lora_" in bare or ".original_module." in bare:
+            continue
+        bare = bare.replace(".base_layer.", ".").replace(".modules_to_save.default.", ".")
+        down = weights.get(name.replace(".base_layer.weight", ".lora_A.default.weight"))
+        if name.endswith(".base_layer.weight") and down is not None:
+            up = weights[name.replace(".base_layer.weight", ".lora_B.default.weight")]
+            change = (up.float() @ down.float()) * (lora.alpha / lora.rank)
+            one = (one.float() + change).to(one.dtype)
+        plain[bare] = one
+    return plain

@@ -14,7 +14,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import regex
 
@@ -22,6 +22,7 @@ from training.corpus.drafts import Draft
 from training.corpus.duplicates import Duplicate, find_duplicates
 from training.corpus.judged import Judged, judge_drafts
 from training.corpus.output import check_out, write_corpus
+from training.corpus.record import Record
 from training.corpus.report import AuthorReport, CorpusReport, Dropped, SideReport, SourceReport, histogram
 from training.corpus.settings import CorpusSettings
 from training.corpus.sources import Read, Source, find_sources, read_source
@@ -33,23 +34,6 @@ CHUNK = 24  # stories that a process is given at a time
 MOST_CHARACTERS = 1_000_000_000  # of all stories: they are held in memory until they are written
 UNKNOWN = "Unknown"
 _DIED = "made the process that read it die; it may need more memory than there is."
-
-
-@dataclass(slots=True)
-class Record:
-    """A story on its way: where it is from, what it is, and what is known about it."""
-
-    id: str
-    source: str
-    folder: str
-    story: Judged
-    facts: dict[str, Any]
-    author: str = ""
-    held_out: bool = False
-
-    @property
-    def tie(self) -> Tie:
-        return Tie(self.story.author, self.story.anthology, self.folder)
 
 
 @dataclass(slots=True)

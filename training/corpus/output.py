@@ -8,14 +8,12 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from training.corpus.page import page
+from training.corpus.record import Record
 from training.corpus.report import MADE_BY, CorpusReport, Dropped
 from training.errors import MendableError
-
-if TYPE_CHECKING:
-    from training.corpus.build import Record
 
 
 def check_out(out: Path, sources: Sequence[Path]) -> None:

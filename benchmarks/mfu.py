@@ -27,9 +27,9 @@ from training.data import Pairs
 from training.learner.engine import DTYPES, Learner
 from training.learner.models import packs, prepare
 from training.learner.processes import device
-from training.objectives.dpo import dpo_losses, text_logprobs
+from training.recipes.dpo import against
 from training.recipes.pairs import learn_pairs
-from training.recipes.settings import LearnerSettings, Lora
+from training.recipes.settings import DpoSettings, LearnerSettings, Lora
 from training.recipes.sft import learn
 from training.records import Sample
 from training.shapes import read_shape
@@ -110,18 +110,16 @@ def _step(recipe: str, learner: Learner, samples: list[Sample]) -> Callable[[], 
         learn(learner, [(sample,) for sample in samples])
         learner.update(1e-6)
 
-    pairs = Pairs(list(zip(samples[0::2], samples[1::2])))
-    reference_P2 = torch.zeros(
-        len(pairs.examples), 2, device=learner.device
-    )  # computed once, before a run's first step
-    label_P = torch.ones(len(pairs.examples), device=learner.device)
-
-    def judge(numbers: Any, batch: Any, answer: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        policy_P2 = text_logprobs(answer, batch.text_N, len(batch.lengths), mean=False).view(-1, 2)
-        return dpo_losses(policy_P2, reference_P2[numbers], label_P[numbers], 0.1)
+    examples = list(zip(samples[0::2], samples[1::2]))
+    count = len(examples)
+    pairs = Pairs(examples, [1.0] * count, [1] * count, [0.0] * count)
+    settings = DpoSettings(run_dir=Path(), model=Path(), data=(Path(),))
+    judge = against(
+        torch.zeros(count, 2, device=learner.device), learner, pairs, settings
+    )  # the reference is computed once, before the first step
 
     def dpo() -> None:
-        learn_pairs(learner, pairs, range(len(pairs.examples)), judge)
+        learn_pairs(learner, pairs, range(count), judge)
         learner.update(1e-6)
 
     return sft if recipe == "sft" else dpo

@@ -23,6 +23,7 @@ from training.costs import (
 )
 from training.errors import MendableError
 from training.recipes.settings import (
+    RECIPES,
     DpoSettings,
     LearnerSettings,
     PretrainSettings,
@@ -34,12 +35,6 @@ from training.settings import Settings, read_settings
 from training.shapes import Shape, find_shape
 from training.tallies import Texts, count_texts, texts_per_example
 
-RECIPES: dict[str, type[RecipeSettings]] = {
-    "pretrain": PretrainSettings,
-    "sft": SftSettings,
-    "reward_model": RewardModelSettings,
-    "dpo": DpoSettings,
-}
 WORDS = 4500.0
 """Of a text, where nothing is known: a story of some 6,000 tokens."""
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from training.costs import RESERVE, checkpoint_bytes, host_bytes, memory, passes, traffic_bytes
-from training.estimate import RECIPES, Plan, make_plan
-from training.recipes.settings import LearnerSettings
+from training.estimate import Plan, make_plan
+from training.recipes.settings import RECIPES, LearnerSettings
 from training.shapes import matmul_parameters
 from training.tallies import texts_per_example
 

@@ -46,9 +46,14 @@ def against_reference(learner: Learner, some: Pairs, settings: DpoSettings) -> J
         precision=settings.learner.precision,
         folder=settings.reference_cache or settings.run_dir,
     )
+    return against(reference_P2, learner, some, settings)
+
+
+def against(reference_P2: torch.Tensor, learner: Learner, some: Pairs, settings: DpoSettings) -> Judge:
+    """Likewise, from the reference's sums of log-probabilities, [P, 2]."""
     if settings.length_normalised:
         lengths = [[sample.learned for sample in example] for example in some.examples]
-        reference_P2 /= torch.tensor(lengths, device=learner.device).view(-1, 2)
+        reference_P2 = reference_P2 / torch.tensor(lengths, device=learner.device).view(-1, 2)
     wrong = settings.label_smoothing
     label_P = torch.tensor(some.labels, device=learner.device) * (1 - 2 * wrong) + wrong
 

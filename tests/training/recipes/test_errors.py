@@ -26,10 +26,11 @@ from safetensors.torch import load_file, save_file
 
 from tests.training import models
 from tests.training.conftest import ROOT
-from tests.training.recipes.runs import KINDS, RECIPES, Name, apart, command, make_settings, told
+from tests.training.recipes.runs import RECIPES, Name, apart, command, make_settings, told
 from training.__main__ import main
 from training.data import MOST_BYTES
 from training.learner.events import read_events
+from training.recipes.settings import RewardModelSettings, SftSettings
 
 STEPS, SAVED = 4, 2
 
@@ -419,7 +420,7 @@ def test_pairs_that_are_none(whole: Path, tmp_path: Path, capfd: pytest.CaptureF
             assert re.search(says, one_line(capfd.readouterr().err))
     settings.data[0].write_bytes(good)
 
-    RECIPES["reward_model"](KINDS["reward_model"].model_validate_json(make_reward(settings)))
+    RECIPES["reward_model"](RewardModelSettings.model_validate_json(make_reward(settings)))
     path.write_text(settings.model_copy(update={"model": tmp_path / "rewards" / "model"}).model_dump_json())
     capfd.readouterr()
     assert main(["dpo", str(path)]) == 2
@@ -570,7 +571,7 @@ def test_a_stop_during_the_reference_pass(tmp_path: Path, capfd: pytest.CaptureF
 def test_an_interrupted_run_goes_on(place: Place, whole: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = (place.run / "events.jsonl").stat().st_size
     place.values["checkpoint_every"] = 100
-    settings = KINDS["sft"].model_validate(place.values)
+    settings = SftSettings.model_validate(place.values)
 
     def under_way() -> bool:
         return b"Going on from" in (place.run / "events.jsonl").read_bytes()[before:]

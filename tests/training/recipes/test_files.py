@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from tests.training.conftest import ROOT
-from training.estimate import RECIPES, make_plan, read_recipe
+from training.estimate import make_plan, read_recipe
 from training.plan import plan
+from training.recipes.settings import RECIPES
 
 FILES = ROOT / "training" / "recipes" / "files"
 PAPERS = sorted((FILES / "papers").glob("*.toml"))

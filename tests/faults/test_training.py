@@ -24,6 +24,8 @@ from training.learner.events import read_events
 from training.recipes.settings import RecipeSettings
 
 KILLS = 20
+FURTHER = 2
+"""Steps that a run gets before a kill "at any moment", so that it is not over before all kills came, however fast the machine is then."""
 Moment = Literal["any", "while a checkpoint is written", "during the reference pass", "while the model is written"]
 
 
@@ -39,10 +41,8 @@ class Killed:
     """A run that is started again and again."""
 
     def __init__(self, name: Name, settings: RecipeSettings, seed: int, seconds: float) -> None:
-        """`seconds` are what the steps of an uninterrupted run take."""
-        self.longest = (
-            0.5 + seconds / KILLS
-        )  # after which a kill "at any moment" comes, so that the run is not over before
+        """`seconds` are what the steps of an uninterrupted run take: a kill "at any moment" comes after its share of them at most."""
+        self.longest = 0.5 + seconds / KILLS
         self.name, self.settings, self.run = name, settings, settings.run_dir
         self.path = settings.run_dir.with_suffix(".json")
         self.path.write_text(settings.model_dump_json())
@@ -63,10 +63,11 @@ class Killed:
             self._wait(process, lambda: self._events() > before)
             match moment:
                 case "any":
-                    time.sleep(self.chance.uniform(0, self.longest))
+                    saved, end = self._saved(), time.monotonic() + self.chance.uniform(0, self.longest)
+                    while time.monotonic() < end and self._saved() < saved + FURTHER:
+                        time.sleep(0.002)
                 case "while a checkpoint is written":
-                    saved = max((int(path.name[5:]) for path in self.run.glob("checkpoints/step-*")), default=0)
-                    this = saved + self.chance.randint(1, 3)
+                    this = self._saved() + self.chance.randint(1, 3)
                     self._wait(process, (self.run / f"checkpoints/.writing-{this}").exists)
                     time.sleep(self.chance.uniform(0, 0.02))
                 case "during the reference pass":
@@ -94,6 +95,9 @@ class Killed:
         while not what():
             assert process.is_alive(), f"{self.found}: ended before its moment"
             time.sleep(0.0005)
+
+    def _saved(self) -> int:
+        return max((int(path.name[5:]) for path in self.run.glob("checkpoints/step-*")), default=0)
 
     def _events(self) -> int:
         path = self.run / "events.jsonl"

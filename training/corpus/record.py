@@ -11,7 +11,7 @@ from training.corpus.split import Tie
 
 @dataclass(slots=True)
 class Record:
-    """A story on its way: where it is from, what it is, and what is known about it."""
+    """Where it is from, what it is, and what is known about it."""
 
     id: str
     source: str

@@ -82,6 +82,8 @@ class Metrics(BaseModel):
     kind: Literal["metrics"] = "metrics"
     time: float
     step: int
+    of: int | None = None
+    """All steps of the run, where the loop knows them."""
     values: dict[str, float]
 
 

@@ -68,6 +68,7 @@ MODEL, MODEL_PATH, MODEL_NAME, MODEL_IS_DEMO = env.model, env.model_path, env.mo
 MODEL_SERVER_URL, MODEL_SERVER_KEY = env.model_server_url.rstrip("/"), env.model_server_key
 STORIES_AT_ONCE, WORDS_PER_DAY = env.stories_at_once, env.words_per_day
 PAIRS_PER_DAY = env.pairs_per_day
+STUDIO_DISK_GB = env.studio_disk_gb
 MODEL_CONTEXT, MODEL_THINKING, STREAMS, LEASE_SECONDS = env.model_context, env.thinking, env.streams, env.lease_seconds
 
 INSTALLED_APPS = [
@@ -89,6 +90,7 @@ INSTALLED_APPS = [
     "writer.accounts",
     "writer.stories",
     "writer.editorial",
+    "writer.studio",
     "workers.narrator",
     "workers.jobs",
 ]

@@ -10,6 +10,7 @@ handler400 = "writer.stories.views.bad_request"
 urlpatterns = [
     path("", include("writer.stories.urls")),
     path("", include("writer.editorial.urls")),
+    path("", include("writer.studio.urls")),
     path("account/", include("writer.accounts.urls")),
     path("account/", include("allauth.urls")),
     path("api/", api.urls),

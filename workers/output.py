@@ -12,7 +12,7 @@ from pathlib import Path
 
 from workers.embedded.state import private_folder
 
-COLOURS = {"web": 36, "narrator": 32, "worker": 35, "vllm": 33, "postgres": 34, "redis": 31}
+COLOURS = {"web": 36, "narrator": 32, "worker": 35, "trainer": 95, "vllm": 33, "postgres": 34, "redis": 31}
 SERVERS = ("postgres", "redis", "vllm")
 """Chatty programs of others: the terminal shows their trouble only, the file everything."""
 _TROUBLE = re.compile(

@@ -27,6 +27,13 @@ def main() -> None:
     from writer.editorial.operations.import_constitution import ensure_constitution
     from writer.stories.operations.models import ensure_model_version
 
+    if url := os.environ.get("WORKER_DATABASE_URL"):
+        from django.db import transaction
+
+        from workers.role import ensure_worker_role
+
+        with transaction.atomic():
+            ensure_worker_role(url)
     ensure_model_version()
     ensure_constitution()
     if "--static" in sys.argv:

@@ -1,11 +1,14 @@
 """`manage.py up`: starts the processes of one machine, keeps them running, and stops them in the right order.
 
     lock var/  ->  PostgreSQL, Redis, vLLM (each unless its URL is set)  ->  migrate, demo accounts
-               ->  web, narrator, worker  ->  the page answers: print the address  ->  watch
+               ->  web, narrator, worker, trainer  ->  the page answers: print the address  ->  watch
 
 One thread tends each program: it starts it, passes its lines on, and starts it again when it dies, sooner after a long
 life than after a short one. Every program stands behind a guard (`workers.embedded.guard`), so nothing is left of a
 supervisor that was killed; the guards hold the lock of var/ too, so the next start waits for the last of them.
+
+Trainings, and model servers of single versions, are started by the trainer and outlive it. They hold one end of a socket, the life of
+the house, whose other end is here: when that closes they save what they have, and end.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import contextlib
 import http.client
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -34,7 +38,9 @@ from workers.serving.vllm import ModelServer
 
 LONG_LIFE = 20.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 20.0
-STOP_ORDER = (("web", "narrator", "worker"), ("vllm", "redis"), ("postgres",))
+STOP_ORDER = (("web", "narrator", "worker", "trainer"), ("vllm", "redis"), ("postgres",))
+SAVING = 120.0
+"""Seconds that trainings have to save when the house goes down."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +69,15 @@ class Program:
     argv: list[str]
     env: dict[str, str]
     cwd: Path
+    life: int = -1
+    """Given to a program whose own programs outlive it."""
 
     def start(self, stdout: int, hold: tuple[int, ...]) -> Process:
-        return Process(self.argv, env=self.env, cwd=self.cwd, stdout=stdout, hold=hold, grace=15)
+        apart = self.life >= 0
+        give = (self.life,) if apart else ()
+        return Process(
+            self.argv, env=self.env, cwd=self.cwd, stdout=stdout, hold=hold, grace=15, give=give, alone=apart
+        )
 
 
 Server = PostgreSQL | Redis | ModelServer | Program
@@ -82,6 +94,7 @@ class Supervisor:
         self._hold: tuple[int, ...] = ()
         self._accounts: list[dict[str, Any]] = []
         self._environment: dict[str, str] = {}
+        self._life, self._lives = socket.socketpair()
         self._failed: str | None = None
         self._began = time.monotonic()
 
@@ -160,6 +173,7 @@ class Supervisor:
             postgres.prepare()
             servers.append(postgres)
             env["DATABASE_URL"] = postgres.url
+            env["WORKER_DATABASE_URL"] = postgres.worker_url
         if not self.site.redis_url:
             redis = Redis(self.site.var)
             redis.prepare()
@@ -230,12 +244,25 @@ class Supervisor:
             ],
             "narrator": [python, str(self.site.root / "manage.py"), "narrate"],
             "worker": [
-                python, "-m", "celery", "-q", "-A", "webapp", "worker", "-Q", "default,io,gpu", "--pool", "threads", "-c", "4",
+                python, "-m", "celery", "-q", "-A", "webapp", "worker", "-Q", "default,io", "--pool", "threads", "-c", "4",
                 "--loglevel", "warning", "--without-gossip", "--without-mingle", "-n", "worker@%h",
                 "-B", "-s", str(self.site.var / "beat"),  # what is cleared away every night
             ],
         }  # fmt: skip
-        return [Program(name, command, env, self.site.root) for name, command in argv.items()]
+        programs = [Program(name, command, env, self.site.root) for name, command in argv.items()]
+        return [*programs, self._trainer(env)]
+
+    def _trainer(self, env: dict[str, str]) -> Program:
+        """The GPU worker. It has a role of its own in the database, where there is one, and none of the site's secrets."""
+        life = self._lives.fileno()
+        apart = {"LONGHAND_LIFE": str(life), "SECRET_KEY": secrets.token_urlsafe(48), "EMAIL_URL": ""}
+        if role := self._environment.get("WORKER_DATABASE_URL") or env.get("WORKER_DATABASE_URL"):
+            apart["DATABASE_URL"] = role
+        argv = [
+            sys.executable, "-m", "celery", "-q", "-A", "webapp", "worker", "-Q", "gpu", "--pool", "threads", "-c", "2",
+            "--loglevel", "warning", "--without-gossip", "--without-mingle", "-n", "trainer@%h",
+        ]  # fmt: skip
+        return Program("trainer", argv, env | apart, self.site.root, life)
 
     # Watching
 
@@ -324,6 +351,8 @@ class Supervisor:
         if self.stopping.is_set():  # asked twice: all at once
             for process in list(self._processes.values()):
                 process.ask_to_stop()
+            with contextlib.suppress(OSError):
+                self._life.shutdown(socket.SHUT_RDWR)
         self.stopping.set()
 
     def _stop(self) -> None:
@@ -339,11 +368,27 @@ class Supervisor:
             for process in found:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(process.grace + 15)
+            if "trainer" in group:
+                self._end_lives()
         for thread in self._threads:
             thread.join(5)
         if self._hold:
             (self.site.var / "run.json").unlink(missing_ok=True)
             self.output.say("Stopped.")
+
+    def _end_lives(self) -> None:
+        """Trainings and their like see the end of the socket; when the last of them is gone we see it too."""
+        self._lives.close()
+        with contextlib.suppress(OSError):
+            self._life.shutdown(socket.SHUT_WR)
+            self._life.settimeout(2)
+            try:
+                self._life.recv(1)
+            except TimeoutError:
+                self.output.say("Waiting for trainings to save. Ctrl-C again does not wait.")
+                self._life.settimeout(SAVING)
+                self._life.recv(1)
+        self._life.close()
 
     def _elapsed(self) -> str:
         return f"{time.monotonic() - self._began:.0f} s"

@@ -32,11 +32,11 @@ class EventLog:
         self._file.write(redact(event.model_dump_json()) + "\n")
         self._file.flush()
 
-    def metrics(self, step: int, bar: Any = None, **values: float) -> None:
+    def metrics(self, step: int, bar: Any = None, of: int | None = None, **values: float) -> None:
         """Write the values; where a person watches, show them beside the progress `bar`, else on a line."""
         if not self._file:
             return
-        self._append(Metrics(time=time.time(), step=step, values=values))
+        self._append(Metrics(time=time.time(), step=step, of=of, values=values))
         if bar is None:
             print(f"step {step}: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()), flush=True)
         else:

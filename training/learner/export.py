@@ -1,10 +1,15 @@
-"""Models to folders in Hugging Face's layout: configuration, safetensors, tokenizer, card; whole or not at all."""
+"""Models to folders in Hugging Face's layout: configuration, safetensors, tokenizer, card; whole or not at all.
+
+Adapters are merged into what they adapt, and stand beside that in a folder of their own, in peft's layout: a server that
+runs the model already can load them alone.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from safetensors.torch import save_file
@@ -23,7 +28,7 @@ def save_model(
     card: str,
     settings: LearnerSettings,
 ) -> None:
-    """Write a model's folder, whole or not at all; the tokenizer is that of `source`. Adapters are merged into what they adapt.
+    """Write a model's folder, whole or not at all; the tokenizer is that of `source`.
 
     `weights` are named as the learner's engine names them, below its scorer.
     """
@@ -32,6 +37,7 @@ def save_model(
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     if settings.lora:
+        _save_adapter(weights, model, source, folder.with_name("adapter"))
         weights = merged(weights, settings.lora)
     config = (model.get_base_model() if settings.lora else model).config
     bare = type(model.get_base_model() if settings.lora else model)
@@ -66,6 +72,23 @@ def _save_weights(weights: dict[str, torch.Tensor], folder: Path, *, tied: bool)
     if plan.is_sharded:
         index = {"metadata": plan.metadata, "weight_map": plan.tensor_to_filename}
         (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
+
+
+def _save_adapter(weights: dict[str, torch.Tensor], model: PreTrainedModel, source: Path, folder: Path) -> None:
+    """Before the model's own folder, which says that all is there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    config = cast("Any", model).peft_config["default"]
+    config.base_model_name_or_path, config.inference_mode = source.name, True
+    config.save_pretrained(folder)
+    adapter = {
+        name.replace(".default.weight", ".weight"): one.detach().cpu().contiguous()
+        for name, one in weights.items()
+        if ".lora_A." in name or ".lora_B." in name
+    }
+    save_file(adapter, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    for path in folder.iterdir():
+        path.chmod(0o644)
 
 
 def merged(weights: dict[str, torch.Tensor], lora: Lora) -> dict[str, torch.Tensor]:

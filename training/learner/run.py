@@ -165,7 +165,7 @@ class Run:
             "tokens_per_second": told["tokens"] / seconds,
             "memory_gib": _peak_memory(),
         }
-        self.log.metrics(step + 1, bar=self._bar, **told)
+        self.log.metrics(step + 1, bar=self._bar, of=self.total, **told)
 
     def _nonsense(self, what: str) -> MendableError:
         saved = [path.name for path in sorted((self.folder / "checkpoints").glob("step-*"))]
@@ -183,7 +183,7 @@ class Run:
         if self.evaluate and (last or step % self.settings.evaluate_every == 0):
             with self.log.phase("evaluate"):
                 told = self.evaluate()
-                self.log.metrics(step, bar=self._bar, **told)
+                self.log.metrics(step, bar=self._bar, of=self.total, **told)
             for name, value in told.items():
                 if not math.isfinite(value):
                     raise self._nonsense(f"The {name.replace('_', ' ')} after step {step} is not a finite number")

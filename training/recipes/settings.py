@@ -17,8 +17,8 @@ from training.settings import Settings
 class Lora(Settings):
     """Low-rank adapters on all linear layers but the head (arXiv 2106.09685); the model's own weights stay as they are."""
 
-    rank: int = Field(32, ge=1)
-    alpha: int = Field(64, ge=1, description="the adapters' output is scaled by alpha / rank")
+    rank: int = Field(32, ge=1, le=512)
+    alpha: int = Field(64, ge=1, le=4096, description="the adapters' output is scaled by alpha / rank")
     dropout: float = Field(0.0, ge=0, lt=1)
 
 
@@ -40,18 +40,18 @@ class LearnerSettings(Settings):
         "auto", description="stories one after another without padding; off: rows of like length, padded on the right"
     )
     tokens_per_micro_batch: int = Field(
-        8192, ge=1, description="that one process takes through the model at once; bounds the memory, changes no result"
+        8192, ge=1, le=2**24, description="that one process takes through the model at once; bounds the memory, changes no result"
     )
 
-    learning_rate: float = Field(1e-5, gt=0)
+    learning_rate: float = Field(1e-5, gt=0, le=1)
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     warmup_share: float = Field(0.05, ge=0, le=1, description="of all steps")
     final_share: float = Field(0.0, ge=0, le=1, description="of the learning rate, that the last step has")
     betas: tuple[float, float] = (0.9, 0.95)
-    epsilon: float = Field(1e-8, gt=0)
-    weight_decay: float = Field(0.0, ge=0, description="of matrices; vectors such as norms never decay")
-    clip_norm: float = Field(1.0, gt=0)
-    threads: int | None = Field(None, ge=1, description="of one process on a CPU; empty: torch decides")
+    epsilon: float = Field(1e-8, gt=0, le=1)
+    weight_decay: float = Field(0.0, ge=0, le=10, description="of matrices; vectors such as norms never decay")
+    clip_norm: float = Field(1.0, gt=0, le=1e6)
+    threads: int | None = Field(None, ge=1, le=1024, description="of one process on a CPU; empty: torch decides")
 
     @model_validator(mode="after")
     def parts_fit(self) -> LearnerSettings:
@@ -71,14 +71,14 @@ class RecipeSettings(Settings):
     held_out: tuple[Path, ...] = ()
     learner: LearnerSettings = LearnerSettings()
 
-    context: int = Field(16_384, ge=16, description="the most tokens of one text, prompt included")
+    context: int = Field(16_384, ge=16, le=2**20, description="the most tokens of one text, prompt included")
     overlong: Literal["refuse", "drop", "cut"] = Field("refuse", description="what to do with a longer text")
-    epochs: float = Field(1.0, gt=0)
-    steps: int | None = Field(None, ge=1, description="instead of epochs")
-    seed: int = 1
-    checkpoint_every: int = Field(100, ge=1, description="steps")
-    evaluate_every: int = Field(100, ge=1, description="steps")
-    keep: int = Field(2, ge=1, description="checkpoints")
+    epochs: float = Field(1.0, gt=0, le=1000)
+    steps: int | None = Field(None, ge=1, le=10**7, description="instead of epochs")
+    seed: int = Field(1, ge=0, le=2**31 - 1)
+    checkpoint_every: int = Field(100, ge=1, le=10**6, description="steps")
+    evaluate_every: int = Field(100, ge=1, le=10**6, description="steps")
+    keep: int = Field(2, ge=1, le=100, description="checkpoints")
 
 
 class PretrainSettings(RecipeSettings):
@@ -86,28 +86,28 @@ class PretrainSettings(RecipeSettings):
 
     recipe: Literal["pretrain"] = "pretrain"
     overlong: Literal["cut"] = Field("cut", description="a book is read in pieces of `context` tokens, all of it")
-    batch_tokens: int = Field(2**20, ge=16, description="tokens of one optimizer step")
+    batch_tokens: int = Field(2**20, ge=16, le=2**30, description="tokens of one optimizer step")
 
 
 class SftSettings(RecipeSettings):
     """`python -m training sft FILE`: supervised fine-tuning on the assistant's turns of conversations."""
 
     recipe: Literal["sft"] = "sft"
-    batch: int = Field(256, ge=1, description="conversations of one optimizer step")
+    batch: int = Field(256, ge=1, le=10**5, description="conversations of one optimizer step")
 
 
 class RewardModelSettings(RecipeSettings):
     """`python -m training reward_model FILE`: a Bradley-Terry model of the editors' preferences, one number for a text."""
 
     recipe: Literal["reward_model"] = "reward_model"
-    batch: int = Field(128, ge=1, description="pairs of one optimizer step")
+    batch: int = Field(128, ge=1, le=10**5, description="pairs of one optimizer step")
     thresholds: tuple[float, ...] = Field(
         (),
         max_length=3,
         description="in log-odds: beyond the first a preference is no tie, beyond the next it is a strong one; empty: plain",
     )
     center: float = Field(
-        0.0, ge=0, description="weight of (r_chosen + r_rejected)^2, which keeps rewards about nothing"
+        0.0, ge=0, le=100, description="weight of (r_chosen + r_rejected)^2, which keeps rewards about nothing"
     )
 
     @model_validator(mode="after")
@@ -121,8 +121,8 @@ class DpoSettings(RecipeSettings):
     """`python -m training dpo FILE`: direct preference optimisation (arXiv 2305.18290) against the model it starts from."""
 
     recipe: Literal["dpo"] = "dpo"
-    batch: int = Field(32, ge=1, description="pairs of one optimizer step")
-    beta: float = Field(0.1, gt=0)
+    batch: int = Field(32, ge=1, le=10**5, description="pairs of one optimizer step")
+    beta: float = Field(0.1, gt=0, le=1000)
     label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="the share of labels that are taken to be wrong")
     length_normalised: bool = Field(
         False, description="compare means over tokens, not sums; beta is then some 100 times larger"

@@ -13,6 +13,10 @@ itself be killed, the kernel sends the program its "parent died" signal.
 
     python -I -S guard.py '{"fd": 3, "hold": [], "argv": [...], "stop": 15, "grace": 10, "hurry": 3, "uid": null, "gid": null, "cwd": null}'
 
+With `fd` null there is no wire, and only a signal stops the program. With `shared` the wire is one end of a socket that others
+hold too: nothing is read from it or written to it, its end stops the program. With `alone` the guard is no subreaper: what the
+program started in sessions of its own outlives it.
+
 `hold` names more file descriptors that the guard keeps open and the program never gets: a lock that is held by them is
 free only when the last program of a killed run is gone.
 """
@@ -104,9 +108,10 @@ def _kill_all() -> None:
 
 def main() -> int:
     order = json.loads(sys.argv[1])
-    wire: int = order["fd"]
+    wire: int | None = order["fd"]
     os.setsid()  # Ctrl-C on the terminal is for the supervisor: it stops us in the right order
-    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+    if not order["alone"]:
+        _prctl(PR_SET_CHILD_SUBREAPER, 1)
     wake_in, wake_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_out)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -125,31 +130,34 @@ def main() -> int:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        for descriptor in (wire, *order["hold"]):
+        for descriptor in order["hold"] if wire is None else [wire, *order["hold"]]:
             os.set_inheritable(descriptor, False)
         try:
             _become(order, guard)
         except OSError as error:
             os.write(2, f"cannot start {order['argv'][0]}: {error.strerror}\n".encode())
         os._exit(127)
-    try:
-        os.write(wire, b"%d\n" % child)
-    except OSError:
-        stopping = True
+    if wire is not None and not order["shared"]:
+        try:
+            os.write(wire, b"%d\n" % child)
+        except OSError:
+            stopping = True
 
     code = os.waitstatus_to_exitcode(_watch(child, order, wire, wake_in, lambda: stopping))
-    _kill_all()
+    if not order["alone"]:
+        _kill_all()
     return code if code >= 0 else 128 - code
 
 
-def _watch(child: int, order: dict[str, Any], wire: int, wake: int, told: Callable[[], bool]) -> int:
+def _watch(child: int, order: dict[str, Any], wire: int | None, wake: int, told: Callable[[], bool]) -> int:
     """Wait for the end of `child`, and bring it about once the wire has closed or a signal has come."""
     status: int | None = None
-    asked = closed = False
+    asked, closed = False, wire is None
+    gone = False
     grace = order["grace"]
     deadline = float("inf")
     while status is None:
-        if (told() or closed) and not asked:
+        if (told() or gone) and not asked:
             asked = True
             deadline = time.monotonic() + grace
             os.kill(child, order["stop"])
@@ -158,12 +166,12 @@ def _watch(child: int, order: dict[str, Any], wire: int, wake: int, told: Callab
             os.kill(child, signal.SIGKILL)
             deadline = time.monotonic() + 1.0
         pause = max(0.0, min(deadline - time.monotonic(), 3600.0))
-        ready, _, _ = select.select([wake] if closed else [wake, wire], [], [], pause)
+        ready, _, _ = select.select([wake] if closed or wire is None else [wake, wire], [], [], pause)
         if wake in ready:
             os.read(wake, 4096)
-        if wire in ready:
-            closed = True
-            grace = order["grace"] if _said_stop(wire) else order["hurry"]
+        if wire is not None and wire in ready:
+            closed = gone = True
+            grace = order["hurry"] if order["shared"] or not _said_stop(wire) else order["grace"]
         status = _reap(child)
     return status
 

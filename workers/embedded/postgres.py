@@ -9,6 +9,7 @@ same user: that case is settled here, by asking whether that process is a postgr
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import shutil
@@ -28,6 +29,7 @@ from workers.embedded.process import CannotStart, Process, alive
 from workers.embedded.state import SOCKET_PATH_LIMIT, can_run, free_port, private_folder, server_owner
 
 USER = DATABASE = "longhand"
+WORKER = "longhand_worker"
 PORT_NAME = 5432
 """Only names the socket file; no port is opened."""
 
@@ -66,9 +68,15 @@ class PostgreSQL:
     def url(self) -> str:
         return self.url_of(DATABASE)
 
-    def url_of(self, database: str) -> str:
+    @property
+    def worker_url(self) -> str:
+        """For GPU workers: a role that `workers.prepare` makes, with a password that follows from ours."""
+        password = hashlib.sha256(f"worker {self.password}".encode()).hexdigest()
+        return self.url_of(DATABASE, f"{WORKER}:{password}")
+
+    def url_of(self, database: str, role: str = "") -> str:
         where = f"127.0.0.1:{self.port}/{database}" if self.port else f"/{database}?host={quote(str(self.folder))}"
-        return f"postgresql://{USER}:{self.password}@{where}"
+        return f"postgresql://{role or f'{USER}:{self.password}'}@{where}"
 
     @property
     def bin(self) -> Path:

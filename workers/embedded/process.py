@@ -44,8 +44,12 @@ class Process:
         hurry: float = 3.0,
         stdout: int | IO[bytes] | None = None,
         hold: Sequence[int] = (),
+        give: Sequence[int] = (),
+        alone: bool = False,
     ) -> None:
         """`grace` seconds to end when we stop it, `hurry` seconds when we were killed.
+
+        `give`: open files that the program gets. `alone`: what it starts in sessions of its own does not end with it.
 
         `hold`: open files, such as a lock, that stay open until the program is gone, even if we are killed.
         """
@@ -60,13 +64,15 @@ class Process:
             "uid": owner.uid if owner else None,
             "gid": owner.gid if owner else None,
             "cwd": str(cwd) if cwd else None,
+            "shared": False,
+            "alone": alone,
         }
         self.grace = grace
         with far:
             self._guard = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(GUARD), json.dumps(order)],
                 env=dict(os.environ if env is None else env),
-                pass_fds=[far.fileno(), *hold],
+                pass_fds=[far.fileno(), *hold, *give],
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=subprocess.STDOUT if stdout is not None else None,
@@ -105,6 +111,28 @@ class Process:
             self._guard.wait()
         if self._guard.stdout is not None:
             self._guard.stdout.close()
+
+
+def start_apart(
+    argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path, life: int = -1, grace: float = 10.0
+) -> None:
+    """Start a program that outlives us; a signal to its guard stops it, and so does the end of `life`, an open socket.
+
+    Everything that it starts ends with it.
+    """
+    order = {
+        "fd": life if life >= 0 else None, "hold": [], "argv": list(argv), "stop": int(signal.SIGTERM), "grace": grace, "hurry": grace,
+        "uid": None, "gid": None, "cwd": str(cwd), "shared": True, "alone": False,
+    }  # fmt: skip
+    with log.open("ab") as output:
+        subprocess.Popen(
+            [sys.executable, "-I", "-S", str(GUARD), json.dumps(order)],
+            env=dict(env),
+            pass_fds=[life] if life >= 0 else [],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
 
 
 def alive(pid: int) -> bool:

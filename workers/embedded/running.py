@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-ADDRESSES = ("DATABASE_URL", "REDIS_URL", "MODEL_SERVER_URL", "MODEL_SERVER_KEY")
+ADDRESSES = ("DATABASE_URL", "REDIS_URL", "MODEL_SERVER_URL", "MODEL_SERVER_KEY", "WORKER_DATABASE_URL")
 
 
 def lock(var: Path) -> int | None:

@@ -1,23 +1,30 @@
-"""Small work beside the requests: mail, and what is cleared away every night."""
+"""The tasks of the workers: mail, data sets, what is cleared away every night, and the studio's reports; and its clock, in a GPU worker."""
 
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import structlog
 from celery import shared_task
+from celery.signals import worker_ready, worker_shutting_down
 from django.conf import settings
 from django.core.mail import send_mail
 from django.core.management import call_command
 from django.utils import timezone
 
+from workers.jobs.evaluate import evaluate
+from workers.jobs.keeper import Keeper
 from writer.accounts.models import ApiToken, Invitation
 from writer.accounts.operations.invite import link_of
 from writer.editorial.operations.make_snapshot import make_snapshot as make
+from writer.studio.wake import QUEUE
 
 KEEP_DEAD = timedelta(days=30)
 
 log = structlog.get_logger()
+
+_keepers: list[Keeper] = []
 
 
 @shared_task(autoretry_for=(OSError,), retry_backoff=10, max_retries=5)  # type: ignore[untyped-decorator,unused-ignore]
@@ -53,3 +60,32 @@ def make_snapshot(snapshot_id: int) -> None:
     made = make(snapshot_id=snapshot_id)
     if made is not None:
         log.info("snapshot_made", number=made.number, rows=made.rows, sha256=made.sha256)
+
+
+# The studio, in the workers that take from its queue
+
+
+@worker_ready.connect
+def _start_keeper(sender: Any, **_: Any) -> None:
+    if QUEUE in sender.app.amqp.queues.consume_from:
+        _keepers.append(Keeper())
+        _keepers[-1].start()
+
+
+@worker_shutting_down.connect
+def _stop_keeper(**_: Any) -> None:
+    for keeper in _keepers:
+        keeper.stop()
+
+
+@shared_task  # type: ignore[untyped-decorator,unused-ignore]
+def look_after_studio() -> None:
+    """Somebody asked for something: the keeper looks now instead of in a few seconds."""
+    for keeper in _keepers:
+        keeper.wake()
+
+
+@shared_task  # type: ignore[untyped-decorator,unused-ignore]
+def evaluate_version(evaluation_id: int) -> None:
+    """The report of a version. Delivered twice it is made once."""
+    evaluate(evaluation_id)

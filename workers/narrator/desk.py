@@ -38,7 +38,7 @@ class Desk:
         self,
         loaded: Any,
         *,
-        server: ModelServer,
+        server: Callable[[int], Awaitable[ModelServer]],
         prompter: Callable[[str, bool], Awaitable[Prompter]],
         hurry: Callable[[Desk], None],
         context: int,
@@ -53,10 +53,12 @@ class Desk:
         self.said = ""
         self.rebasing = False
         self.task: asyncio.Task[None] | None = None
+        self._version: int = loaded.model
         self._model: str = loaded.served_name
         self._tokenizer: str = loaded.tokenizer
         self._thinking = bool(self.writing.sampling.get("thinking", thinking))
-        self._server, self._prompter, self._hurry = server, prompter, hurry
+        self._find_server, self._prompter, self._hurry = server, prompter, hurry
+        self._server: ModelServer
         self._fixed_context, self._context = context, context
         self._answer: Answer | None = None
         self._spoken: Spoken | None = None
@@ -133,6 +135,7 @@ class Desk:
     async def _ask(self, shorter: int) -> Verdict:
         """One request to the model, read to its end. `shorter`: so often the prompt was too long."""
         writing = self.writing
+        self._server = await self._find_server(self._version)
         context = self._fixed_context or await self._server.context(self._model)
         self._context = context = context * (10 - min(shorter, 5)) // 10
         prompter = await self._prompter(self._tokenizer, self._thinking)

@@ -19,7 +19,7 @@ from workers.narrator.calls import Call, Calls, chunk_call, state_call
 from workers.narrator.desk import TRIES, Desk
 from workers.narrator.prompt import Prompter
 from workers.narrator.store import Answer, ChunkRow, Row, Store
-from workers.narrator.upstream import ModelServer
+from workers.narrator.upstream import Away, ModelServer
 from writer.stories.models import State, Wish
 from writer.stories.wake import generation_channel
 
@@ -41,7 +41,8 @@ class Narrator:
         self, store: Store, server: ModelServer, calls: Calls, *, context: int = 0, thinking: bool = False
     ) -> None:
         self.desks: dict[UUID, Desk] = {}
-        self._store, self._server, self._calls = store, server, calls
+        self._store, self._calls = store, calls
+        self._servers = {"": server}
         self._context, self._thinking = context, thinking
         self._prompters: dict[tuple[str, bool], asyncio.Task[Prompter]] = {}
         self._urgent: dict[UUID, Desk] = {}
@@ -136,6 +137,16 @@ class Narrator:
             for desk in [desk for desk in self.desks.values() if desk.task is task]:
                 del self.desks[desk.id]
             log.error("story_broke_off", exc_info=error)
+
+    async def _server(self, version: int) -> ModelServer:
+        """Where this version can be asked now. Raises Away while it is being loaded."""
+        place = await self._store.place(version)
+        if place is None:
+            raise Away("the version is not loaded")
+        if place not in self._servers:
+            home = self._servers[""]
+            self._servers[place] = ModelServer(place, home.key, answer_seconds=home.answer_seconds)
+        return self._servers[place]
 
     async def _prompter(self, tokenizer: str, thinking: bool) -> Prompter:
         key = tokenizer, thinking

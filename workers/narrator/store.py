@@ -110,7 +110,7 @@ RETURNING g.id, g.attempt
 
 _LOAD: LiteralString = """
 SELECT g.id, g.story_id, g.attempt, g.target_words, g.sampling, g.wish, g.failures, g.last_seq,
-    m.served_name, m.tokenizer, s.title, s.premise, r.id AS head, r.text, r.absorbed,
+    m.id AS model, m.served_name, m.tokenizer, s.title, s.premise, r.id AS head, r.text, r.absorbed,
     coalesce((SELECT string_agg(c.text, '' ORDER BY c.seq) FROM stories_chunk c
         WHERE c.generation_id = g.id AND c.channel = 'story'), '') AS story,
     coalesce((SELECT string_agg(c.text, '' ORDER BY c.seq) FROM stories_chunk c
@@ -120,6 +120,12 @@ JOIN stories_story s ON s.id = g.story_id
 JOIN stories_revision r ON r.id = s.head_id
 JOIN stories_modelversion m ON m.id = g.model_id
 WHERE g.id = ANY(%(ids)s)
+"""
+
+# The house's own model has no hashes here, and its server's address is a setting: that is the empty text.
+_PLACE: LiteralString = """
+SELECT CASE WHEN m.sha256 = '' THEN '' WHEN s.state = 'ready' THEN s.url END AS url
+FROM stories_modelversion m LEFT JOIN studio_serving s ON s.version_id = m.id WHERE m.id = %(version)s
 """
 
 _RELEASE: LiteralString = """
@@ -195,6 +201,11 @@ class Store:
 
     async def load(self, ids: list[UUID]) -> list[Any]:
         return await self._reads.fetch(_LOAD, ids=ids)
+
+    async def place(self, version: int) -> str | None:
+        """The address of the server that has a model version now, empty for the house's own; None where none has it."""
+        rows = await self._reads.fetch(_PLACE, version=version)
+        return rows[0].url if rows else None
 
     async def head(self, story: UUID) -> Any | None:
         rows = await self._reads.fetch(

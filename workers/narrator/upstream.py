@@ -125,9 +125,11 @@ class ModelServer:
         """Tokens that one request to `model` may hold, as the server says; asked once."""
         if model not in self._context:
             listing = json.loads(await self._get("/v1/models"))
-            for entry in listing.get("data", []):
-                if isinstance(length := entry.get("max_model_len"), int):
-                    self._context[str(entry.get("id"))] = length
+            entries = {str(entry.get("id")): entry for entry in listing.get("data", [])}
+            for name, entry in entries.items():
+                base = entries.get(str(entry.get("parent")), {})  # of an adapter
+                if isinstance(length := entry.get("max_model_len") or base.get("max_model_len"), int):
+                    self._context[name] = length
             if model not in self._context:
                 served = ", ".join(self._context) or "nothing"
                 raise Broken(f"it serves {served}, not {model}")
@@ -150,7 +152,7 @@ class ModelServer:
             raise
         exchange.close()
         self.forget()
-        if exchange.status in (429, 502, 503, 504):
+        if exchange.status in (404, 429, 502, 503, 504):  # 404: an adapter is not loaded again yet
             raise Away(f"it answers {exchange.status}")
         if exchange.status == 400 and (b"context length" in body or (b"maximum" in body and b"tokens" in body)):
             raise TooLong

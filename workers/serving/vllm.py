@@ -21,6 +21,8 @@ from workers.embedded.process import CannotStart, Process
 from workers.embedded.state import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
+ADAPTER_RANK, ADAPTERS = 64, 4
+"""The highest rank that is served, and how many adapters write at once: in service, before that, and two that are being measured."""
 
 
 def importable() -> bool:
@@ -39,8 +41,13 @@ def on_processor() -> bool:
 class ModelServer:
     name = "vllm"
 
-    def __init__(self, model: str, served_as: str, *, context: int = 0) -> None:
-        """`model` is a folder or a name; `served_as` what requests call it; `context` 0 means what the model allows."""
+    def __init__(
+        self, model: str, served_as: str, *, context: int = 0, key: str = "", port: int = 0, adapters: bool = True
+    ) -> None:
+        """`model` is a folder or a name; `served_as` what requests call it; `context` 0 means what the model allows.
+
+        With `adapters` it takes LoRA adapters while it runs, from whoever has its key.
+        """
         if not importable():
             raise CannotStart(
                 "vLLM is not installed. Install requirements/cpu.txt or requirements/gpu.txt, or set MODEL_SERVER_URL."
@@ -48,8 +55,9 @@ class ModelServer:
         self.model = model
         self.served_as = served_as
         self.context = context
-        self.key = secrets.token_urlsafe(32)
-        self.port = free_port()
+        self.key = key or secrets.token_urlsafe(32)
+        self.port = port or free_port()
+        self.adapters = adapters
         self.process: Process | None = None
 
     @property
@@ -72,6 +80,8 @@ class ModelServer:
         ]  # fmt: skip
         if self.context:
             argv += ["--max-model-len", str(self.context)]
+        if self.adapters:
+            argv += ["--enable-lora", "--max-lora-rank", str(ADAPTER_RANK), "--max-loras", str(ADAPTERS)]
         if on_processor():
             argv += ["--enforce-eager"]  # compiling takes longer than the demo model gains from it
         return argv
@@ -85,6 +95,8 @@ class ModelServer:
         for name in ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "EMAIL_URL"):
             env.pop(name, None)
         env |= {"VLLM_API_KEY": self.key, "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+        if self.adapters:
+            env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "True"
         if Path(self.model).is_dir():
             env |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
         if on_processor():

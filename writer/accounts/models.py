@@ -105,3 +105,20 @@ class ApiToken(models.Model):
         secret = "lh_" + secrets.token_urlsafe(32)
         expires = timezone.now() + timedelta(days=days) if days else None
         return cls.objects.create(owner=owner, name=name, digest=digest(secret), expires=expires), secret
+
+
+class AuditEvent(models.Model):
+    """One act that others must be able to look up. `who` is the name as it was, for when the person is gone."""
+
+    at = models.DateTimeField(auto_now_add=True)
+    by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
+    who = models.CharField(max_length=80)
+    act = models.CharField(max_length=60, help_text="Room and verb: run.start, role.change")
+    about = models.CharField(max_length=300)
+    details = models.JSONField(default=dict)
+
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=["act", "id"], name="audit_by_act")]
+
+    def __str__(self) -> str:
+        return f"{self.who}: {self.act} {self.about}"

@@ -166,6 +166,7 @@ def person_change(request: HttpRequest, user_id: int) -> HttpResponse:
     active = request.POST.get("active")
     try:
         changed = change_person(
+            by=person(request),
             user_id=user_id, role=request.POST.get("role"), active=None if active is None else active == "yes"
         )
     except Refused as refusal:

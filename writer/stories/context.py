@@ -9,13 +9,14 @@ from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
 from writer.stories.models import MAX_WORDS, MIN_WORDS, PREMISE_CHARS, TITLE_CHARS, ModelVersion
+from writer.stories.operations.deploy import in_service_or_none
 
 SERVE_ANOTHER = "MODEL=Qwen/Qwen3.5-9B make run"
 
 
 def site(request: HttpRequest) -> dict[str, Any]:  # noqa: ARG001
     return {
-        "model": SimpleLazyObject(lambda: ModelVersion.objects.filter(in_service=True).first() or ModelVersion()),
+        "model": SimpleLazyObject(lambda: in_service_or_none() or ModelVersion()),
         "serve_another": SERVE_ANOTHER,
         "debug": settings.DEBUG,
         "mail_configured": settings.MAIL_CONFIGURED,

@@ -17,7 +17,7 @@ from typing import ClassVar
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Q
 
 from writer.stories.querysets import GenerationQuerySet, StoryQuerySet
 
@@ -26,7 +26,11 @@ TITLE_CHARS, PREMISE_CHARS, TEXT_CHARS = 200, 20_000, 1_000_000
 
 
 class ModelVersion(models.Model):
-    """A model that can write. It stands here, below the studio, because every generation names the one that wrote it."""
+    """A model that can write. It stands here, below the studio, because every generation names the one that wrote it.
+
+    One whose weights the studio keeps has their folder and their hashes; the house's own model, which its model server was
+    started with, has neither.
+    """
 
     name = models.CharField(max_length=120, unique=True, help_text="What people read: demo model, Qwen3.5-9B")
     served_name = models.CharField(max_length=200, help_text="What the model server calls it")
@@ -34,16 +38,71 @@ class ModelVersion(models.Model):
         max_length=500, help_text="Folder or name that its tokenizer and chat template are read from"
     )
     is_demo = models.BooleanField(default=False)
-    in_service = models.BooleanField(default=False)
+    writes = models.BooleanField(default=True, help_text="Not so a reward model")
+    parent = models.ForeignKey("self", models.PROTECT, null=True, related_name="children", help_text="It was made from")
+    folder = models.CharField(max_length=200, blank=True, help_text="Below the studio's folder: model/ and adapter/")
+    manifest = models.JSONField(default=dict, help_text="Bytes and SHA-256 of each file in it")
+    sha256 = models.CharField(max_length=64, blank=True, help_text="Of the manifest; empty for the house's own model")
+    retired = models.DateTimeField(null=True, help_text="Its weights were deleted")
     created = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        constraints: ClassVar = [
-            models.UniqueConstraint(F("in_service"), condition=Q(in_service=True), name="one_model_in_service")
-        ]
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def root(self) -> ModelVersion:
+        """The model that it was made from, and that one from, and so on."""
+        return self if self.parent is None else self.parent.root
+
+
+class Slot(models.TextChoices):
+    STORIES = "stories", "Stories"
+
+
+class DeploymentState(models.TextChoices):
+    LOADING = "loading", "Being loaded"
+    SERVING = "serving", "In service"
+    ENDED = "ended", "Was in service"
+    FAILED = "failed", "Was not put in service"
+
+
+class DeploymentKind(models.TextChoices):
+    SETTINGS = "settings", "By the house's settings"
+    PROMOTE = "promote", "Promoted"
+    ROLLBACK = "rollback", "Rolled back"
+
+
+class Deployment(models.Model):
+    """A version in service, from `began` to `ended`: the ledger. A slot that ever had a version in service always has one; a
+    trigger of the database sees to that, and to it that what has ended stays as it was."""
+
+    slot = models.CharField(max_length=20, choices=Slot, default=Slot.STORIES)
+    version = models.ForeignKey(ModelVersion, models.PROTECT, related_name="deployments")
+    state = models.CharField(max_length=7, choices=DeploymentState, default=DeploymentState.LOADING)
+    kind = models.CharField(max_length=8, choices=DeploymentKind)
+    reason = models.TextField(max_length=2000, blank=True)
+    grounds = models.JSONField(default=dict, help_text="What the gate found, and whether it was overruled")
+    problem = models.CharField(max_length=1000, blank=True)
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
+    asked = models.DateTimeField(auto_now_add=True)
+    began = models.DateTimeField(null=True)
+    ended = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering: ClassVar = ["-pk"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["slot"], condition=Q(state="serving"), name="one_version_in_service"),
+            models.UniqueConstraint(fields=["slot"], condition=Q(state="loading"), name="one_version_on_its_way"),
+            models.CheckConstraint(
+                condition=Q(state__in=("loading", "failed"), began=None, ended=None)
+                | Q(state="serving", began__isnull=False, ended=None)
+                | Q(state="ended", began__isnull=False, ended__isnull=False),
+                name="deployment_times",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.version} for {self.slot}, {self.state}"
 
 
 class Story(models.Model):

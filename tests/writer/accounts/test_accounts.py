@@ -156,7 +156,7 @@ class TestSignIn:
 
     def test_who_is_deactivated_is_out_at_once(self, owner: User, sign_in: SignIn, script: Any) -> None:
         browser, tool = sign_in(owner), script(owner)
-        change_person(user_id=owner.pk, active=False)
+        change_person(by=None, user_id=owner.pk, active=False)
         assert browser.get("/").status_code == 302
         assert tool.get("/api/me").status_code == 401
         client = Client()
@@ -211,7 +211,7 @@ class TestPeople:
             assert response.status_code == 409
             assert b"only admin" in response.content
         with pytest.raises(Refused):
-            change_person(user_id=admin.pk, role="king")
+            change_person(by=None, user_id=admin.pk, role="king")
 
 
 class TestPasswordLink:
@@ -241,7 +241,7 @@ class TestPasswordLink:
         assert b"This link is over" in Client().get(link).content
 
     def test_a_closed_account_has_none(self, admin: User, owner: User, sign_in: SignIn) -> None:
-        change_person(user_id=owner.pk, active=False)
+        change_person(by=None, user_id=owner.pk, active=False)
         assert sign_in(admin).post(f"/account/people/{owner.pk}/password").status_code == 404
 
 

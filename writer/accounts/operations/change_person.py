@@ -2,11 +2,12 @@ from __future__ import annotations
 
 from django.db import transaction
 
+from writer.accounts.audit import record
 from writer.accounts.models import Role, User
 from writer.refusals import Missing, NotNow, Refused
 
 
-def change_person(*, user_id: int, role: str | None = None, active: bool | None = None) -> User:
+def change_person(*, by: User | None, user_id: int, role: str | None = None, active: bool | None = None) -> User:
     """Change what somebody may do, or close or open their account. One admin always remains."""
     if role is not None and role not in Role.values:
         raise Refused("A role is writer, editor or admin.", field="role")
@@ -16,6 +17,7 @@ def change_person(*, user_id: int, role: str | None = None, active: bool | None 
         user = User.objects.select_for_update().filter(pk=user_id).first()
         if user is None:
             raise Missing
+        before = user.role
         if role is not None:
             user.role = role
         if active is not None:
@@ -23,6 +25,10 @@ def change_person(*, user_id: int, role: str | None = None, active: bool | None 
         if admins == {user.pk} and not (user.is_admin and user.is_active):
             raise NotNow("This is the only admin. Make somebody else an admin first.")
         user.save(update_fields=["role", "is_active"])
+        if user.role != before:
+            record(by, "role.change", user.name, before=before, after=user.role)
+        if active is not None:
+            record(by, "account.open" if active else "account.close", user.name)
     return user
 
 

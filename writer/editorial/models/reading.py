@@ -91,6 +91,7 @@ class PairSource(models.TextChoices):
     ASKED = "asked", "Asked for by an editor"
     WRITER = "writer", "A writer's own choice"
     IMPORT = "import", "Imported"
+    ARENA = "arena", "Of an arena"
 
 
 class Pair(models.Model):

@@ -3,6 +3,7 @@ from __future__ import annotations
 from django.db import transaction
 
 from training.records import Principle as Record
+from writer.accounts.audit import record as record_act
 from writer.accounts.models import User
 from writer.editorial.constitution import record_of
 from writer.editorial.models import Principle, PrincipleState, PrincipleVersion
@@ -58,4 +59,5 @@ def _version(
     )
     principle.current = version
     principle.save(update_fields=["current"])
+    record_act(by, "principle.save", record.name, key=principle.key, version=number, meaning=meaning, why=why)
     return version

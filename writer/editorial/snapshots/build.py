@@ -20,7 +20,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from training.text import Message, count_words
 from writer.editorial.messages import completion_messages, digest, prompt_messages, row_digest
-from writer.editorial.models import Brief, Mark, Settlement, Take, Vote, VoteReason, VoteSource, Why
+from writer.editorial.models import Brief, Mark, PairSource, Settlement, Take, Vote, VoteReason, VoteSource, Why
 from writer.editorial.snapshots.query import SnapshotQuery
 from writer.editorial.stale import stale_marks, stale_reasons
 
@@ -106,6 +106,7 @@ def _votes(query: SnapshotQuery, left_out: Counter[str]) -> QuerySet[Vote]:
         if asked
     ]
     votes = Vote.objects.filter(_period(query), undone=None, source__in=sources, pair__gold=None)
+    votes = votes.exclude(pair__source=PairSource.ARENA)  # their prompts are held out
     if query.editors:
         votes = votes.filter(by__in=query.editors)
     if query.principles:

@@ -178,7 +178,7 @@ def _form(
 @require_POST
 def principle_state(request: HttpRequest, key: str) -> HttpResponse:
     try:
-        changed = set_state(key=key, state=request.POST.get("state", ""))
+        changed = set_state(by=person(request), key=key, state=request.POST.get("state", ""))
     except Refused as refusal:
         messages.error(request, refusal.detail)
         return redirect("principle", key)

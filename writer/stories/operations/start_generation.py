@@ -11,9 +11,10 @@ from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from writer.accounts.models import User
-from writer.refusals import NotNow, Refused, TooMuch, Unavailable
+from writer.refusals import NotNow, Refused, TooMuch
 from writer.stories.checks import checked_key, checked_target
 from writer.stories.models import TEXT_CHARS, Generation, ModelVersion, Revision, State, Story
+from writer.stories.operations.deploy import in_service
 from writer.stories.operations.locking import lock_person, lock_story
 from writer.stories.reading import whole
 from writer.stories.text import Origins, count_words
@@ -123,13 +124,6 @@ def begin(
     story.save(update_fields=["head", "target_words", "updated"])
     transaction.on_commit(lambda: call_narrators(generation.pk))
     return generation
-
-
-def in_service() -> ModelVersion:
-    model = ModelVersion.objects.filter(in_service=True).first()
-    if model is None:
-        raise Unavailable("No model is in service at the moment.")
-    return model
 
 
 def check_limits(user: User, words: int = 0, *, blind: bool = False) -> None:

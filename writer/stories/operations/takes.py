@@ -15,8 +15,9 @@ from writer.accounts.models import User
 from writer.refusals import Missing, NotNow
 from writer.stories.checks import checked_premise, checked_target, checked_title
 from writer.stories.models import Generation, ModelVersion, Revision, Story
+from writer.stories.operations.deploy import in_service
 from writer.stories.operations.locking import lock_person, lock_story
-from writer.stories.operations.start_generation import Sampling, begin, check_limits, in_service
+from writer.stories.operations.start_generation import Sampling, begin, check_limits
 from writer.stories.reading import Whole, log_text
 from writer.stories.wake import call_readers
 

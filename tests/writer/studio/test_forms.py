@@ -1,0 +1,142 @@
+"""A form from any recipe's settings: bounded fields only, and nothing that was typed goes further unless the recipe would take it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.recipes.settings import RECIPES
+from workers.jobs.runs.command import command, environment
+from writer.refusals import Refused
+from writer.studio.forms import PLACES, form_of, read, settings_of, typed_of
+
+RECIPE = pytest.mark.parametrize("recipe", sorted(RECIPES))
+
+
+def as_typed(recipe: str) -> dict[str, str]:
+    return {one.name: one.shown for one in form_of(recipe).fields if one.shown}
+
+
+@RECIPE
+def test_the_untouched_form_says_the_recipes_defaults(recipe: str) -> None:
+    form, values = read(recipe, as_typed(recipe))
+    assert form.errors == {}
+    assert values == settings_of(RECIPES[recipe].model_validate(dict(PLACES)))
+
+
+@RECIPE
+def test_no_field_is_free_and_none_is_a_path(recipe: str) -> None:
+    for one in form_of(recipe).fields:
+        assert one.kind in ("yes", "part", "choice", "numbers") or (one.low is not None and one.high is not None), one
+        assert not any(word in one.name for word in ("dir", "path", "cache", "model", "data"))
+        assert one.label
+
+
+@RECIPE
+def test_what_a_run_has_comes_back_into_the_form(recipe: str) -> None:
+    typed = as_typed(recipe) | {"learner.lora": "yes", "learner.lora.rank": "8", "epochs": "2.5", "learner.learning_rate": "5e-7"}
+    _, values = read(recipe, typed)
+    assert values is not None
+    again = {name: text for name, text in form_of(recipe, values).typed.items() if text}
+    assert read(recipe, again)[1] == values
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "says"),
+    [
+        ("epochs", "", "must stand here"),
+        ("epochs", "0", "more than 0"),
+        ("epochs", "many", "no number"),
+        ("epochs", "nan", "no number"),
+        ("epochs", "1e999", "no number"),
+        ("beta", "0,5", "no number"),
+        ("batch", "2.5", "whole number"),
+        ("batch", "1000000", "100000 at most"),
+        ("overlong", "sing", "of the list"),
+        ("learner.zero_stage", "7", "of the list"),
+        ("learner.offload", "all", "needs zero_stage"),
+    ],
+)
+def test_what_is_wrong_is_said_at_its_field(name: str, typed: str, says: str) -> None:
+    form, values = read("dpo", as_typed("dpo") | {name: typed})
+    assert values is None
+    assert says in (form.errors.get(name) or form.errors.get("") or form.errors.get("learner", "")), form.errors
+
+
+def test_thousands_may_have_their_comma() -> None:
+    _, values = read("dpo", as_typed("dpo") | {"context": "16,384"})
+    assert values is not None
+    assert values["context"] == 16_384
+
+
+def test_a_setting_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(Refused, match="no setting"):
+        read("dpo", as_typed("dpo") | {"run_dir": "/etc"})
+    with pytest.raises(Refused, match="no recipe"):
+        form_of("rm -rf")
+
+
+NAMES = sorted({one.name for recipe in RECIPES for one in form_of(recipe).fields})
+HOSTILE = st.one_of(
+    st.text(max_size=60),
+    st.sampled_from(["; rm -rf /", "$(id)", "--help", "-c", "../../etc/passwd", "`id`", "a\nb", "\0", "𝟙𝟚", "1_0", "١", " 7 ", "-0", "1e-400"]),
+    st.floats().map(str),
+    st.integers().map(str),
+)
+
+
+@given(recipe=st.sampled_from(sorted(RECIPES)), changes=st.dictionaries(st.sampled_from(NAMES), HOSTILE, max_size=5))
+def test_nothing_typed_reaches_a_command_line(recipe: str, changes: dict[str, str]) -> None:
+    """Whatever is typed: it is refused, or it is a setting within the recipe's own bounds; and the command line never changes."""
+    known = {one.name for one in form_of(recipe).fields}
+    try:
+        _, values = read(recipe, as_typed(recipe) | {name: text for name, text in changes.items() if name in known})
+    except Refused:
+        return
+    if values is None:
+        return
+    again = RECIPES[recipe].model_validate(values | PLACES)
+    assert settings_of(again) == values
+    for text in strings(values):
+        assert text.isidentifier()  # a choice of a list
+    json.dumps(values, allow_nan=False)
+    path = Path("/runs/7/run.json")
+    assert command(recipe, path, 1) == [sys.executable, "-m", "training", recipe, "/runs/7/run.json"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "4"]
+    assert command(recipe, path, 4) == [*launcher, "-m", "training", recipe, "/runs/7/run.json"]
+
+
+def strings(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [text for one in value.values() for text in strings(one)]
+    if isinstance(value, list):
+        return [text for one in value for text in strings(one)]
+    return [value] if isinstance(value, str) else []
+
+
+def test_a_command_is_for_a_recipe_and_a_whole_path() -> None:
+    with pytest.raises(ValueError, match="no recipe"):
+        command("dpo; id", Path("/a"), 1)
+    with pytest.raises(ValueError, match="whole path"):
+        command("dpo", Path("a"), 1)
+
+
+def test_no_secret_is_in_the_environment_of_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SECRET_KEY", "DATABASE_URL", "MODEL_SERVER_KEY", "REDIS_URL", "OPENAI_API_KEY"):
+        monkeypatch.setenv(name, "a secret")
+    found = environment(7, [2, 3])
+    assert "a secret" not in found.values()
+    assert found["CUDA_VISIBLE_DEVICES"] == "2,3"
+    assert found["LONGHAND_RUN"] == "7"
+
+
+def test_numbers_are_shown_as_one_would_type_them() -> None:
+    assert [typed_of(value) for value in (5e-7, 0.1, 16_384, None, True, False, (0.5, 1.0))] == [
+        "5e-07", "0.1", "16384", "", "yes", "", "0.5, 1",
+    ]  # fmt: skip

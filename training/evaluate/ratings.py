@@ -1,0 +1,130 @@
+"""Ratings from comparisons: Bradley and Terry's model with Davidson's ties (1970), and length as a covariate.
+
+Of a comparison of i with j let d = r_i - r_j + g x, where x says how much longer i's text is (the logarithm of the ratio of their
+words). Then
+
+    P(i wins), P(j wins), P(tie)  are as  exp(d / 2), exp(-d / 2), v
+
+and without ties v is 0, which is Bradley and Terry's own model. `g` is what length alone is worth: ratings that stand beside it
+are those of texts of equal length. Ratings are in log-odds and add up to nothing; 400 / ln 10 times that is the scale of Elo.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+Floats = NDArray[np.float64]
+
+ELO = 400 / math.log(10)
+PRIOR = 1e-6
+"""Times the sum of squares, taken from the log-likelihood: it keeps a contestant who won everything finite (as choix does)."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`outcome`: 1 the first won, 0 a tie, -1 the second. `group` names what belongs together, such as the prompt."""
+
+    first: int
+    second: int
+    outcome: int
+    longer: float = 0.0
+    group: int = 0
+
+
+@dataclass
+class Ratings:
+    """In log-odds, of contestants 0 to n - 1. `low` and `high` bound 95 of 100 resamplings of the groups."""
+
+    values: list[float]
+    length: float | None
+    """What a text that is e times as long gains by that alone; None where it was not asked for."""
+    ties: float
+    low: list[float] = field(default_factory=list)
+    high: list[float] = field(default_factory=list)
+
+    def win_share(self, first: int, second: int) -> float:
+        """Of comparisons of texts of equal length, a tie counted as half."""
+        return 1 / (1 + math.exp(self.values[second] - self.values[first])) if not self.ties else self._share(first, second)
+
+    def _share(self, first: int, second: int) -> float:
+        half = (self.values[first] - self.values[second]) / 2
+        top = max(half, -half)
+        win, loss, tie = math.exp(half - top), math.exp(-half - top), self.ties * math.exp(-top)
+        return (win + tie / 2) / (win + loss + tie)
+
+
+def rate(
+    contestants: int,
+    comparisons: Sequence[Comparison],
+    *,
+    with_length: bool = False,
+    resamples: int = 0,
+    seed: int = 1,
+    prior: float = PRIOR,
+) -> Ratings:
+    """The likeliest ratings; with `resamples` also intervals, by drawing whole groups again (a bootstrap by cluster)."""
+    data = _Data(contestants, comparisons, with_length=with_length, prior=prior)
+    found = data.fit(np.ones(len(comparisons)))
+    ratings = data.read(found)
+    if resamples:
+        groups = sorted({one.group for one in comparisons})
+        place = {group: number for number, group in enumerate(groups)}
+        member = np.array([place[one.group] for one in comparisons])
+        random = np.random.default_rng(seed)
+        drawn = []
+        for _ in range(resamples):
+            times = np.bincount(random.integers(len(groups), size=len(groups)), minlength=len(groups))
+            drawn.append(data.read(data.fit(times[member].astype(float), start=found)).values)
+        ratings.low, ratings.high = np.percentile(drawn, [2.5, 97.5], axis=0).tolist()
+    return ratings
+
+
+class _Data:
+    """Comparisons as arrays. The parameters are the ratings, then what length is worth, then the logarithm of v."""
+
+    def __init__(self, contestants: int, comparisons: Sequence[Comparison], *, with_length: bool, prior: float) -> None:
+        self.contestants, self.with_length, self.prior = contestants, with_length, prior
+        self.design = np.zeros((len(comparisons), contestants + with_length))
+        for row, one in enumerate(comparisons):
+            self.design[row, one.first] += 1
+            self.design[row, one.second] -= 1
+            if with_length:
+                self.design[row, contestants] = one.longer
+        self.outcome = np.array([one.outcome for one in comparisons], dtype=float)
+        self.tied = self.outcome == 0
+        self.with_ties = bool(self.tied.any())
+
+    def fit(self, weight: Floats, start: Floats | None = None) -> Floats:
+        size = self.design.shape[1] + self.with_ties
+        if start is None:
+            start = np.zeros(size)
+        done = minimize(self._loss, start, args=(weight,), jac=True, method="L-BFGS-B", options={"gtol": 1e-9, "ftol": 1e-15})
+        return np.asarray(done.x)
+
+    def _loss(self, parameters: Floats, weight: Floats) -> tuple[float, Floats]:
+        """Minus the log-likelihood, and its gradient."""
+        width = self.design.shape[1]
+        half = self.design @ parameters[:width] / 2
+        tie = np.full_like(half, parameters[width] if self.with_ties else -np.inf)
+        total = np.logaddexp(np.logaddexp(half, -half), tie)
+        seen = np.where(self.tied, tie, self.outcome * half)
+        loss = -float(weight @ (seen - total)) + self.prior * float(parameters[:width] @ parameters[:width])
+        expected = np.exp(half - total) - np.exp(-half - total)
+        gradient = -(weight * (self.outcome - expected)) @ self.design / 2 + 2 * self.prior * parameters[:width]
+        if self.with_ties:
+            gradient = np.append(gradient, -weight @ (self.tied - np.exp(tie - total)))
+        return loss, gradient
+
+    def read(self, parameters: Floats) -> Ratings:
+        values = parameters[: self.contestants] - parameters[: self.contestants].mean()
+        return Ratings(
+            values=values.tolist(),
+            length=float(parameters[self.contestants]) if self.with_length else None,
+            ties=math.exp(parameters[-1]) if self.with_ties else 0.0,
+        )

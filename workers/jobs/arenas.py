@@ -1,0 +1,119 @@
+"""The count of an arena: who won how many pairs, what that proves, and ratings with intervals. Done whenever a vote came in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Count, Q, Sum
+
+from training.evaluate.ratings import ELO, Comparison, rate
+from training.evaluate.sequential import Rule, decide, evidence, prospect
+from writer.accounts.audit import record
+from writer.editorial.models import Pair
+from writer.studio.models import Arena, ArenaState, ArenaTake
+from writer.studio.operations.open_arena import collect, end_arena, pairs_of
+
+RESAMPLES = 500
+SHARES = (0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8)
+
+
+def advance() -> None:
+    """Every open arena: pairs that can be made, votes that were cast."""
+    for pk in Arena.objects.filter(state__in=(ArenaState.WRITING, ArenaState.OPEN)).values_list("pk", flat=True):
+        collect(pk)
+        count(pk)
+
+
+def rule_of(arena: Arena) -> Rule:
+    return Rule(confidence=arena.confidence, share=arena.share, most=arena.most)
+
+
+def count(arena_id: int) -> None:
+    """Store the count, if a vote came or was undone since the last one; end the arena when it is decided."""
+    with transaction.atomic():
+        arena = Arena.objects.select_for_update().get(pk=arena_id)
+        if arena.state not in (ArenaState.WRITING, ArenaState.OPEN):
+            return
+        owners = {
+            take: place
+            for take, place in ArenaTake.objects.filter(contestant__arena=arena)
+            .exclude(take=None)
+            .values_list("take_id", "contestant__place")
+        }
+        pairs = list(judged(arena))
+        cast = sum(pair.cast for pair in pairs)  # type: ignore[attr-defined]
+        writing = ArenaTake.objects.filter(contestant__arena=arena, take=None, failed="").exists()
+        left = pairs_of(arena).filter(wanted=True).count()
+        before = arena.result or {}
+        seen = [cast, left, writing, sum(abs(pair.total or 0) for pair in pairs)]  # type: ignore[attr-defined]
+        if before.get("seen") == seen:
+            return
+        arena.result = result_of(arena, pairs, owners) | {"seen": seen, "left": left, "writing": writing}
+        over = not writing and not left
+        decision = arena.result["decision"]
+        if decision == "open" and over:
+            decision = arena.result["decision"] = "not better"
+        if decision != "open":
+            end_arena(arena, ArenaState.DECIDED)
+            record(None, "arena.decide", f"arena {arena.pk}", decision=decision, wins=arena.result["wins"], losses=arena.result["losses"])
+        else:
+            arena.save(update_fields=["result"])
+
+
+def judged(arena: Arena) -> Iterable[Pair]:
+    """Pairs with votes in force; `total` is their sum: below nothing, the first is better."""
+    in_force = Q(all_votes__undone=None)
+    return (
+        pairs_of(arena)
+        .select_related("first", "second")
+        .annotate(cast=Count("all_votes", filter=in_force), total=Sum("all_votes__preference", filter=in_force))
+        .filter(cast__gt=0)
+        .order_by("pk")
+    )
+
+
+def result_of(arena: Arena, pairs: Iterable[Pair], owners: dict[int, int]) -> dict[str, Any]:
+    """Contestant 0 is the candidate, 1 the champion."""
+    comparisons = []
+    wins = losses = ties = 0
+    for pair in pairs:
+        first, second = owners[pair.first_id], owners[pair.second_id]
+        outcome = (pair.total < 0) - (pair.total > 0)  # type: ignore[attr-defined]
+        longer = math.log(max(pair.first.words, 1) / max(pair.second.words, 1))
+        comparisons.append(Comparison(first, second, outcome, longer, pair.brief_id))
+        if {first, second} == {0, 1}:
+            for_candidate = outcome if first == 0 else -outcome
+            wins, losses, ties = wins + (for_candidate > 0), losses + (for_candidate < 0), ties + (for_candidate == 0)
+    rule = rule_of(arena)
+    found: dict[str, Any] = {
+        "wins": wins,
+        "losses": losses,
+        "ties": ties,
+        "evidence": evidence(wins, losses, rule.share),
+        "needed": rule.needed,
+        "decision": decide(wins, losses, rule),
+    }
+    if comparisons:
+        size = arena.contestants.count()
+        ratings = rate(size, comparisons, resamples=RESAMPLES)
+        even = rate(size, comparisons, with_length=True) if len(comparisons) >= 10 else None
+        found["ratings"] = [
+            {
+                "place": place,
+                "elo": 1000 + ELO * ratings.values[place],
+                "low": 1000 + ELO * ratings.low[place],
+                "high": 1000 + ELO * ratings.high[place],
+                "equal_length": None if even is None else 1000 + ELO * even.values[place],
+            }
+            for place in range(size)
+        ]
+    return found
+
+
+def prospects(confidence: float, share: float, most: int) -> list[dict[str, float]]:
+    """What a rule does for candidates of different worth: shown before an arena is opened."""
+    rule = Rule(confidence, share, most)
+    return [vars(prospect(one, rule)) for one in SHARES]

@@ -1,0 +1,43 @@
+"""The argument list and the environment of a training. Nothing that was typed into a form is in either: settings travel in a file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from training.recipes.settings import RECIPES
+
+MARK = "LONGHAND_RUN"
+_PASSED_ON = (
+    "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_HOME", "NCCL_SOCKET_IFNAME", "NCCL_DEBUG",
+    "OMP_NUM_THREADS", "XDG_CACHE_HOME", "TORCH_EXTENSIONS_DIR", "TRITON_CACHE_DIR",
+)  # fmt: skip
+
+
+def command(recipe: str, settings: Path, gpus: int) -> list[str]:
+    """`gpus` processes; `settings` is the file that the recipe reads."""
+    if recipe not in RECIPES:
+        raise ValueError(f"there is no recipe {recipe!r}")
+    if not settings.is_absolute():
+        raise ValueError("the settings file is named by its whole path")
+    training = ["-m", "training", recipe, str(settings)]
+    if gpus == 1:
+        return [sys.executable, *training]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(int(gpus))]
+    return [sys.executable, *launcher, *training]
+
+
+def environment(run: int, gpus: Sequence[int] | None) -> dict[str, str]:
+    """`gpus`: the numbers of the GPUs that it may see; None on a machine without."""
+    given = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return given | {
+        MARK: str(int(run)),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{given.get('PATH', os.defpath)}",
+        "CUDA_VISIBLE_DEVICES": ",".join(str(int(gpu)) for gpu in gpus) if gpus is not None else "",
+        "PYTHONUNBUFFERED": "1",
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }

@@ -1,0 +1,53 @@
+"""Where runs and versions are kept, below VAR/studio."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from django.conf import settings
+
+from writer.stories.models import ModelVersion
+from writer.studio.models import Run
+
+
+def studio() -> Path:
+    return Path(settings.VAR) / "studio"
+
+
+def run_folder(run: Run | int) -> Path:
+    return studio() / "runs" / str(run if isinstance(run, int) else run.pk)
+
+
+def version_folder(version: ModelVersion | int) -> Path:
+    return studio() / "versions" / str(version if isinstance(version, int) else version.pk)
+
+
+def datasets() -> Path:
+    return studio() / "datasets"
+
+
+def model_path(version: ModelVersion) -> Path:
+    """The folder with the version's whole weights."""
+    return version_folder(version) / "model" if version.sha256 else Path(version.tokenizer)
+
+
+def private(folder: Path) -> Path:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def size(folder: Path) -> int:
+    """Bytes that its files take; what disappears meanwhile counts nothing."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            status = path.lstat()
+        except OSError:
+            continue
+        total += status.st_blocks * 512
+    return total
+
+
+def forget(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)

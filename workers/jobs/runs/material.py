@@ -1,0 +1,105 @@
+"""What a training reads, written into its folder before it starts: data, the held-out part of it, and the settings with their paths."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from training.errors import MendableError
+from training.recipes.settings import RECIPES, RecipeSettings
+from workers.jobs.runs.folders import datasets, model_path, private, run_folder
+from writer.editorial.models import Making, SnapshotKind, SnapshotRow
+from writer.editorial.snapshots.formats import example_of
+from writer.studio.held_out import is_held_out
+from writer.studio.models import DatasetKind, Run
+from writer.studio.operations.ask_run import LEARNS_FROM
+
+def prepare(run: Run) -> Path:
+    """Write the run's data and settings; the path of the settings. Done again it writes the same."""
+    folder = private(run_folder(run))
+    data = private(folder / "data")
+    train, held_out = data / "train.jsonl", data / "held_out.jsonl"
+    if not train.exists():
+        _write(run, train, held_out)
+    settings = recipe_settings(run, [train], [held_out] if held_out.stat().st_size else [])
+    path = folder / "run.json"
+    _replace(path, settings.model_dump_json(indent=2).encode())
+    return path
+
+
+def recipe_settings(run: Run, data: list[Path], held_out: list[Path]) -> RecipeSettings:
+    """The settings as the recipe reads them. They were checked when they were typed, and are again."""
+    paths: dict[str, Any] = {
+        "run_dir": str(run_folder(run)),
+        "model": str(model_path(run.base)),
+        "data": [str(path) for path in data],
+        "held_out": [str(path) for path in held_out],
+    }
+    return RECIPES[run.recipe].model_validate(run.settings | paths)
+
+
+def _write(run: Run, train: Path, held_out: Path) -> None:
+    kept, apart = train.with_suffix(".writing"), held_out.with_suffix(".writing")
+    with kept.open("wb") as file, apart.open("wb") as other:
+        for line, is_apart in _lines(run):
+            (other if is_apart else file).write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    apart.rename(held_out)
+    kept.rename(train)
+
+
+def _lines(run: Run) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Each example, and whether it is held out."""
+    if run.snapshot is not None:
+        if run.snapshot.state != Making.READY:
+            raise MendableError(f"{run.snapshot} is not there: {run.snapshot.problem or 'it is still being made'}.")
+        if run.snapshot.kind != SnapshotKind.PREFERENCE or DatasetKind.PREFERENCE not in LEARNS_FROM[run.recipe]:
+            raise MendableError(f"{run.recipe} cannot learn from {run.snapshot}.")
+        yield from _snapshot_lines(run)
+        return
+    assert run.dataset is not None
+    if run.dataset.kind not in LEARNS_FROM[run.recipe]:
+        raise MendableError(f"{run.recipe} cannot learn from {run.dataset}.")
+    for path in sorted((datasets() / run.dataset.folder).glob("*.jsonl")):
+        with path.open("rb") as file:
+            for raw in file:
+                if raw.strip():
+                    yield json.loads(raw), path.stem.startswith("held_out")
+
+
+def _snapshot_lines(run: Run) -> Iterator[tuple[dict[str, Any], bool]]:
+    for row in rows_of(run.snapshot_id):
+        assert row.brief is not None
+        example: dict[str, Any] = {**example_of(row)}
+        if run.recipe == "sft":
+            example = {"messages": [*example["prompt"], *example["chosen"]]}
+        else:
+            example["label"] = row.label
+            values = [abs(vote["value"]) for vote in row.origin.get("votes", ()) if vote["value"]]
+            if values:
+                example["strength"] = 2 if sum(values) / len(values) > 1.5 else 1
+        yield example, is_held_out(row.brief.sha256)
+
+
+def rows_of(snapshot_id: int | None, at_once: int = 200) -> Iterable[SnapshotRow]:
+    """The rows that are no tombstones, in their order, with their texts."""
+    rows = (
+        SnapshotRow.objects.filter(snapshot=snapshot_id, gone=None)
+        .select_related("brief", "chosen", "rejected")
+        .defer("chosen__origins", "rejected__origins")
+        .order_by("index")
+    )
+    last = -1
+    while part := list(rows.filter(index__gt=last)[:at_once]):
+        yield from part
+        last = part[-1].index
+
+
+def _replace(path: Path, content: bytes) -> None:
+    fresh = path.with_suffix(".writing")
+    fresh.write_bytes(content)
+    fresh.rename(path)

@@ -1,0 +1,166 @@
+"""The dry run: data and settings written as the training will read them, and what it would take, before anybody can start it."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import structlog
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from training.errors import MendableError
+from training.estimate import make_plan
+from training.plan import show
+from workers.jobs.runs.folders import model_path, run_folder
+from workers.jobs.runs.material import prepare
+from writer.editorial.models import Making
+from writer.studio.models import Gpu, Run, RunState
+from writer.studio.operations.ask_run import queue_run
+
+CARDS = {"A100": "a100-80", "H100": "h100", "H200": "h200"}
+TOKENS_PER_WORD = 1.35
+STEPS_WANTED = 40
+"""Of a run that nobody set up by hand: small data are read in smaller steps."""
+DISK_RESERVE = 2 * 10**9
+
+log = structlog.get_logger()
+
+
+def waiting() -> list[int]:
+    """Drafts without a plan whose data are there, or will never be."""
+    ready = Q(snapshot=None) | Q(snapshot__state__in=(Making.READY, Making.FAILED))
+    return list(Run.objects.filter(ready, state=RunState.DRAFT, plan=None).order_by("pk").values_list("pk", flat=True))
+
+
+def make(run_id: int) -> None:
+    """Plan one run; one that starts itself goes into the queue. Two workers at once: one of them does it."""
+    with transaction.atomic():
+        run = (
+            Run.objects.select_for_update(of=("self",), skip_locked=True)
+            .select_related("base", "snapshot", "dataset")
+            .filter(pk=run_id, state=RunState.DRAFT, plan=None)
+            .first()
+        )
+        if run is None:
+            return
+        try:
+            run.plan = _plan(run)
+        except (MendableError, OSError, ValueError) as error:
+            run.plan = {"problem": str(error)[:1000], "notes": []}
+        run.steps = run.plan.get("steps") or 0
+        run.save(update_fields=["plan", "steps", "settings"])
+        if run.starts_itself and not run.plan.get("problem"):
+            queue_run(run)
+        elif run.starts_itself:
+            run.state, run.problem, run.finished = RunState.FAILED, run.plan["problem"], timezone.now()
+            run.save(update_fields=["state", "problem", "finished"])
+    log.info("run_planned", run=run_id, problem=run.plan.get("problem", ""))
+
+
+def _plan(run: Run) -> dict[str, Any]:
+    path = prepare(run)
+    data = run_folder(run) / "data"
+    rows, held_out = _lines(data / "train.jsonl"), _lines(data / "held_out.jsonl")
+    if not rows:
+        raise MendableError("There is nothing to learn from: every row is held out, or there is none.")
+    notes = []
+    if run.starts_itself and "batch" in run.settings:
+        batch = max(1, min(run.settings["batch"], int(rows * run.settings["epochs"] / STEPS_WANTED)))
+        if batch != run.settings["batch"]:
+            notes.append(f"Steps take {batch} examples each instead of {run.settings['batch']}, because there are only {rows:,}.")
+            run.settings["batch"] = batch
+            path = prepare(run)
+    if run.settings.get("batch", 1) > rows:
+        raise MendableError(f"One step takes {run.settings['batch']} examples, but there are only {rows:,}. Lower the batch.")
+    context = _positions(model_path(run.base))
+    if context and context < run.settings["context"]:
+        notes.append(f"The model holds {context:,} tokens, so no text is longer than that, whatever the context setting says.")
+    gpu = Gpu.objects.filter(memory__gt=0).order_by("-memory").first()
+    card = next((name for part, name in CARDS.items() if gpu is not None and part in gpu.name), "a100-80")
+    plan = make_plan(path, gpus=run.gpus, gpu=card, tokens_per_word=TOKENS_PER_WORD)
+    if gpu is None:
+        notes.append("No machine with a GPU is there: it will run on a processor, and the figures are those of an A100.")
+    from training.costs import checkpoint_bytes, memory
+
+    needs = int(checkpoint_bytes(plan.setup) * (run.settings["keep"] + 1) + 2 * plan.setup.item * plan.setup.total)
+    found: dict[str, Any] = {
+        "rows": rows,
+        "held_out": held_out,
+        "tokens": int(plan.texts.tokens),
+        "longest": plan.texts.longest,
+        "steps": plan.steps,
+        "memory": int(memory(plan.setup).peak),
+        "card": card,
+        "card_memory": int(plan.card.memory),
+        "disk": needs,
+        "text": show(plan),
+        "notes": notes,
+    }
+    found["gpu_hours"], found["hours_from"] = _hours(run, plan)
+    free = run_free_disk()
+    if free is not None and needs + DISK_RESERVE > free:
+        found["problem"] = (
+            f"It needs {needs / 1e9:.1f} GB of disk for checkpoints and the model, and {free / 1e9:.1f} GB are free. Delete old "
+            "versions, or keep fewer checkpoints."
+        )
+    elif gpu is not None and not plan.fits:
+        found["problem"] = "It does not fit into a GPU's memory. The whole plan below says what would help."
+    return found
+
+
+def _hours(run: Run, plan: Any) -> tuple[float | None, str]:
+    """By the speed of the last run of its kind, or by arithmetic where there is a GPU."""
+    tokens = (plan.steps or 0) * plan.step_tokens
+    last = Run.objects.filter(recipe=run.recipe, base=run.base, state=RunState.DONE).order_by("-finished").first()
+    if last is not None and tokens:
+        speeds = [
+            body["values"]["tokens_per_second"]
+            for body in last.events.filter(kind="metrics").order_by("-seq").values_list("body", flat=True)[:50]
+            if "tokens_per_second" in body.get("values", {})
+        ]
+        if speeds:
+            speed = sorted(speeds)[len(speeds) // 2] * run.gpus / max(1, last.gpus)
+            return tokens / speed / 3600 * run.gpus, f"by the speed of run {last.pk}"
+    if Gpu.objects.filter(memory__gt=0).exists() and plan.steps:
+        flops = plan.step_flops * plan.steps + plan.reference_flops
+        return plan.hours(flops, plan.mfu) * run.gpus, f"computed, at {plan.mfu:.0%} of the cards' arithmetic"
+    return None, "no run of this kind was made on a processor yet"
+
+
+def run_free_disk() -> float | None:
+    """What a new run may take on this machine: what is free, within the bound that the house sets."""
+    import shutil
+
+    from django.conf import settings
+
+    from workers.jobs.runs.folders import private, size, studio
+
+    folder = private(studio())
+    free = float(shutil.disk_usage(folder).free)
+    if settings.STUDIO_DISK_GB:
+        free = min(free, settings.STUDIO_DISK_GB * 1e9 - size(folder))
+    return free
+
+
+def _lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for _ in file)
+
+
+def _positions(folder: Path) -> int | None:
+    try:
+        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    found = values.get("max_position_embeddings") or values.get("text_config", {}).get("max_position_embeddings")
+    return int(found) if found else None
+
+
+def clear_old_drafts(days: int = 7) -> None:
+    """Drafts that nobody started."""
+    old = Run.objects.filter(state=RunState.DRAFT, created__lt=timezone.now() - timedelta(days=days))
+    old.update(state=RunState.STOPPED, finished=timezone.now())

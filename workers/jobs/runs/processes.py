@@ -1,0 +1,80 @@
+"""The processes of a run, found by the mark in their environment, whoever started them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+from workers.jobs.runs.command import MARK
+
+
+def processes_of(run: int) -> list[psutil.Process]:
+    """All that live, the first one first."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK) == str(run) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return sorted(found, key=lambda one: (one.create_time(), one.pid))
+
+
+def start(argv: Sequence[str], environment: dict[str, str], folder: Path, *, inherit: Sequence[int] = ()) -> subprocess.Popen[bytes]:
+    """In a session of its own; what it says goes to output.log."""
+    with (folder / "output.log").open("ab") as output:
+        return subprocess.Popen(
+            list(argv),
+            env=environment,
+            cwd=Path(__file__).resolve().parents[3],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=inherit,
+        )
+
+
+def ask_to_stop(run: int) -> None:
+    """Each process of the training saves and ends; the launcher of several ends when they have."""
+    found = processes_of(run)
+    ranks = [one for one in found if _has(one, "RANK")]
+    for process in ranks or found[:1]:
+        with contextlib.suppress(psutil.Error):
+            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGCONT)
+
+
+def kill(run: int, seconds: float = 20.0) -> bool:
+    """Kill all of it, again and again until nothing is left: a dying process may just have forked. False: the kernel holds one."""
+    end = time.monotonic() + seconds
+    while found := processes_of(run):
+        if time.monotonic() > end:
+            return False
+        for process in found:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        _reap()
+        time.sleep(0.05)
+    return True
+
+
+def _has(process: psutil.Process, name: str) -> bool:
+    try:
+        return name in process.environ()
+    except (psutil.Error, OSError):
+        return False
+
+
+def _reap() -> None:
+    """Our own children among them would stay as zombies."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass

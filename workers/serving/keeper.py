@@ -1,0 +1,189 @@
+"""Sees to it that the versions that are wanted can be asked, and puts a version in service once it has shown that it writes.
+
+A look: what is wanted (writer.studio.wanted), what is there (each server's own list), and the difference is loaded or unloaded. Nothing is
+remembered from one look to the next but since when something was not wanted, so a server that died and came back without its
+adapters gets them again. A deployment is switched in one transaction, and only after the new version has answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, connection
+from django.utils import timezone
+
+from training.evaluate.served import Served
+from workers.jobs.runs.folders import studio
+from workers.serving import own
+from workers.serving.loading import (
+    CannotLoad,
+    NoRoom,
+    check_adapter,
+    check_weights,
+    load_adapter,
+    served_names,
+    smoke,
+    unload_adapter,
+)
+from writer.stories.models import Deployment, DeploymentState, ModelVersion
+from writer.studio.models import Machine, Serving, ServingState
+from writer.studio.operations.deploy import switch, switch_failed
+from writer.studio.wanted import wanted_versions
+
+LOOK = 2.0
+LINGER = 60.0
+"""Seconds that a version stays loaded which nobody wants any more."""
+TRIES = 3
+LONGEST = timedelta(minutes=20)
+"""A deployment that takes longer has failed."""
+
+log = structlog.get_logger()
+
+
+class ServingKeeper(threading.Thread):
+    def __init__(self, machine: Machine) -> None:
+        super().__init__(name="serving keeper", daemon=True)
+        self.machine = machine
+        self.wake = threading.Event()
+        self.stopping = threading.Event()
+        self._unwanted: dict[int, float] = {}
+        self._checked: set[int] = set()
+
+    def run(self) -> None:
+        while not self.stopping.is_set():
+            try:
+                self.look()
+            except (DatabaseError, InterfaceError) as error:
+                log.warning("serving_without_database", error=str(error).split("\n", 1)[0])
+                with contextlib.suppress(DatabaseError, InterfaceError):
+                    connection.close()
+            self.wake.wait(LOOK)
+            self.wake.clear()
+
+    def stop(self) -> None:
+        self.stopping.set()
+        self.wake.set()
+
+    # One look
+
+    def look(self) -> None:
+        wanted = wanted_versions()
+        versions = ModelVersion.objects.select_related("parent").in_bulk(list(wanted))
+        for version in versions.values():
+            self._unwanted.pop(version.pk, None)
+            self._see_to(version)
+        self._unload(set(wanted))
+        self._deploy()
+
+    def _see_to(self, version: ModelVersion) -> None:
+        """Load it, if it is not there."""
+        at_home = served_names(*own.home())
+        if at_home is None and not version.sha256:
+            return  # the house's own server serves the house's own model, when it is back
+        serving = Serving.objects.filter(version=version).first()
+        if serving is None:
+            if at_home is None:
+                return  # whether it can be an adapter there is not known
+            serving = Serving.objects.create(version=version, adapter=_as_adapter(version, at_home))
+        if not version.sha256:
+            if serving.state != ServingState.READY and version.served_name in (at_home or ()):
+                Serving.objects.filter(pk=serving.pk).update(state=ServingState.READY)
+            return
+        if serving.state == ServingState.FAILED and serving.tries >= TRIES:
+            return
+        if not serving.adapter and serving.machine_id not in (None, self.machine.pk):
+            return  # another machine's
+        try:
+            there = self._load(version, serving)
+        except NoRoom as error:
+            Serving.objects.filter(pk=serving.pk).update(state=ServingState.LOADING, problem=str(error))
+            return
+        except CannotLoad as error:
+            log.warning("version_not_loaded", version=version.name, problem=str(error), tries=serving.tries + 1)
+            serving.state, serving.problem, serving.tries = ServingState.FAILED, str(error)[:1000], serving.tries + 1
+            serving.save()
+            return
+        state = ServingState.READY if there else ServingState.LOADING
+        if serving.state != state:
+            serving.state, serving.problem = state, ""
+            if there:
+                serving.tries = 0
+                log.info("version_loaded", version=version.name, adapter=serving.adapter)
+            serving.save()
+
+    def _load(self, version: ModelVersion, serving: Serving) -> bool:
+        """Whether it can be asked now."""
+        folder = studio() / version.folder
+        if serving.adapter:
+            url, key = own.home()
+            names = served_names(url, key)
+            if names is None:
+                return False
+            if version.served_name not in names:
+                self._check(version, folder, "adapter")
+                check_adapter(folder / "adapter")
+                load_adapter(url, key, version.served_name, folder / "adapter")
+            return True
+        if not own.running(version.pk):
+            self._check(version, folder, "model")
+            own.start(version, serving, self.machine)
+            return False
+        return version.served_name in (served_names(serving.url, settings.MODEL_SERVER_KEY) or ())
+
+    def _check(self, version: ModelVersion, folder: Path, part: str) -> None:
+        """Against its hashes: at every load, since that is when a changed file would do harm."""
+        check_weights(folder, version.manifest, part)
+
+    def _unload(self, wanted: set[int]) -> None:
+        now = time.monotonic()
+        for serving in Serving.objects.select_related("version").exclude(version__in=wanted):
+            version = serving.version
+            if not version.sha256 or (not serving.adapter and serving.machine_id not in (None, self.machine.pk)):
+                continue
+            if now - self._unwanted.setdefault(version.pk, now) < LINGER:
+                continue
+            if serving.adapter:
+                unload_adapter(*own.home(), version.served_name)
+            else:
+                own.stop(version.pk, serving)
+            serving.delete()
+            self._unwanted.pop(version.pk, None)
+            log.info("version_unloaded", version=version.name)
+
+    # Deployments
+
+    def _deploy(self) -> None:
+        for deployment in Deployment.objects.filter(state=DeploymentState.LOADING).select_related("version"):
+            serving = Serving.objects.filter(version=deployment.version_id).first()
+            if serving is not None and serving.state == ServingState.READY:
+                self._try(deployment, serving)
+            elif serving is not None and serving.state == ServingState.FAILED and serving.tries >= TRIES:
+                switch_failed(deployment.pk, serving.problem)
+            elif timezone.now() - deployment.asked > LONGEST:
+                switch_failed(deployment.pk, "It was not loaded in time.")
+
+    def _try(self, deployment: Deployment, serving: Serving) -> None:
+        url, key = (serving.url, settings.MODEL_SERVER_KEY) if serving.url else own.home()
+        try:
+            text = asyncio.run(smoke(Served(url, deployment.version.served_name, key)))
+        except CannotLoad as error:
+            if served_names(url, key) is None:
+                return  # the server is away: it is looked at again when it is back
+            switch_failed(deployment.pk, str(error))
+            return
+        if switch(deployment.pk, proof=text):
+            log.info("put_in_service", version=deployment.version.name, slot=deployment.slot)
+
+
+def _as_adapter(version: ModelVersion, at_home: set[str]) -> bool:
+    """Whether the house's own server can take it as an adapter: it adapts just the model that is served there."""
+    parent = version.parent
+    has_one = any(name.startswith("adapter/") for name in version.manifest)
+    return has_one and parent is not None and not parent.sha256 and parent.served_name in at_home

@@ -1,0 +1,96 @@
+"""vLLM servers of single versions, beside the house's own: one process each, on GPUs that they hold, found again by their mark."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import psutil
+from django.conf import settings
+from django.db import transaction
+
+from workers.embedded.process import start_apart
+from workers.embedded.state import free_port
+from workers.jobs.runs.folders import private, studio
+from workers.jobs.runs.follow import LIFE
+from workers.serving.loading import NoRoom
+from workers.serving.vllm import ModelServer
+from writer.stories.models import ModelVersion
+from writer.studio.models import Gpu, Machine, Serving
+
+MARK = "LONGHAND_SERVING"
+
+
+def home() -> tuple[str, str]:
+    """Address and key of the house's own model server."""
+    return settings.MODEL_SERVER_URL, settings.MODEL_SERVER_KEY
+
+
+def processes_of(version: int) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK) == str(version) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+def running(version: int) -> bool:
+    return bool(processes_of(version))
+
+
+def start(version: ModelVersion, serving: Serving, machine: Machine) -> None:
+    """Take a GPU, where there are any, and start a server. Raises NoRoom if none is free."""
+    gpu = _take_gpu(serving, machine)
+    server = ModelServer(
+        str(studio() / version.folder / "model"),
+        version.served_name,
+        context=settings.MODEL_CONTEXT,
+        key=settings.MODEL_SERVER_KEY,
+        port=free_port(),
+        adapters=False,
+    )
+    serving.url, serving.machine = server.url, machine
+    serving.save()
+    environment = server.environment() | {MARK: str(version.pk)}
+    if gpu is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = str(gpu)
+    log = private(studio() / "log") / f"vllm-{version.pk}.log"
+    start_apart(server.command(), env=environment, cwd=Path(settings.BASE_DIR), log=log, life=int(os.environ.get(LIFE, "-1")))
+
+
+def _take_gpu(serving: Serving, machine: Machine) -> int | None:
+    with transaction.atomic():
+        gpus = list(Gpu.objects.select_for_update().filter(machine=machine, memory__gt=0))
+        if not gpus:
+            return None
+        held = next((gpu for gpu in gpus if gpu.serving_id == serving.pk), None)
+        free = held or next((gpu for gpu in gpus if gpu.run_id is None and gpu.serving_id is None), None)
+        if free is None:
+            raise NoRoom("All GPUs are taken. It is loaded when one is free.")
+        free.serving = serving
+        free.save(update_fields=["serving"])
+        return free.index
+
+
+def stop(version: int, serving: Serving, seconds: float = 30.0) -> None:
+    """Ask it to end, then kill what is left; its GPU is free when nothing is."""
+    end = time.monotonic() + seconds
+    asked = False
+    while found := processes_of(version):
+        for process in found:
+            try:
+                if asked and time.monotonic() > end - seconds / 2:
+                    process.kill()
+                elif not asked:
+                    process.terminate()
+            except psutil.Error:
+                continue
+        asked = True
+        if time.monotonic() > end:
+            return
+        time.sleep(0.1)
+    Gpu.objects.filter(serving=serving).update(serving=None)

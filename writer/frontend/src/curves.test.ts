@@ -1,0 +1,24 @@
+import { describe, expect, it } from "vitest";
+import { inOrder, Series, type Told } from "./curves";
+
+const metrics = (step: number, values: Record<string, number>): Told => ({ kind: "metrics", time: 0, step, body: { values } });
+
+describe("the measures of a run", () => {
+  it("are in the order of their steps, and a step that was done again counts as it was told last", () => {
+    const series = new Series();
+    for (const event of [metrics(1, { loss: 3 }), metrics(2, { loss: 2 }), metrics(3, { loss: 9 }), metrics(2, { loss: 2.5 })]) series.add(event);
+    expect(series.points("loss")).toEqual([[1, 2, 3], [3, 2.5, 9]]);
+    expect(series.last("loss")).toEqual([3, 9]);
+  });
+
+  it("take no words and no nonsense", () => {
+    const series = new Series();
+    series.add({ kind: "log", time: 0, step: null, body: { text: "loss: 3" } });
+    series.add(metrics(1, { loss: Number.NaN, accuracy: 1 }));
+    expect(series.names).toEqual(["accuracy"]);
+  });
+
+  it("are shown with what matters first", () => {
+    expect(inOrder(["seconds", "zeal", "grad_norm", "loss", "alpha"])).toEqual(["loss", "grad_norm", "alpha", "zeal"]);
+  });
+});

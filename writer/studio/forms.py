@@ -1,0 +1,249 @@
+"""A form from a recipe's settings class: whatever recipe there is has one, and none has a page of its own.
+
+Only fields of a known type with bounds become part of a form; paths never do. What is typed is converted here, and then checked by the
+class itself, so that a run never holds a setting that its recipe would refuse.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import annotated_types
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from training.recipes.settings import RECIPES, RecipeSettings
+from writer.refusals import Refused
+
+Kind = Literal["whole", "number", "choice", "yes", "numbers", "part"]
+
+NOT_ASKED = {"recipe", "run_dir", "model", "data", "held_out", "reference_cache", "learner.threads", "learner.betas"}
+"""Paths, which the house fills in, and what nobody should have to think of."""
+PLACES = {"run_dir": Path("run"), "model": Path("model"), "data": (Path("data"),)}
+LONGEST = 200
+_THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+")
+
+
+@dataclass(frozen=True)
+class Field:
+    """`name` is the setting's own, with dots; `part` turns a whole group on."""
+
+    name: str
+    kind: Kind
+    label: str
+    help: str
+    default: Any
+    low: float | None = None
+    high: float | None = None
+    above_low: bool = False
+    optional: bool = False
+    choices: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """The default as one would type it."""
+        return typed_of(self.default)
+
+
+@dataclass
+class Form:
+    """`typed` is what stands in the fields, `errors` what is wrong with it, by field."""
+
+    recipe: str
+    about: str
+    fields: list[Field]
+    typed: dict[str, str] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> list[tuple[Field, str, str]]:
+        return [(one, self.typed.get(one.name, one.shown), self.errors.get(one.name, "")) for one in self.fields]
+
+
+def form_of(recipe: str, values: Mapping[str, Any] | None = None) -> Form:
+    """The form with the recipe's defaults, or with the values of a run."""
+    kind = RECIPES.get(recipe)
+    if kind is None:
+        raise Refused(f"There is no recipe {recipe!r}.", field="recipe")
+    about = " ".join((kind.__doc__ or "").split())
+    form = Form(recipe, about.partition(": ")[2] or about, list(fields_of(kind)))
+    if values:
+        form.typed = {one.name: typed_of(_value(values, one)) for one in form.fields}
+    return form
+
+
+def _value(values: Mapping[str, Any], one: Field) -> Any:
+    found: Any = values
+    for part in one.name.split("."):
+        if not isinstance(found, Mapping) or part not in found:
+            return one.default
+        found = found[part]
+    return found is not None if one.kind == "part" else found
+
+
+def typed_of(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    if isinstance(value, (tuple, list)):
+        return ", ".join(typed_of(one) for one in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def fields_of(kind: type[BaseModel], prefix: str = "") -> Iterator[Field]:
+    for name, info in kind.model_fields.items():
+        full = prefix + name
+        if full in NOT_ASKED:
+            continue
+        optional, annotation = _plain(info.annotation)
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            if optional:
+                about = " ".join((annotation.__doc__ or "").split())
+                yield Field(full, "part", _label(name), about, default=info.default is not None)
+            yield from fields_of(annotation, f"{full}.")
+            continue
+        yield _field(full, info, annotation, optional=optional)
+
+
+def _field(full: str, info: FieldInfo, annotation: Any, *, optional: bool) -> Field:
+    low, high, above = _bounds(info)
+    choices: tuple[str, ...] = ()
+    kind: Kind
+    if annotation is bool:
+        kind = "yes"
+    elif get_origin(annotation) is Literal:
+        kind, choices = "choice", tuple(str(one) for one in get_args(annotation))
+    elif get_origin(annotation) is tuple:
+        kind = "numbers"
+    elif annotation in (int, float):
+        kind = "whole" if annotation is int else "number"
+        if low is None or high is None:
+            raise TypeError(f"the setting {full} has no bounds, so it cannot be part of a form")
+    else:
+        raise TypeError(f"the setting {full} is of a type that no form has: {annotation}")
+    return Field(
+        full,
+        kind,
+        _label(full.rpartition(".")[2]),
+        info.description or "",
+        info.get_default(call_default_factory=True) if not info.is_required() else None,
+        low,
+        high,
+        above,
+        optional,
+        choices,
+    )
+
+
+def _plain(annotation: Any) -> tuple[bool, Any]:
+    """Whether it may be None, and what it is otherwise."""
+    if get_origin(annotation) in (typing.Union, types.UnionType):
+        rest = [one for one in get_args(annotation) if one is not type(None)]
+        if len(rest) == 1:
+            return True, rest[0]
+    return False, annotation
+
+
+def _bounds(info: FieldInfo) -> tuple[float | None, float | None, bool]:
+    low = high = None
+    above = False
+    for one in info.metadata:
+        if isinstance(one, annotated_types.Ge):
+            low = float(one.ge)  # type: ignore[arg-type]
+        elif isinstance(one, annotated_types.Gt):
+            low, above = float(one.gt), True  # type: ignore[arg-type]
+        elif isinstance(one, annotated_types.Le):
+            high = float(one.le)  # type: ignore[arg-type]
+        elif isinstance(one, annotated_types.Lt):
+            high = float(one.lt)  # type: ignore[arg-type]
+    return low, high, above
+
+
+def _label(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+def read(recipe: str, typed: Mapping[str, str]) -> tuple[Form, dict[str, Any] | None]:
+    """The form as it was filled in, and the settings it says; None if something is wrong with it. Names it does not have are an error."""
+    form = form_of(recipe)
+    known = {one.name: one for one in form.fields}
+    if odd := sorted(set(typed) - set(known)):
+        raise Refused(f"This recipe has no setting {odd[0][:80]!r}.")
+    form.typed = {name: text.strip()[:LONGEST] for name, text in typed.items()}
+    values: dict[str, Any] = {}
+    off = {one.name for one in form.fields if one.kind == "part" and not form.typed.get(one.name)}
+    for one in form.fields:
+        if one.kind == "part":
+            _put(values, one.name, None if one.name in off else {})
+        elif not any(one.name.startswith(f"{part}.") for part in off):
+            try:
+                _put(values, one.name, _read(one, form.typed.get(one.name, "")))
+            except Refused as refusal:
+                form.errors[one.name] = refusal.detail
+    if form.errors:
+        return form, None
+    try:
+        checked = RECIPES[recipe].model_validate(values | PLACES)
+    except ValidationError as error:
+        for item in error.errors():
+            name = ".".join(str(part) for part in item["loc"])
+            form.errors[name if name in known else ""] = item["msg"].removeprefix("Value error, ").capitalize() + "."
+        return form, None
+    return form, settings_of(checked)
+
+
+def settings_of(checked: RecipeSettings) -> dict[str, Any]:
+    """What a run keeps of its settings: all but the paths."""
+    return checked.model_dump(mode="json", exclude={"run_dir", "model", "data", "held_out", "reference_cache"})
+
+
+def _put(values: dict[str, Any], name: str, value: Any) -> None:
+    *parts, last = name.split(".")
+    for part in parts:
+        values = values.setdefault(part, {})
+        assert isinstance(values, dict)
+    values[last] = value
+
+
+def _read(one: Field, text: str) -> Any:
+    if one.kind == "yes":
+        return bool(text)
+    if not text:
+        if one.optional:
+            return None
+        if one.kind == "numbers":
+            return ()
+        raise Refused("Something must stand here.")
+    if one.kind == "choice":
+        if text not in one.choices:
+            raise Refused("Choose one of the list.")
+        return int(text) if text.isdecimal() else text
+    if one.kind == "numbers":
+        return tuple(_number(part) for part in text.split(","))
+    number = _number(text)
+    if one.kind == "whole" and not number.is_integer():
+        raise Refused("A whole number.")
+    assert one.low is not None
+    assert one.high is not None
+    if not one.low <= number <= one.high or (one.above_low and number == one.low):
+        least = f"more than {typed_of(one.low)}" if one.above_low else f"{typed_of(one.low)} or more"
+        raise Refused(f"A number, {least} and {typed_of(one.high)} at most.")
+    return int(number) if one.kind == "whole" else number
+
+
+def _number(text: str) -> float:
+    try:
+        text = text.strip()
+        number = float(text.replace(",", "") if _THOUSANDS.fullmatch(text) else text)
+    except ValueError:
+        raise Refused("That is no number.") from None
+    if number != number or number in (float("inf"), float("-inf")):  # noqa: PLR0124
+        raise Refused("That is no number.")
+    return number

@@ -1,0 +1,38 @@
+"""The tables of the studio. Model versions and the ledger of what was in service stand with the stories, which they wrote.
+
+machines      machines that train and serve, and their GPUs: a GPU has one holder
+runs          trainings: asked for, planned, queued, running, ended; and what they told
+serving       which versions a model server has loaded, and where
+evaluation    the report of a version, and the stories that it was measured by
+imports       folders with weights that wait to be taken in
+arena         blind comparisons of whole stories, and what they decided
+"""
+
+from writer.studio.models.arena import Arena, ArenaState, ArenaTake, Contestant
+from writer.studio.models.evaluation import Evaluation, EvaluationState, Sample
+from writer.studio.models.imports import VersionImport
+from writer.studio.models.machines import Gpu, Machine
+from writer.studio.models.runs import ENDED, Dataset, DatasetKind, Run, RunEvent, RunState, RunWish
+from writer.studio.models.serving import Serving, ServingState
+
+__all__ = [
+    "ENDED",
+    "Arena",
+    "ArenaState",
+    "ArenaTake",
+    "Contestant",
+    "Dataset",
+    "DatasetKind",
+    "Evaluation",
+    "EvaluationState",
+    "Gpu",
+    "Machine",
+    "Run",
+    "RunEvent",
+    "RunState",
+    "RunWish",
+    "Sample",
+    "Serving",
+    "ServingState",
+    "VersionImport",
+]

@@ -1,0 +1,1 @@
+"""What changes several rows of the studio, or reaches outside: one named operation a module."""

@@ -1,0 +1,42 @@
+"""The report of a version is asked for: by a person, or by the run that made the version."""
+
+from __future__ import annotations
+
+from django.db import IntegrityError, transaction
+
+from writer.accounts.audit import record
+from writer.accounts.models import User
+from writer.refusals import Missing, NotNow
+from writer.stories.models import ModelVersion
+from writer.stories.operations.deploy import in_service_or_none
+from writer.studio.models import Evaluation
+from writer.studio.wake import call_keepers
+
+EACH, EACH_OF_A_DEMO = 5, 2
+"""Stories a bucket of length. The demo model has a processor to itself at best."""
+
+
+def ask_evaluation(*, by: User, version_id: int) -> Evaluation:
+    version = ModelVersion.objects.filter(pk=version_id, writes=True, retired=None).first()
+    if version is None:
+        raise Missing
+    with transaction.atomic():
+        try:
+            with transaction.atomic():
+                asked = evaluate_new(version, by=by)
+        except IntegrityError:
+            raise NotNow("It is being measured already.") from None
+        record(by, "version.evaluate", version.name)
+    return asked
+
+
+def evaluate_new(version: ModelVersion, *, by: User | None = None) -> Evaluation:
+    champion = in_service_or_none()
+    asked = Evaluation.objects.create(
+        version=version,
+        against=champion if champion and champion.pk != version.pk else None,
+        each=EACH_OF_A_DEMO if version.root.is_demo else EACH,
+        by=by,
+    )
+    transaction.on_commit(call_keepers)
+    return asked

@@ -1,0 +1,199 @@
+"""A training: asked for, planned by a worker, started by a person who has seen the plan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from writer.accounts.audit import record
+from writer.accounts.models import User
+from writer.editorial.models import Making, Snapshot, SnapshotKind
+from writer.editorial.operations.make_snapshot import ask_snapshot
+from writer.editorial.snapshots.query import SnapshotQuery
+from writer.refusals import Missing, NotNow, Refused
+from writer.stories.checks import checked_key
+from writer.stories.models import ModelVersion
+from writer.stories.operations.deploy import in_service
+from writer.stories.text import checked_text
+from writer.studio.defaults import defaults_of
+from writer.studio.forms import read
+from writer.studio.models import ENDED, Dataset, DatasetKind, Gpu, Run, RunState
+from writer.studio.models.runs import MOST_GPUS
+from writer.studio.wake import call_keepers
+
+MOST_DRAFTS = 20
+LEARNS_FROM = {
+    "pretrain": (DatasetKind.TEXTS,),
+    "sft": (DatasetKind.CONVERSATIONS, DatasetKind.PREFERENCE),
+    "reward_model": (DatasetKind.PREFERENCE,),
+    "dpo": (DatasetKind.PREFERENCE,),
+}
+"""What each recipe can learn from. Of preferences, sft learns the preferred text."""
+
+
+def bases() -> QuerySet[ModelVersion]:
+    """Versions that a run may begin from: those whose weights the house has."""
+    return ModelVersion.objects.filter(writes=True, retired=None).order_by("name")
+
+
+def data_for(recipe: str) -> list[tuple[str, str]]:
+    """What the recipe can learn from, as (entry, words): "snapshot:4", "dataset:2"."""
+    kinds = LEARNS_FROM[recipe]
+    found = [
+        (f"dataset:{one.pk}", f"{one.name}: {one.rows:,} rows") for one in Dataset.objects.filter(kind__in=kinds)
+    ]
+    if DatasetKind.PREFERENCE in kinds:
+        snapshots = Snapshot.objects.filter(kind=SnapshotKind.PREFERENCE, state=Making.READY)[:100]
+        found = [(f"snapshot:{one.pk}", f"Snapshot {one.number}: {one.rows:,} rows") for one in snapshots] + found
+    return found
+
+
+def draft_run(
+    *,
+    by: User,
+    recipe: str,
+    typed: dict[str, str],
+    base: str,
+    data: str,
+    gpus: str = "1",
+    note: str = "",
+    key: str | None = None,
+    cloned_from: int | None = None,
+) -> Run:
+    """A run for a worker to plan. Raises Refused naming the field; `forms.read` says what is wrong with several at once."""
+    form, values = read(recipe, typed)
+    if values is None:
+        name, problem = next(iter(form.errors.items()))
+        raise Refused(problem, field=name)
+    version = bases().filter(pk=int(base)).first() if base.isdecimal() and len(base) < 10 else None
+    if version is None:
+        raise Refused("Choose the version that it begins from.", field="base")
+    if data not in dict(data_for(recipe)):
+        raise Refused("Choose what it learns from.", field="data")
+    kind, _, number = data.partition(":")
+    if not (gpus.isdecimal() and len(gpus) < 4 and 1 <= int(gpus) <= MOST_GPUS):
+        raise Refused(f"From 1 to {MOST_GPUS} GPUs.", field="gpus")
+    if int(gpus) > 1 and not values["learner"]["zero_stage"]:
+        raise Refused("Several GPUs need ZeRO stage 1, 2 or 3.", field="learner.zero_stage")
+    return _draft(
+        by=by,
+        recipe=recipe,
+        settings=values,
+        base=version,
+        gpus=int(gpus),
+        note=checked_text(note, "note", most=500, one_line=True),
+        key=key,
+        cloned_from_id=cloned_from,
+        **{f"{kind}_id": int(number)},
+    )
+
+
+def retrain(*, by: User, key: str | None = None) -> Run:
+    """From the newest judgement in one go: a snapshot, `dpo` on it, and then by themselves the version and its report.
+
+    It begins from the base of the version in service, so that the new version is that base and all judgement so far,
+    and can be loaded beside it as an adapter.
+    """
+    with transaction.atomic():
+        _one_asking(by)
+        if (before := _asked_before(key)) is not None:
+            return before
+        base = in_service().root
+        snapshot = ask_snapshot(by=by, query=SnapshotQuery())
+        return _draft(
+            by=by,
+            recipe="dpo",
+            settings=defaults_of("dpo", base),
+            base=base,
+            gpus=1,
+            note="Retraining from the newest judgement",
+            key=key,
+            snapshot_id=snapshot.pk,
+            starts_itself=True,
+        )
+
+
+def _draft(*, by: User, key: str | None, **fields: Any) -> Run:
+    with transaction.atomic():
+        _one_asking(by)
+        if (before := _asked_before(key)) is not None:
+            return before
+        if Run.objects.filter(by=by, state=RunState.DRAFT).count() >= MOST_DRAFTS:
+            raise NotNow(f"You have {MOST_DRAFTS} runs that were never started. Start or discard some of them first.")
+        run = Run.objects.create(by=by, idempotency_key=key, **fields)
+        record(by, "run.ask", f"run {run.pk}, {run.recipe}", base=run.base.name, retraining=run.starts_itself)
+        transaction.on_commit(call_keepers)
+    return run
+
+
+def _one_asking(by: User) -> None:
+    User.objects.select_for_update(no_key=True).values_list("pk").get(pk=by.pk)
+
+
+def _asked_before(key: str | None) -> Run | None:
+    return None if key is None else Run.objects.filter(idempotency_key=checked_key(key, "key")).first()
+
+
+def lock_run(run_id: int) -> Run:
+    found = Run.objects.select_for_update(of=("self",)).select_related("base", "snapshot").filter(pk=run_id).first()
+    if found is None:
+        raise Missing
+    return found
+
+
+def start_run(*, by: User, run_id: int) -> Run:
+    """Put a planned run into the queue."""
+    with transaction.atomic():
+        run = lock_run(run_id)
+        if run.state != RunState.DRAFT:
+            raise NotNow("This run was started already.")
+        if run.plan is None:
+            raise NotNow("It is still being planned.")
+        if run.plan.get("problem"):
+            raise NotNow(run.plan["problem"])
+        if not Gpu.objects.exists():
+            raise NotNow("No machine for training has said that it is there. Start a GPU worker first.")
+        queue_run(run)
+        record(by, "run.start", f"run {run.pk}, {run.recipe}", settings=run.settings)
+    return run
+
+
+def queue_run(run: Run) -> None:
+    run.state, run.queued, run.finished, run.wish, run.problem = RunState.QUEUED, timezone.now(), None, "", ""
+    run.failures = 0
+    run.save(update_fields=["state", "queued", "finished", "wish", "problem", "failures"])
+    transaction.on_commit(call_keepers)
+
+
+def resume_run(*, by: User, run_id: int) -> Run:
+    """Let a run that stopped or failed go on from its last whole checkpoint."""
+    with transaction.atomic():
+        run = lock_run(run_id)
+        if run.state not in (RunState.STOPPED, RunState.FAILED):
+            raise NotNow("Only a run that was stopped or failed can go on.")
+        if run.plan is None:
+            raise NotNow("It never got as far as a plan. Ask for it again.")
+        if run.forgotten:
+            raise NotNow("Its checkpoints were cleared away. Clone it to begin anew.")
+        queue_run(run)
+        record(by, "run.resume", f"run {run.pk}, {run.recipe}")
+    return run
+
+
+def stop_run(*, by: User, run_id: int, at_once: bool = False) -> Run:
+    """A run at work is asked to save and stop, or is killed. One that waits is stopped here."""
+    with transaction.atomic():
+        run = lock_run(run_id)
+        if run.state in ENDED:
+            raise NotNow(f"The run has ended already: {run.get_state_display().lower()}.")
+        if run.state == RunState.RUNNING:
+            run.wish, run.wished_at = "kill" if at_once else "stop", timezone.now()
+            run.save(update_fields=["wish", "wished_at"])
+        else:
+            run.state, run.finished = RunState.STOPPED, timezone.now()
+            run.save(update_fields=["state", "finished"])
+        record(by, "run.kill" if at_once else "run.stop", f"run {run.pk}, {run.recipe}", step=run.step)
+    return run

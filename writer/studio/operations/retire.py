@@ -1,0 +1,38 @@
+"""A version's weights are deleted; its row stays, for all that it wrote and all that was learned with it."""
+
+from __future__ import annotations
+
+from django.db import transaction
+from django.utils import timezone
+
+from writer.accounts.audit import record
+from writer.accounts.models import User
+from writer.refusals import Missing, NotNow
+from writer.stories.models import LIVE_STATES, Deployment, DeploymentState, Generation, ModelVersion
+from writer.studio.models import ENDED, Run
+from writer.studio.wake import call_keepers
+from writer.studio.wanted import wanted_versions
+
+
+def retire(*, by: User, version_id: int) -> ModelVersion:
+    with transaction.atomic():
+        version = ModelVersion.objects.select_for_update().filter(pk=version_id).first()
+        if version is None:
+            raise Missing
+        if version.retired is not None:
+            raise NotNow("Its weights are deleted already.")
+        if not version.sha256:
+            raise NotNow("This is the house's own model: its files are not the studio's to delete.")
+        if Deployment.objects.filter(version=version, state__in=(DeploymentState.SERVING, DeploymentState.LOADING)).exists():
+            raise NotNow("It is in service, or on its way there.")
+        if Generation.objects.filter(model=version, state__in=LIVE_STATES).exists():
+            raise NotNow("A story is being written by it. Wait until that is finished.")
+        if Run.objects.filter(base=version).exclude(state__in=ENDED).exists():
+            raise NotNow("A run begins from it. Wait until that has ended.")
+        if version.pk in wanted_versions():
+            raise NotNow("It is still loaded as the version to go back to, or is being measured.")
+        version.retired = timezone.now()
+        version.save(update_fields=["retired"])
+        record(by, "version.delete", version.name)
+        transaction.on_commit(call_keepers)
+    return version

@@ -1,0 +1,188 @@
+"""Trainings: the list, the form that a recipe's settings make, the dry run, and a run as it goes."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST, require_safe
+
+from training.recipes.settings import RECIPES
+from writer.accounts.http import admins_only, person
+from writer.refusals import Refused
+from writer.studio.defaults import defaults_of
+from writer.studio.forms import Form, form_of, read
+from writer.studio.models import ENDED, Run, RunEvent, RunState
+from writer.studio.operations.ask_run import bases, data_for, draft_run, resume_run, retrain, start_run, stop_run
+
+AT_ONCE = 2000
+LISTED = 100
+
+
+@admins_only
+@require_safe
+@never_cache
+def runs(request: HttpRequest) -> HttpResponse:
+    """studio/runs.html with `runs` and `recipes`."""
+    found = Run.objects.select_related("base", "by", "snapshot", "dataset", "version", "machine")[:LISTED]
+    return render(request, "studio/runs.html", {"runs": found, "recipes": list(RECIPES)})
+
+
+@admins_only
+@never_cache
+def run_new(request: HttpRequest, recipe: str) -> HttpResponse:
+    """studio/run_new.html with `form`, `bases`, `data` and what was typed. `?clone=12` begins with that run's settings."""
+    if recipe not in RECIPES:
+        raise Http404
+    if request.method != "POST":
+        return _fresh(request, recipe)
+    post = request.POST
+    given = {name: post.get(name, "") for name in ("base", "data", "gpus", "note", "key", "clone")}
+    typed = {name.removeprefix("s."): value for name, value in post.items() if name.startswith("s.") and isinstance(value, str)}
+    form, values = read(recipe, typed)
+    try:
+        if values is None:
+            return _form(request, form, given, status=422)
+        run = draft_run(
+            by=person(request),
+            recipe=recipe,
+            typed=typed,
+            base=given["base"],
+            data=given["data"],
+            gpus=given["gpus"] or "1",
+            note=given["note"],
+            key=given["key"] or None,
+            cloned_from=int(given["clone"]) if given["clone"].isdecimal() and len(given["clone"]) < 9 else None,
+        )
+    except Refused as refusal:
+        form.errors[refusal.field] = refusal.detail
+        return _form(request, form, given, status=refusal.status)
+    return redirect("run", run.pk)
+
+
+def _fresh(request: HttpRequest, recipe: str) -> HttpResponse:
+    given = {"key": secrets.token_urlsafe(16), "gpus": "1"}
+    clone = request.GET.get("clone", "")
+    if clone.isdecimal() and len(clone) < 9 and (run := Run.objects.filter(pk=int(clone), recipe=recipe).first()):
+        data = f"snapshot:{run.snapshot_id}" if run.snapshot_id else f"dataset:{run.dataset_id}"
+        given |= {"base": str(run.base_id), "data": data, "gpus": str(run.gpus), "clone": clone, "note": run.note}
+        return _form(request, form_of(recipe, run.settings), given)
+    base = bases().filter(deployments__state="serving").first() or bases().first()
+    root = base.root if base else None
+    given |= {"base": str(root.pk) if root else ""}
+    return _form(request, form_of(recipe, defaults_of(recipe, root)), given)
+
+
+def _form(request: HttpRequest, form: Form, given: dict[str, Any], *, status: int = 200) -> HttpResponse:
+    context = {
+        "form": form,
+        "given": given,
+        "bases": [(str(one.pk), one.name) for one in bases()],
+        "data": data_for(form.recipe),
+        "errors": form.errors,
+    }
+    return render(request, "studio/run_new.html", context, status=status)
+
+
+def _run(run_id: int) -> Run:
+    found = Run.objects.select_related("base", "by", "snapshot", "dataset", "version", "machine", "cloned_from")
+    run = found.filter(pk=run_id).first()
+    if run is None:
+        raise Http404
+    return run
+
+
+@admins_only
+@require_safe
+@never_cache
+def run(request: HttpRequest, run_id: int) -> HttpResponse:
+    """studio/run.html with `run`, `plan`, `changed` (against the last good run, `before`), `place` in the queue."""
+    found = _run(run_id)
+    before = Run.objects.filter(recipe=found.recipe, state=RunState.DONE).exclude(pk=found.pk).order_by("-finished").first()
+    context = {
+        "run": found,
+        "plan": found.plan,
+        "before": before,
+        "changed": changes(before.settings, found.settings) if before else [],
+        "ended": found.state in ENDED,
+        "state": state_of(found),
+    }
+    return render(request, "studio/run.html", context)
+
+
+def changes(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """Settings that differ, as (name, before, after)."""
+    found = []
+    for name in sorted(before.keys() | after.keys()):
+        was, now = before.get(name), after.get(name)
+        if isinstance(was, dict) and isinstance(now, dict):
+            found += changes(was, now, f"{prefix}{name}.")
+        elif was != now:
+            found.append((f"{prefix}{name}", was, now))
+    return found
+
+
+def state_of(run: Run) -> dict[str, Any]:
+    """What changes while one looks."""
+    return {
+        "state": run.state,
+        "said": run.get_state_display(),
+        "wish": run.wish,
+        "problem": run.problem,
+        "step": run.step,
+        "steps": run.steps,
+        "phase": run.phase,
+        "planned": run.plan is not None,
+        "last_seq": run.last_seq,
+        "version": run.version_id,
+        "ended": run.state in ENDED,
+    }
+
+
+@admins_only
+@require_safe
+@never_cache
+def run_events(request: HttpRequest, run_id: int) -> HttpResponse:
+    """What was told after `?after=`, and the state of the run as of now."""
+    after = request.GET.get("after", "0")
+    if not (after.isascii() and after.isdigit() and len(after) < 10):
+        return JsonResponse({"detail": "after is the number of the last event that you have."}, status=400)
+    state = state_of(_run(run_id))
+    columns = ("seq", "kind", "time", "step", "body")
+    found = RunEvent.objects.filter(run=run_id, seq__gt=int(after)).order_by("seq").values(*columns)[:AT_ONCE]
+    events = [one | {"time": one["time"].timestamp()} for one in found]
+    return JsonResponse({"run": state, "events": events})
+
+
+@admins_only
+@require_POST
+def run_act(request: HttpRequest, run_id: int, act: str) -> HttpResponse:
+    """start, stop, kill or resume."""
+    by = person(request)
+    try:
+        if act == "start":
+            start_run(by=by, run_id=run_id)
+        elif act == "resume":
+            resume_run(by=by, run_id=run_id)
+        elif act in ("stop", "kill"):
+            stop_run(by=by, run_id=run_id, at_once=act == "kill")
+        else:
+            raise Http404
+    except Refused as refusal:
+        messages.error(request, refusal.detail)
+    return redirect("run", run_id)
+
+
+@admins_only
+@require_POST
+def run_retrain(request: HttpRequest) -> HttpResponse:
+    try:
+        asked = retrain(by=person(request), key=request.POST.get("key") or None)
+    except Refused as refusal:
+        messages.error(request, refusal.detail)
+        return redirect("studio")
+    return redirect("run", asked.pk)

@@ -12,7 +12,7 @@ import json
 import random
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 from django.conf import settings
@@ -68,6 +68,8 @@ def evaluate(evaluation_id: int) -> None:
         return
     try:
         report = asyncio.run(_Task(evaluation).run())
+    except _Lost:
+        return
     except NotReady:
         _release(evaluation)
     except ServerFailed as error:
@@ -125,14 +127,16 @@ class _Task:
         self.evaluation = evaluation
 
     async def run(self) -> dict[str, Any]:
-        async with asyncio.TaskGroup() as group:
-            ticker = group.create_task(self._tick())
-            try:
-                return await self._measure()
-            finally:
-                ticker.cancel()
+        """The figures. Raises _Lost as soon as another task has the evaluation."""
+        measuring, ticking = asyncio.create_task(self._measure()), asyncio.create_task(self._tick())
+        try:
+            await asyncio.wait((measuring, ticking), return_when=asyncio.FIRST_COMPLETED)
+            return await (measuring if measuring.done() else ticking)
+        finally:
+            measuring.cancel()
+            ticking.cancel()
 
-    async def _tick(self) -> None:
+    async def _tick(self) -> NoReturn:
         while True:
             await asyncio.sleep(BEAT)
             if not await asyncio.to_thread(_ours(self.evaluation).update, lease_until=timezone.now() + LEASE):

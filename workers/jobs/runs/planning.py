@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from training.errors import MendableError
@@ -26,39 +26,45 @@ TOKENS_PER_WORD = 1.35
 STEPS_WANTED = 40
 """Of a run that nobody set up by hand: small data are read in smaller steps."""
 DISK_RESERVE = 2 * 10**9
+LONGEST = timedelta(minutes=15)
+"""After so long somebody else plans it."""
 
 log = structlog.get_logger()
 
 
-def waiting() -> list[int]:
-    """Drafts without a plan whose data are there, or will never be."""
+def _unplanned() -> QuerySet[Run]:
+    """Drafts without a plan whose data are there, or will never be, and that nobody is planning."""
     ready = Q(snapshot=None) | Q(snapshot__state__in=(Making.READY, Making.FAILED))
-    return list(Run.objects.filter(ready, state=RunState.DRAFT, plan=None).order_by("pk").values_list("pk", flat=True))
+    nobody = Q(lease_until=None) | Q(lease_until__lt=timezone.now())
+    return Run.objects.filter(ready, nobody, state=RunState.DRAFT, plan=None)
+
+
+def waiting() -> list[int]:
+    return list(_unplanned().order_by("pk").values_list("pk", flat=True))
 
 
 def make(run_id: int) -> None:
-    """Plan one run; one that starts itself goes into the queue. Two workers at once: one of them does it."""
+    """Plan one run; one that starts itself goes into the queue. Of two workers at once one does it."""
+    if not _unplanned().filter(pk=run_id).update(lease_until=timezone.now() + LONGEST):
+        return
+    run = Run.objects.select_related("base", "snapshot", "dataset").get(pk=run_id)
+    try:
+        plan = _plan(run)
+    except (MendableError, OSError, ValueError) as error:
+        plan = {"problem": str(error)[:1000], "notes": []}
     with transaction.atomic():
-        run = (
-            Run.objects.select_for_update(of=("self",), skip_locked=True)
-            .select_related("base", "snapshot", "dataset")
-            .filter(pk=run_id, state=RunState.DRAFT, plan=None)
-            .first()
-        )
-        if run is None:
-            return
-        try:
-            run.plan = _plan(run)
-        except (MendableError, OSError, ValueError) as error:
-            run.plan = {"problem": str(error)[:1000], "notes": []}
-        run.steps = run.plan.get("steps") or 0
-        run.save(update_fields=["plan", "steps", "settings"])
-        if run.starts_itself and not run.plan.get("problem"):
-            queue_run(run)
-        elif run.starts_itself:
-            run.state, run.problem, run.finished = RunState.FAILED, run.plan["problem"], timezone.now()
-            run.save(update_fields=["state", "problem", "finished"])
-    log.info("run_planned", run=run_id, problem=run.plan.get("problem", ""))
+        found = Run.objects.select_for_update().filter(pk=run_id, state=RunState.DRAFT, plan=None).first()
+        if found is None:
+            return  # discarded meanwhile
+        found.plan, found.settings, found.lease_until = plan, run.settings, None
+        found.steps = plan.get("steps") or 0
+        found.save(update_fields=["plan", "steps", "settings", "lease_until"])
+        if found.starts_itself and plan.get("problem"):
+            found.state, found.problem, found.finished = RunState.FAILED, plan["problem"], timezone.now()
+            found.save(update_fields=["state", "problem", "finished"])
+        elif found.starts_itself:
+            queue_run(found)
+    log.info("run_planned", run=run_id, problem=plan.get("problem", ""))
 
 
 def _plan(run: Run) -> dict[str, Any]:
@@ -101,7 +107,7 @@ def _plan(run: Run) -> dict[str, Any]:
         "notes": notes,
     }
     found["gpu_hours"], found["hours_from"] = _hours(run, plan)
-    free = run_free_disk()
+    free = free_disk()
     if free is not None and needs + DISK_RESERVE > free:
         found["problem"] = (
             f"It needs {needs / 1e9:.1f} GB of disk for checkpoints and the model, and {free / 1e9:.1f} GB are free. Delete old "
@@ -131,7 +137,7 @@ def _hours(run: Run, plan: Any) -> tuple[float | None, str]:
     return None, "no run of this kind was made on a processor yet"
 
 
-def run_free_disk() -> float | None:
+def free_disk() -> float | None:
     """What a new run may take on this machine: what is free, within the bound that the house sets."""
     import shutil
 

@@ -1,0 +1,169 @@
+"""Versions on the real vLLM: loaded because they are wanted, switched once they write, refused when a byte is not theirs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.servers import DEMO_MODEL, ServedModel
+from training.evaluate.served import Client, Served, ServerFailed
+from training.learner.export import save_model
+from training.learner.models import load_model
+from training.manifest import make_manifest, sha256_of
+from training.recipes.settings import LearnerSettings, Lora
+from workers.jobs.runs import machine
+from workers.serving import own
+from workers.serving.keeper import ServingKeeper
+from workers.serving.loading import served_names, unload_adapter
+from writer.accounts.models import User
+from writer.stories.models import Deployment, DeploymentState, ModelVersion
+from writer.stories.operations.deploy import in_service
+from writer.stories.operations.models import ensure_model_version
+from writer.studio.models import Serving, ServingState
+from writer.studio.operations.deploy import promote, roll_back
+
+pytestmark = [pytest.mark.model, pytest.mark.django_db(transaction=True)]
+Settings = Any
+
+
+def adapted(folder: Path, seed: int = 1) -> Path:
+    """The demo model with an adapter that turns it round, as a run leaves both."""
+    settings = LearnerSettings(precision="float32", lora=Lora(rank=8, alpha=16))
+    model = load_model(DEMO_MODEL, settings)
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if ".lora_B." in name:
+                weight.normal_(0, 0.02)
+    weights = {f"model.{name}": one for name, one in model.state_dict().items()}
+    save_model(weights, model, DEMO_MODEL, folder / "model", "# A version\n", settings)
+    return folder
+
+
+@pytest.fixture
+def home(model_server: ServedModel, settings: Settings, tmp_path: Path) -> ModelVersion:
+    settings.VAR = tmp_path
+    settings.MODEL_SERVER_URL, settings.MODEL_SERVER_KEY = model_server.url, model_server.key
+    settings.MODEL, settings.MODEL_NAME = model_server.name, "demo model"
+    version = ensure_model_version()
+    assert version.served_name == model_server.name
+    return version
+
+
+@pytest.fixture
+def version(home: ModelVersion, tmp_path: Path) -> Iterator[ModelVersion]:
+    folder = adapted(tmp_path / "studio" / "runs" / "1")
+    manifest = make_manifest(folder, ["model", "adapter"])
+    made = ModelVersion.objects.create(
+        name="demo model, dpo 1", served_name=f"longhand-{tmp_path.name}", tokenizer=str(folder / "model"), parent=home,
+        folder="runs/1", manifest=manifest, sha256=sha256_of(manifest),
+    )  # fmt: skip
+    yield made
+    unload_adapter(*own.home(), made.served_name)
+
+
+@pytest.fixture
+def keeper(home: ModelVersion) -> ServingKeeper:
+    return ServingKeeper(machine.register())
+
+
+def test_promoted_and_rolled_back(keeper: ServingKeeper, version: ModelVersion, home: ModelVersion, admin: User) -> None:
+    asked = promote(by=admin, version_id=version.pk, overrule=True, reason="It is a test of ours.")
+    assert in_service() == home
+    keeper.look()
+    asked.refresh_from_db()
+    assert (asked.state, asked.problem) == (DeploymentState.SERVING, "")
+    assert len(asked.grounds["proof"].split()) >= 5
+    assert in_service() == version
+    serving = Serving.objects.get(version=version)
+    assert (serving.adapter, serving.state) == (True, ServingState.READY)
+    roll_back(by=admin)
+    keeper.look()
+    assert in_service() == home
+    assert version.served_name in (served_names(*own.home()) or ()), "it stays loaded, to go back to"
+
+
+def test_the_adapter_is_what_was_merged(keeper: ServingKeeper, version: ModelVersion, admin: User) -> None:
+    """Log-probabilities of the served adapter, beside those of the merged weights by transformers."""
+    from transformers import AutoModelForCausalLM
+
+    promote(by=admin, version_id=version.pk, overrule=True, reason="It is a test of ours.")
+    keeper.look()
+    prompt = [{"role": "user", "content": "Write a short story."}]
+    completion = [{"role": "assistant", "content": "The lamp was lit at six, and nobody came up the stairs that night."}]
+
+    async def score(name: str) -> tuple[float, list[int]]:
+        async with Client(Served(*own.home()[:1], name, own.home()[1])) as client:
+            scored = await client.score(prompt, completion)  # type: ignore[arg-type]
+            whole = await client._tokens([*prompt, *completion], opens=False)  # type: ignore[list-item]
+            return scored.nats, [*whole, scored.tokens]
+
+    ours, ids = asyncio.run(score(version.served_name))
+    base, _ = asyncio.run(score(version.parent.served_name))  # type: ignore[union-attr]
+    learned = ids.pop()
+    model = AutoModelForCausalLM.from_pretrained(version.tokenizer, dtype=torch.float32)
+    with torch.no_grad():
+        logprobs = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+    picked = logprobs[range(len(ids) - 1), ids[1:]]
+    theirs = -float(picked[-learned:].sum())
+    assert ours == pytest.approx(theirs, rel=0.02)  # bfloat16
+    assert abs(base - theirs) > 10 * abs(ours - theirs)
+
+
+@pytest.mark.parametrize("harm", ["a byte", "a pickle", "gone"])
+def test_weights_that_are_not_theirs(harm: str, keeper: ServingKeeper, version: ModelVersion, home: ModelVersion, admin: User, tmp_path: Path) -> None:
+    folder = tmp_path / "studio" / "runs" / "1" / "adapter"
+    weights = folder / "adapter_model.safetensors"
+    if harm == "a byte":
+        raw = bytearray(weights.read_bytes())
+        raw[-1] ^= 1
+        weights.write_bytes(raw)
+    elif harm == "a pickle":
+        (folder / "adapter_model.bin").write_bytes(b"\x80\x04.")
+    else:
+        weights.unlink()
+    asked = promote(by=admin, version_id=version.pk, overrule=True, reason="It is a test of ours.")
+    for _ in range(4):
+        keeper.look()
+    asked.refresh_from_db()
+    assert asked.state == DeploymentState.FAILED
+    assert "adapter_model" in asked.problem
+    assert in_service() == home
+    assert Deployment.objects.filter(state=DeploymentState.LOADING).count() == 0
+
+
+def test_an_adapter_that_was_lost_is_loaded_again(keeper: ServingKeeper, version: ModelVersion, admin: User) -> None:
+    """As after a restart of the server, which forgets its adapters."""
+    promote(by=admin, version_id=version.pk, overrule=True, reason="It is a test of ours.")
+    keeper.look()
+    unload_adapter(*own.home(), version.served_name)
+    assert version.served_name not in (served_names(*own.home()) or ())
+    keeper.look()
+    assert version.served_name in (served_names(*own.home()) or ())
+
+
+def test_a_server_that_is_away_changes_nothing(keeper: ServingKeeper, version: ModelVersion, home: ModelVersion, admin: User, settings: Settings) -> None:
+    address = settings.MODEL_SERVER_URL
+    asked = promote(by=admin, version_id=version.pk, overrule=True, reason="It is a test of ours.")
+    settings.MODEL_SERVER_URL = "http://127.0.0.1:9"
+    keeper.look()
+    asked.refresh_from_db()
+    assert asked.state == DeploymentState.LOADING
+    assert in_service() == home
+    settings.MODEL_SERVER_URL = address
+    keeper.look()
+    assert in_service() == version
+
+
+def test_what_the_server_refuses_is_said(home: ModelVersion) -> None:
+    async def ask() -> None:
+        async with Client(Served(*own.home()[:1], "nobody", own.home()[1])) as client:
+            await client.context()
+
+    with pytest.raises(ServerFailed, match="does not serve nobody"):
+        asyncio.run(ask())

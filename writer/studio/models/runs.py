@@ -21,6 +21,7 @@ from writer.stories.models import ModelVersion
 from writer.studio.models.machines import Machine
 
 MOST_GPUS = 64
+PERSON = settings.AUTH_USER_MODEL  # a run has settings of its own
 
 
 class DatasetKind(models.TextChoices):
@@ -99,7 +100,7 @@ class Run(models.Model):
     forgotten = models.BooleanField(default=False, help_text="Its checkpoints and data were cleared away")
 
     version = models.OneToOneField(ModelVersion, models.PROTECT, null=True, related_name="run")
-    by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="runs")
+    by = models.ForeignKey(PERSON, models.SET_NULL, null=True, related_name="runs")
     created = models.DateTimeField(auto_now_add=True)
     queued = models.DateTimeField(null=True)
     started = models.DateTimeField(null=True)

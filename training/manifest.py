@@ -51,8 +51,10 @@ def verify(folder: Path, manifest: Manifest, parts: Sequence[str] = ("",)) -> No
         if path.is_file() or path.is_symlink()
     }
     if found != wanted:
-        odd = sorted(found ^ wanted)[0]
-        raise MendableError(f"{odd} {'is missing from' if odd in wanted else 'was put into'} {folder} since it was checked.")
+        odd = min(found ^ wanted)
+        raise MendableError(
+            f"{odd} {'is missing from' if odd in wanted else 'was put into'} {folder} since it was checked."
+        )
     for name in sorted(wanted):
         path = folder / name
         if path.is_symlink() or path.stat().st_size != manifest[name]["bytes"] or _file(path) != manifest[name]:

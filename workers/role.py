@@ -8,6 +8,7 @@ covered by its rule here, and a right that is taken out of the rules is taken aw
 
 from __future__ import annotations
 
+import contextlib
 from urllib.parse import unquote, urlsplit
 
 from django.db import connection
@@ -33,11 +34,13 @@ def ensure_worker_role(url: str) -> None:
         raw = cursor.connection
         raw.execute("SELECT pg_advisory_xact_lock(hashtext('longhand role'))")
         if raw.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [name]).fetchone() is None:
-            try:
+            with contextlib.suppress(errors.DuplicateObject):
                 raw.execute(sql.SQL("CREATE ROLE {} LOGIN").format(role))
-            except errors.DuplicateObject:
-                pass
-        raw.execute(sql.SQL("ALTER ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD {}").format(role, sql.Literal(password)))
+        raw.execute(
+            sql.SQL("ALTER ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD {}").format(
+                role, sql.Literal(password)
+            )
+        )
         database = sql.Identifier(connection.settings_dict["NAME"])
         raw.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, role))
         raw.execute(sql.SQL("GRANT USAGE ON SCHEMA public TO {}").format(role))

@@ -66,9 +66,24 @@ def real(model_server: ServedModel, tmp_path_factory: pytest.TempPathFactory) ->
             "from django.db import transaction\nfrom workers.role import ensure_worker_role\n"
             f"with transaction.atomic(): ensure_worker_role({role!r})"
         )
-        celery = ["-m", "celery", "-q", "-A", "webapp", "worker", "--loglevel", "warning", "-c", "2", "--pool", "threads"]
+        celery = [
+            "-m",
+            "celery",
+            "-q",
+            "-A",
+            "webapp",
+            "worker",
+            "--loglevel",
+            "warning",
+            "-c",
+            "2",
+            "--pool",
+            "threads",
+        ]
         worker = Process([*celery, "-Q", "default", "-n", "w@%h"], stack.env, folder / "worker.log")
-        trainer = Process([*celery, "-Q", "gpu", "-n", "t@%h"], stack.env | {"DATABASE_URL": role}, folder / "trainer.log")
+        trainer = Process(
+            [*celery, "-Q", "gpu", "-n", "t@%h"], stack.env | {"DATABASE_URL": role}, folder / "trainer.log"
+        )
         try:
             yield stack
         finally:

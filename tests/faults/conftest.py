@@ -8,6 +8,9 @@ import pytest
 
 from tests.faults.house import NarratorProcess
 from tests.upstream.process import Upstream
+from tests.workers.jobs.house import base, here, house, keeper, queued
+
+__all__ = ["base", "here", "house", "keeper", "queued"]
 
 
 @pytest.fixture

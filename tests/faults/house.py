@@ -74,7 +74,7 @@ def make_story(
     with transaction.atomic():
         user, _ = User.objects.get_or_create(email="writer@example.org")
         version, _ = ModelVersion.objects.get_or_create(
-            name=model[0], defaults={"served_name": model[0], "tokenizer": model[1], "in_service": True}
+            name=model[0], defaults={"served_name": model[0], "tokenizer": model[1]}
         )
         story = Story.objects.create(owner=user, title=title, premise=premise, target_words=target)
         revision = Revision(story=story, text=text, author=user)

@@ -8,13 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from django.db import connection
 
-from tests.workers.jobs.conftest import base, here, house, keeper, queued, wait, work  # noqa: F401
+from tests.workers.jobs.house import wait, work
 from training.manifest import verify
 from workers.jobs.keeper import Keeper
 from workers.jobs.runs import claim
@@ -69,10 +69,15 @@ def at_step(run: Run, step: int) -> Callable[[], bool]:
     return there
 
 
-def begun(keeper: Keeper, run: Run, step: int = 3) -> Run:  # noqa: F811
+def begun(keeper: Keeper, run: Run, step: int = 3) -> Run:
     work(keeper, run, RunState.RUNNING)
     wait(at_step(run, step), why="the run did not get going")
     return run
+
+
+def looked(keeper: Keeper) -> bool:
+    keeper._runs()
+    return True
 
 
 def check_events(run: Run) -> None:
@@ -83,7 +88,7 @@ def check_events(run: Run) -> None:
     assert len([line for line in lines if line]) == len(numbers)
 
 
-def test_a_run_from_the_queue_to_a_version(keeper: Keeper, queued: Callable[..., Run]) -> None:  # noqa: F811
+def test_a_run_from_the_queue_to_a_version(keeper: Keeper, queued: Callable[..., Run]) -> None:
     run = work(keeper, queued(), RunState.DONE, RunState.FAILED)
     assert run.state == RunState.DONE, run.problem
     assert (run.step, run.steps, run.wish, run.lease_until) == (6, 6, "", None)
@@ -103,7 +108,7 @@ def test_a_run_from_the_queue_to_a_version(keeper: Keeper, queued: Callable[...,
 
 
 @pytest.mark.parametrize("who", ["training", "follower", "both"])
-def test_kill_9(who: str, keeper: Keeper, queued: Callable[..., Run]) -> None:  # noqa: F811
+def test_kill_9(who: str, keeper: Keeper, queued: Callable[..., Run]) -> None:
     run = begun(keeper, queued(steps=60))
     with watched(run) as seen:
         before = trainings(run)
@@ -112,8 +117,8 @@ def test_kill_9(who: str, keeper: Keeper, queued: Callable[..., Run]) -> None:  
         if who != "follower":
             os.kill(before[0], signal.SIGKILL)
         if who == "follower":
-            lost = time.monotonic()
-            wait(lambda: keeper._runs() or at_step(run, run.step + 2)(), why="nobody follows it")
+            lost, there = time.monotonic(), at_step(run, run.step + 2)
+            wait(lambda: looked(keeper) and there(), why="nobody follows it")
             assert time.monotonic() - lost < 30
             assert trainings(run) in (before, []), "the training was not started again: it never stopped"
         work(keeper, run, RunState.DONE, RunState.FAILED)
@@ -123,7 +128,7 @@ def test_kill_9(who: str, keeper: Keeper, queued: Callable[..., Run]) -> None:  
     check_events(run)
 
 
-def test_a_frozen_follower_is_replaced(keeper: Keeper, queued: Callable[..., Run]) -> None:  # noqa: F811
+def test_a_frozen_follower_is_replaced(keeper: Keeper, queued: Callable[..., Run]) -> None:
     run = begun(keeper, queued(steps=60))
     frozen = follower_of(run)
     os.kill(frozen, signal.SIGSTOP)
@@ -131,17 +136,15 @@ def test_a_frozen_follower_is_replaced(keeper: Keeper, queued: Callable[..., Run
         with watched(run) as seen:
             work(keeper, run, RunState.DONE, RunState.FAILED)
     finally:
-        try:
+        with suppress(ProcessLookupError):
             os.kill(frozen, signal.SIGCONT)
-        except ProcessLookupError:
-            pass
     assert run.state == RunState.DONE, run.problem
     assert follower_of(run) != frozen
     assert max(seen) == 1
     check_events(run)
 
 
-def test_the_database_drops_its_connections(keeper: Keeper, queued: Callable[..., Run]) -> None:  # noqa: F811
+def test_the_database_drops_its_connections(keeper: Keeper, queued: Callable[..., Run]) -> None:
     run = begun(keeper, queued(steps=40))
     for _ in range(3):
         with connection.cursor() as cursor:
@@ -155,7 +158,7 @@ def test_the_database_drops_its_connections(keeper: Keeper, queued: Callable[...
     check_events(run)
 
 
-def test_saved_stopped_and_gone_on(keeper: Keeper, queued: Callable[..., Run], admin: User) -> None:  # noqa: F811
+def test_saved_stopped_and_gone_on(keeper: Keeper, queued: Callable[..., Run], admin: User) -> None:
     run = begun(keeper, queued(steps=LONG))
     stop_run(by=admin, run_id=run.pk)
     work(keeper, run, RunState.STOPPED)
@@ -173,7 +176,7 @@ def test_saved_stopped_and_gone_on(keeper: Keeper, queued: Callable[..., Run], a
     check_events(run)
 
 
-def test_what_a_training_says_of_itself_is_the_problem(keeper: Keeper, queued: Callable[..., Run]) -> None:  # noqa: F811
+def test_what_a_training_says_of_itself_is_the_problem(keeper: Keeper, queued: Callable[..., Run]) -> None:
     run = queued(learning_rate=1.0)
     Run.objects.filter(pk=run.pk).update(settings=run.settings | {"overlong": "refuse", "context": 16})
     work(keeper, run, RunState.FAILED)
@@ -184,7 +187,9 @@ def test_what_a_training_says_of_itself_is_the_problem(keeper: Keeper, queued: C
 
 
 def test_a_training_that_dies_again_and_again_is_given_up(
-    keeper: Keeper, queued: Callable[..., Run], monkeypatch: pytest.MonkeyPatch  # noqa: F811
+    keeper: Keeper,
+    queued: Callable[..., Run],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = queued()
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", "/nonexistent")
@@ -195,7 +200,7 @@ def test_a_training_that_dies_again_and_again_is_given_up(
     assert not Gpu.objects.exclude(run=None).exists()
 
 
-def test_one_gpu_one_run_however_many_look_for_work(here: Machine, queued: Callable[..., Run]) -> None:  # noqa: F811
+def test_one_gpu_one_run_however_many_look_for_work(here: Machine, queued: Callable[..., Run]) -> None:
     runs = [queued() for _ in range(5)]
     with ThreadPoolExecutor(8) as pool:
         taken = [run for run in pool.map(_claim, [here] * 16) if run is not None]
@@ -211,7 +216,9 @@ def _claim(machine: Machine) -> Run | None:
         connection.close()
 
 
-def test_the_queue_is_fair_between_people(here: Machine, queued: Callable[..., Run], admin: User, make_editor: Callable[[], User]) -> None:  # noqa: F811
+def test_the_queue_is_fair_between_people(
+    here: Machine, queued: Callable[..., Run], admin: User, make_editor: Callable[[], User]
+) -> None:
     """Somebody with five runs in the queue does not keep another one waiting until all five are done."""
     other = make_editor()
     first = [queued() for _ in range(5)]
@@ -226,7 +233,7 @@ def test_the_queue_is_fair_between_people(here: Machine, queued: Callable[..., R
     assert order == [first[0].pk, late.pk, first[1].pk]
 
 
-def test_cancelled_while_it_was_finishing(keeper: Keeper, queued: Callable[..., Run], admin: User) -> None:  # noqa: F811
+def test_cancelled_while_it_was_finishing(keeper: Keeper, queued: Callable[..., Run], admin: User) -> None:
     """One outcome, and whoever came too late is told."""
     run = queued(steps=4)
     work(keeper, run, RunState.RUNNING)

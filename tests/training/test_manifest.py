@@ -55,7 +55,9 @@ def test_a_file_more_a_file_less_and_a_link(folder: Path) -> None:
         verify(folder, manifest, ["model"])
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "weights.pkl", "modeling_own.py", "run.sh", "model.ckpt", "lib.so"])
+@pytest.mark.parametrize(
+    "name", ["pytorch_model.bin", "model.pt", "weights.pkl", "modeling_own.py", "run.sh", "model.ckpt", "lib.so"]
+)
 def test_pickles_and_code_are_refused(folder: Path, name: str) -> None:
     only_weights(folder / "model")
     (folder / "model" / name).write_bytes(b"\x80\x04")

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from django.db import connection
 
-from tests.workers.jobs.conftest import database_url
+from tests.workers.jobs.house import database_url
 from workers.role import ensure_worker_role
 from writer.accounts.models import ApiToken, User
 
@@ -57,7 +57,7 @@ def as_worker(transactional_db: None, owner: User) -> Iterator[psycopg.Connectio
 )
 def test_what_it_may_not(as_worker: psycopg.Connection, query: str) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        as_worker.execute(query)  # type: ignore[arg-type]
+        as_worker.execute(query)
 
 
 @pytest.mark.parametrize(
@@ -72,4 +72,4 @@ def test_what_it_may_not(as_worker: psycopg.Connection, query: str) -> None:
     ],
 )
 def test_what_it_needs(as_worker: psycopg.Connection, query: str) -> None:
-    as_worker.execute(query)  # type: ignore[arg-type]
+    as_worker.execute(query)

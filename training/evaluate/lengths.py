@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,7 +35,7 @@ def buckets_for(context: int) -> tuple[tuple[int, int], ...]:
     if len(fitting) >= 2:
         return fitting
     edges = np.linspace(LEAST_WORDS, max(room, LEAST_WORDS + 60), 7).round(-1).astype(int).tolist()
-    return tuple(zip(edges, edges[1:]))
+    return tuple(itertools.pairwise(edges))
 
 
 def targets(buckets: Sequence[tuple[int, int]], each: int) -> list[int]:
@@ -46,7 +47,9 @@ def targets(buckets: Sequence[tuple[int, int]], each: int) -> list[int]:
     return found
 
 
-def table(buckets: Sequence[tuple[int, int]], asked: Sequence[int], got: Sequence[int], cut: Sequence[bool]) -> list[Bucket]:
+def table(
+    buckets: Sequence[tuple[int, int]], asked: Sequence[int], got: Sequence[int], cut: Sequence[bool]
+) -> list[Bucket]:
     """The last bucket takes its upper end in."""
     rows = []
     for low, high in buckets:

@@ -50,7 +50,11 @@ class Ratings:
 
     def win_share(self, first: int, second: int) -> float:
         """Of comparisons of texts of equal length, a tie counted as half."""
-        return 1 / (1 + math.exp(self.values[second] - self.values[first])) if not self.ties else self._share(first, second)
+        return (
+            1 / (1 + math.exp(self.values[second] - self.values[first]))
+            if not self.ties
+            else self._share(first, second)
+        )
 
     def _share(self, first: int, second: int) -> float:
         half = (self.values[first] - self.values[second]) / 2
@@ -104,7 +108,9 @@ class _Data:
         size = self.design.shape[1] + self.with_ties
         if start is None:
             start = np.zeros(size)
-        done = minimize(self._loss, start, args=(weight,), jac=True, method="L-BFGS-B", options={"gtol": 1e-9, "ftol": 1e-15})
+        done = minimize(
+            self._loss, start, args=(weight,), jac=True, method="L-BFGS-B", options={"gtol": 1e-9, "ftol": 1e-15}
+        )
         return np.asarray(done.x)
 
     def _loss(self, parameters: Floats, weight: Floats) -> tuple[float, Floats]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import httpx
 
@@ -51,7 +51,7 @@ class Client:
         headers = {"Authorization": f"Bearer {served.key}"} if served.key else {}
         self._http = httpx.AsyncClient(base_url=served.url, headers=headers, timeout=httpx.Timeout(SECONDS, connect=10))
 
-    async def __aenter__(self) -> Client:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -68,7 +68,9 @@ class Client:
         lengths = [entry.get("max_model_len") for entry in (await self._get("/v1/models")).get("data", [])]
         return next(int(length) for length in lengths if length)
 
-    async def write(self, *, title: str, premise: str, target: int, seed: int, context: int, temperature: float) -> Written:
+    async def write(
+        self, *, title: str, premise: str, target: int, seed: int, context: int, temperature: float
+    ) -> Written:
         """One story in one answer, as a model by itself writes it: no narrator helps it to its length."""
         prompt = await self._tokens(story_request(title=title, premise=premise, target=target), opens=True)
         room = context - len(prompt) - 1
@@ -97,7 +99,9 @@ class Client:
         before = await self._tokens(prompt, opens=True)
         whole = await self._tokens([*prompt, *completion], opens=False)
         if whole[: len(before)] != before:
-            raise ServerFailed("The chat template writes a conversation differently when it goes on; it cannot be scored.")
+            raise ServerFailed(
+                "The chat template writes a conversation differently when it goes on; it cannot be scored."
+            )
         answer = await self._post(
             "/v1/completions",
             {"model": self.served.name, "prompt": whole, "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0},
@@ -129,7 +133,7 @@ class Client:
                 try:
                     answer = await self._http.request(method, path, json=body)
                 except httpx.HTTPError as error:
-                    failed = f"The model server does not answer: {error or type(error).__name__}."
+                    failed = f"The model server does not answer: {str(error) or type(error).__name__}."
                 else:
                     if answer.status_code < 500:
                         break

@@ -112,7 +112,9 @@ class Facts:
     overlaps: Sequence[float] = ()
 
 
-def build_report(asked: Sequence[Assignment], context: int, own: Facts, beside: Facts | None, *, seed: int = 1) -> VersionReport:
+def build_report(
+    asked: Sequence[Assignment], context: int, own: Facts, beside: Facts | None, *, seed: int = 1
+) -> VersionReport:
     random = np.random.default_rng(seed)
     buckets = buckets_for(context)
     targets_ = [one.target for one in asked]
@@ -197,11 +199,15 @@ def _lengths(
     def errors(facts: Facts) -> list[float]:
         return [log_error(target, one.words) for one, target in zip(facts.stories, asked)]
 
-    place = np.array([next(n for n, (_, high) in enumerate(buckets) if target < high or n == len(buckets) - 1) for target in asked])
+    place = np.array(
+        [next(n for n, (_, high) in enumerate(buckets) if target < high or n == len(buckets) - 1) for target in asked]
+    )
 
     def steepness(rows: Values) -> float:
         """Of rows (bucket, ratio)."""
-        means = [float(np.mean(inside)) if len(inside := rows[rows[:, 0] == n, 1]) else None for n in range(len(buckets))]
+        means = [
+            float(np.mean(inside)) if len(inside := rows[rows[:, 0] == n, 1]) else None for n in range(len(buckets))
+        ]
         found = slope(means)
         return math.nan if found is None else found
 
@@ -277,7 +283,7 @@ def _texts(own: Facts, beside: Facts | None, random: np.random.Generator) -> lis
             Figure(
                 name=name,
                 what=what,
-                better=better,  # type: ignore[arg-type]
+                better=better,
                 own=values[0],
                 beside=values[1] if beside else None,
                 note=f"{note}; of all stories at once, so without an interval",
@@ -303,14 +309,13 @@ def _judgement(own: Facts, beside: Facts | None, random: np.random.Generator) ->
 
     def prefers(facts: Facts) -> list[float]:
         return [
-            float(pair.chosen.nats / pair.chosen.tokens < pair.rejected.nats / pair.rejected.tokens) for pair in facts.pairs
+            float(pair.chosen.nats / pair.chosen.tokens < pair.rejected.nats / pair.rejected.tokens)
+            for pair in facts.pairs
         ]
 
     def moved(facts: Facts) -> list[float]:
         return [
-            float(
-                (before.chosen.nats - after.chosen.nats) > (before.rejected.nats - after.rejected.nats)
-            )
+            float((before.chosen.nats - after.chosen.nats) > (before.rejected.nats - after.rejected.nats))
             for after, before in zip(facts.pairs, facts.parent_pairs)
         ]
 

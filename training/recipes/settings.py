@@ -40,7 +40,10 @@ class LearnerSettings(Settings):
         "auto", description="stories one after another without padding; off: rows of like length, padded on the right"
     )
     tokens_per_micro_batch: int = Field(
-        8192, ge=1, le=2**24, description="that one process takes through the model at once; bounds the memory, changes no result"
+        8192,
+        ge=1,
+        le=2**24,
+        description="that one process takes through the model at once; bounds the memory, changes no result",
     )
 
     learning_rate: float = Field(1e-5, gt=0, le=1)

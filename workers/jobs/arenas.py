@@ -37,13 +37,12 @@ def count(arena_id: int) -> None:
         arena = Arena.objects.select_for_update().get(pk=arena_id)
         if arena.state not in (ArenaState.WRITING, ArenaState.OPEN):
             return
-        owners = {
-            take: place
-            for take, place in ArenaTake.objects.filter(contestant__arena=arena)
+        owners = dict(
+            ArenaTake.objects.filter(contestant__arena=arena)
             .exclude(take=None)
             .values_list("take_id", "contestant__place")
-        }
-        pairs = list(judged(arena))
+        )
+        pairs = judged(arena)
         cast = sum(pair.cast for pair in pairs)  # type: ignore[attr-defined]
         writing = ArenaTake.objects.filter(contestant__arena=arena, take=None, failed="").exists()
         left = pairs_of(arena).filter(wanted=True).count()
@@ -58,21 +57,24 @@ def count(arena_id: int) -> None:
             decision = arena.result["decision"] = "not better"
         if decision != "open":
             end_arena(arena, ArenaState.DECIDED)
-            record(None, "arena.decide", f"arena {arena.pk}", decision=decision, wins=arena.result["wins"], losses=arena.result["losses"])
+            record(
+                None,
+                "arena.decide",
+                f"arena {arena.pk}",
+                decision=decision,
+                wins=arena.result["wins"],
+                losses=arena.result["losses"],
+            )
         else:
             arena.save(update_fields=["result"])
 
 
-def judged(arena: Arena) -> Iterable[Pair]:
+def judged(arena: Arena) -> list[Pair]:
     """Pairs with votes in force; `total` is their sum: below nothing, the first is better."""
     in_force = Q(all_votes__undone=None)
-    return (
-        pairs_of(arena)
-        .select_related("first", "second")
-        .annotate(cast=Count("all_votes", filter=in_force), total=Sum("all_votes__preference", filter=in_force))
-        .filter(cast__gt=0)
-        .order_by("pk")
-    )
+    found = pairs_of(arena).select_related("first", "second").order_by("pk")
+    cast, total = Count("all_votes", filter=in_force), Sum("all_votes__preference", filter=in_force)
+    return list(found.annotate(cast=cast, total=total).filter(cast__gt=0))
 
 
 def result_of(arena: Arena, pairs: Iterable[Pair], owners: dict[int, int]) -> dict[str, Any]:

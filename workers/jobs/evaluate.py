@@ -93,7 +93,9 @@ def _claim(evaluation_id: int) -> Evaluation | None:
             .first()
         )
         now = timezone.now()
-        if found is None or (found.state == EvaluationState.RUNNING and found.lease_until and found.lease_until > now + LEASE / 2):
+        if found is None or (
+            found.state == EvaluationState.RUNNING and found.lease_until and found.lease_until > now + LEASE / 2
+        ):
             return None
         found.state, found.attempt, found.lease_until = EvaluationState.RUNNING, found.attempt + 1, now + LEASE
         found.save(update_fields=["state", "attempt", "lease_until"])
@@ -111,7 +113,9 @@ def _release(evaluation: Evaluation) -> None:
 def _failed(evaluation: Evaluation, problem: str, *, again: bool) -> None:
     log.warning("evaluation_failed", version=evaluation.version.name, problem=problem, again=again)
     if again:
-        _ours(evaluation).update(state=EvaluationState.WAITING, lease_until=timezone.now() + LEASE, problem=problem[:1000])
+        _ours(evaluation).update(
+            state=EvaluationState.WAITING, lease_until=timezone.now() + LEASE, problem=problem[:1000]
+        )
     else:
         _ours(evaluation).update(
             state=EvaluationState.FAILED, lease_until=None, finished=timezone.now(), problem=problem[:1000]
@@ -194,7 +198,12 @@ class _Task:
             if number in there:
                 return there[number]
             written = await client.write(
-                title=one.title, premise=one.premise, target=one.target, seed=one.seed, context=context, temperature=TEMPERATURE
+                title=one.title,
+                premise=one.premise,
+                target=one.target,
+                seed=one.seed,
+                context=context,
+                temperature=TEMPERATURE,
             )
             await asyncio.to_thread(_keep, self.evaluation, version, number, written)
             return written
@@ -232,7 +241,9 @@ def _keep(evaluation: Evaluation, version: ModelVersion, number: int, written: W
 
 async def _scores(client: Client, held_out: list[dict[str, Any]], context: int) -> list[Pair]:
     async def score(row: dict[str, Any]) -> Pair:
-        return Pair(await client.score(row["prompt"], row["chosen"]), await client.score(row["prompt"], row["rejected"]))
+        return Pair(
+            await client.score(row["prompt"], row["chosen"]), await client.score(row["prompt"], row["rejected"])
+        )
 
     fitting = [row for row in held_out if _letters(row) < 2.5 * context]
     return list(await asyncio.gather(*(score(row) for row in fitting)))

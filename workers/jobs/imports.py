@@ -24,7 +24,9 @@ def take_in() -> None:
     for asked in VersionImport.objects.filter(version=None, problem=""):
         folder = incoming() / asked.folder
         if not folder.is_dir() or folder.is_symlink():
-            VersionImport.objects.filter(pk=asked.pk).update(problem=f"There is no folder {asked.folder} in {incoming()}.")
+            VersionImport.objects.filter(pk=asked.pk).update(
+                problem=f"There is no folder {asked.folder} in {incoming()}."
+            )
             continue
         try:
             _take(asked, folder)

@@ -85,7 +85,7 @@ class Keeper(threading.Thread):
             log.warning("keeper_without_database", work=work.__name__, error=str(error).split("\n", 1)[0])
             with contextlib.suppress(DatabaseError, InterfaceError):
                 connection.close()
-        except Exception:  # noqa: BLE001
+        except Exception:
             log.exception("keeper_failed", work=work.__name__)
 
     def _due(self, what: str, seconds: float) -> bool:

@@ -79,7 +79,7 @@ def _post(url: str, key: str, path: str, body: dict[str, Any]) -> httpx.Response
     try:
         return httpx.post(f"{url}{path}", headers=_headers(key), json=body, timeout=SECONDS)
     except httpx.HTTPError as error:
-        raise CannotLoad(f"The model server does not answer: {error or type(error).__name__}.") from None
+        raise CannotLoad(f"The model server does not answer: {str(error) or type(error).__name__}.") from None
 
 
 async def smoke(served: Served) -> str:

@@ -59,7 +59,9 @@ def start(version: ModelVersion, serving: Serving, machine: Machine) -> None:
     if gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = str(gpu)
     log = private(studio() / "log") / f"vllm-{version.pk}.log"
-    start_apart(server.command(), env=environment, cwd=Path(settings.BASE_DIR), log=log, life=int(os.environ.get(LIFE, "-1")))
+    start_apart(
+        server.command(), env=environment, cwd=Path(settings.BASE_DIR), log=log, life=int(os.environ.get(LIFE, "-1"))
+    )
 
 
 def _take_gpu(serving: Serving, machine: Machine) -> int | None:

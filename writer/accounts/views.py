@@ -167,7 +167,9 @@ def person_change(request: HttpRequest, user_id: int) -> HttpResponse:
     try:
         changed = change_person(
             by=person(request),
-            user_id=user_id, role=request.POST.get("role"), active=None if active is None else active == "yes"
+            user_id=user_id,
+            role=request.POST.get("role"),
+            active=None if active is None else active == "yes",
         )
     except Refused as refusal:
         return _people(request, {"": refusal.detail}, status=refusal.status)

@@ -244,6 +244,6 @@ def _number(text: str) -> float:
         number = float(text.replace(",", "") if _THOUSANDS.fullmatch(text) else text)
     except ValueError:
         raise Refused("That is no number.") from None
-    if number != number or number in (float("inf"), float("-inf")):  # noqa: PLR0124
+    if number != number or number in (float("inf"), float("-inf")):
         raise Refused("That is no number.")
     return number

@@ -65,14 +65,21 @@ def learned_by(run: Run) -> Learned:
     found = Learned(run)
     if run.snapshot_id is None:
         return found
-    counts: dict[str, Counter[str]] = {"pair": Counter(), "mark": Counter(), "editor": Counter(), "principle": Counter()}
+    counts: dict[str, Counter[str]] = {
+        "pair": Counter(),
+        "mark": Counter(),
+        "editor": Counter(),
+        "principle": Counter(),
+    }
     with connection.cursor() as cursor:
         cursor.execute(_COUNTS, {"snapshot": run.snapshot_id})
         for what, name, number in cursor.fetchall():
             counts[what][name] = number
     found.pairs, found.spans = len(counts["pair"]), len(counts["mark"])
     people = User.objects.in_bulk([int(name) for name in counts["editor"] if name])
-    found.editors = [(people.get(int(name)) if name else None, number) for name, number in counts["editor"].most_common()]
+    found.editors = [
+        (people.get(int(name)) if name else None, number) for name, number in counts["editor"].most_common()
+    ]
     named = {tuple(name.rsplit(" ", 1)): number for name, number in counts["principle"].items()}
     wanted = Q()
     for key, number in named:
@@ -95,7 +102,9 @@ def _that_learned_from(**origin: Any) -> QuerySet[ModelVersion]:
 def versions_of_editor(editor_id: int) -> QuerySet[ModelVersion]:
     """Versions that learned from what this editor judged, marked or settled."""
     return _that_learned_from(
-        votes={"votes": [{"editor": editor_id}]}, marks={"editor": editor_id}, settled={"settled": {"editor": editor_id}}
+        votes={"votes": [{"editor": editor_id}]},
+        marks={"editor": editor_id},
+        settled={"settled": {"editor": editor_id}},
     )
 
 

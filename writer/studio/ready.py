@@ -10,6 +10,6 @@ from writer.studio.models import Run, RunState
 
 def ready_to_start() -> QuerySet[Run]:
     """Queued, and their data are there."""
-    return Run.objects.filter(
-        Q(snapshot=None) | Q(snapshot__state=Making.READY), state=RunState.QUEUED
-    ).select_related("base", "snapshot", "dataset")
+    return Run.objects.filter(Q(snapshot=None) | Q(snapshot__state=Making.READY), state=RunState.QUEUED).select_related(
+        "base", "snapshot", "dataset"
+    )

@@ -22,8 +22,9 @@ def wanted_versions() -> dict[int, list[str]]:
         reasons[version].append("writing")
     measured = Evaluation.objects.filter(state__in=(EvaluationState.WAITING, EvaluationState.RUNNING))
     for version, against, parent in measured.values_list("version_id", "against_id", "version__parent_id"):
-        for one in {version, against, parent} - {None}:
-            reasons[one].append("being measured")
+        for one in {version, against, parent}:
+            if one is not None:
+                reasons[one].append("being measured")
     return dict(reasons)
 
 

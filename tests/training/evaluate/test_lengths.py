@@ -23,7 +23,9 @@ def test_targets_lie_in_their_buckets() -> None:
         buckets = buckets_for(context)
         asked = targets(buckets, 5)
         assert len(asked) == 5 * len(buckets)
-        assert all(low <= words <= high for (low, high), five in zip(buckets, zip(*[iter(asked)] * 5)) for words in five)
+        assert all(
+            low <= words <= high for (low, high), five in zip(buckets, zip(*[iter(asked)] * 5)) for words in five
+        )
 
 
 def test_the_table_of_an_example() -> None:

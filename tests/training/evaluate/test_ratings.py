@@ -8,7 +8,9 @@ import pytest
 from training.evaluate.ratings import Comparison, rate
 
 
-def drawn(strengths: list[float], number: int, *, ties: float = 0.0, length: float = 0.0, seed: int = 3) -> list[Comparison]:
+def drawn(
+    strengths: list[float], number: int, *, ties: float = 0.0, length: float = 0.0, seed: int = 3
+) -> list[Comparison]:
     """Comparisons by the model itself, with known parameters."""
     random = np.random.default_rng(seed)
     found = []

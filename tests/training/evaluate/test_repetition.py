@@ -9,7 +9,7 @@ import pytest
 
 from training.evaluate.repetition import compression, distinct, diversity, measures, moving_types, repeated, self_bleu
 
-WORDS = "a b a b a c".split()
+WORDS = ["a", "b", "a", "b", "a", "c"]
 
 
 def test_repeated_ngrams() -> None:

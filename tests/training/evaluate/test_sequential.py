@@ -9,7 +9,9 @@ from scipy.integrate import quad
 from training.evaluate.sequential import Rule, decide, evidence, prospect
 
 
-@pytest.mark.parametrize(("wins", "losses", "share"), [(0, 0, 0.5), (7, 0, 0.5), (12, 5, 0.5), (30, 31, 0.4), (3, 20, 0.6)])
+@pytest.mark.parametrize(
+    ("wins", "losses", "share"), [(0, 0, 0.5), (7, 0, 0.5), (12, 5, 0.5), (30, 31, 0.4), (3, 20, 0.6)]
+)
 def test_evidence_is_the_integral_that_it_says(wins: int, losses: int, share: float) -> None:
     top, _ = quad(lambda p: p**wins * (1 - p) ** losses, share, 1)
     expected = top / (1 - share) / (share**wins * (1 - share) ** losses)

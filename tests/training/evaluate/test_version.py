@@ -87,6 +87,8 @@ def test_what_was_not_measured_says_so() -> None:
 
 def test_a_story_of_nothing_is_measured_too() -> None:
     asked = assignments(CONTEXT, each=1)
-    report = build_report(asked, CONTEXT, Facts([Written("", 0, True) for _ in asked]), Facts([story(100) for _ in asked]))
+    report = build_report(
+        asked, CONTEXT, Facts([Written("", 0, True) for _ in asked]), Facts([story(100) for _ in asked])
+    )
     assert figures(report)["words_error"].worse
     VersionReport.model_validate_json(report.model_dump_json())

@@ -72,7 +72,9 @@ def keeper(home: ModelVersion) -> ServingKeeper:
     return ServingKeeper(machine.register())
 
 
-def test_promoted_and_rolled_back(keeper: ServingKeeper, version: ModelVersion, home: ModelVersion, admin: User) -> None:
+def test_promoted_and_rolled_back(
+    keeper: ServingKeeper, version: ModelVersion, home: ModelVersion, admin: User
+) -> None:
     asked = promote(by=admin, version_id=version.pk, overrule=True, reason="It is a test of ours.")
     assert in_service() == home
     keeper.look()
@@ -95,7 +97,9 @@ def test_the_adapter_is_what_was_merged(keeper: ServingKeeper, version: ModelVer
     promote(by=admin, version_id=version.pk, overrule=True, reason="It is a test of ours.")
     keeper.look()
     prompt = [{"role": "user", "content": "Write a short story."}]
-    completion = [{"role": "assistant", "content": "The lamp was lit at six, and nobody came up the stairs that night."}]
+    completion = [
+        {"role": "assistant", "content": "The lamp was lit at six, and nobody came up the stairs that night."}
+    ]
 
     async def score(name: str) -> tuple[float, list[int]]:
         async with Client(Served(*own.home()[:1], name, own.home()[1])) as client:
@@ -116,7 +120,9 @@ def test_the_adapter_is_what_was_merged(keeper: ServingKeeper, version: ModelVer
 
 
 @pytest.mark.parametrize("harm", ["a byte", "a pickle", "gone"])
-def test_weights_that_are_not_theirs(harm: str, keeper: ServingKeeper, version: ModelVersion, home: ModelVersion, admin: User, tmp_path: Path) -> None:
+def test_weights_that_are_not_theirs(
+    harm: str, keeper: ServingKeeper, version: ModelVersion, home: ModelVersion, admin: User, tmp_path: Path
+) -> None:
     folder = tmp_path / "studio" / "runs" / "1" / "adapter"
     weights = folder / "adapter_model.safetensors"
     if harm == "a byte":
@@ -147,7 +153,9 @@ def test_an_adapter_that_was_lost_is_loaded_again(keeper: ServingKeeper, version
     assert version.served_name in (served_names(*own.home()) or ())
 
 
-def test_a_server_that_is_away_changes_nothing(keeper: ServingKeeper, version: ModelVersion, home: ModelVersion, admin: User, settings: Settings) -> None:
+def test_a_server_that_is_away_changes_nothing(
+    keeper: ServingKeeper, version: ModelVersion, home: ModelVersion, admin: User, settings: Settings
+) -> None:
     address = settings.MODEL_SERVER_URL
     asked = promote(by=admin, version_id=version.pk, overrule=True, reason="It is a test of ours.")
     settings.MODEL_SERVER_URL = "http://127.0.0.1:9"

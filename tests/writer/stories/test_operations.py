@@ -14,10 +14,11 @@ from pytest_django import Settings
 from tests.cast import write
 from writer.accounts.models import User
 from writer.refusals import Missing, NotNow, Refused, TooMuch, Unavailable
-from writer.stories.models import Chunk, Generation, ModelVersion, Revision, State, Story, Wish
+from writer.stories.models import Chunk, Deployment, Generation, ModelVersion, Revision, State, Story, Wish
 from writer.stories.operations import control
 from writer.stories.operations.create_story import create_story
 from writer.stories.operations.delete_story import delete_story
+from writer.stories.operations.deploy import in_service
 from writer.stories.operations.models import ensure_model_version
 from writer.stories.operations.save_text import Conflict, save_text
 from writer.stories.operations.start_generation import Sampling, start_generation
@@ -69,8 +70,8 @@ class TestStart:
         with pytest.raises(Refused, match="300 words already"):
             start_generation(user=owner, story_id=story.pk)
 
-    def test_without_a_model_it_says_so(self, owner: User, story: Story) -> None:
-        ModelVersion.objects.update(in_service=False)
+    def test_without_a_model_it_says_so(self, owner: User) -> None:
+        story = create_story(owner=owner, title="t", premise="p", target_words=300)
         with pytest.raises(Unavailable):
             start_generation(user=owner, story_id=story.pk)
 
@@ -233,9 +234,17 @@ class TestAtOnce:
 @pytest.mark.django_db
 def test_one_model_is_in_service(settings: Settings) -> None:
     demo = ensure_model_version()
-    assert (demo.name, demo.is_demo, demo.in_service) == ("demo model", True, True)
+    assert (demo.name, demo.is_demo, in_service()) == ("demo model", True, demo)
     settings.MODEL, settings.MODEL_PATH, settings.MODEL_IS_DEMO = "Qwen/Qwen3.5-9B", "Qwen/Qwen3.5-9B", False
     real = ensure_model_version()
     assert (real.name, real.served_name, real.is_demo) == ("Qwen3.5-9B", "Qwen/Qwen3.5-9B", False)
     assert ensure_model_version().pk == real.pk
-    assert list(ModelVersion.objects.filter(in_service=True)) == [real]
+    assert in_service() == real
+    assert list(Deployment.objects.order_by("pk").values_list("version", "state")) == [
+        (demo.pk, "ended"),
+        (real.pk, "serving"),
+    ]
+    made = ModelVersion.objects.create(name="made from it", served_name="made", tokenizer="x", parent=real)
+    Deployment.objects.filter(state="serving").update(version=made)
+    ensure_model_version()
+    assert in_service() == made, "a version that was made from it stays in service over a restart"

@@ -15,7 +15,12 @@ from writer.studio.models import Arena, ArenaState, Evaluation, EvaluationState
 @pytest.fixture
 def candidate(model: ModelVersion) -> ModelVersion:
     return ModelVersion.objects.create(
-        name="demo model, dpo 1", served_name="longhand-run-1", tokenizer=model.tokenizer, parent=model, folder="runs/1", sha256="0" * 64
+        name="demo model, dpo 1",
+        served_name="longhand-run-1",
+        tokenizer=model.tokenizer,
+        parent=model,
+        folder="runs/1",
+        sha256="0" * 64,
     )
 
 

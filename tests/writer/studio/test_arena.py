@@ -34,14 +34,19 @@ def write_all(arena: Arena) -> None:
     for one in ArenaTake.objects.filter(contestant__arena=arena).exclude(generation=None).select_related("generation"):
         assert one.generation is not None
         if one.generation.state == State.QUEUED:
-            finish(one.generation, f"Take {one.pk} of the lamp.\n\nNobody came up the stairs that night, and it was number {one.pk}.")
+            finish(
+                one.generation,
+                f"Take {one.pk} of the lamp.\n\nNobody came up the stairs that night, and it was number {one.pk}.",
+            )
 
 
 def vote(pair: Pair, arena: Arena, by: User, *, for_candidate: int) -> None:
     """1 for the candidate, -1 against it, 0 a tie; as the editors' room stores it."""
     mine = ArenaTake.objects.get(take=pair.first, contestant__arena=arena).contestant
     turn = -1 if mine.version_id == arena.candidate_id else 1
-    Vote.objects.create(pair=pair, by=by, source=VoteSource.EDITOR, preference=turn * for_candidate, read_first=1, read_second=1)
+    Vote.objects.create(
+        pair=pair, by=by, source=VoteSource.EDITOR, preference=turn * for_candidate, read_first=1, read_second=1
+    )
     Pair.objects.filter(pk=pair.pk).update(votes=1, wanted=False)
 
 
@@ -63,6 +68,7 @@ def test_it_is_written_read_and_decided(arena: Arena, editor: User) -> None:
         advance()
     arena.refresh_from_db()
     assert arena.state == ArenaState.DECIDED
+    assert arena.result is not None
     assert (arena.result["wins"], arena.result["losses"], arena.result["ties"]) == (7, 0, 1)
     assert arena.result["decision"] == "better"
     elo = [one["elo"] for one in arena.result["ratings"]]
@@ -75,6 +81,7 @@ def test_votes_that_do_not_prove_anything(arena: Arena, editor: User) -> None:
         vote(pair, arena, editor, for_candidate=1 if number % 2 else -1)
     advance()
     arena.refresh_from_db()
+    assert arena.result is not None
     assert (arena.state, arena.result["decision"]) == (ArenaState.DECIDED, "not better")
 
 
@@ -95,6 +102,7 @@ def test_a_story_that_failed_costs_its_pair_only(candidate: ModelVersion, admin:
     opened = open_arena(by=admin, candidate=candidate.pk, prompts=4, words=300)
     first = ArenaTake.objects.filter(contestant__arena=opened).order_by("pk").first()
     assert first is not None
+    assert first.generation_id is not None
     Generation.objects.filter(pk=first.generation_id).update(state=State.FAILED)
     write_all(opened)
     advance()
@@ -107,7 +115,12 @@ def test_people_take_part_on_held_out_prompts(candidate: ModelVersion, admin: Us
     made = 0
     for number in range(200):
         brief = brief_of(None, title=f"The Mill {number}", premise="A miller.", target=250)
-        take_of(brief, "\n\n".join(f"The mill turned, and the {number}th winter came down over the valley and stayed." for _ in range(18)))
+        take_of(
+            brief,
+            "\n\n".join(
+                f"The mill turned, and the {number}th winter came down over the valley and stayed." for _ in range(18)
+            ),
+        )
         made += is_held_out(brief.sha256)
     assert made > 0
     opened = open_arena(by=admin, candidate=candidate.pk, prompts=30, words=300, people=True)
@@ -133,12 +146,14 @@ def test_one_at_a_time_and_closed_undecided(arena: Arena, candidate: ModelVersio
 def test_rules_out_of_bounds(candidate: ModelVersion, model: ModelVersion, admin: User) -> None:
     for change in ({"prompts": 2}, {"confidence": 0.5}, {"share": 0.9}, {"words": 5}):
         with pytest.raises(Refused):
-            open_arena(by=admin, candidate=candidate.pk, **change)  # type: ignore[arg-type]
+            open_arena(by=admin, candidate=candidate.pk, **change)
     with pytest.raises(NotNow, match="in service itself"):
         open_arena(by=admin, candidate=model.pk)
 
 
-def test_simulated_voters_and_the_stated_error_rate(candidate: ModelVersion, admin: User, make_editor: Callable[[], User]) -> None:
+def test_simulated_voters_and_the_stated_error_rate(
+    candidate: ModelVersion, admin: User, make_editor: Callable[[], User]
+) -> None:
     """Voters who toss a coin: through the whole house, a candidate is promoted no more often than 1 - confidence, within chance."""
     chance = random.Random(2)
     voter, better = make_editor(), 0

@@ -10,6 +10,7 @@ from django.db import Error as DatabaseError
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
+from tests.writer.studio.conftest import report
 from writer.accounts.models import AuditEvent, User
 from writer.refusals import NotNow, Refused
 from writer.stories.models import Deployment, DeploymentState, ModelVersion
@@ -20,7 +21,6 @@ from writer.studio.gate import gate_of
 from writer.studio.models import Evaluation, EvaluationState
 from writer.studio.operations.deploy import give_up, promote, roll_back, switch, switch_failed
 from writer.studio.wanted import wanted_versions
-from tests.writer.studio.conftest import report
 
 pytestmark = pytest.mark.django_db
 
@@ -51,7 +51,9 @@ def test_from_candidate_to_service_and_back(
     ]  # fmt: skip
 
 
-def test_the_gate(model: ModelVersion, candidate: ModelVersion, admin: User, open_gate: Callable[[ModelVersion], None]) -> None:
+def test_the_gate(
+    model: ModelVersion, candidate: ModelVersion, admin: User, open_gate: Callable[[ModelVersion], None]
+) -> None:
     gate = gate_of(candidate)
     assert not gate.passed
     assert len(gate.reasons) == 2
@@ -65,7 +67,11 @@ def test_the_gate(model: ModelVersion, candidate: ModelVersion, admin: User, ope
     open_gate(candidate)
     assert gate_of(candidate).passed
     Evaluation.objects.create(
-        version=candidate, against=model, state=EvaluationState.READY, report=report(low=0.15, high=0.3), finished=timezone.now()
+        version=candidate,
+        against=model,
+        state=EvaluationState.READY,
+        report=report(low=0.15, high=0.3),
+        finished=timezone.now(),
     )
     assert "worse by its report" in gate_of(candidate).reasons[0]
 
@@ -73,12 +79,16 @@ def test_the_gate(model: ModelVersion, candidate: ModelVersion, admin: User, ope
 def test_two_admins_promote_at_once(
     model: ModelVersion, candidate: ModelVersion, admin: User, make_editor: Callable[[], User], transactional_db: None
 ) -> None:
-    other = ModelVersion.objects.create(name="other", served_name="other", tokenizer="x", parent=model, folder="runs/2", sha256="1" * 64)
+    other = ModelVersion.objects.create(
+        name="other", served_name="other", tokenizer="x", parent=model, folder="runs/2", sha256="1" * 64
+    )
     people = [admin, make_editor()]
 
     def ask(number: int) -> str:
         try:
-            promote(by=people[number], version_id=(candidate, other)[number].pk, overrule=True, reason="I want to see it.")
+            promote(
+                by=people[number], version_id=(candidate, other)[number].pk, overrule=True, reason="I want to see it."
+            )
         except NotNow as refusal:
             return refusal.detail
         finally:
@@ -106,16 +116,23 @@ def test_the_database_keeps_the_ledger(model: ModelVersion, candidate: ModelVers
     switch(asked.pk, proof="words")
     ended = Deployment.objects.get(state=DeploymentState.ENDED)
     for change in ({"reason": "another"}, {"version": candidate}, {"began": None, "ended": None, "state": "loading"}):
-        with pytest.raises(DatabaseError, match="ledger|deployment_times"), transaction.atomic():
+        with pytest.raises(DatabaseError, match=r"ledger|deployment_times"), transaction.atomic():
             Deployment.objects.filter(pk=ended.pk).update(**change)
     with pytest.raises(DatabaseError, match="ledger"), transaction.atomic():
         ended.delete()
-    with pytest.raises(DatabaseError, match="no version in service"), transaction.atomic():
-        Deployment.objects.filter(state=DeploymentState.SERVING).update(state=DeploymentState.ENDED, ended=timezone.now())
-        with connection.cursor() as cursor:
-            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    with pytest.raises(DatabaseError, match="no version in service"):
+        end_all()
     with pytest.raises(IntegrityError), transaction.atomic():
         Deployment.objects.create(version=model, state=DeploymentState.SERVING, kind="promote", began=timezone.now())
+
+
+def end_all() -> None:
+    with transaction.atomic():
+        Deployment.objects.filter(state=DeploymentState.SERVING).update(
+            state=DeploymentState.ENDED, ended=timezone.now()
+        )
+        with connection.cursor() as cursor:
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
 
 def test_the_audit_is_append_only(admin: User, owner: User, candidate: ModelVersion) -> None:

@@ -40,7 +40,12 @@ def test_no_field_is_free_and_none_is_a_path(recipe: str) -> None:
 
 @RECIPE
 def test_what_a_run_has_comes_back_into_the_form(recipe: str) -> None:
-    typed = as_typed(recipe) | {"learner.lora": "yes", "learner.lora.rank": "8", "epochs": "2.5", "learner.learning_rate": "5e-7"}
+    typed = as_typed(recipe) | {
+        "learner.lora": "yes",
+        "learner.lora.rank": "8",
+        "epochs": "2.5",
+        "learner.learning_rate": "5e-7",
+    }
     _, values = read(recipe, typed)
     assert values is not None
     again = {name: text for name, text in form_of(recipe, values).typed.items() if text}
@@ -85,7 +90,24 @@ def test_a_setting_that_does_not_exist_is_refused() -> None:
 NAMES = sorted({one.name for recipe in RECIPES for one in form_of(recipe).fields})
 HOSTILE = st.one_of(
     st.text(max_size=60),
-    st.sampled_from(["; rm -rf /", "$(id)", "--help", "-c", "../../etc/passwd", "`id`", "a\nb", "\0", "𝟙𝟚", "1_0", "١", " 7 ", "-0", "1e-400"]),
+    st.sampled_from(
+        [
+            "; rm -rf /",
+            "$(id)",
+            "--help",
+            "-c",
+            "../../etc/passwd",
+            "`id`",
+            "a\nb",
+            "\0",
+            "𝟙𝟚",
+            "1_0",
+            "١",
+            " 7 ",
+            "-0",
+            "1e-400",
+        ]
+    ),
     st.floats().map(str),
     st.integers().map(str),
 )

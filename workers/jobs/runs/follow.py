@@ -17,7 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -203,7 +203,9 @@ class Follower:
         self._write(failures=self.run.failures)
         if self.run.failures >= MOST_DEATHS:
             last = _last_lines(self.folder / "output.log")
-            self._end("failed", f"Its process died {MOST_DEATHS} times in a row after step {self.run.step}. {last}".strip())
+            self._end(
+                "failed", f"Its process died {MOST_DEATHS} times in a row after step {self.run.step}. {last}".strip()
+            )
             return False
         log.warning("run_died", run=self.run.pk, step=self.run.step, deaths=self.run.failures)
         self._start()
@@ -270,12 +272,16 @@ class Follower:
             seq += 1
             body = {name: value for name, value in line.items() if name not in ("kind", "time", "step")}
             at = datetime.fromtimestamp(line["time"], UTC)
-            rows.append(RunEvent(run_id=self.run.pk, seq=seq, kind=line["kind"], time=at, step=line.get("step"), body=body))
+            rows.append(
+                RunEvent(run_id=self.run.pk, seq=seq, kind=line["kind"], time=at, step=line.get("step"), body=body)
+            )
             step = line.get("step") or step
             phase = line.get("name") or phase
             steps = line.get("of") or steps
         with transaction.atomic():
-            ours = Run.objects.filter(pk=self.run.pk, attempt=self.attempt, state="running", read_bytes=self.run.read_bytes)
+            ours = Run.objects.filter(
+                pk=self.run.pk, attempt=self.attempt, state="running", read_bytes=self.run.read_bytes
+            )
             if not ours.update(read_bytes=upto, last_seq=seq, step=step, steps=steps, phase=phase):
                 raise Lost
             RunEvent.objects.bulk_create(rows)

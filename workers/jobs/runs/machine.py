@@ -16,7 +16,7 @@ from writer.studio.models import Gpu, Machine
 
 
 class Card(NamedTuple):
-    index: int
+    number: int
     name: str
     memory: int
 
@@ -37,7 +37,7 @@ def cards() -> list[Card]:
     found = [read_card(line) for line in listing.splitlines() if line.strip()]
     if allowed is not None:
         numbers = {part.strip() for part in allowed.split(",")}
-        found = [card for card in found if str(card.index) in numbers]
+        found = [card for card in found if str(card.number) in numbers]
     return found or [Card(0, "processor", 0)]
 
 
@@ -45,7 +45,7 @@ def read_card(line: str) -> Card:
     """A line of nvidia-smi.
 
     >>> read_card("3, NVIDIA A100-SXM4-80GB, 81920")
-    Card(index=3, name='NVIDIA A100-SXM4-80GB', memory=85899345920)
+    Card(number=3, name='NVIDIA A100-SXM4-80GB', memory=85899345920)
     """
     index, name, memory = (part.strip() for part in line.split(","))
     return Card(int(index), name, int(memory) * 2**20)
@@ -58,10 +58,10 @@ def register() -> Machine:
         machine, _ = Machine.objects.update_or_create(name=socket.gethostname(), defaults={"seen": timezone.now()})
         for card in found:
             Gpu.objects.update_or_create(
-                machine=machine, index=card.index, defaults={"name": card.name, "memory": card.memory}
+                machine=machine, index=card.number, defaults={"name": card.name, "memory": card.memory}
             )
         gone = Gpu.objects.filter(machine=machine, run=None, serving=None)
-        gone.exclude(index__in=[card.index for card in found]).delete()
+        gone.exclude(index__in=[card.number for card in found]).delete()
     return machine
 
 

@@ -17,6 +17,7 @@ from writer.studio.held_out import is_held_out
 from writer.studio.models import DatasetKind, Run
 from writer.studio.operations.ask_run import LEARNS_FROM
 
+
 def prepare(run: Run) -> Path:
     """Write the run's data and settings; the path of the settings. Done again it writes the same."""
     folder = private(run_folder(run))

@@ -77,19 +77,27 @@ def _plan(run: Run) -> dict[str, Any]:
     if run.starts_itself and "batch" in run.settings:
         batch = max(1, min(run.settings["batch"], int(rows * run.settings["epochs"] / STEPS_WANTED)))
         if batch != run.settings["batch"]:
-            notes.append(f"Steps take {batch} examples each instead of {run.settings['batch']}, because there are only {rows:,}.")
+            notes.append(
+                f"Steps take {batch} examples each instead of {run.settings['batch']}, because there are only {rows:,}."
+            )
             run.settings["batch"] = batch
             path = prepare(run)
     if run.settings.get("batch", 1) > rows:
-        raise MendableError(f"One step takes {run.settings['batch']} examples, but there are only {rows:,}. Lower the batch.")
+        raise MendableError(
+            f"One step takes {run.settings['batch']} examples, but there are only {rows:,}. Lower the batch."
+        )
     context = _positions(model_path(run.base))
     if context and context < run.settings["context"]:
-        notes.append(f"The model holds {context:,} tokens, so no text is longer than that, whatever the context setting says.")
+        notes.append(
+            f"The model holds {context:,} tokens, so no text is longer than that, whatever the context setting says."
+        )
     gpu = Gpu.objects.filter(memory__gt=0).order_by("-memory").first()
     card = next((name for part, name in CARDS.items() if gpu is not None and part in gpu.name), "a100-80")
     plan = make_plan(path, gpus=run.gpus, gpu=card, tokens_per_word=TOKENS_PER_WORD)
     if gpu is None:
-        notes.append("No machine with a GPU is there: it will run on a processor, and the figures are those of an A100.")
+        notes.append(
+            "No machine with a GPU is there: it will run on a processor, and the figures are those of an A100."
+        )
     from training.costs import checkpoint_bytes, memory
 
     needs = int(checkpoint_bytes(plan.setup) * (run.settings["keep"] + 1) + 2 * plan.setup.item * plan.setup.total)

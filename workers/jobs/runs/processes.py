@@ -27,7 +27,9 @@ def processes_of(run: int) -> list[psutil.Process]:
     return sorted(found, key=lambda one: (one.create_time(), one.pid))
 
 
-def start(argv: Sequence[str], environment: dict[str, str], folder: Path, *, inherit: Sequence[int] = ()) -> subprocess.Popen[bytes]:
+def start(
+    argv: Sequence[str], environment: dict[str, str], folder: Path, *, inherit: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
     """In a session of its own; what it says goes to output.log."""
     with (folder / "output.log").open("ab") as output:
         return subprocess.Popen(

@@ -4,7 +4,6 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
-
 AUDIT = """
 CREATE FUNCTION accounts_audit() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -19,25 +18,32 @@ CREATE TRIGGER accounts_audit BEFORE UPDATE OR DELETE ON accounts_auditevent
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('accounts', '0001_initial'),
+        ("accounts", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='AuditEvent',
+            name="AuditEvent",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('at', models.DateTimeField(auto_now_add=True)),
-                ('who', models.CharField(max_length=80)),
-                ('act', models.CharField(help_text='Room and verb: run.start, role.change', max_length=60)),
-                ('about', models.CharField(max_length=300)),
-                ('details', models.JSONField(default=dict)),
-                ('by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("at", models.DateTimeField(auto_now_add=True)),
+                ("who", models.CharField(max_length=80)),
+                ("act", models.CharField(help_text="Room and verb: run.start, role.change", max_length=60)),
+                ("about", models.CharField(max_length=300)),
+                ("details", models.JSONField(default=dict)),
+                (
+                    "by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'indexes': [models.Index(fields=['act', 'id'], name='audit_by_act')],
+                "indexes": [models.Index(fields=["act", "id"], name="audit_by_act")],
             },
         ),
         migrations.RunSQL(AUDIT, "DROP TRIGGER accounts_audit ON accounts_auditevent; DROP FUNCTION accounts_audit();"),

@@ -4,23 +4,32 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('editorial', '0003_stays'),
+        ("editorial", "0003_stays"),
     ]
 
     operations = [
         migrations.RemoveConstraint(
-            model_name='pair',
-            name='pair_source_known',
+            model_name="pair",
+            name="pair_source_known",
         ),
         migrations.AlterField(
-            model_name='pair',
-            name='source',
-            field=models.CharField(choices=[('asked', 'Asked for by an editor'), ('writer', "A writer's own choice"), ('import', 'Imported'), ('arena', 'Of an arena')], max_length=6),
+            model_name="pair",
+            name="source",
+            field=models.CharField(
+                choices=[
+                    ("asked", "Asked for by an editor"),
+                    ("writer", "A writer's own choice"),
+                    ("import", "Imported"),
+                    ("arena", "Of an arena"),
+                ],
+                max_length=6,
+            ),
         ),
         migrations.AddConstraint(
-            model_name='pair',
-            constraint=models.CheckConstraint(condition=models.Q(('source__in', ['asked', 'writer', 'import', 'arena'])), name='pair_source_known'),
+            model_name="pair",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("source__in", ["asked", "writer", "import", "arena"])), name="pair_source_known"
+            ),
         ),
     ]

@@ -4,7 +4,6 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
-
 # What was in service stays on the record, and a slot that ever had a version in service has one.
 LEDGER = """
 CREATE FUNCTION stories_ledger() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -41,82 +40,132 @@ DROP TRIGGER stories_ledger ON stories_deployment; DROP FUNCTION stories_ledger(
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('stories', '0003_blind'),
+        ("stories", "0003_blind"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Deployment',
+            name="Deployment",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slot', models.CharField(choices=[('stories', 'Stories')], default='stories', max_length=20)),
-                ('state', models.CharField(choices=[('loading', 'Being loaded'), ('serving', 'In service'), ('ended', 'Was in service'), ('failed', 'Was not put in service')], default='loading', max_length=7)),
-                ('kind', models.CharField(choices=[('settings', "By the house's settings"), ('promote', 'Promoted'), ('rollback', 'Rolled back')], max_length=8)),
-                ('reason', models.TextField(blank=True, max_length=2000)),
-                ('grounds', models.JSONField(default=dict, help_text='What the gate found, and whether it was overruled')),
-                ('problem', models.CharField(blank=True, max_length=1000)),
-                ('asked', models.DateTimeField(auto_now_add=True)),
-                ('began', models.DateTimeField(null=True)),
-                ('ended', models.DateTimeField(null=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("slot", models.CharField(choices=[("stories", "Stories")], default="stories", max_length=20)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("loading", "Being loaded"),
+                            ("serving", "In service"),
+                            ("ended", "Was in service"),
+                            ("failed", "Was not put in service"),
+                        ],
+                        default="loading",
+                        max_length=7,
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("settings", "By the house's settings"),
+                            ("promote", "Promoted"),
+                            ("rollback", "Rolled back"),
+                        ],
+                        max_length=8,
+                    ),
+                ),
+                ("reason", models.TextField(blank=True, max_length=2000)),
+                (
+                    "grounds",
+                    models.JSONField(default=dict, help_text="What the gate found, and whether it was overruled"),
+                ),
+                ("problem", models.CharField(blank=True, max_length=1000)),
+                ("asked", models.DateTimeField(auto_now_add=True)),
+                ("began", models.DateTimeField(null=True)),
+                ("ended", models.DateTimeField(null=True)),
             ],
             options={
-                'ordering': ['-pk'],
+                "ordering": ["-pk"],
             },
         ),
         migrations.AddField(
-            model_name='modelversion',
-            name='folder',
-            field=models.CharField(blank=True, help_text="Below the studio's folder: model/ and adapter/", max_length=200),
+            model_name="modelversion",
+            name="folder",
+            field=models.CharField(
+                blank=True, help_text="Below the studio's folder: model/ and adapter/", max_length=200
+            ),
         ),
         migrations.AddField(
-            model_name='modelversion',
-            name='manifest',
-            field=models.JSONField(default=dict, help_text='Bytes and SHA-256 of each file in it'),
+            model_name="modelversion",
+            name="manifest",
+            field=models.JSONField(default=dict, help_text="Bytes and SHA-256 of each file in it"),
         ),
         migrations.AddField(
-            model_name='modelversion',
-            name='parent',
-            field=models.ForeignKey(help_text='It was made from', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='children', to='stories.modelversion'),
+            model_name="modelversion",
+            name="parent",
+            field=models.ForeignKey(
+                help_text="It was made from",
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="children",
+                to="stories.modelversion",
+            ),
         ),
         migrations.AddField(
-            model_name='modelversion',
-            name='retired',
-            field=models.DateTimeField(help_text='Its weights were deleted', null=True),
+            model_name="modelversion",
+            name="retired",
+            field=models.DateTimeField(help_text="Its weights were deleted", null=True),
         ),
         migrations.AddField(
-            model_name='modelversion',
-            name='sha256',
-            field=models.CharField(blank=True, help_text="Of the manifest; empty for the house's own model", max_length=64),
+            model_name="modelversion",
+            name="sha256",
+            field=models.CharField(
+                blank=True, help_text="Of the manifest; empty for the house's own model", max_length=64
+            ),
         ),
         migrations.AddField(
-            model_name='modelversion',
-            name='writes',
-            field=models.BooleanField(default=True, help_text='Not so a reward model'),
+            model_name="modelversion",
+            name="writes",
+            field=models.BooleanField(default=True, help_text="Not so a reward model"),
         ),
         migrations.AddField(
-            model_name='deployment',
-            name='by',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL),
+            model_name="deployment",
+            name="by",
+            field=models.ForeignKey(
+                null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to=settings.AUTH_USER_MODEL
+            ),
         ),
         migrations.AddField(
-            model_name='deployment',
-            name='version',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='deployments', to='stories.modelversion'),
+            model_name="deployment",
+            name="version",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="deployments", to="stories.modelversion"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='deployment',
-            constraint=models.UniqueConstraint(condition=models.Q(('state', 'serving')), fields=('slot',), name='one_version_in_service'),
+            model_name="deployment",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state", "serving")), fields=("slot",), name="one_version_in_service"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='deployment',
-            constraint=models.UniqueConstraint(condition=models.Q(('state', 'loading')), fields=('slot',), name='one_version_on_its_way'),
+            model_name="deployment",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state", "loading")), fields=("slot",), name="one_version_on_its_way"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='deployment',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('began', None), ('ended', None), ('state__in', ('loading', 'failed'))), models.Q(('began__isnull', False), ('ended', None), ('state', 'serving')), models.Q(('began__isnull', False), ('ended__isnull', False), ('state', 'ended')), _connector='OR'), name='deployment_times'),
+            model_name="deployment",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("began", None), ("ended", None), ("state__in", ("loading", "failed"))),
+                    models.Q(("began__isnull", False), ("ended", None), ("state", "serving")),
+                    models.Q(("began__isnull", False), ("ended__isnull", False), ("state", "ended")),
+                    _connector="OR",
+                ),
+                name="deployment_times",
+            ),
         ),
         migrations.RunSQL(LEDGER, NO_LEDGER),
     ]

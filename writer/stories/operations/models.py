@@ -15,7 +15,9 @@ def ensure_model_version() -> ModelVersion:
     facts = {"served_name": settings.MODEL, "tokenizer": settings.MODEL_PATH, "is_demo": settings.MODEL_IS_DEMO}
     with transaction.atomic():
         version, _ = ModelVersion.objects.update_or_create(name=name, defaults=facts)
-        serving = Deployment.objects.select_for_update().filter(slot=Slot.STORIES, state=DeploymentState.SERVING).first()
+        serving = (
+            Deployment.objects.select_for_update().filter(slot=Slot.STORIES, state=DeploymentState.SERVING).first()
+        )
         if serving is None or serving.version.root != version:
             _put_in_service(version, serving)
     return version

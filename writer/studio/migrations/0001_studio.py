@@ -7,293 +7,675 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('editorial', '0004_arena'),
-        ('stories', '0004_ledger'),
+        ("editorial", "0004_arena"),
+        ("stories", "0004_ledger"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Machine',
+            name="Machine",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=200, unique=True)),
-                ('seen', models.DateTimeField(help_text='When its worker last said that it is there')),
-                ('disk_total', models.PositiveBigIntegerField(default=0, help_text='Bytes, where runs are kept')),
-                ('disk_free', models.PositiveBigIntegerField(default=0)),
-                ('disk_runs', models.PositiveBigIntegerField(default=0, help_text='Bytes that runs and versions take')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=200, unique=True)),
+                ("seen", models.DateTimeField(help_text="When its worker last said that it is there")),
+                ("disk_total", models.PositiveBigIntegerField(default=0, help_text="Bytes, where runs are kept")),
+                ("disk_free", models.PositiveBigIntegerField(default=0)),
+                ("disk_runs", models.PositiveBigIntegerField(default=0, help_text="Bytes that runs and versions take")),
             ],
         ),
         migrations.CreateModel(
-            name='Arena',
+            name="Arena",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('confidence', models.FloatField(default=0.95, validators=[django.core.validators.MinValueValidator(0.8), django.core.validators.MaxValueValidator(0.999)])),
-                ('share', models.FloatField(default=0.5, help_text='Of decided pairs, that the candidate must win more than', validators=[django.core.validators.MinValueValidator(0.3), django.core.validators.MaxValueValidator(0.7)])),
-                ('most', models.PositiveIntegerField(default=60, help_text='Decided pairs after which it is over')),
-                ('words', models.PositiveIntegerField()),
-                ('state', models.CharField(choices=[('writing', 'The stories are being written'), ('open', 'Editors are reading'), ('decided', 'Decided'), ('closed', 'Closed before it was decided')], default='writing', max_length=7)),
-                ('result', models.JSONField(help_text='Counts, evidence, decision, ratings with intervals', null=True)),
-                ('problem', models.CharField(blank=True, max_length=500)),
-                ('created', models.DateTimeField(auto_now_add=True)),
-                ('finished', models.DateTimeField(null=True)),
-                ('by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('candidate', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='arenas', to='stories.modelversion')),
-                ('champion', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='stories.modelversion')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "confidence",
+                    models.FloatField(
+                        default=0.95,
+                        validators=[
+                            django.core.validators.MinValueValidator(0.8),
+                            django.core.validators.MaxValueValidator(0.999),
+                        ],
+                    ),
+                ),
+                (
+                    "share",
+                    models.FloatField(
+                        default=0.5,
+                        help_text="Of decided pairs, that the candidate must win more than",
+                        validators=[
+                            django.core.validators.MinValueValidator(0.3),
+                            django.core.validators.MaxValueValidator(0.7),
+                        ],
+                    ),
+                ),
+                ("most", models.PositiveIntegerField(default=60, help_text="Decided pairs after which it is over")),
+                ("words", models.PositiveIntegerField()),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("writing", "The stories are being written"),
+                            ("open", "Editors are reading"),
+                            ("decided", "Decided"),
+                            ("closed", "Closed before it was decided"),
+                        ],
+                        default="writing",
+                        max_length=7,
+                    ),
+                ),
+                ("result", models.JSONField(help_text="Counts, evidence, decision, ratings with intervals", null=True)),
+                ("problem", models.CharField(blank=True, max_length=500)),
+                ("created", models.DateTimeField(auto_now_add=True)),
+                ("finished", models.DateTimeField(null=True)),
+                (
+                    "by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "candidate",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="arenas", to="stories.modelversion"
+                    ),
+                ),
+                (
+                    "champion",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="stories.modelversion"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-pk'],
+                "ordering": ["-pk"],
             },
         ),
         migrations.CreateModel(
-            name='Contestant',
+            name="Contestant",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('place', models.PositiveSmallIntegerField()),
-                ('arena', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='contestants', to='studio.arena')),
-                ('version', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='stories.modelversion')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("place", models.PositiveSmallIntegerField()),
+                (
+                    "arena",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="contestants", to="studio.arena"
+                    ),
+                ),
+                (
+                    "version",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="stories.modelversion",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['place'],
+                "ordering": ["place"],
             },
         ),
         migrations.CreateModel(
-            name='ArenaTake',
+            name="ArenaTake",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('failed', models.CharField(blank=True, max_length=500)),
-                ('brief', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='editorial.brief')),
-                ('generation', models.OneToOneField(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='stories.generation')),
-                ('take', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='editorial.take')),
-                ('contestant', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='takes', to='studio.contestant')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("failed", models.CharField(blank=True, max_length=500)),
+                (
+                    "brief",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="editorial.brief"
+                    ),
+                ),
+                (
+                    "generation",
+                    models.OneToOneField(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to="stories.generation",
+                    ),
+                ),
+                (
+                    "take",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="editorial.take"
+                    ),
+                ),
+                (
+                    "contestant",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="takes", to="studio.contestant"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Dataset',
+            name="Dataset",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=120, unique=True)),
-                ('kind', models.CharField(choices=[('preference', 'Preferences: prompt, chosen, rejected'), ('conversations', 'Conversations'), ('texts', 'Texts')], max_length=13)),
-                ('folder', models.CharField(help_text="Below the house's folder of data sets", max_length=500)),
-                ('rows', models.PositiveIntegerField(default=0)),
-                ('words', models.PositiveBigIntegerField(default=0)),
-                ('sha256', models.CharField(help_text="Of its files' hashes", max_length=64)),
-                ('created', models.DateTimeField(auto_now_add=True)),
-                ('by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=120, unique=True)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("preference", "Preferences: prompt, chosen, rejected"),
+                            ("conversations", "Conversations"),
+                            ("texts", "Texts"),
+                        ],
+                        max_length=13,
+                    ),
+                ),
+                ("folder", models.CharField(help_text="Below the house's folder of data sets", max_length=500)),
+                ("rows", models.PositiveIntegerField(default=0)),
+                ("words", models.PositiveBigIntegerField(default=0)),
+                ("sha256", models.CharField(help_text="Of its files' hashes", max_length=64)),
+                ("created", models.DateTimeField(auto_now_add=True)),
+                (
+                    "by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ['name'],
+                "ordering": ["name"],
             },
         ),
         migrations.CreateModel(
-            name='Evaluation',
+            name="Evaluation",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('each', models.PositiveSmallIntegerField(default=5, help_text='Stories a bucket of length')),
-                ('seed', models.PositiveIntegerField(default=1)),
-                ('assignments', models.JSONField(default=list, help_text='What is to be written: title, premise, target, seed')),
-                ('context', models.PositiveIntegerField(default=0)),
-                ('report', models.JSONField(help_text='A `training.evaluate.version.VersionReport`', null=True)),
-                ('state', models.CharField(choices=[('waiting', 'Waiting'), ('running', 'Being measured'), ('ready', 'Ready'), ('failed', 'Failed')], default='waiting', max_length=7)),
-                ('problem', models.CharField(blank=True, max_length=1000)),
-                ('attempt', models.PositiveIntegerField(default=0)),
-                ('lease_until', models.DateTimeField(null=True)),
-                ('created', models.DateTimeField(auto_now_add=True)),
-                ('finished', models.DateTimeField(null=True)),
-                ('against', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='stories.modelversion')),
-                ('by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='evaluations', to='stories.modelversion')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("each", models.PositiveSmallIntegerField(default=5, help_text="Stories a bucket of length")),
+                ("seed", models.PositiveIntegerField(default=1)),
+                (
+                    "assignments",
+                    models.JSONField(default=list, help_text="What is to be written: title, premise, target, seed"),
+                ),
+                ("context", models.PositiveIntegerField(default=0)),
+                ("report", models.JSONField(help_text="A `training.evaluate.version.VersionReport`", null=True)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("waiting", "Waiting"),
+                            ("running", "Being measured"),
+                            ("ready", "Ready"),
+                            ("failed", "Failed"),
+                        ],
+                        default="waiting",
+                        max_length=7,
+                    ),
+                ),
+                ("problem", models.CharField(blank=True, max_length=1000)),
+                ("attempt", models.PositiveIntegerField(default=0)),
+                ("lease_until", models.DateTimeField(null=True)),
+                ("created", models.DateTimeField(auto_now_add=True)),
+                ("finished", models.DateTimeField(null=True)),
+                (
+                    "against",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="stories.modelversion",
+                    ),
+                ),
+                (
+                    "by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="evaluations",
+                        to="stories.modelversion",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-pk'],
+                "ordering": ["-pk"],
             },
         ),
         migrations.CreateModel(
-            name='Run',
+            name="Run",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('recipe', models.CharField(max_length=40)),
-                ('settings', models.JSONField(help_text='Of the recipe, as its class has checked them; no paths')),
-                ('gpus', models.PositiveSmallIntegerField(default=1, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(64)])),
-                ('note', models.CharField(blank=True, max_length=500)),
-                ('plan', models.JSONField(help_text='What the dry run found', null=True)),
-                ('idempotency_key', models.CharField(max_length=64, null=True, unique=True)),
-                ('state', models.CharField(choices=[('draft', 'Being planned'), ('queued', 'Waiting for a GPU'), ('running', 'Running'), ('done', 'Finished'), ('stopped', 'Stopped'), ('failed', 'Failed')], default='draft', max_length=7)),
-                ('starts_itself', models.BooleanField(default=False, help_text='Once planned it waits for no button: it was started by one')),
-                ('wish', models.CharField(blank=True, choices=[('', 'Nothing'), ('stop', 'Save and stop'), ('kill', 'Stop at once')], default='', max_length=4)),
-                ('wished_at', models.DateTimeField(null=True)),
-                ('problem', models.CharField(blank=True, max_length=1000)),
-                ('attempt', models.PositiveIntegerField(default=0, help_text='The fence: only the follower with this number may write')),
-                ('lease_until', models.DateTimeField(null=True)),
-                ('failures', models.PositiveSmallIntegerField(default=0, help_text='Deaths in a row without a new checkpoint')),
-                ('step', models.PositiveIntegerField(default=0)),
-                ('steps', models.PositiveIntegerField(default=0)),
-                ('phase', models.CharField(blank=True, max_length=40)),
-                ('last_seq', models.PositiveIntegerField(default=0)),
-                ('read_bytes', models.PositiveBigIntegerField(default=0, help_text='Of its events.jsonl, that are in the database')),
-                ('disk', models.PositiveBigIntegerField(default=0, help_text='Bytes of its folder')),
-                ('forgotten', models.BooleanField(default=False, help_text='Its checkpoints and data were cleared away')),
-                ('created', models.DateTimeField(auto_now_add=True)),
-                ('queued', models.DateTimeField(null=True)),
-                ('started', models.DateTimeField(null=True)),
-                ('finished', models.DateTimeField(null=True)),
-                ('base', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='runs_from', to='stories.modelversion')),
-                ('by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='runs', to=settings.AUTH_USER_MODEL)),
-                ('cloned_from', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='clones', to='studio.run')),
-                ('dataset', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='runs', to='studio.dataset')),
-                ('machine', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='runs', to='studio.machine')),
-                ('snapshot', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='runs', to='editorial.snapshot')),
-                ('version', models.OneToOneField(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='run', to='stories.modelversion')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("recipe", models.CharField(max_length=40)),
+                ("settings", models.JSONField(help_text="Of the recipe, as its class has checked them; no paths")),
+                (
+                    "gpus",
+                    models.PositiveSmallIntegerField(
+                        default=1,
+                        validators=[
+                            django.core.validators.MinValueValidator(1),
+                            django.core.validators.MaxValueValidator(64),
+                        ],
+                    ),
+                ),
+                ("note", models.CharField(blank=True, max_length=500)),
+                ("plan", models.JSONField(help_text="What the dry run found", null=True)),
+                ("idempotency_key", models.CharField(max_length=64, null=True, unique=True)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("draft", "Being planned"),
+                            ("queued", "Waiting for a GPU"),
+                            ("running", "Running"),
+                            ("done", "Finished"),
+                            ("stopped", "Stopped"),
+                            ("failed", "Failed"),
+                        ],
+                        default="draft",
+                        max_length=7,
+                    ),
+                ),
+                (
+                    "starts_itself",
+                    models.BooleanField(
+                        default=False, help_text="Once planned it waits for no button: it was started by one"
+                    ),
+                ),
+                (
+                    "wish",
+                    models.CharField(
+                        blank=True,
+                        choices=[("", "Nothing"), ("stop", "Save and stop"), ("kill", "Stop at once")],
+                        default="",
+                        max_length=4,
+                    ),
+                ),
+                ("wished_at", models.DateTimeField(null=True)),
+                ("problem", models.CharField(blank=True, max_length=1000)),
+                (
+                    "attempt",
+                    models.PositiveIntegerField(
+                        default=0, help_text="The fence: only the follower with this number may write"
+                    ),
+                ),
+                ("lease_until", models.DateTimeField(null=True)),
+                (
+                    "failures",
+                    models.PositiveSmallIntegerField(default=0, help_text="Deaths in a row without a new checkpoint"),
+                ),
+                ("step", models.PositiveIntegerField(default=0)),
+                ("steps", models.PositiveIntegerField(default=0)),
+                ("phase", models.CharField(blank=True, max_length=40)),
+                ("last_seq", models.PositiveIntegerField(default=0)),
+                (
+                    "read_bytes",
+                    models.PositiveBigIntegerField(
+                        default=0, help_text="Of its events.jsonl, that are in the database"
+                    ),
+                ),
+                ("disk", models.PositiveBigIntegerField(default=0, help_text="Bytes of its folder")),
+                (
+                    "forgotten",
+                    models.BooleanField(default=False, help_text="Its checkpoints and data were cleared away"),
+                ),
+                ("created", models.DateTimeField(auto_now_add=True)),
+                ("queued", models.DateTimeField(null=True)),
+                ("started", models.DateTimeField(null=True)),
+                ("finished", models.DateTimeField(null=True)),
+                (
+                    "base",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="runs_from", to="stories.modelversion"
+                    ),
+                ),
+                (
+                    "by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="runs",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "cloned_from",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="clones", to="studio.run"
+                    ),
+                ),
+                (
+                    "dataset",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.PROTECT, related_name="runs", to="studio.dataset"
+                    ),
+                ),
+                (
+                    "machine",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.PROTECT, related_name="runs", to="studio.machine"
+                    ),
+                ),
+                (
+                    "snapshot",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="runs",
+                        to="editorial.snapshot",
+                    ),
+                ),
+                (
+                    "version",
+                    models.OneToOneField(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="run",
+                        to="stories.modelversion",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-pk'],
+                "ordering": ["-pk"],
             },
         ),
         migrations.CreateModel(
-            name='RunEvent',
+            name="RunEvent",
             fields=[
-                ('pk', models.CompositePrimaryKey('run_id', 'seq', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('seq', models.PositiveIntegerField()),
-                ('kind', models.CharField(choices=[('metrics', 'Measures of a step'), ('phase', 'A phase that ended'), ('log', 'A line for people')], max_length=7)),
-                ('time', models.DateTimeField()),
-                ('step', models.PositiveIntegerField(null=True)),
-                ('body', models.JSONField(help_text='Values of a step; name and seconds of a phase; text of a line')),
-                ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='events', to='studio.run')),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "run_id", "seq", blank=True, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("seq", models.PositiveIntegerField()),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("metrics", "Measures of a step"),
+                            ("phase", "A phase that ended"),
+                            ("log", "A line for people"),
+                        ],
+                        max_length=7,
+                    ),
+                ),
+                ("time", models.DateTimeField()),
+                ("step", models.PositiveIntegerField(null=True)),
+                ("body", models.JSONField(help_text="Values of a step; name and seconds of a phase; text of a line")),
+                (
+                    "run",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="events", to="studio.run"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['seq'],
+                "ordering": ["seq"],
             },
         ),
         migrations.CreateModel(
-            name='Sample',
+            name="Sample",
             fields=[
-                ('pk', models.CompositePrimaryKey('evaluation_id', 'version_id', 'number', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('number', models.PositiveSmallIntegerField()),
-                ('text', models.TextField()),
-                ('words', models.PositiveIntegerField()),
-                ('ended', models.BooleanField()),
-                ('evaluation', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='samples', to='studio.evaluation')),
-                ('version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='stories.modelversion')),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "evaluation_id",
+                        "version_id",
+                        "number",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("number", models.PositiveSmallIntegerField()),
+                ("text", models.TextField()),
+                ("words", models.PositiveIntegerField()),
+                ("ended", models.BooleanField()),
+                (
+                    "evaluation",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="samples", to="studio.evaluation"
+                    ),
+                ),
+                (
+                    "version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="stories.modelversion"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['number'],
+                "ordering": ["number"],
             },
         ),
         migrations.CreateModel(
-            name='Serving',
+            name="Serving",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('state', models.CharField(choices=[('loading', 'Loading'), ('ready', 'Ready'), ('failed', 'Could not be loaded')], default='loading', max_length=7)),
-                ('adapter', models.BooleanField(default=False, help_text='Loaded into a server that runs already')),
-                ('url', models.CharField(blank=True, help_text="Without the /v1; empty: the house's own model server", max_length=300)),
-                ('problem', models.CharField(blank=True, max_length=1000)),
-                ('tries', models.PositiveSmallIntegerField(default=0)),
-                ('asked', models.DateTimeField(auto_now_add=True)),
-                ('changed', models.DateTimeField(auto_now=True)),
-                ('machine', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='servings', to='studio.machine')),
-                ('version', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='serving', to='stories.modelversion')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("loading", "Loading"), ("ready", "Ready"), ("failed", "Could not be loaded")],
+                        default="loading",
+                        max_length=7,
+                    ),
+                ),
+                ("adapter", models.BooleanField(default=False, help_text="Loaded into a server that runs already")),
+                (
+                    "url",
+                    models.CharField(
+                        blank=True, help_text="Without the /v1; empty: the house's own model server", max_length=300
+                    ),
+                ),
+                ("problem", models.CharField(blank=True, max_length=1000)),
+                ("tries", models.PositiveSmallIntegerField(default=0)),
+                ("asked", models.DateTimeField(auto_now_add=True)),
+                ("changed", models.DateTimeField(auto_now=True)),
+                (
+                    "machine",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="servings",
+                        to="studio.machine",
+                    ),
+                ),
+                (
+                    "version",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="serving", to="stories.modelversion"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Gpu',
+            name="Gpu",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('index', models.PositiveSmallIntegerField()),
-                ('name', models.CharField(max_length=200)),
-                ('memory', models.PositiveBigIntegerField(default=0, help_text='Bytes')),
-                ('machine', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='gpus', to='studio.machine')),
-                ('run', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='gpus_held', to='studio.run')),
-                ('serving', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='gpus_held', to='studio.serving')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("index", models.PositiveSmallIntegerField()),
+                ("name", models.CharField(max_length=200)),
+                ("memory", models.PositiveBigIntegerField(default=0, help_text="Bytes")),
+                (
+                    "machine",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="gpus", to="studio.machine"
+                    ),
+                ),
+                (
+                    "run",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="gpus_held",
+                        to="studio.run",
+                    ),
+                ),
+                (
+                    "serving",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="gpus_held",
+                        to="studio.serving",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['machine', 'index'],
+                "ordering": ["machine", "index"],
             },
         ),
         migrations.CreateModel(
-            name='VersionImport',
+            name="VersionImport",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=120)),
-                ('folder', models.CharField(max_length=100)),
-                ('problem', models.CharField(blank=True, max_length=1000)),
-                ('created', models.DateTimeField(auto_now_add=True)),
-                ('by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('version', models.OneToOneField(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='imported', to='stories.modelversion')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=120)),
+                ("folder", models.CharField(max_length=100)),
+                ("problem", models.CharField(blank=True, max_length=1000)),
+                ("created", models.DateTimeField(auto_now_add=True)),
+                (
+                    "by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "version",
+                    models.OneToOneField(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="imported",
+                        to="stories.modelversion",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-pk'],
+                "ordering": ["-pk"],
             },
         ),
         migrations.AddConstraint(
-            model_name='arena',
-            constraint=models.CheckConstraint(condition=models.Q(('candidate', models.F('champion')), _negated=True), name='arena_of_two'),
+            model_name="arena",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("candidate", models.F("champion")), _negated=True), name="arena_of_two"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='arena',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['writing', 'open', 'decided', 'closed'])), name='arena_state_known'),
+            model_name="arena",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("state__in", ["writing", "open", "decided", "closed"])), name="arena_state_known"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='contestant',
-            constraint=models.UniqueConstraint(fields=('arena', 'version'), name='contestant_once', nulls_distinct=False),
+            model_name="contestant",
+            constraint=models.UniqueConstraint(
+                fields=("arena", "version"), name="contestant_once", nulls_distinct=False
+            ),
         ),
         migrations.AddConstraint(
-            model_name='contestant',
-            constraint=models.UniqueConstraint(fields=('arena', 'place'), name='contestant_has_a_place'),
+            model_name="contestant",
+            constraint=models.UniqueConstraint(fields=("arena", "place"), name="contestant_has_a_place"),
         ),
         migrations.AddConstraint(
-            model_name='arenatake',
-            constraint=models.UniqueConstraint(fields=('contestant', 'brief'), name='arena_take_once'),
+            model_name="arenatake",
+            constraint=models.UniqueConstraint(fields=("contestant", "brief"), name="arena_take_once"),
         ),
         migrations.AddConstraint(
-            model_name='evaluation',
-            constraint=models.UniqueConstraint(condition=models.Q(('state__in', ('waiting', 'running'))), fields=('version',), name='one_evaluation_at_a_time'),
+            model_name="evaluation",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state__in", ("waiting", "running"))),
+                fields=("version",),
+                name="one_evaluation_at_a_time",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='evaluation',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['waiting', 'running', 'ready', 'failed'])), name='evaluation_state_known'),
+            model_name="evaluation",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("state__in", ["waiting", "running", "ready", "failed"])),
+                name="evaluation_state_known",
+            ),
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(condition=models.Q(('state', 'queued')), fields=['queued'], name='run_queue'),
+            model_name="run",
+            index=models.Index(condition=models.Q(("state", "queued")), fields=["queued"], name="run_queue"),
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(condition=models.Q(('state', 'running')), fields=['machine'], name='run_running'),
+            model_name="run",
+            index=models.Index(condition=models.Q(("state", "running")), fields=["machine"], name="run_running"),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['draft', 'queued', 'running', 'done', 'stopped', 'failed'])), name='run_state_known'),
+            model_name="run",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("state__in", ["draft", "queued", "running", "done", "stopped", "failed"])),
+                name="run_state_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('dataset', None), ('snapshot__isnull', False)), models.Q(('dataset__isnull', False), ('snapshot', None)), _connector='OR'), name='run_learns_from_one_thing'),
+            model_name="run",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("dataset", None), ("snapshot__isnull", False)),
+                    models.Q(("dataset__isnull", False), ("snapshot", None)),
+                    _connector="OR",
+                ),
+                name="run_learns_from_one_thing",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'running'), _negated=True), models.Q(('lease_until__isnull', False), ('machine__isnull', False)), _connector='OR'), name='running_on_a_machine'),
+            model_name="run",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("state", "running"), _negated=True),
+                    models.Q(("lease_until__isnull", False), ("machine__isnull", False)),
+                    _connector="OR",
+                ),
+                name="running_on_a_machine",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state__in', ('done', 'stopped', 'failed')), ('finished__isnull', False)), models.Q(models.Q(('state__in', ('done', 'stopped', 'failed')), _negated=True), ('finished', None)), _connector='OR'), name='run_ended_has_an_end'),
+            model_name="run",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("state__in", ("done", "stopped", "failed")), ("finished__isnull", False)),
+                    models.Q(models.Q(("state__in", ("done", "stopped", "failed")), _negated=True), ("finished", None)),
+                    _connector="OR",
+                ),
+                name="run_ended_has_an_end",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='serving',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['loading', 'ready', 'failed'])), name='serving_state_known'),
+            model_name="serving",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("state__in", ["loading", "ready", "failed"])), name="serving_state_known"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='gpu',
-            constraint=models.UniqueConstraint(fields=('machine', 'index'), name='gpu_once'),
+            model_name="gpu",
+            constraint=models.UniqueConstraint(fields=("machine", "index"), name="gpu_once"),
         ),
         migrations.AddConstraint(
-            model_name='gpu',
-            constraint=models.CheckConstraint(condition=models.Q(('run', None), ('serving', None), _connector='OR'), name='gpu_has_one_holder'),
+            model_name="gpu",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("run", None), ("serving", None), _connector="OR"), name="gpu_has_one_holder"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='versionimport',
-            constraint=models.UniqueConstraint(condition=models.Q(('problem', ''), ('version', None)), fields=('folder',), name='folder_taken_in_once'),
+            model_name="versionimport",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("problem", ""), ("version", None)), fields=("folder",), name="folder_taken_in_once"
+            ),
         ),
     ]

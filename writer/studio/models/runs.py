@@ -73,21 +73,23 @@ class Run(models.Model):
     base = models.ForeignKey(ModelVersion, models.PROTECT, related_name="runs_from")
     snapshot = models.ForeignKey(Snapshot, models.PROTECT, null=True, related_name="runs")
     dataset = models.ForeignKey(Dataset, models.PROTECT, null=True, related_name="runs")
-    gpus = models.PositiveSmallIntegerField(
-        default=1, validators=[MinValueValidator(1), MaxValueValidator(MOST_GPUS)]
-    )
+    gpus = models.PositiveSmallIntegerField(default=1, validators=[MinValueValidator(1), MaxValueValidator(MOST_GPUS)])
     note = models.CharField(max_length=500, blank=True)
     plan = models.JSONField(null=True, help_text="What the dry run found")
     cloned_from = models.ForeignKey("self", models.SET_NULL, null=True, related_name="clones")
     idempotency_key = models.CharField(max_length=64, null=True, unique=True)
 
     state = models.CharField(max_length=7, choices=RunState, default=RunState.DRAFT)
-    starts_itself = models.BooleanField(default=False, help_text="Once planned it waits for no button: it was started by one")
+    starts_itself = models.BooleanField(
+        default=False, help_text="Once planned it waits for no button: it was started by one"
+    )
     wish = models.CharField(max_length=4, choices=RunWish, default=RunWish.NONE, blank=True)
     wished_at = models.DateTimeField(null=True)
     problem = models.CharField(max_length=1000, blank=True)
     machine = models.ForeignKey(Machine, models.PROTECT, null=True, related_name="runs")
-    attempt = models.PositiveIntegerField(default=0, help_text="The fence: only the follower with this number may write")
+    attempt = models.PositiveIntegerField(
+        default=0, help_text="The fence: only the follower with this number may write"
+    )
     lease_until = models.DateTimeField(null=True)
     failures = models.PositiveSmallIntegerField(default=0, help_text="Deaths in a row without a new checkpoint")
 

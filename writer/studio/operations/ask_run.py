@@ -42,9 +42,7 @@ def bases() -> QuerySet[ModelVersion]:
 def data_for(recipe: str) -> list[tuple[str, str]]:
     """What the recipe can learn from, as (entry, words): "snapshot:4", "dataset:2"."""
     kinds = LEARNS_FROM[recipe]
-    found = [
-        (f"dataset:{one.pk}", f"{one.name}: {one.rows:,} rows") for one in Dataset.objects.filter(kind__in=kinds)
-    ]
+    found = [(f"dataset:{one.pk}", f"{one.name}: {one.rows:,} rows") for one in Dataset.objects.filter(kind__in=kinds)]
     if DatasetKind.PREFERENCE in kinds:
         snapshots = Snapshot.objects.filter(kind=SnapshotKind.PREFERENCE, state=Making.READY)[:100]
         found = [(f"snapshot:{one.pk}", f"Snapshot {one.number}: {one.rows:,} rows") for one in snapshots] + found

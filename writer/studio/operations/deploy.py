@@ -31,7 +31,9 @@ def promote(*, by: User, version_id: int, reason: str = "", overrule: bool = Fal
     if version is None:
         raise Missing
     if version.retired is not None or not version.writes:
-        raise NotNow("This version cannot write stories any more." if version.writes else "This version writes no stories.")
+        raise NotNow(
+            "This version cannot write stories any more." if version.writes else "This version writes no stories."
+        )
     gate = gate_of(version)
     if not gate.passed:
         if not overrule:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from training.evaluate.prompts import own_prompts
 from writer.accounts.audit import record
 from writer.accounts.models import User
 from writer.editorial.models import Brief, Pair, PairSource, Take
@@ -21,7 +23,6 @@ from writer.stories.reading import log_text
 from writer.stories.wake import call_narrators
 from writer.studio.held_out import is_held_out
 from writer.studio.models import Arena, ArenaState, ArenaTake, Contestant
-from training.evaluate.prompts import own_prompts
 
 LEAST_PROMPTS, MOST_PROMPTS, MOST_CONTESTANTS = 4, 200, 6
 PRIORITY = 50
@@ -69,7 +70,8 @@ def open_arena(
             by=by,
         )
         contestants = [
-            Contestant.objects.create(arena=arena, version=version, place=place) for place, version in enumerate(versions)
+            Contestant.objects.create(arena=arena, version=version, place=place)
+            for place, version in enumerate(versions)
         ]
         briefs, by_people = _briefs(prompts, target, people=people)
         if people:
@@ -184,7 +186,7 @@ def _pair_up(arena: Arena, takes: list[Take]) -> None:
         )
 
 
-def pairs_of(arena: Arena):  # type: ignore[no-untyped-def]
+def pairs_of(arena: Arena) -> QuerySet[Pair]:
     """Its pairs; of the contestants' takes, whoever is first."""
     takes = ArenaTake.objects.filter(contestant__arena=arena).exclude(take=None).values("take")
     return Pair.objects.filter(source=PairSource.ARENA, first__in=takes, second__in=takes)
@@ -213,5 +215,8 @@ def end_arena(arena: Arena, state: str) -> None:
     )
     ids = list(unfinished.values_list("pk", flat=True))
     unfinished.filter(state=State.RUNNING).update(wish=Wish.STOP)
-    Generation.objects.filter(pk__in=ids).exclude(state=State.RUNNING).update(state=State.STOPPED, finished=timezone.now())
-    transaction.on_commit(lambda: [call_narrators(pk) for pk in ids] and None)
+    Generation.objects.filter(pk__in=ids).exclude(state=State.RUNNING).update(
+        state=State.STOPPED, finished=timezone.now()
+    )
+    for pk in ids:
+        transaction.on_commit(partial(call_narrators, pk))

@@ -23,7 +23,9 @@ def retire(*, by: User, version_id: int) -> ModelVersion:
             raise NotNow("Its weights are deleted already.")
         if not version.sha256:
             raise NotNow("This is the house's own model: its files are not the studio's to delete.")
-        if Deployment.objects.filter(version=version, state__in=(DeploymentState.SERVING, DeploymentState.LOADING)).exists():
+        if Deployment.objects.filter(
+            version=version, state__in=(DeploymentState.SERVING, DeploymentState.LOADING)
+        ).exists():
             raise NotNow("It is in service, or on its way there.")
         if Generation.objects.filter(model=version, state__in=LIVE_STATES).exists():
             raise NotNow("A story is being written by it. Wait until that is finished.")

@@ -31,7 +31,9 @@ def arena_new(request: HttpRequest, version_id: int) -> HttpResponse:
         raise Http404
     if request.method != "POST":
         return _form(request, candidate, dict(USUAL))
-    typed: dict[str, Any] = {name: request.POST.get(name, "").strip() for name in ("prompts", "words", "confidence", "share", "people")}
+    typed: dict[str, Any] = {
+        name: request.POST.get(name, "").strip() for name in ("prompts", "words", "confidence", "share", "people")
+    }
     typed["others"] = request.POST.getlist("others")
     try:
         if "look" in request.POST:
@@ -113,7 +115,11 @@ def arena(request: HttpRequest, arena_id: int) -> HttpResponse:
     result = found.result or {}
     ratings = {one["place"]: one for one in result.get("ratings", ())}
     contestants = [
-        {"name": one.version.name if one.version else "People", "version": one.version, "rating": ratings.get(one.place)}
+        {
+            "name": one.version.name if one.version else "People",
+            "version": one.version,
+            "rating": ratings.get(one.place),
+        }
         for one in found.contestants.select_related("version")
     ]
     pairs = pairs_of(found)

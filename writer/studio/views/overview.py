@@ -38,14 +38,18 @@ def studio(request: HttpRequest) -> HttpResponse:
     reports: dict[int, Evaluation] = {}
     for evaluation in Evaluation.objects.filter(version__in=list(candidates)).order_by("pk"):
         reports[evaluation.version_id] = evaluation
-    arenas: dict[int, Arena] = {one.candidate_id: one for one in Arena.objects.filter(candidate__in=list(candidates)).order_by("pk")}
+    arenas: dict[int, Arena] = {
+        one.candidate_id: one for one in Arena.objects.filter(candidate__in=list(candidates)).order_by("pk")
+    }
     context = {
         "deployment": serving,
         "previous": next(iter(previous_deployments()), None),
         "loading": Deployment.objects.filter(state=DeploymentState.LOADING).select_related("version", "by").first(),
         "failed": _last_failed(),
         "candidates": [(one, reports.get(one.pk), arenas.get(one.pk)) for one in candidates],
-        "runs": Run.objects.filter(state__in=(RunState.DRAFT, RunState.QUEUED, RunState.RUNNING)).select_related("by", "machine"),
+        "runs": Run.objects.filter(state__in=(RunState.DRAFT, RunState.QUEUED, RunState.RUNNING)).select_related(
+            "by", "machine"
+        ),
         "machines": Machine.objects.prefetch_related("gpus__run", "gpus__serving__version"),
         "arenas": Arena.objects.filter(state__in=(ArenaState.WRITING, ArenaState.OPEN)).select_related("candidate"),
         "key": secrets.token_urlsafe(16),
@@ -91,6 +95,13 @@ def audit(request: HttpRequest) -> HttpResponse:
         found = found.filter(act__startswith=act)
     if who:
         found = found.filter(who__icontains=who)
-    rooms = sorted({name.partition(".")[0] for name in AuditEvent.objects.order_by().values_list("act", flat=True).distinct()})
-    context = {"page": Paginator(found, A_PAGE).get_page(request.GET.get("page")), "act": act, "who": who, "rooms": rooms}
+    rooms = sorted(
+        {name.partition(".")[0] for name in AuditEvent.objects.order_by().values_list("act", flat=True).distinct()}
+    )
+    context = {
+        "page": Paginator(found, A_PAGE).get_page(request.GET.get("page")),
+        "act": act,
+        "who": who,
+        "rooms": rooms,
+    }
     return render(request, "studio/audit.html", context)

@@ -42,7 +42,11 @@ def run_new(request: HttpRequest, recipe: str) -> HttpResponse:
         return _fresh(request, recipe)
     post = request.POST
     given = {name: post.get(name, "") for name in ("base", "data", "gpus", "note", "key", "clone")}
-    typed = {name.removeprefix("s."): value for name, value in post.items() if name.startswith("s.") and isinstance(value, str)}
+    typed = {
+        name.removeprefix("s."): value
+        for name, value in post.items()
+        if name.startswith("s.") and isinstance(value, str)
+    }
     form, values = read(recipe, typed)
     try:
         if values is None:
@@ -102,7 +106,9 @@ def _run(run_id: int) -> Run:
 def run(request: HttpRequest, run_id: int) -> HttpResponse:
     """studio/run.html with `run`, `plan`, `changed` (against the last good run, `before`), `place` in the queue."""
     found = _run(run_id)
-    before = Run.objects.filter(recipe=found.recipe, state=RunState.DONE).exclude(pk=found.pk).order_by("-finished").first()
+    before = (
+        Run.objects.filter(recipe=found.recipe, state=RunState.DONE).exclude(pk=found.pk).order_by("-finished").first()
+    )
     context = {
         "run": found,
         "plan": found.plan,

@@ -32,7 +32,9 @@ def versions(request: HttpRequest) -> HttpResponse:
 
 
 def _version(version_id: int) -> ModelVersion:
-    found = ModelVersion.objects.select_related("parent", "run__snapshot", "run__dataset", "run__by").filter(pk=version_id)
+    found = ModelVersion.objects.select_related("parent", "run__snapshot", "run__dataset", "run__by").filter(
+        pk=version_id
+    )
     version = found.first()
     if version is None:
         raise Http404
@@ -47,7 +49,9 @@ def version(request: HttpRequest, version_id: int) -> HttpResponse:
     return _page(request, _version(version_id))
 
 
-def _page(request: HttpRequest, found: ModelVersion, errors: dict[str, str] | None = None, *, status: int = 200) -> HttpResponse:
+def _page(
+    request: HttpRequest, found: ModelVersion, errors: dict[str, str] | None = None, *, status: int = 200
+) -> HttpResponse:
     serving = in_service_or_none()
     evaluation = Evaluation.objects.filter(version=found).select_related("against").first()
     context = {

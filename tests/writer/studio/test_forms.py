@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from training.recipes.settings import RECIPES
@@ -113,6 +113,7 @@ HOSTILE = st.one_of(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=150)
 @given(recipe=st.sampled_from(sorted(RECIPES)), changes=st.dictionaries(st.sampled_from(NAMES), HOSTILE, max_size=5))
 def test_nothing_typed_reaches_a_command_line(recipe: str, changes: dict[str, str]) -> None:
     """Whatever is typed: it is refused, or it is a setting within the recipe's own bounds; and the command line never changes."""

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from tests.cast import admin, make_editor
 from tests.faults.house import NarratorProcess
 from tests.upstream.process import Upstream
 from tests.workers.jobs.house import base, here, house, keeper, queued
 
-__all__ = ["base", "here", "house", "keeper", "queued"]
+__all__ = ["admin", "base", "here", "house", "keeper", "make_editor", "queued"]
 
 
 @pytest.fixture

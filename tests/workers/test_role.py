@@ -21,7 +21,7 @@ def as_worker(transactional_db: None, owner: User) -> Iterator[psycopg.Connectio
     ApiToken.issue(owner, "mine")
     parts = urlsplit(database_url())
     where = parts.netloc.rpartition("@")[2]
-    url = urlunsplit(parts._replace(netloc=f"{ROLE}:{quote('a pass/word')}@{where}"))
+    url = urlunsplit(parts._replace(netloc=f"{ROLE}:{quote('a pass/word', safe='')}@{where}"))
     from django.db import transaction
 
     for _ in range(2):  # done at every start

@@ -139,7 +139,7 @@ def _measure(prints: Sequence[Fingerprint], number: int, other: int, threshold: 
 
 def _candidates(prints: Sequence[Fingerprint], order: Sequence[int], threshold: float) -> dict[int, set[int]]:
     """Pairs worth measuring, both ways."""
-    from datasketch import MinHash, MinHashLSH  # type: ignore[import-untyped]
+    from datasketch import MinHash, MinHashLSH
 
     found: dict[int, set[int]] = defaultdict(set)
     # The index aims a little lower than asked: what it proposes is measured, what it misses is lost.
@@ -160,7 +160,7 @@ def _candidates(prints: Sequence[Fingerprint], order: Sequence[int], threshold: 
 
 def _sharing_samples(prints: Sequence[Fingerprint], order: Sequence[int]) -> list[tuple[int, int]]:
     """Pairs of which half of the shorter one's sampled shingles are in the other."""
-    from scipy.sparse import csr_matrix  # type: ignore[import-untyped]
+    from scipy.sparse import csr_matrix
 
     samples = [prints[number].shingles[prints[number].shingles % np.uint32(SAMPLED) == 0] for number in order]
     if len(samples) < 2:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize  # type: ignore[import-untyped]
+from scipy.optimize import minimize
 
 from training.corpus.clean import clean
 from training.corpus.features import FEATURES, SIGNS, Floats, Tables, class_ids, features, letter_ids, pieces_of

@@ -102,7 +102,9 @@ def _briefs(number: int, target: int, *, people: bool) -> tuple[list[Brief], dic
     by_people: dict[int, Take] = {}
     briefs: list[Brief] = []
     if people:
-        written = Take.objects.filter(model=None, words_by={}, brief__prompt__isnull=True, brief__given="", words__gte=200)
+        written = Take.objects.filter(
+            model=None, words_by={}, brief__prompt__isnull=True, brief__given="", words__gte=200
+        )
         allowed = Q(brief__story=None) | Q(brief__story__sharing__reading=True)
         for take in written.filter(allowed).select_related("brief").order_by("pk"):
             brief = take.brief

@@ -37,7 +37,7 @@ def follower_of(run: Run) -> int:
 
 def trainings(run: Run) -> list[int]:
     """The processes of a training of one process: the first, and what it may have forked, by their parents."""
-    found = processes_of(run.pk)
+    found = processes_of(run_folder(run))
     ids = {one.pid for one in found}
     return [one.pid for one in found if one.ppid() not in ids]
 
@@ -98,8 +98,7 @@ def test_a_run_from_the_queue_to_a_version(keeper: Keeper, queued: Callable[...,
     folder = run_folder(run)
     verify(folder, version.manifest, ["model", "adapter"])
     assert {"model/model.safetensors", "adapter/adapter_model.safetensors"} <= version.manifest.keys()
-    assert not (folder / "data").exists()
-    assert not (folder / "checkpoints").exists()
+    wait(lambda: not (folder / "data").exists() and not (folder / "checkpoints").exists())
     assert not Gpu.objects.exclude(run=None).exists()
     assert Evaluation.objects.filter(version=version).count() == 1
     kinds = set(RunEvent.objects.filter(run=run).values_list("kind", flat=True))
@@ -162,7 +161,7 @@ def test_saved_stopped_and_gone_on(keeper: Keeper, queued: Callable[..., Run], a
     run = begun(keeper, queued(steps=LONG))
     stop_run(by=admin, run_id=run.pk)
     work(keeper, run, RunState.STOPPED)
-    assert not processes_of(run.pk)
+    assert not processes_of(run_folder(run))
     assert not Gpu.objects.exclude(run=None).exists()
     at = run.step
     assert 0 < at < LONG
@@ -171,7 +170,7 @@ def test_saved_stopped_and_gone_on(keeper: Keeper, queued: Callable[..., Run], a
     begun(keeper, run, at + 1)
     stop_run(by=admin, run_id=run.pk, at_once=True)
     work(keeper, run, RunState.STOPPED)
-    assert not processes_of(run.pk)
+    assert not processes_of(run_folder(run))
     assert run.step > at
     check_events(run)
 
@@ -180,8 +179,9 @@ def test_what_a_training_says_of_itself_is_the_problem(keeper: Keeper, queued: C
     run = queued(learning_rate=1.0)
     Run.objects.filter(pk=run.pk).update(settings=run.settings | {"overlong": "refuse", "context": 16})
     work(keeper, run, RunState.FAILED)
-    assert "longer" in run.problem
+    assert "raise context" in run.problem
     assert "Traceback" not in run.problem
+    assert "/studio/runs/" not in run.problem
     assert run.attempt == 1
     assert not Gpu.objects.exclude(run=None).exists()
 

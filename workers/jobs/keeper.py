@@ -109,15 +109,18 @@ class Keeper(threading.Thread):
             return
         self._followers = {run: one for run, one in self._followers.items() if one[0].poll() is None}
         for run_id in claim.unfollowed(self._machine):
-            self._follow(run_id)
+            self._replace(run_id)
         while (run := claim.claim(self._machine)) is not None:
             self._follow(run.pk)
 
+    def _replace(self, run_id: int) -> None:
+        """One that gives no sign of life. It was given the time to begin."""
+        began = self._followers[run_id][1] if run_id in self._followers else float("-inf")
+        if time.monotonic() - began >= claim.LEASE.total_seconds():
+            self._follow(run_id)
+
     def _follow(self, run_id: int) -> None:
-        """A process of its own session, which no signal to this worker reaches. One that has hung is replaced, by and by."""
-        now = time.monotonic()
-        if run_id in self._followers and now - self._followers[run_id][1] < claim.LEASE.total_seconds():
-            return
+        """A process of its own session, which no signal to this worker reaches."""
         life = int(os.environ.get(LIFE, "-1"))
         with (private(run_folder(run_id)) / "follower.log").open("ab") as output:
             follower = subprocess.Popen(
@@ -129,7 +132,7 @@ class Keeper(threading.Thread):
                 start_new_session=True,
                 pass_fds=[life] if life >= 0 else [],
             )
-        self._followers[run_id] = follower, now
+        self._followers[run_id] = follower, time.monotonic()
         log.info("follower_started", run=run_id)
 
     # The rest

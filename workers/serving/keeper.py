@@ -54,7 +54,6 @@ class ServingKeeper(threading.Thread):
         self.wake = threading.Event()
         self.stopping = threading.Event()
         self._unwanted: dict[int, float] = {}
-        self._checked: set[int] = set()
 
     def run(self) -> None:
         while not self.stopping.is_set():

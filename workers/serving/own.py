@@ -12,14 +12,13 @@ from django.db import transaction
 
 from workers.embedded.process import start_apart
 from workers.embedded.state import free_port
-from workers.jobs.runs.folders import private, studio
+from workers.jobs.runs.folders import private, studio, version_folder
 from workers.jobs.runs.follow import LIFE
+from workers.jobs.runs.processes import MARK, mark_of, processes_of
 from workers.serving.loading import NoRoom
 from workers.serving.vllm import ModelServer
 from writer.stories.models import ModelVersion
 from writer.studio.models import Gpu, Machine, Serving
-
-MARK = "LONGHAND_SERVING"
 
 
 def home() -> tuple[str, str]:
@@ -27,19 +26,8 @@ def home() -> tuple[str, str]:
     return settings.MODEL_SERVER_URL, settings.MODEL_SERVER_KEY
 
 
-def processes_of(version: int) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(MARK) == str(version) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except (psutil.Error, OSError):
-            continue
-    return found
-
-
 def running(version: int) -> bool:
-    return bool(processes_of(version))
+    return bool(processes_of(version_folder(version)))
 
 
 def start(version: ModelVersion, serving: Serving, machine: Machine) -> None:
@@ -55,7 +43,7 @@ def start(version: ModelVersion, serving: Serving, machine: Machine) -> None:
     )
     serving.url, serving.machine = server.url, machine
     serving.save()
-    environment = server.environment() | {MARK: str(version.pk)}
+    environment = server.environment() | {MARK: mark_of(version_folder(version))}
     if gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = str(gpu)
     log = private(studio() / "log") / f"vllm-{version.pk}.log"
@@ -82,7 +70,7 @@ def stop(version: int, serving: Serving, seconds: float = 30.0) -> None:
     """Ask it to end, then kill what is left; its GPU is free when nothing is."""
     end = time.monotonic() + seconds
     asked = False
-    while found := processes_of(version):
+    while found := processes_of(version_folder(version)):
         for process in found:
             try:
                 if asked and time.monotonic() > end - seconds / 2:

@@ -16,6 +16,7 @@ from django.db import connection
 from tests.training import models
 from workers.jobs.keeper import Keeper
 from workers.jobs.runs import machine, processes
+from workers.jobs.runs.folders import run_folder
 from writer.accounts.models import User
 from writer.editorial.messages import row_digest
 from writer.editorial.models import Making, Snapshot, SnapshotKind, SnapshotRow
@@ -119,7 +120,7 @@ def keeper(house: Path, here: Machine) -> Iterator[Keeper]:
         Run.objects.filter(pk=run.pk, state=RunState.RUNNING).update(
             state=RunState.STOPPED, finished=run.created, lease_until=None
         )
-        processes.kill(run.pk)
+        processes.kill(run_folder(run))
     for follower, _ in made._followers.values():
         if follower.poll() is None:
             follower.kill()

@@ -7,5 +7,5 @@
 Each of the three may be killed alone. The training goes on without its follower, a follower without its worker: both are
 processes of their own session, and the keeper of the next worker finds the run without a follower by its lease. A follower holds
 a lock on the run's folder, as the training does, so that there is one of each at most; both are the kernel's locks, which no crash
-leaves behind. Everything that a run starts has LONGHAND_RUN in its environment, by which a new follower finds it again.
+leaves behind. Everything that a run starts has LONGHAND_FOLDER in its environment, by which a new follower finds it again.
 """

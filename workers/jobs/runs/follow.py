@@ -119,7 +119,7 @@ class Follower:
         from workers.jobs.runs.processes import processes_of
 
         beat = 0.0
-        alive = bool(processes_of(self.run.pk))
+        alive = bool(processes_of(self.folder))
         if not alive and not self._outcome_is_there():
             self._start()
             alive = True
@@ -133,7 +133,7 @@ class Follower:
                 self._stop_where_wished()
             if now - looked > 1.0:
                 looked = now
-                alive = bool(processes_of(self.run.pk))
+                alive = bool(processes_of(self.folder))
             if not alive and not moved:
                 if self._ended():
                     return
@@ -156,7 +156,7 @@ class Follower:
         numbers = [index for index, memory in gpus] if any(memory for _, memory in gpus) else None
         self._began = self.events.stat().st_size if self.events.exists() else 0
         argv = command.command(self.run.recipe, settings, self.run.gpus if numbers else 1)
-        self._child = processes.start(argv, command.environment(self.run.pk, numbers), self.folder)
+        self._child = processes.start(argv, command.environment(self.folder, numbers), self.folder)
         log.info("run_started", run=self.run.pk, attempt=self.attempt, pid=self._child.pid)
 
     def _stop_where_wished(self) -> None:
@@ -166,10 +166,10 @@ class Follower:
         if self._life >= 0 and _at_end(self._life):
             self._going_down = True
         if wish == "kill":
-            kill(self.run.pk)
+            kill(self.folder)
         elif (wish == "stop" or self._going_down) and self._asked != "stop":
             self._asked = "stop"
-            ask_to_stop(self.run.pk)
+            ask_to_stop(self.folder)
 
     def _outcome_is_there(self) -> bool:
         return (self.folder / "model").is_dir()
@@ -179,7 +179,7 @@ class Follower:
         from workers.jobs.runs.processes import kill
         from workers.jobs.runs.results import register
 
-        while not kill(self.run.pk):  # what a launcher left behind; its GPUs are not free before
+        while not kill(self.folder):  # what a launcher left behind; its GPUs are not free before
             self._beat()
         self._beat()
         if self._outcome_is_there():
@@ -192,7 +192,7 @@ class Follower:
             self._end("queued", "")
             return True
         if (why := _why_it_stopped(self.events, self._began, self.folder / "output.log")) is not None:
-            self._end("failed", why)
+            self._end("failed", why.replace(f"{self.folder}/", ""))
             return True
         return not self._again()
 
@@ -231,7 +231,7 @@ class Follower:
                     log.warning("database_away_too_long", run=self.run.pk, error=str(error))
                     self._asked = "stop"
                     self._going_down = True
-                    ask_to_stop(self.run.pk)
+                    ask_to_stop(self.folder)
                 time.sleep(0.5)
                 continue
             self._away_since = None
@@ -301,7 +301,7 @@ class Follower:
 
         state = self._durably(lambda: Run.objects.filter(pk=self.run.pk).values_list("state", flat=True).first())
         if state != "running":
-            kill(self.run.pk)
+            kill(self.folder)
 
 
 def _new_lines(path: Path, start: int) -> tuple[list[dict[str, Any]], int]:

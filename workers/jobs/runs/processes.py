@@ -1,4 +1,4 @@
-"""The processes of a run, found by the mark in their environment, whoever started them."""
+"""The processes of a run or of a model server, found by the mark in their environment, whoever started them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ from pathlib import Path
 
 import psutil
 
-from workers.jobs.runs.command import MARK
+MARK = "LONGHAND_FOLDER"
+"""Its value is the folder of the run or version: no other run has it, not even one of another house on the same machine."""
 
 
-def processes_of(run: int) -> list[psutil.Process]:
+def mark_of(folder: Path) -> str:
+    return str(folder.resolve())
+
+
+def processes_of(folder: Path) -> list[psutil.Process]:
     """All that live, the first one first."""
-    found = []
+    mark, found = mark_of(folder), []
     for process in psutil.process_iter():
         try:
-            if process.environ().get(MARK) == str(run) and process.status() != psutil.STATUS_ZOMBIE:
+            if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except (psutil.Error, OSError):
             continue
@@ -44,9 +49,9 @@ def start(
         )
 
 
-def ask_to_stop(run: int) -> None:
+def ask_to_stop(folder: Path) -> None:
     """Each process of the training saves and ends; the launcher of several ends when they have."""
-    found = processes_of(run)
+    found = processes_of(folder)
     ranks = [one for one in found if _has(one, "RANK")]
     for process in ranks or found[:1]:
         with contextlib.suppress(psutil.Error):
@@ -54,10 +59,10 @@ def ask_to_stop(run: int) -> None:
             process.send_signal(signal.SIGCONT)
 
 
-def kill(run: int, seconds: float = 20.0) -> bool:
+def kill(folder: Path, seconds: float = 20.0) -> bool:
     """Kill all of it, again and again until nothing is left: a dying process may just have forked. False: the kernel holds one."""
     end = time.monotonic() + seconds
-    while found := processes_of(run):
+    while found := processes_of(folder):
         if time.monotonic() > end:
             return False
         for process in found:

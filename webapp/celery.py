@@ -5,9 +5,15 @@ from __future__ import annotations
 import os
 
 from celery import Celery
+from celery.signals import setup_logging
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 
 app = Celery("longhand")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["workers.jobs"])
+
+
+@setup_logging.connect
+def _leave_logging(**_: object) -> None:
+    """Django's logging stands (`webapp.logs`): a worker writes the lines that every other process writes."""

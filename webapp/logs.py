@@ -65,6 +65,7 @@ def configure(options: dict[str, Any]) -> None:
             "loggers": {
                 "httpx": {"level": "WARNING"},
                 "uvicorn.access": {"level": "WARNING"},
+                "celery": {"level": "WARNING"},
                 "django_structlog": {"level": "WARNING" if options["debug"] else "INFO"},
             },
         }

@@ -245,7 +245,7 @@ class Supervisor:
             "narrator": [python, str(self.site.root / "manage.py"), "narrate"],
             "worker": [
                 python, "-m", "celery", "-q", "-A", "webapp", "worker", "-Q", "default,io", "--pool", "threads", "-c", "4",
-                "--loglevel", "warning", "--without-gossip", "--without-mingle", "-n", "worker@%h",
+                "--without-gossip", "--without-mingle", "-n", "worker@%h",
                 "-B", "-s", str(self.site.var / "beat"),  # what is cleared away every night
             ],
         }  # fmt: skip
@@ -260,7 +260,7 @@ class Supervisor:
             apart["DATABASE_URL"] = role
         argv = [
             sys.executable, "-m", "celery", "-q", "-A", "webapp", "worker", "-Q", "gpu", "--pool", "threads", "-c", "2",
-            "--loglevel", "warning", "--without-gossip", "--without-mingle", "-n", "trainer@%h",
+            "--without-gossip", "--without-mingle", "-n", "trainer@%h",
         ]  # fmt: skip
         return Program("trainer", argv, env | apart, self.site.root, life)
 

@@ -73,8 +73,6 @@ def real(model_server: ServedModel, tmp_path_factory: pytest.TempPathFactory) ->
             "-A",
             "webapp",
             "worker",
-            "--loglevel",
-            "warning",
             "-c",
             "2",
             "--pool",
@@ -144,7 +142,7 @@ def test_the_circle(window: Callable[[str], Page], real: Stack, tmp_path: Path) 
     version.first.click()
     name = admin.locator("h1").inner_text()
 
-    until(admin, lambda: admin.get_by_text("Words got of words asked").count() == 1, 240, "no report")
+    until(admin, lambda: admin.get_by_role("heading", name="Words got of words asked").count() == 1, 240, "no report")
     check(admin, "version-report", "light")
     expect(admin.get_by_text("Edgar Editor")).to_be_visible()
     assert axe(admin) == []

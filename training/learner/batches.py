@@ -88,6 +88,8 @@ def micro_batches(examples: Sequence[Example], *, processes: int, budget: int, p
     Every process gets as many micro-batches as every other, because they meet in each of them; some may be empty. None has
     more than `budget` tokens, padding included, unless one example alone has.
     """
+    if not examples:
+        return [[] for _ in range(processes)]
     order = sorted(range(len(examples)), key=lambda number: (-_longest(examples[number]), number))
     parts = _packs(examples, order, processes, budget) if packed else _rows(examples, order, budget)
     parts += [[] for _ in range(-len(parts) % processes)]

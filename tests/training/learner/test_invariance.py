@@ -126,7 +126,7 @@ def test_chunked_is_dense(tokens: int, vocabulary: int, tile: int, seed: int, dt
 
 @given(
     lengths=st.integers(1, 2).flatmap(
-        lambda texts: st.lists(st.lists(st.integers(1, 50), min_size=texts, max_size=texts), min_size=1, max_size=12)
+        lambda texts: st.lists(st.lists(st.integers(1, 50), min_size=texts, max_size=texts), max_size=12)
     ),
     processes=st.integers(1, 4), budget=st.integers(1, 120), packed=st.booleans(),
 )  # fmt: skip

@@ -203,9 +203,7 @@ class Follower:
         self._write(failures=self.run.failures)
         if self.run.failures >= MOST_DEATHS:
             last = _last_lines(self.folder / "output.log")
-            self._end(
-                "failed", f"Its process died {MOST_DEATHS} times in a row after step {self.run.step}. {last}".strip()
-            )
+            self._end("failed", f"Its process died {MOST_DEATHS} times in a row after step {self.run.step}.\n\n{last}")
             return False
         log.warning("run_died", run=self.run.pk, step=self.run.step, deaths=self.run.failures)
         self._start()
@@ -349,7 +347,7 @@ def _why_it_stopped(events: Path, since: int, output: Path) -> str | None:
 
 def _last_lines(path: Path) -> str:
     with contextlib.suppress(OSError):
-        return path.read_text(errors="replace").strip()[-600:]
+        return "\n".join(line[:200] for line in path.read_text(errors="replace").strip().splitlines()[-4:])
     return ""
 
 

@@ -23,7 +23,7 @@ from writer.studio.operations.ask_run import queue_run
 
 CARDS = {"A100": "a100-80", "H100": "h100", "H200": "h200"}
 TOKENS_PER_WORD = 1.35
-STEPS_WANTED = 40
+STEPS_WANTED = 25
 """Of a run that nobody set up by hand: small data are read in smaller steps."""
 DISK_RESERVE = 2 * 10**9
 LONGEST = timedelta(minutes=15)
@@ -36,7 +36,7 @@ def _unplanned() -> QuerySet[Run]:
     """Drafts without a plan whose data are there, or will never be, and that nobody is planning."""
     ready = Q(snapshot=None) | Q(snapshot__state__in=(Making.READY, Making.FAILED))
     nobody = Q(lease_until=None) | Q(lease_until__lt=timezone.now())
-    return Run.objects.filter(ready, nobody, state=RunState.DRAFT, plan=None)
+    return Run.objects.filter(ready, nobody, state=RunState.DRAFT, plan__isnull=True)
 
 
 def waiting() -> list[int]:
@@ -53,7 +53,7 @@ def make(run_id: int) -> None:
     except (MendableError, OSError, ValueError) as error:
         plan = {"problem": str(error)[:1000], "notes": []}
     with transaction.atomic():
-        found = Run.objects.select_for_update().filter(pk=run_id, state=RunState.DRAFT, plan=None).first()
+        found = Run.objects.select_for_update().filter(pk=run_id, state=RunState.DRAFT, plan__isnull=True).first()
         if found is None:
             return  # discarded meanwhile
         found.plan, found.settings, found.lease_until = plan, run.settings, None
@@ -78,7 +78,7 @@ def _plan(run: Run) -> dict[str, Any]:
         batch = max(1, min(run.settings["batch"], int(rows * run.settings["epochs"] / STEPS_WANTED)))
         if batch != run.settings["batch"]:
             notes.append(
-                f"Steps take {batch} examples each instead of {run.settings['batch']}, because there are only {rows:,}."
+                f"Steps take {batch} {'example' if batch == 1 else 'examples'} each instead of {run.settings['batch']}, because there are only {rows:,}."
             )
             run.settings["batch"] = batch
             path = prepare(run)

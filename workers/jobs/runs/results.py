@@ -52,10 +52,7 @@ def register(run: Run, attempt: int, folder: Path) -> ModelVersion | None:
 
 
 def _name(run: Run) -> str:
-    root = run.base
-    while root.parent is not None:
-        root = root.parent
-    return f"{root.name}, {run.recipe.replace('_', ' ')} {run.pk}"
+    return f"{run.base.root.name}, {run.recipe.replace('_', ' ')} {run.pk}"
 
 
 def _rest(run: Run, state: str, problem: str) -> None:

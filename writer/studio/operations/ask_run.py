@@ -100,7 +100,7 @@ def retrain(*, by: User, key: str | None = None) -> Run:
         if (before := _asked_before(key)) is not None:
             return before
         base = in_service().root
-        snapshot = ask_snapshot(by=by, query=SnapshotQuery())
+        snapshot = ask_snapshot(by=by, query=SnapshotQuery(least_votes=1))
         return _draft(
             by=by,
             recipe="dpo",

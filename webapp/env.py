@@ -59,7 +59,7 @@ class Env(BaseSettings):
     """Words that one person may ask for in 24 hours."""
     pairs_per_day: int = Field(default=60, ge=1)
     """Pairs that one editor may judge in 24 hours."""
-    studio_disk_gb: float = Field(default=0, ge=0)
+    studio_disk_gb: int = Field(default=0, ge=0)
     """What runs and model versions may take of each machine's disk. 0: what is free."""
     lease_seconds: float = Field(default=10.0, gt=0)
     """How long a story stays with a narrator that shows no sign of life."""

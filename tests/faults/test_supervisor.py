@@ -113,9 +113,11 @@ def site() -> Iterator[Site]:
 def test_what_run_json_says_and_a_second_start(site: Site) -> None:
     path = site.var / "run.json"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    wait_for(lambda: {"web", "narrator", "worker"} <= set(site.notes()["processes"]), "all processes are named")
+    wait_for(
+        lambda: {"web", "narrator", "worker", "trainer"} <= set(site.notes()["processes"]), "all processes are named"
+    )
     notes = site.notes()
-    assert {"supervisor", "postgres", "redis", "web", "narrator", "worker"} == set(notes["processes"])
+    assert {"supervisor", "postgres", "redis", "web", "narrator", "worker", "trainer"} == set(notes["processes"])
     assert {account["role"] for account in notes["accounts"]} == {"writer", "editor", "admin"}
     for account in notes["accounts"]:
         assert {"name", "email", "password", "token", "role"} <= set(account)
@@ -160,7 +162,7 @@ def test_whatever_dies_is_started_again_and_data_are_kept(site: Site) -> None:
     url = site.notes()["environment"]["DATABASE_URL"]
     with psycopg.connect(url) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 'durable' AS word")
-    for name in ("web", "narrator", "worker", "redis", "postgres"):
+    for name in ("web", "narrator", "worker", "trainer", "redis", "postgres"):
         wait_for(lambda name=name: site.pid(name) > 0, f"{name} runs")  # type: ignore[misc]
         before = site.pid(name)
         os.kill(before, signal.SIGKILL)

@@ -10,16 +10,19 @@ import pytest
 import yaml
 
 from webapp.env import Env
+from workers.serving.vllm import ADAPTER_RANK, ADAPTERS
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
 EXAMPLE = (ROOT / "deploy" / "longhand.env.example").read_text()
-FOR_COMPOSE = {"SITE_HOST", "POSTGRES_PASSWORD", "REDIS_PASSWORD"}
+FOR_COMPOSE = {
+    "SITE_HOST", "POSTGRES_PASSWORD", "WORKER_PASSWORD", "REDIS_PASSWORD", "SERVING_GPUS", "TRAINING_GPUS", "TRAINER_NAME",
+}  # fmt: skip
 """Names that only docker-compose.yml reads."""
-OF_OTHERS = {"HF_HOME"}
-"""Read by libraries, not by our settings."""
+OF_OTHERS = {"HF_HOME", "CUDA_VISIBLE_DEVICES", "WORKER_DATABASE_URL"}
+"""Read by libraries, and by `workers.prepare`, not by our settings."""
 
 
 def settings() -> set[str]:
@@ -44,7 +47,9 @@ def test_the_example_shows_the_true_defaults() -> None:
 
 
 def test_the_services_are_those_of_the_design() -> None:
-    assert {"proxy", "web", "narrator", "worker", "migrate", "postgres", "valkey", "vllm", "backup"} == set(SERVICES)
+    assert {"proxy", "web", "narrator", "worker", "trainer", "migrate", "postgres", "valkey", "vllm", "backup"} == set(
+        SERVICES
+    )
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -96,7 +101,7 @@ def test_only_the_proxy_is_reached_from_outside() -> None:
 
 def test_what_runs_on_has_a_health_check_or_a_lease() -> None:
     checked = {name for name, service in SERVICES.items() if "healthcheck" in service}
-    assert {"web", "worker", "postgres", "valkey", "vllm"} <= checked
+    assert {"web", "worker", "trainer", "postgres", "valkey", "vllm"} <= checked
     used = {volume.partition(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
     assert {volume for volume in used if not volume.startswith(".")} == set(COMPOSE["volumes"])
 
@@ -113,3 +118,19 @@ def test_the_model_server_is_the_one_that_is_locked() -> None:
     locked = re.search(r"^vllm==(.+)$", (ROOT / "requirements" / "gpu.txt").read_text(), re.MULTILINE)
     assert locked is not None
     assert SERVICES["vllm"]["image"] == f"vllm/vllm-openai:v{locked[1]}"
+
+
+def test_the_model_server_takes_adapters_as_ours_does() -> None:
+    flags = " ".join(SERVICES["vllm"]["command"])
+    for flag in (f"--max-lora-rank={ADAPTER_RANK}", f"--max-loras={ADAPTERS}", "--enable-lora"):
+        assert flag in flags
+    folders = {volume.partition(":")[2].removesuffix(":ro") for volume in SERVICES["vllm"]["volumes"]}
+    assert {volume.partition(":")[2] for volume in SERVICES["trainer"]["volumes"]} == folders, (
+        "a path means the same in both"
+    )
+
+
+def test_the_trainer_has_a_role_of_its_own() -> None:
+    url = SERVICES["trainer"]["environment"]["DATABASE_URL"]
+    assert url == SERVICES["migrate"]["environment"]["WORKER_DATABASE_URL"]
+    assert "longhand_worker:" in url

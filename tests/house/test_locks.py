@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -81,3 +84,32 @@ def test_no_python_of_ours_is_forgotten() -> None:
                 if each.marker is None or each.marker.evaluate({key: str(value) for key, value in environment.items()})
             }
             assert {canonicalize_name(each.name) for each in lines(f"{name}.in")} <= here
+
+
+SITE = """
+import sys
+from importlib.metadata import packages_distributions
+from packaging.utils import canonicalize_name
+locked, belongs = set(sys.argv[1:]), packages_distributions()
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        whose = belongs.get(name.partition(".")[0], [])
+        if whose and not {canonicalize_name(one) for one in whose} & locked:
+            raise ModuleNotFoundError(f"{name} is not in app.txt", name=name)
+
+sys.meta_path.insert(0, Absent())
+import django
+django.setup()
+import webapp.asgi, webapp.urls, workers.jobs.tasks, workers.narrator.narrator, workers.prepare
+"""
+
+
+def test_web_narrator_and_worker_need_no_more_than_app() -> None:
+    """As in their image: whatever another lock brings is not there."""
+    env = dict(os.environ) | {"DJANGO_SETTINGS_MODULE": "webapp.settings", "DEBUG": "true"}
+    arguments = [sys.executable, "-c", SITE, *pins("app"), "setuptools"]
+    ran = subprocess.run(
+        arguments, cwd=FOLDER.parent, env=env, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ran.returncode == 0, ran.stderr

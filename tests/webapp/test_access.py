@@ -16,8 +16,9 @@ from writer.accounts.operations.invite import invite, secret_of
 from writer.editorial.models import Act, Pair, PrincipleVersion, Reading, Snapshot
 from writer.editorial.operations.freeze import open_story
 from writer.editorial.operations.share import share
-from writer.stories.models import Generation
+from writer.stories.models import Deployment, Generation, ModelVersion
 from writer.stories.operations.create_story import create_story
+from writer.studio.models import Arena, Run
 
 pytestmark = pytest.mark.django_db
 
@@ -73,6 +74,26 @@ PAGES = {
     "invite": ADMIN,
     "invitation_withdraw": ADMIN,
     "invitation": GUEST,
+    "studio": ADMIN,
+    "ledger": ADMIN,
+    "audit": ADMIN,
+    "runs": ADMIN,
+    "run_retrain": ADMIN,
+    "run_new": ADMIN,
+    "run": ADMIN,
+    "run_events": ADMIN,
+    "run_act": ADMIN,
+    "versions": ADMIN,
+    "version": ADMIN,
+    "version_import": ADMIN,
+    "version_evaluate": ADMIN,
+    "version_promote": ADMIN,
+    "version_retire": ADMIN,
+    "version_roll_back": ADMIN,
+    "deployment_give_up": ADMIN,
+    "arena_new": ADMIN,
+    "arena": ADMIN,
+    "arena_close": ADMIN,
     "healthz": PUBLIC,
     "readyz": PUBLIC,
     "metrics": PUBLIC,  # on this machine, see test_health
@@ -96,6 +117,15 @@ POSTS = {
     "person_password",
     "invite",
     "invitation_withdraw",
+    "run_retrain",
+    "run_act",
+    "version_import",
+    "version_evaluate",
+    "version_promote",
+    "version_retire",
+    "version_roll_back",
+    "deployment_give_up",
+    "arena_close",
 }
 
 CALLS = {
@@ -177,9 +207,17 @@ def ids(
     Reading.objects.create(pk=READING, pair=pair, editor=editor, swapped=False)
     asked = {"kind": "vote", "reading": READING, "preference": 1, "axes": {}, "reason": "", "principles": []}
     Act.objects.create(editor=editor, op_id="act", kind="unmark", asked=asked, subject=READING)
-    Snapshot.objects.create(
+    snapshot = Snapshot.objects.create(
         number=1, kind="prompts", state="ready", query={}, described="", counts={"sources": {}, "left_out": {}}
     )
+    candidate = ModelVersion.objects.create(
+        name="A candidate", served_name="candidate", tokenizer="", parent=generation.model
+    )
+    run = Run.objects.create(recipe="dpo", settings={}, base=generation.model, snapshot=snapshot, by=admin)
+    arena = Arena.objects.create(
+        candidate=candidate, champion=generation.model, by=admin, most=10, words=300, confidence=0.95, share=0.5
+    )
+    deployment = Deployment.objects.create(version=candidate, kind="promote", by=admin)
     invitation = invite(by=admin, email="guest@longhand.test", role="writer")
     return {
         "uuid:story_id": str(generation.story_id),
@@ -194,6 +232,12 @@ def ids(
         "int:number": "1",
         "str:name": "README.md",
         ":op_id": "act",
+        "slug:recipe": "dpo",
+        "int:run_id": str(run.pk),
+        "slug:act": "start",
+        "int:version_id": str(candidate.pk),
+        "int:arena_id": str(arena.pk),
+        "int:deployment_id": str(deployment.pk),
         "str:secret": secret_of(invitation.email, invitation.role, invitation.expires),
     }
 
@@ -295,7 +339,7 @@ def test_nobody_signs_up_by_themselves(client: Client, db: None) -> None:
 def test_a_post_from_elsewhere_changes_nothing(
     path: str, ids: dict[str, str], cast: dict[str, User | None], sign_in: Callable[..., Client]
 ) -> None:
-    who = cast["admin"] if "people" in path or "invitation" in path else cast["owner"]
+    who = cast["admin"] if path.startswith(("people", "invitation", "studio")) else cast["owner"]
     for key, value in ids.items():
         path = path.replace(f"<{key}>", value)
     response = sign_in(who, csrf=True).post(f"/{path}", {"name": "x", "role": "admin", "title": "x"})

@@ -150,13 +150,13 @@ def test_a_command_is_for_a_recipe_and_a_whole_path() -> None:
         command("dpo", Path("a"), 1)
 
 
-def test_no_secret_is_in_the_environment_of_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_secret_is_in_the_environment_of_a_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("SECRET_KEY", "DATABASE_URL", "MODEL_SERVER_KEY", "REDIS_URL", "OPENAI_API_KEY"):
         monkeypatch.setenv(name, "a secret")
-    found = environment(7, [2, 3])
+    found = environment(tmp_path, [2, 3])
     assert "a secret" not in found.values()
     assert found["CUDA_VISIBLE_DEVICES"] == "2,3"
-    assert found["LONGHAND_RUN"] == "7"
+    assert found["LONGHAND_FOLDER"] == str(tmp_path)
 
 
 def test_numbers_are_shown_as_one_would_type_them() -> None:

@@ -111,6 +111,7 @@ def test_from_asking_to_a_row(visit: Callable[..., Page], stack: Stack, upstream
         page.wait_for_timeout(200)
         page.reload()
     expect(page.get_by_text("SHA-256")).to_be_visible()
+    page.get_by_role("link", name="Take the files along").click()
     with page.expect_download() as download:
         page.get_by_role("link", name="train.jsonl").click()
     rows = [json.loads(line) for line in Path(download.value.path()).read_text().splitlines()]

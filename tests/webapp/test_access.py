@@ -61,6 +61,7 @@ PAGES = {
     "snapshots": ADMIN,
     "snapshot": ADMIN,
     "snapshot_again": ADMIN,
+    "snapshot_export": ADMIN,
     "snapshot_file": ADMIN,
     "snapshot_import": ADMIN,
     "account": SIGNED_IN,

@@ -6,8 +6,13 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate, ParamSpec
 
+from allauth.account.decorators import reauthentication_required
+from allauth.mfa.utils import is_mfa_enabled
+from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponseBase
+from django.shortcuts import redirect
 
 from writer.accounts.models import User
 
@@ -32,6 +37,22 @@ def editors_only(view: View[P]) -> View[P]:
 
 def admins_only(view: View[P]) -> View[P]:
     return _only(view, lambda user: user.is_admin)
+
+
+def guarded(view: View[P]) -> View[P]:
+    """For what is hard to undo (promote, rollback, delete, export): an admin who has shown again, a moment ago, who it is; outside of a
+    demo with a second factor."""
+
+    @admins_only
+    @wraps(view)
+    def check(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+        if not settings.DEBUG and not is_mfa_enabled(person(request)):
+            messages.error(request, "This needs a second factor. Set one up here, and come back.")
+            return redirect("mfa_index")
+        asked: HttpResponseBase = reauthentication_required(view)(request, *args, **kwargs)
+        return asked
+
+    return check
 
 
 def _only(view: View[P], may: Callable[[User], bool]) -> View[P]:

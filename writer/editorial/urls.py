@@ -30,6 +30,7 @@ urlpatterns = [
     path("snapshots/import", snapshots.snapshot_import, name="snapshot_import"),
     path("snapshots/<int:number>", snapshots.snapshot, name="snapshot"),
     path("snapshots/<int:number>/again", snapshots.snapshot_again, name="snapshot_again"),
+    path("snapshots/<int:number>/export", snapshots.snapshot_export, name="snapshot_export"),
     path("snapshots/<int:number>/<str:name>", snapshots.snapshot_file, name="snapshot_file"),
     path("stories/<uuid:story_id>/takes", sharing.takes, name="takes"),
     path("stories/<uuid:story_id>/sharing", sharing.sharing, name="sharing"),

@@ -13,7 +13,8 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from writer.accounts.http import admins_only, person
+from writer.accounts.audit import record
+from writer.accounts.http import admins_only, guarded, person
 from writer.accounts.models import User
 from writer.editorial.models import Making, Principle, Snapshot, SnapshotRow
 from writer.editorial.operations.import_preferences import import_preferences
@@ -88,13 +89,12 @@ def _snapshot(number: int) -> Snapshot:
 @require_safe
 @never_cache
 def snapshot(request: HttpRequest, number: int) -> HttpResponse:
-    """editorial/snapshot.html with `snapshot`, `gone` (tombstones), `files`, and `before`, `added`, `removed`: the last one of its kind."""
+    """editorial/snapshot.html with `snapshot`, `gone` (tombstones), and `before`, `added`, `removed`: the last one of its kind."""
     found = _snapshot(number)
     before = Snapshot.objects.filter(kind=found.kind, number__lt=number, state=Making.READY).first()
     context = {
         "snapshot": found,
         "gone": SnapshotRow.objects.filter(snapshot=found).exclude(gone=None).count(),
-        "files": list(FILES),
         "before": before,
         "changed": _changed(before, found) if before else [],
     }
@@ -138,13 +138,22 @@ def snapshot_again(request: HttpRequest, number: int) -> HttpResponse:
     return redirect("snapshot", number)
 
 
-@admins_only
+@guarded
 @require_safe
 @never_cache
-def snapshot_file(request: HttpRequest, number: int, name: str) -> HttpResponseBase:  # noqa: ARG001
+def snapshot_export(request: HttpRequest, number: int) -> HttpResponse:
+    """editorial/snapshot_export.html with `snapshot` and `files`."""
+    return render(request, "editorial/snapshot_export.html", {"snapshot": _snapshot(number), "files": list(FILES)})
+
+
+@guarded
+@require_safe
+@never_cache
+def snapshot_file(request: HttpRequest, number: int, name: str) -> HttpResponseBase:
     found = _snapshot(number)
     if name not in FILES or found.state != Making.READY:
         raise Http404
+    record(person(request), "snapshot.export", f"snapshot {number}, {name}", rows=found.rows)
     return StreamingHttpResponse(
         _parts(written(found, name)),
         content_type=FILES[name][0],

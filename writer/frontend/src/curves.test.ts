@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { inOrder, Series, type Told } from "./curves";
+import { inOrder, Series, short, type Told } from "./curves";
 
 const metrics = (step: number, values: Record<string, number>): Told => ({ kind: "metrics", time: 0, step, body: { values } });
 
@@ -16,6 +16,10 @@ describe("the measures of a run", () => {
     series.add({ kind: "log", time: 0, step: null, body: { text: "loss: 3" } });
     series.add(metrics(1, { loss: Number.NaN, accuracy: 1 }));
     expect(series.names).toEqual(["accuracy"]);
+  });
+
+  it("have ticks that fit beside them", () => {
+    expect([0, 0.0002, 0.30000000000000004, -1.5, 4000, 12_345_678].map(short)).toEqual(["0", "2e-4", "0.3", "-1.5", "4000", "1.23e7"]);
   });
 
   it("are shown with what matters first", () => {

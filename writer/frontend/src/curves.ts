@@ -40,6 +40,7 @@ export class Series {
 }
 
 const HEIGHT = 170;
+const STEPS = [1, 2, 5].flatMap((one) => [0, 1, 2, 3, 4, 5, 6].map((power) => one * 10 ** power)).sort((one, other) => one - other);
 /** What people look at first; the rest follows by name. */
 const FIRST = ["loss", "held_out_loss", "accuracy", "held_out_accuracy", "margin", "grad_norm", "learning_rate", "tokens_per_second"];
 const HIDDEN = new Set(["tokens", "seconds"]);
@@ -47,6 +48,13 @@ const HIDDEN = new Set(["tokens", "seconds"]);
 export function inOrder(names: string[]): string[] {
   const place = (name: string): number => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length);
   return names.filter((name) => !HIDDEN.has(name)).sort((one, other) => place(one) - place(other) || one.localeCompare(other));
+}
+
+/** A tick of an axis in as few letters as it has room for. */
+export function short(value: number): string {
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  return size < 0.001 || size >= 1e6 ? Number(value.toPrecision(3)).toExponential().replace("e+", "e") : Number(value.toPrecision(4)).toString();
 }
 
 export class Curves {
@@ -90,8 +98,8 @@ export class Curves {
         legend: { show: false },
         cursor: { y: false },
         axes: [
-          { ...axis, size: 32 },
-          { ...axis, values: (_, ticks) => ticks.map((tick) => (tick === 0 ? "0" : Number(tick.toPrecision(3)).toString())) },
+          { ...axis, size: 32, incrs: STEPS },
+          { ...axis, values: (_, ticks) => ticks.map(short) },
         ],
         series: [{}, { stroke, width: 1.5, points: { show: points[0].length < 30, size: 4 } }],
       },

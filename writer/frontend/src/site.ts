@@ -25,3 +25,18 @@ for (const button of document.querySelectorAll<HTMLButtonElement>("[data-copy]")
   button.hidden = false;
   button.addEventListener("click", () => void copy(field.value).then(() => say(button, "Copied")));
 }
+
+/** A page that waits for something is fetched again and drawn anew where it differs, unless somebody is at work in it. */
+const waits = (): boolean => document.querySelector("[data-again]") !== null;
+
+async function again(): Promise<void> {
+  const main = document.getElementById("main");
+  if (main && document.visibilityState === "visible" && !main.contains(document.activeElement) && !main.querySelector("details[open]")) {
+    const answer = await fetch(location.href, { redirect: "error" }).catch(() => null);
+    const fresh = answer?.ok ? new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("main") : null;
+    if (fresh) main.replaceChildren(...fresh.childNodes);
+  }
+  if (waits()) window.setTimeout(() => void again(), 3000);
+}
+
+if (waits()) window.setTimeout(() => void again(), 3000);

@@ -8,12 +8,11 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from writer.accounts.http import admins_only, person
+from writer.accounts.http import admins_only, guarded, person
 from writer.refusals import Refused
 from writer.stories.models import Deployment, DeploymentState, ModelVersion
 from writer.stories.operations.deploy import in_service_or_none
 from writer.studio.gate import gate_of, worse
-from writer.studio.http import guarded
 from writer.studio.lineage import lineage_of
 from writer.studio.models import Arena, Evaluation, Serving
 from writer.studio.operations.ask_evaluation import ask_evaluation

@@ -20,7 +20,7 @@ from django.db import DatabaseError, InterfaceError, connection
 from django.utils import timezone
 
 from training.evaluate.served import Served
-from workers.jobs.runs.folders import studio
+from workers.jobs.runs.folders import version_folder
 from workers.serving import own
 from workers.serving.loading import (
     CannotLoad,
@@ -119,7 +119,7 @@ class ServingKeeper(threading.Thread):
 
     def _load(self, version: ModelVersion, serving: Serving) -> bool:
         """Whether it can be asked now."""
-        folder = studio() / version.folder
+        folder = version_folder(version)
         if serving.adapter:
             url, key = own.home()
             names = served_names(url, key)
@@ -130,7 +130,7 @@ class ServingKeeper(threading.Thread):
                 check_adapter(folder / "adapter")
                 load_adapter(url, key, version.served_name, folder / "adapter")
             return True
-        if not own.running(version.pk):
+        if not own.running(version):
             self._check(version, folder, "model")
             own.start(version, serving, self.machine)
             return False
@@ -151,7 +151,7 @@ class ServingKeeper(threading.Thread):
             if serving.adapter:
                 unload_adapter(*own.home(), version.served_name)
             else:
-                own.stop(version.pk, serving)
+                own.stop(version, serving)
             serving.delete()
             self._unwanted.pop(version.pk, None)
             log.info("version_unloaded", version=version.name)

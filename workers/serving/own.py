@@ -26,15 +26,20 @@ def home() -> tuple[str, str]:
     return settings.MODEL_SERVER_URL, settings.MODEL_SERVER_KEY
 
 
-def running(version: int) -> bool:
-    return bool(processes_of(version_folder(version)))
+def home_of(version: ModelVersion) -> Path:
+    """What marks the processes of its server: not the version's folder itself, which may mark a run."""
+    return version_folder(version) / "server"
+
+
+def running(version: ModelVersion) -> bool:
+    return bool(processes_of(home_of(version)))
 
 
 def start(version: ModelVersion, serving: Serving, machine: Machine) -> None:
     """Take a GPU, where there are any, and start a server. Raises NoRoom if none is free."""
     gpu = _take_gpu(serving, machine)
     server = ModelServer(
-        str(studio() / version.folder / "model"),
+        str(version_folder(version) / "model"),
         version.served_name,
         context=settings.MODEL_CONTEXT,
         key=settings.MODEL_SERVER_KEY,
@@ -43,7 +48,7 @@ def start(version: ModelVersion, serving: Serving, machine: Machine) -> None:
     )
     serving.url, serving.machine = server.url, machine
     serving.save()
-    environment = server.environment() | {MARK: mark_of(version_folder(version))}
+    environment = server.environment() | {MARK: mark_of(home_of(version))}
     if gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = str(gpu)
     log = private(studio() / "log") / f"vllm-{version.pk}.log"
@@ -66,11 +71,11 @@ def _take_gpu(serving: Serving, machine: Machine) -> int | None:
         return free.index
 
 
-def stop(version: int, serving: Serving, seconds: float = 30.0) -> None:
+def stop(version: ModelVersion, serving: Serving, seconds: float = 30.0) -> None:
     """Ask it to end, then kill what is left; its GPU is free when nothing is."""
     end = time.monotonic() + seconds
     asked = False
-    while found := processes_of(version_folder(version)):
+    while found := processes_of(home_of(version)):
         for process in found:
             try:
                 if asked and time.monotonic() > end - seconds / 2:

@@ -94,7 +94,7 @@ def typed_of(value: Any) -> str:
         return "yes" if value else ""
     if isinstance(value, (tuple, list)):
         return ", ".join(typed_of(one) for one in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def fields_of(kind: type[BaseModel], prefix: str = "") -> Iterator[Field]:

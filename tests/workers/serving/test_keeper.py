@@ -10,12 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from tests.servers import DEMO_MODEL, ServedModel
+from tests.servers import ServedModel
+from tests.workers.serving.adapted import adapted
 from training.evaluate.served import Client, Served, ServerFailed
-from training.learner.export import save_model
-from training.learner.models import load_model
 from training.manifest import make_manifest, sha256_of
-from training.recipes.settings import LearnerSettings, Lora
 from workers.jobs.runs import machine
 from workers.serving import own
 from workers.serving.keeper import ServingKeeper
@@ -29,20 +27,6 @@ from writer.studio.operations.deploy import promote, roll_back
 
 pytestmark = [pytest.mark.model, pytest.mark.django_db(transaction=True)]
 Settings = Any
-
-
-def adapted(folder: Path, seed: int = 1) -> Path:
-    """The demo model with an adapter that turns it round, as a run leaves both."""
-    settings = LearnerSettings(precision="float32", lora=Lora(rank=8, alpha=16))
-    model = load_model(DEMO_MODEL, settings)
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if ".lora_B." in name:
-                weight.normal_(0, 0.02)
-    weights = {f"model.{name}": one for name, one in model.state_dict().items()}
-    save_model(weights, model, DEMO_MODEL, folder / "model", "# A version\n", settings)
-    return folder
 
 
 @pytest.fixture

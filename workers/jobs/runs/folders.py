@@ -19,8 +19,9 @@ def run_folder(run: Run | int) -> Path:
     return studio() / "runs" / str(run if isinstance(run, int) else run.pk)
 
 
-def version_folder(version: ModelVersion | int) -> Path:
-    return studio() / "versions" / str(version if isinstance(version, int) else version.pk)
+def version_folder(version: ModelVersion) -> Path:
+    """Of a version with weights of its own: `model` and, where it was made so, `adapter` lie in it."""
+    return studio() / version.folder
 
 
 def datasets() -> Path:

@@ -1,0 +1,26 @@
+"""Weights of a version that is surely another model than the demo's, without a training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from tests.servers import DEMO_MODEL
+from training.learner.export import save_model
+from training.learner.models import load_model
+from training.recipes.settings import LearnerSettings, Lora
+
+
+def adapted(folder: Path, seed: int = 1) -> Path:
+    """The demo model with an adapter that turns it round, as a run leaves both."""
+    settings = LearnerSettings(precision="float32", lora=Lora(rank=8, alpha=16))
+    model = load_model(DEMO_MODEL, settings)
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if ".lora_B." in name:
+                weight.normal_(0, 0.02)
+    weights = {f"model.{name}": one for name, one in model.state_dict().items()}
+    save_model(weights, model, DEMO_MODEL, folder / "model", "# A version\n", settings)
+    return folder

@@ -69,16 +69,18 @@ def only_weights(folder: Path) -> None:
             raise MendableError(f"{name} is a link: copy the file itself.")
         if path.is_dir():
             continue
+        if not path.is_file():
+            raise MendableError(f"{name} is no plain file.")
         if path.suffix not in ALLOWED and path.name not in NAMED:
             raise MendableError(
                 f"{name} is not taken: weights are safetensors, and nothing that runs code comes with them."
             )
     if not list(folder.glob("*.safetensors")):
         raise MendableError("There are no weights as safetensors in it.")
-    for path in sorted(folder.glob("*.json")):
+    for path in sorted(folder.rglob("*.json")):
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, OSError):
+        except (ValueError, RecursionError):
             raise MendableError(f"{path.name} is not JSON.") from None
         if isinstance(values, dict) and "auto_map" in values:
             raise MendableError(f"{path.name} asks for code of its own (auto_map): that is not run here.")

@@ -72,6 +72,22 @@ def test_a_configuration_that_asks_for_code(folder: Path) -> None:
     (folder / "model" / "config.json").write_text("{")
     with pytest.raises(MendableError, match="not JSON"):
         only_weights(folder / "model")
+    (folder / "model" / "config.json").write_text('{"a":' * 100_000)
+    with pytest.raises(MendableError, match="not JSON"):
+        only_weights(folder / "model")
+
+
+def test_code_further_down(folder: Path) -> None:
+    (folder / "model" / "part").mkdir()
+    (folder / "model" / "part" / "config.json").write_text(json.dumps({"auto_map": {"AutoModel": "modeling_own.Own"}}))
+    with pytest.raises(MendableError, match="auto_map"):
+        only_weights(folder / "model")
+
+
+def test_a_pipe_is_not_waited_for(folder: Path) -> None:
+    os.mkfifo(folder / "model" / "vocab.json")
+    with pytest.raises(MendableError, match="no plain file"):
+        only_weights(folder / "model")
 
 
 def test_no_weights(tmp_path: Path) -> None:

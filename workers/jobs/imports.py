@@ -4,84 +4,99 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from training.errors import MendableError
 from training.manifest import make_manifest, only_weights, sha256_of
+from training.text import storable
 from workers.jobs.runs.folders import forget, private, studio
 from writer.stories.models import ModelVersion
 from writer.studio.models import Run, VersionImport
-from writer.studio.operations.import_version import incoming
+from writer.studio.operations.import_version import FOLDER, incoming
 
 log = structlog.get_logger()
 
 
 def take_in() -> None:
-    """Every folder that waits, if it lies on this machine."""
-    for asked in VersionImport.objects.filter(version=None, problem=""):
-        folder = incoming() / asked.folder
-        if not folder.is_dir() or folder.is_symlink():
-            VersionImport.objects.filter(pk=asked.pk).update(
-                problem=f"There is no folder {asked.folder} in {incoming()}."
-            )
-            continue
-        try:
-            _take(asked, folder)
-        except (MendableError, OSError) as error:
-            VersionImport.objects.filter(pk=asked.pk, version=None).update(problem=str(error)[:1000])
-            log.warning("import_refused", name=asked.name, problem=str(error))
+    """Every folder that waits, if it lies on this machine. Of two workers at once one takes it: the other finds the row locked."""
+    waiting = VersionImport.objects.filter(version=None, problem="")
+    for found in waiting.order_by("pk").values_list("pk", flat=True):
+        with transaction.atomic():
+            asked = waiting.select_for_update(skip_locked=True).filter(pk=found).first()
+            if asked is None:
+                continue
+            target = private(studio() / "imports") / str(asked.pk)
+            try:
+                with transaction.atomic():
+                    asked.version = _take(asked, target)
+            except (MendableError, OSError, IntegrityError) as error:
+                forget(target)
+                asked.version, asked.problem = None, _told(error)
+                log.warning("import_refused", name=asked.name, problem=asked.problem)
+            asked.save(update_fields=["version", "problem"])
 
 
-def _take(asked: VersionImport, folder: Path) -> None:
+def _take(asked: VersionImport, target: Path) -> ModelVersion:
     """Checked before it is copied, so that nothing odd is, and after, since the folder was not ours alone."""
+    folder = incoming() / asked.folder
+    if not FOLDER.fullmatch(asked.folder) or not folder.is_dir() or folder.is_symlink():
+        raise MendableError(f"There is no folder {asked.folder} in {incoming()}.")
     only_weights(folder)
-    target = private(studio() / "imports") / str(asked.pk)
     forget(target)
     shutil.copytree(folder, target / "model", symlinks=True, ignore=shutil.ignore_patterns(".git*"))
     only_weights(target / "model")
-    template = _chat_template(target / "model")
-    if template is None:
+    templates = _chat_templates(target / "model")
+    if not templates:
         raise MendableError("Its tokenizer has no chat template, so it cannot be asked for a story.")
-    known = {_chat_template(path) for path in _known_folders()}
-    if template not in known:
+    known = [template for path in _known_folders() for template in _chat_templates(path)]
+    if any(template not in known for template in templates):
         raise MendableError(
-            "Its chat template is not one that the house knows. Templates are programs: put the model beside one of "
-            "the house's own with the same template, or serve it as the house's own model first."
+            "Its chat template is not one that the house knows, or it has several. Templates are programs: put the model "
+            "beside one of the house's own with the same template, or serve it as the house's own model first."
         )
     manifest = make_manifest(target, ["model"])
-    with transaction.atomic():
-        found = VersionImport.objects.select_for_update().get(pk=asked.pk)
-        if found.version_id is not None:
-            return
-        found.version = ModelVersion.objects.create(
-            name=found.name,
-            served_name=f"longhand-import-{found.pk}",
-            tokenizer=str(target / "model"),
-            folder=f"imports/{found.pk}",
-            manifest=manifest,
-            sha256=sha256_of(manifest),
-        )
-        found.save(update_fields=["version"])
+    version = ModelVersion.objects.create(
+        name=asked.name,
+        served_name=f"longhand-import-{asked.pk}",
+        tokenizer=str(target / "model"),
+        folder=f"imports/{asked.pk}",
+        manifest=manifest,
+        sha256=sha256_of(manifest),
+    )
     log.info("imported", name=asked.name)
+    return version
+
+
+def _told(error: Exception) -> str:
+    said = str(error)
+    if isinstance(error, IntegrityError):
+        said = "There is a version of this name already."
+    elif isinstance(error, shutil.Error):  # a list of (from, to, why)
+        said = f"{error.args[0][0][0]} cannot be copied: {error.args[0][0][2]}."
+    elif isinstance(error, OSError):
+        said = f"It cannot be copied: {error.strerror or error}."
+    return storable(said)[:1000]
 
 
 def _known_folders() -> list[Path]:
-    return [Path(path) for path in ModelVersion.objects.values_list("tokenizer", flat=True) if Path(path).is_dir()]
+    named = ModelVersion.objects.exclude(tokenizer="").values_list("tokenizer", flat=True)
+    return [Path(path) for path in named if Path(path).is_dir()]
 
 
-def _chat_template(folder: Path) -> str | None:
-    """As transformers finds it: a file of its own, or a part of the tokenizer's configuration."""
-    alone = folder / "chat_template.jinja"
-    if alone.is_file():
-        return alone.read_text(encoding="utf-8")
-    try:
-        found = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")).get("chat_template")
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, str) else None
+def _chat_templates(folder: Path) -> list[object]:
+    """All that transformers or vLLM may find: files of their own, and parts of configurations, where they may be a list of several."""
+    alone = [*folder.glob("*.jinja"), *folder.glob("*/*.jinja")]
+    found: list[object] = [path.read_text(encoding="utf-8", errors="replace") for path in alone]
+    for path in folder.glob("*.json"):
+        with suppress(ValueError, RecursionError):
+            values = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(values, dict) and values.get("chat_template"):
+                found.append(values["chat_template"])
+    return found
 
 
 def clear_retired() -> None:
@@ -104,6 +119,7 @@ def clear_old_runs(days: int = 14) -> None:
 
     before = timezone.now() - timedelta(days=days)
     for run in Run.objects.filter(state__in=("stopped", "failed"), finished__lt=before, forgotten=False):
-        Run.objects.filter(pk=run.pk, state=run.state).update(forgotten=True)
+        if not Run.objects.filter(pk=run.pk, state=run.state, finished=run.finished).update(forgotten=True):
+            continue  # somebody let it go on meanwhile
         for part in ("checkpoints", "data"):
             forget(run_folder(run) / part)

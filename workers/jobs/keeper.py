@@ -52,8 +52,8 @@ class Keeper(threading.Thread):
         self._followers: dict[int, tuple[subprocess.Popen[bytes], float]] = {}
         self._machine: Machine | None = None
         self._serving: ServingKeeper | None = None
-        self._aside = ThreadPoolExecutor(1, thread_name_prefix="planning")
-        self._planning: Future[None] | None = None
+        self._aside = ThreadPoolExecutor(2, thread_name_prefix="aside")
+        self._asides: dict[str, Future[None]] = {}
         self._done: dict[str, float] = {}
 
     def run(self) -> None:
@@ -137,13 +137,14 @@ class Keeper(threading.Thread):
 
     # The rest
 
+    def _beside(self, work: Callable[[], None]) -> None:
+        """What takes minutes (counting a large data set, copying a model) does not keep runs waiting. One of each kind at a time."""
+        before = self._asides.get(work.__name__)
+        if before is None or before.done():
+            self._asides[work.__name__] = self._aside.submit(self._try, work)
+
     def _plans(self) -> None:
-        """Counting a large data set takes minutes, so it is done aside."""
-        if self._planning is not None and not self._planning.done():
-            return
-        if waiting := planning.waiting():
-            self._planning = self._aside.submit(self._try, lambda: planning.make(waiting[0]))
-            self._planning.add_done_callback(lambda _: self._wake.set())
+        self._beside(_plan)
 
     def _reports(self) -> None:
         for evaluation in evaluate.due():
@@ -152,8 +153,13 @@ class Keeper(threading.Thread):
                 current_app.send_task(EVALUATE, [evaluation], queue=QUEUE, retry=False)
 
     def _clear(self) -> None:
-        imports.take_in()
+        self._beside(imports.take_in)
         if self._due("clear", CLEAR):
             imports.clear_retired()
             imports.clear_old_runs()
             planning.clear_old_drafts()
+
+
+def _plan() -> None:
+    for run_id in planning.waiting():
+        planning.make(run_id)

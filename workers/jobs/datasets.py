@@ -1,0 +1,113 @@
+"""Training data from outside of the house, such as a corpus: every line checked, copied to where runs read it, and then a `Dataset`.
+
+A folder holds `train.jsonl` and, for what is measured on and never learned, `held_out.jsonl`; each may be gzipped. Of a line only
+the fields that training reads are kept.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import tempfile
+import zlib
+from contextlib import suppress
+from pathlib import Path
+
+from django.db import IntegrityError, transaction
+
+from training.data import MOST_BYTES, Conversation, Preference, Text, read_lines
+from training.errors import MendableError
+from training.manifest import make_manifest, sha256_of
+from training.text import count_words
+from workers.jobs.runs.folders import datasets, forget, private
+from writer.accounts.audit import record
+from writer.refusals import Refused
+from writer.stories.text import checked_text
+from writer.studio.models import Dataset, DatasetKind
+
+Line = Text | Conversation | Preference
+LINES: dict[DatasetKind, type[Line]] = {
+    DatasetKind.TEXTS: Text,
+    DatasetKind.CONVERSATIONS: Conversation,
+    DatasetKind.PREFERENCE: Preference,
+}
+
+
+def add_dataset(name: str, folder: Path) -> Dataset:
+    """Raises Refused or MendableError with what is to be mended, by file and line; then nothing is left of it."""
+    name = checked_text(name, "name", most=120, one_line=True, required=True)
+    taken = Refused(f"There is a data set {name} already.", field="name")
+    if Dataset.objects.filter(name=name).exists():
+        raise taken
+    train, held_out = _file(folder, "train"), _file(folder, "held_out")
+    if train is None:
+        raise MendableError(f"There is no train.jsonl in {folder}, plain or gzipped.")
+    kind = _kind_of(train)
+    fresh = target = Path(tempfile.mkdtemp(prefix=".new-", dir=private(datasets())))
+    try:
+        rows, words = _copy(train, kind, fresh / "train.jsonl")
+        if not rows:
+            raise MendableError(f"There is nothing to learn from: {train} has no lines.")
+        if held_out is not None:
+            more_rows, more_words = _copy(held_out, kind, fresh / "held_out.jsonl")
+            rows, words = rows + more_rows, words + more_words
+        sha256 = sha256_of(make_manifest(fresh))
+        with transaction.atomic():
+            made = Dataset.objects.create(name=name, kind=kind, rows=rows, words=words, sha256=sha256)
+            made.folder = str(made.pk)
+            made.save(update_fields=["folder"])
+            record(None, "dataset.add", name, kind=kind, rows=rows, words=words, sha256=sha256)
+            target = datasets() / made.folder
+            forget(target)  # of a row that an older backup does not know any more
+            fresh.rename(target)
+    except BaseException as error:
+        forget(fresh)
+        forget(target)
+        if isinstance(error, IntegrityError):
+            raise taken from None
+        raise
+    return made
+
+
+def _file(folder: Path, stem: str) -> Path | None:
+    found = [path for end in ("jsonl", "jsonl.gz") if (path := folder / f"{stem}.{end}").is_file()]
+    if len(found) > 1:
+        raise MendableError(f"There are {found[0].name} and {found[1].name} in {folder}: keep one of them.")
+    return found[0] if found else None
+
+
+def _kind_of(path: Path) -> DatasetKind:
+    """By the fields of the first line. Where they say nothing it is read as a text, and `read_lines` says what is wrong."""
+    with (
+        suppress(OSError, EOFError, zlib.error, ValueError, RecursionError),
+        gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file,
+    ):
+        line = b"\n"
+        while line.isspace():
+            line = file.readline(MOST_BYTES)
+        fields = json.loads(line)
+        if isinstance(fields, dict) and "chosen" in fields:
+            return DatasetKind.PREFERENCE
+        if isinstance(fields, dict) and fields.keys() & {"messages", "completion"}:
+            return DatasetKind.CONVERSATIONS
+    return DatasetKind.TEXTS
+
+
+def _copy(path: Path, kind: DatasetKind, target: Path) -> tuple[int, int]:
+    """How many rows and words."""
+    rows = words = 0
+    with target.open("wb") as file:
+        for _, line in read_lines([path], LINES[kind]):
+            rows, words = rows + 1, words + _words(line)
+            file.write(json.dumps(line.model_dump(exclude_unset=True), ensure_ascii=False).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return rows, words
+
+
+def _words(line: Line) -> int:
+    if isinstance(line, Text):
+        return count_words(line.text)
+    said = line.messages if isinstance(line, Conversation) else [*line.prompt, *line.chosen, *line.rejected]
+    return sum(count_words(one.content) for one in said)

@@ -18,7 +18,7 @@ from writer.editorial.operations.freeze import open_story
 from writer.editorial.operations.share import share
 from writer.stories.models import Deployment, Generation, ModelVersion
 from writer.stories.operations.create_story import create_story
-from writer.studio.models import Arena, Run
+from writer.studio.models import Arena, Reference, Run
 
 pytestmark = pytest.mark.django_db
 
@@ -92,9 +92,13 @@ PAGES = {
     "version_retire": ADMIN,
     "version_roll_back": ADMIN,
     "deployment_give_up": ADMIN,
+    "from_principle": ADMIN,
+    "from_editor": ADMIN,
     "arena_new": ADMIN,
     "arena": ADMIN,
     "arena_close": ADMIN,
+    "references": ADMIN,
+    "reference_delete": ADMIN,
     "healthz": PUBLIC,
     "readyz": PUBLIC,
     "metrics": PUBLIC,  # on this machine, see test_health
@@ -127,6 +131,7 @@ POSTS = {
     "version_roll_back",
     "deployment_give_up",
     "arena_close",
+    "reference_delete",
 }
 
 CALLS = {
@@ -219,6 +224,7 @@ def ids(
         candidate=candidate, champion=generation.model, by=admin, most=10, words=300, confidence=0.95, share=0.5
     )
     deployment = Deployment.objects.create(version=candidate, kind="promote", by=admin)
+    reference = Reference.objects.create(take=pair.first, author="Anton Chekhov", by=admin)
     invitation = invite(by=admin, email="guest@longhand.test", role="writer")
     return {
         "uuid:story_id": str(generation.story_id),
@@ -238,6 +244,7 @@ def ids(
         "slug:act": "start",
         "int:version_id": str(candidate.pk),
         "int:arena_id": str(arena.pk),
+        "int:reference_id": str(reference.pk),
         "int:deployment_id": str(deployment.pk),
         "str:secret": secret_of(invitation.email, invitation.role, invitation.expires),
     }

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from scipy.sparse.csgraph import connected_components
 
 Floats = NDArray[np.float64]
 
@@ -61,6 +62,17 @@ class Ratings:
         top = max(half, -half)
         win, loss, tie = math.exp(half - top), math.exp(-half - top), self.ties * math.exp(-top)
         return (win + tie / 2) / (win + loss + tie)
+
+
+def connected(contestants: int, comparisons: Sequence[Comparison]) -> bool:
+    """Whether from each contestant to each other one leads a chain of which each has beaten the next: then the likeliest ratings are finite
+    (Ford, 1957). A tie is no link: who won seven and tied one is the likelier the further it is ahead, as v grows with it.
+    """
+    won = np.zeros((contestants, contestants), dtype=bool)
+    for one in comparisons:
+        if one.outcome:
+            won[(one.first, one.second)[:: one.outcome]] = True
+    return bool(connected_components(won, connection="strong", return_labels=False) == 1)
 
 
 def rate(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 
 import httpx
 
-from training.text import Message, count_words, story_request
+from training.text import Message, count_words, storable, story_request
 
 SECONDS = 1800.0
 TRIES = 4
@@ -89,10 +89,13 @@ class Client:
         )
         try:
             choice = answer["choices"][0]
-            text, reason = str(choice["text"]), choice["finish_reason"]
+            text, reason = storable(str(choice["text"])), choice["finish_reason"]
         except (KeyError, IndexError, TypeError):
             raise ServerFailed("The server's answer holds no text.") from None
         return Written(text, count_words(text), reason == "stop")
+
+    async def fits(self, messages: Sequence[Message], context: int) -> bool:
+        return len(await self._tokens(messages, opens=False)) < context
 
     async def score(self, prompt: Sequence[Message], completion: Sequence[Message]) -> Scored:
         """How likely the completion is after the prompt."""

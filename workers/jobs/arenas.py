@@ -9,7 +9,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Count, Q, Sum
 
-from training.evaluate.ratings import ELO, Comparison, rate
+from training.evaluate.ratings import ELO, Comparison, connected, rate
 from training.evaluate.sequential import Rule, decide, evidence, prospect
 from writer.accounts.audit import record
 from writer.editorial.models import Pair
@@ -17,6 +17,10 @@ from writer.studio.models import Arena, ArenaState, ArenaTake
 from writer.studio.operations.open_arena import collect, end_arena, pairs_of
 
 RESAMPLES = 500
+PRIOR = 0.05
+"""What ratings are expected to be before anybody voted: normal around nothing, with a standard deviation of 1 / sqrt(2 * 0.05) = 3.2
+log-odds, or 550 on the scale of Elo. It bounds the resamplings in which a contestant happens to win everything."""
+UNRATED = "No ratings yet: a contestant, or a group of them, has won nothing or lost nothing against the others so far."
 SHARES = (0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8)
 
 
@@ -98,10 +102,12 @@ def result_of(arena: Arena, pairs: Iterable[Pair], owners: dict[int, int]) -> di
         "needed": rule.needed,
         "decision": decide(wins, losses, rule),
     }
-    if comparisons:
-        size = arena.contestants.count()
-        ratings = rate(size, comparisons, resamples=RESAMPLES)
-        even = rate(size, comparisons, with_length=True) if len(comparisons) >= 10 else None
+    size = arena.contestants.count()
+    if not connected(size, comparisons):
+        found["unrated"] = UNRATED
+    else:
+        ratings = rate(size, comparisons, resamples=RESAMPLES, prior=PRIOR)
+        even = rate(size, comparisons, with_length=True, prior=PRIOR) if len(comparisons) >= 10 else None
         found["ratings"] = [
             {
                 "place": place,

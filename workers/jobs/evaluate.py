@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import timedelta
-from typing import Any, NoReturn
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import structlog
 from django.conf import settings
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 
 from training.evaluate.overlap import Overlap
 from training.evaluate.served import Client, Served, ServerFailed, Written
 from training.evaluate.version import Assignment, Facts, Pair, assignments, build_report
-from workers.jobs.runs.folders import datasets
-from workers.jobs.runs.material import rows_of
+from workers.jobs.runs.material import lines_of, rows_of
 from workers.serving.own import home
 from writer.editorial.models import Making, Snapshot, SnapshotKind
 from writer.editorial.snapshots.formats import example_of
@@ -37,6 +35,8 @@ MOST_PAIRS = 48
 TEMPERATURE = 0.8
 TRIES = 3
 
+P = ParamSpec("P")
+T = TypeVar("T")
 log = structlog.get_logger()
 
 
@@ -58,8 +58,12 @@ def due() -> list[int]:
 
 
 def mark_sent(evaluation_id: int) -> None:
-    """The message is on its way: so long it is not sent again."""
-    Evaluation.objects.filter(pk=evaluation_id).update(lease_until=timezone.now() + LEASE)
+    """The message is on its way: so long it is not sent again. A task that died with it has lost it."""
+    now = timezone.now()
+    unfinished = Evaluation.objects.filter(
+        pk=evaluation_id, state__in=(EvaluationState.WAITING, EvaluationState.RUNNING)
+    )
+    unfinished.exclude(lease_until__gt=now).update(state=EvaluationState.WAITING, lease_until=now + LEASE)
 
 
 def evaluate(evaluation_id: int) -> None:
@@ -74,6 +78,8 @@ def evaluate(evaluation_id: int) -> None:
         _release(evaluation)
     except ServerFailed as error:
         _failed(evaluation, str(error), again=evaluation.attempt < TRIES)
+    except (OperationalError, InterfaceError):
+        log.exception("evaluation_without_database")  # its lease runs out, and it is begun again
     except Exception:
         _failed(evaluation, "Something went wrong while it was measured; the worker's log says what.", again=False)
         raise
@@ -93,9 +99,7 @@ def _claim(evaluation_id: int) -> Evaluation | None:
             .first()
         )
         now = timezone.now()
-        if found is None or (
-            found.state == EvaluationState.RUNNING and found.lease_until and found.lease_until > now + LEASE / 2
-        ):
+        if found is None or (found.state == EvaluationState.RUNNING and found.lease_until and found.lease_until > now):
             return None
         found.state, found.attempt, found.lease_until = EvaluationState.RUNNING, found.attempt + 1, now + LEASE
         found.save(update_fields=["state", "attempt", "lease_until"])
@@ -126,6 +130,18 @@ class _Lost(Exception):
     """Another task has this evaluation."""
 
 
+async def _aside(do: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+    """In a thread, whose connection goes back to the pool: threads come and go, and the pool would run dry."""
+
+    def run() -> T:
+        try:
+            return do(*args, **named)
+        finally:
+            connection.close()
+
+    return await asyncio.to_thread(run)
+
+
 class _Task:
     def __init__(self, evaluation: Evaluation) -> None:
         self.evaluation = evaluation
@@ -143,7 +159,7 @@ class _Task:
     async def _tick(self) -> NoReturn:
         while True:
             await asyncio.sleep(BEAT)
-            if not await asyncio.to_thread(_ours(self.evaluation).update, lease_until=timezone.now() + LEASE):
+            if not await _aside(_ours(self.evaluation).update, lease_until=timezone.now() + LEASE):
                 raise _Lost
 
     async def _measure(self) -> dict[str, Any]:
@@ -151,16 +167,17 @@ class _Task:
         version, against = evaluation.version, evaluation.against
         async with contextlib.AsyncExitStack() as stack:
             clients = {
-                one.pk: await stack.enter_async_context(Client(await asyncio.to_thread(_served, one)))
+                one.pk: await stack.enter_async_context(Client(await _aside(_served, one)))
                 for one in (version, against, version.parent)
                 if one is not None
             }
             asked, context = await self._assignments(clients)
             both = [one for one in (version, against) if one is not None]
             stories = {one.pk: await self._stories(one, clients[one.pk], asked, context) for one in both}
-            held_out = await asyncio.to_thread(lambda: list(_held_out(version)))
-            pairs = {pk: await _scores(client, held_out, context) for pk, client in clients.items()}
-        copied = {one.pk: await asyncio.to_thread(_overlaps, one, stories[one.pk]) for one in both}
+            held_out = await _aside(lambda: list(_held_out(version)))
+            held_out = await _fitting(clients.values(), held_out, context)
+            pairs = {pk: await _scores(client, held_out) for pk, client in clients.items()}
+        copied = {one.pk: await _aside(_overlaps, one, stories[one.pk]) for one in both}
         facts = [
             Facts(
                 stories[one.pk],
@@ -170,7 +187,7 @@ class _Task:
             )
             for one in both
         ]
-        report = await asyncio.to_thread(
+        report = await _aside(
             build_report, asked, context, facts[0], facts[1] if against else None, seed=evaluation.seed
         )
         found: dict[str, Any] = report.model_dump(mode="json")
@@ -183,16 +200,14 @@ class _Task:
             context = min([await client.context() for client in clients.values()])
             asked = assignments(context, each=evaluation.each, seed=evaluation.seed)
             evaluation.assignments, evaluation.context = [one.model_dump() for one in asked], context
-            await asyncio.to_thread(
-                _ours(evaluation).update, assignments=evaluation.assignments, context=evaluation.context
-            )
+            await _aside(_ours(evaluation).update, assignments=evaluation.assignments, context=evaluation.context)
         return [Assignment.model_validate(one) for one in evaluation.assignments], evaluation.context
 
     async def _stories(
         self, version: ModelVersion, client: Client, asked: list[Assignment], context: int
     ) -> list[Written]:
         """One for each assignment. What is there already, here or in another evaluation of the same assignments, is not written again."""
-        there = await asyncio.to_thread(_kept, self.evaluation, version)
+        there = await _aside(_kept, self.evaluation, version)
 
         async def write(number: int, one: Assignment) -> Written:
             if number in there:
@@ -205,7 +220,7 @@ class _Task:
                 context=context,
                 temperature=TEMPERATURE,
             )
-            await asyncio.to_thread(_keep, self.evaluation, version, number, written)
+            await _aside(_keep, self.evaluation, version, number, written)
             return written
 
         return list(await asyncio.gather(*(write(number, one) for number, one in enumerate(asked))))
@@ -235,24 +250,28 @@ def _keep(evaluation: Evaluation, version: ModelVersion, number: int, written: W
         evaluation=evaluation,
         version=version,
         number=number,
-        defaults={"text": written.text.replace("\0", "�"), "words": written.words, "ended": written.ended},
+        defaults={"text": written.text, "words": written.words, "ended": written.ended},
     )
 
 
-async def _scores(client: Client, held_out: list[dict[str, Any]], context: int) -> list[Pair]:
+async def _fitting(clients: Collection[Client], held_out: list[dict[str, Any]], context: int) -> list[dict[str, Any]]:
+    """Pairs of which both texts fit into the context, by everybody's tokens."""
+
+    async def fits(row: dict[str, Any]) -> bool:
+        whole = [[*row["prompt"], *row[side]] for side in ("chosen", "rejected")]
+        return all([await client.fits(one, context) for client in clients for one in whole])
+
+    found = await asyncio.gather(*(fits(row) for row in held_out))
+    return [row for row, fitting in zip(held_out, found) if fitting]
+
+
+async def _scores(client: Client, held_out: list[dict[str, Any]]) -> list[Pair]:
     async def score(row: dict[str, Any]) -> Pair:
         return Pair(
             await client.score(row["prompt"], row["chosen"]), await client.score(row["prompt"], row["rejected"])
         )
 
-    fitting = [row for row in held_out if _letters(row) < 2.5 * context]
-    return list(await asyncio.gather(*(score(row) for row in fitting)))
-
-
-def _letters(row: dict[str, Any]) -> int:
-    """Of the longer side. Two and a half letters a token is few: what is left surely fits."""
-    prompt = sum(len(message["content"]) for message in row["prompt"])
-    return prompt + max(sum(len(message["content"]) for message in row[side]) for side in ("chosen", "rejected"))
+    return list(await asyncio.gather(*(score(row) for row in held_out)))
 
 
 def _held_out(version: ModelVersion) -> Iterator[dict[str, Any]]:
@@ -284,21 +303,10 @@ def _overlaps(version: ModelVersion, stories: list[Written]) -> list[float]:
         return []
     overlap = Overlap([story.text for story in stories])
     for run in runs:
-        for text in _learned(run):
-            overlap.learned(text)
+        for line, is_apart in lines_of(run):
+            for text in () if is_apart else _texts(line):
+                overlap.learned(text)
     return overlap.shares()
-
-
-def _learned(run: Run) -> Iterator[str]:
-    if run.snapshot_id is not None:
-        for row in rows_of(run.snapshot_id):
-            for message in example_of(row).get("chosen", ()):
-                yield message["content"]
-    elif run.dataset is not None:
-        for path in sorted((datasets() / run.dataset.folder).glob("*.jsonl")):
-            with path.open("rb") as file:
-                for raw in file:
-                    yield from _texts(json.loads(raw)) if raw.strip() else ()
 
 
 def _texts(line: dict[str, Any]) -> Iterator[str]:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from writer.studio.views import arenas, overview, runs, versions
+from writer.studio.views import arenas, lineage, overview, references, runs, versions
 
 urlpatterns = [
     path("studio/", overview.studio, name="studio"),
@@ -21,8 +21,12 @@ urlpatterns = [
     path("studio/versions/<int:version_id>/promote", versions.version_promote, name="version_promote"),
     path("studio/versions/<int:version_id>/retire", versions.version_retire, name="version_retire"),
     path("studio/versions/<int:version_id>/arena", arenas.arena_new, name="arena_new"),
+    path("studio/from/principle/<slug:key>", lineage.learned_from_principle, name="from_principle"),
+    path("studio/from/editor/<int:user_id>", lineage.learned_from_editor, name="from_editor"),
     path("studio/arenas/<int:arena_id>", arenas.arena, name="arena"),
     path("studio/arenas/<int:arena_id>/close", arenas.arena_close, name="arena_close"),
+    path("studio/references", references.references, name="references"),
+    path("studio/references/<int:reference_id>/delete", references.reference_delete, name="reference_delete"),
     path("studio/rollback", versions.version_roll_back, name="version_roll_back"),
     path("studio/deployments/<int:deployment_id>/give-up", versions.deployment_give_up, name="deployment_give_up"),
 ]

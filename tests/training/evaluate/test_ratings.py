@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from training.evaluate.ratings import Comparison, rate
+from training.evaluate.ratings import Comparison, connected, rate
 
 
 def drawn(
@@ -61,3 +61,38 @@ def test_whoever_won_everything_has_a_finite_rating() -> None:
 
 def test_only_ties() -> None:
     assert rate(2, [Comparison(0, 1, 0)] * 9).values == pytest.approx([0, 0], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("contestants", "outcomes", "said"),
+    [
+        (2, [(0, 1, 1)] * 9, False),
+        (2, [(0, 1, -1)] * 9, False),
+        (2, [(0, 1, 1), (0, 1, -1)], True),
+        (2, [(0, 1, 1), (1, 0, 1)], True),
+        (2, [(0, 1, 1)] * 7 + [(0, 1, 0)], False),
+        (2, [(0, 1, 0)] * 9, False),
+        (2, [], False),
+        (3, [(0, 1, 1), (1, 2, 1), (2, 0, 1)], True),
+        (3, [(0, 1, 1), (1, 0, 1)], False),  # nobody met the third
+        (4, [(0, 1, 1), (1, 0, 1), (2, 3, 1), (3, 2, 1), (0, 2, 1), (1, 3, 1)], False),  # two have beaten two
+        (4, [(0, 1, 1), (1, 0, 1), (2, 3, 1), (3, 2, 1), (0, 2, 1), (3, 1, 1)], True),
+    ],
+)
+def test_connected(contestants: int, outcomes: list[tuple[int, int, int]], said: bool) -> None:
+    assert connected(contestants, [Comparison(*one) for one in outcomes]) is said
+
+
+def test_ratings_are_finite_just_where_they_are_connected() -> None:
+    """A prior ten thousand times weaker moves the ratings where the likeliest ones are not finite, also where a tie hides it."""
+
+    def moved(comparisons: list[Comparison]) -> float:
+        weak, strong = (rate(2, comparisons, prior=prior).values[0] for prior in (1e-9, 1e-5))
+        return weak - strong
+
+    won, lost, tied = Comparison(0, 1, 1), Comparison(0, 1, -1), Comparison(0, 1, 0)
+    for comparisons in ([won] * 7, [won] * 7 + [tied]):
+        assert not connected(2, comparisons)
+        assert moved(comparisons) > 2
+    assert connected(2, [won] * 7 + [lost])
+    assert moved([won] * 7 + [lost]) == pytest.approx(0, abs=0.01)

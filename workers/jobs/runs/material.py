@@ -45,7 +45,7 @@ def recipe_settings(run: Run, data: list[Path], held_out: list[Path]) -> RecipeS
 def _write(run: Run, train: Path, held_out: Path) -> None:
     kept, apart = train.with_suffix(".writing"), held_out.with_suffix(".writing")
     with kept.open("wb") as file, apart.open("wb") as other:
-        for line, is_apart in _lines(run):
+        for line, is_apart in lines_of(run):
             (other if is_apart else file).write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
@@ -53,7 +53,7 @@ def _write(run: Run, train: Path, held_out: Path) -> None:
     kept.rename(train)
 
 
-def _lines(run: Run) -> Iterator[tuple[dict[str, Any], bool]]:
+def lines_of(run: Run) -> Iterator[tuple[dict[str, Any], bool]]:
     """Each example, and whether it is held out."""
     if run.snapshot is not None:
         if run.snapshot.state != Making.READY:

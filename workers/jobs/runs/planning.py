@@ -13,8 +13,9 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from training.errors import MendableError
-from training.estimate import make_plan
+from training.estimate import make_plan, read_recipe
 from training.plan import show
+from training.tallies import count_texts
 from workers.jobs.runs.folders import model_path, run_folder
 from workers.jobs.runs.material import prepare
 from writer.editorial.models import Making
@@ -74,23 +75,13 @@ def _plan(run: Run) -> dict[str, Any]:
     if not rows:
         raise MendableError("There is nothing to learn from: every row is held out, or there is none.")
     notes = []
-    if run.starts_itself and "batch" in run.settings:
-        batch = max(1, min(run.settings["batch"], int(rows * run.settings["epochs"] / STEPS_WANTED)))
-        if batch != run.settings["batch"]:
-            notes.append(
-                f"Steps take {batch} {'example' if batch == 1 else 'examples'} each instead of {run.settings['batch']}, because there are only {rows:,}."
-            )
-            run.settings["batch"] = batch
-            path = prepare(run)
-    if run.settings.get("batch", 1) > rows:
-        raise MendableError(
-            f"One step takes {run.settings['batch']} examples, but there are only {rows:,}. Lower the batch."
-        )
     context = _positions(model_path(run.base))
     if context and context < run.settings["context"]:
         notes.append(
             f"The model holds {context:,} tokens, so no text is longer than that, whatever the context setting says."
         )
+    if "batch" in run.settings:
+        path = _fit_batch(run, path, rows, min(context or run.settings["context"], run.settings["context"]), notes)
     gpu = Gpu.objects.filter(memory__gt=0).order_by("-memory").first()
     card = next((name for part, name in CARDS.items() if gpu is not None and part in gpu.name), "a100-80")
     plan = make_plan(path, gpus=run.gpus, gpu=card, tokens_per_word=TOKENS_PER_WORD)
@@ -124,6 +115,32 @@ def _plan(run: Run) -> dict[str, Any]:
     elif gpu is not None and not plan.fits:
         found["problem"] = "It does not fit into a GPU's memory. The whole plan below says what would help."
     return found
+
+
+def _fit_batch(run: Run, path: Path, rows: int, context: int, notes: list[str]) -> Path:
+    """See to it that a step's examples are there: rows that are too long may be left out. The path of the settings."""
+    fitting = read_recipe(path).model_copy(update={"context": context})
+    texts = count_texts(fitting, TOKENS_PER_WORD)
+    examples = int(texts.examples)
+    if texts.too_long:
+        done = {"drop": "are left out", "cut": "are cut"}.get(
+            fitting.overlong, "end the run: set overlong to drop or cut"
+        )
+        notes.append(f"About {texts.too_long:,} of {rows:,} rows are longer than {context:,} tokens and {done}.")
+    if not examples:
+        raise MendableError(f"There is nothing to learn from: no row of {rows:,} fits into {context:,} tokens.")
+    batch = run.settings["batch"]
+    if run.starts_itself:
+        batch = max(1, min(batch, int(examples * run.settings["epochs"] / STEPS_WANTED)))
+    if batch > examples:
+        raise MendableError(f"One step takes {batch} examples, but there are only {examples:,}. Lower the batch.")
+    if batch != run.settings["batch"]:
+        notes.append(
+            f"Steps take {batch} {'example' if batch == 1 else 'examples'} each instead of {run.settings['batch']}, because there are only {examples:,}."
+        )
+        run.settings["batch"] = batch
+        path = prepare(run)
+    return path
 
 
 def _hours(run: Run, plan: Any) -> tuple[float | None, str]:

@@ -20,7 +20,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from training.text import Message, count_words
 from writer.editorial.messages import completion_messages, digest, prompt_messages, row_digest
-from writer.editorial.models import Brief, Mark, PairSource, Settlement, Take, Vote, VoteReason, VoteSource, Why
+from writer.editorial.models import Brief, Mark, Pair, PairSource, Settlement, Take, Vote, VoteReason, VoteSource, Why
 from writer.editorial.snapshots.query import SnapshotQuery
 from writer.editorial.stale import stale_marks, stale_reasons
 
@@ -59,6 +59,11 @@ class Built:
     @property
     def sources(self) -> Counter[str]:
         return Counter(row.origin["source"] for row in self.rows)
+
+
+def _of_arenas() -> QuerySet[Pair]:
+    """Pairs on prompts that are held out: nothing of them becomes a row."""
+    return Pair.objects.filter(source=PairSource.ARENA)
 
 
 def consented(path: str) -> Q:
@@ -106,7 +111,7 @@ def _votes(query: SnapshotQuery, left_out: Counter[str]) -> QuerySet[Vote]:
         if asked
     ]
     votes = Vote.objects.filter(_period(query), undone=None, source__in=sources, pair__gold=None)
-    votes = votes.exclude(pair__source=PairSource.ARENA)  # their prompts are held out
+    votes = votes.exclude(pair__source=PairSource.ARENA)
     if query.editors:
         votes = votes.filter(by__in=query.editors)
     if query.principles:
@@ -208,6 +213,8 @@ def _decided(
 
 def _mended(query: SnapshotQuery, left_out: Counter[str]) -> Iterable[Row]:
     marks = Mark.objects.filter(_period(query), removed=None).exclude(better="")
+    for side in ("first", "second"):
+        marks = marks.exclude(take__in=_of_arenas().values(side))
     if query.editors:
         marks = marks.filter(by__in=query.editors)
     if query.principles:
@@ -302,6 +309,7 @@ def passage_messages(
 
 def _prompts(query: SnapshotQuery, left_out: Counter[str]) -> Iterable[Row]:
     briefs = Brief.objects.filter(_period(query), Exists(Take.objects.filter(brief=OuterRef("pk"))))
+    briefs = briefs.exclude(pk__in=_of_arenas().values("brief"))
     left_out["prompts of stories without consent"] += briefs.exclude(consented_brief()).count()
     for pk, sha256 in briefs.filter(consented_brief()).order_by("pk").values_list("pk", "sha256").iterator():
         yield Row(row_digest(sha256), pk, origin={"source": "prompts", "brief": pk})

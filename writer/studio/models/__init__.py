@@ -6,12 +6,14 @@ serving       which versions a model server has loaded, and where
 evaluation    the report of a version, and the stories that it was measured by
 imports       folders with weights that wait to be taken in
 arena         blind comparisons of whole stories, and what they decided
+references    stories by people, for arenas
 """
 
 from writer.studio.models.arena import Arena, ArenaState, ArenaTake, Contestant
 from writer.studio.models.evaluation import Evaluation, EvaluationState, Sample
 from writer.studio.models.imports import VersionImport
 from writer.studio.models.machines import Gpu, Machine
+from writer.studio.models.references import Reference
 from writer.studio.models.runs import ENDED, Dataset, DatasetKind, Run, RunEvent, RunState, RunWish
 from writer.studio.models.serving import Serving, ServingState
 
@@ -27,6 +29,7 @@ __all__ = [
     "EvaluationState",
     "Gpu",
     "Machine",
+    "Reference",
     "Run",
     "RunEvent",
     "RunState",

@@ -21,8 +21,7 @@ from writer.stories.operations.deploy import in_service
 from writer.stories.operations.start_generation import Sampling, begin
 from writer.stories.reading import log_text
 from writer.stories.wake import call_narrators
-from writer.studio.held_out import is_held_out
-from writer.studio.models import Arena, ArenaState, ArenaTake, Contestant
+from writer.studio.models import Arena, ArenaState, ArenaTake, Contestant, Reference
 
 LEAST_PROMPTS, MOST_PROMPTS, MOST_CONTESTANTS = 4, 200, 6
 PRIORITY = 50
@@ -98,26 +97,24 @@ def open_arena(
 
 
 def _briefs(number: int, target: int, *, people: bool) -> tuple[list[Brief], dict[int, Take]]:
-    """Prompts that no version learned from: held-out ones on which people have written, and the house's own."""
-    by_people: dict[int, Take] = {}
-    briefs: list[Brief] = []
-    if people:
-        written = Take.objects.filter(
-            model=None, words_by={}, brief__prompt__isnull=True, brief__given="", words__gte=200
-        )
-        allowed = Q(brief__story=None) | Q(brief__story__sharing__reading=True)
-        for take in written.filter(allowed).select_related("brief").order_by("pk"):
-            brief = take.brief
-            if is_held_out(brief.sha256) and brief.pk not in by_people and brief.target_words and len(briefs) < number:
-                by_people[brief.pk] = take
-                briefs.append(brief)
-        if not briefs:
-            raise NotNow("There are no texts by people on held-out prompts. Import some, or leave people out.")
+    """Prompts that no version learned from: those of references by people, and the house's own."""
+    by_people = {take.brief_id: take for take in _references(number, target)} if people else {}
+    briefs = [take.brief for take in by_people.values()]
     prompts = own_prompts()
     for place in range(number - len(briefs)):
         one = prompts[place % len(prompts)]
         briefs.append(brief_of(None, title=one.title, premise=one.premise, target=target))
     return briefs, by_people
+
+
+def _references(number: int, target: int) -> list[Take]:
+    """In the order of their hashes, which is as good as drawn and always the same; of about the length asked, if there are enough."""
+    found = Reference.objects.select_for_update(of=("self",)).select_related("take__brief").order_by("take__sha256")
+    near = list(found.filter(take__words__range=(target // 2, target * 2))[:number])
+    chosen = near if len(near) == number else list(found[:number])
+    if not chosen:
+        raise NotNow("There are no references by people yet. Import some, or leave people out.")
+    return [one.take for one in chosen]
 
 
 def _write(by: User, brief: Brief, version: ModelVersion, seed: int) -> Generation:

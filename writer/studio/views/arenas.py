@@ -15,17 +15,18 @@ from writer.accounts.http import admins_only, person
 from writer.refusals import Missing, Refused
 from writer.stories.models import ModelVersion
 from writer.stories.operations.deploy import in_service_or_none
-from writer.studio.models import Arena
+from writer.studio.models import Arena, Reference
 from writer.studio.operations.open_arena import CONFIDENCES, close_arena, open_arena, pairs_of
 
 SHARES = (0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8)
+WIDTH, MARGIN = 160, 6
 USUAL = {"prompts": "40", "words": "1000", "confidence": "0.95", "share": "0.5", "people": "", "others": []}
 
 
 @admins_only
 @never_cache
 def arena_new(request: HttpRequest, version_id: int) -> HttpResponse:
-    """studio/arena_new.html with `candidate`, `champion`, `others`, `typed`, `errors` and the rule's `prospects`."""
+    """studio/arena_new.html with `candidate`, `champion`, `others`, `references`, `typed`, `errors` and the rule's `prospects`."""
     candidate = ModelVersion.objects.filter(pk=version_id, writes=True, retired=None).first()
     if candidate is None:
         raise Http404
@@ -87,6 +88,7 @@ def _form(
         "candidate": candidate,
         "champion": champion,
         "others": [(str(one.pk), one.name) for one in others],
+        "references": Reference.objects.count(),
         "typed": typed,
         "errors": errors or {},
         "confidences": [(f"{one:g}", f"{one:.0%}") for one in CONFIDENCES],
@@ -108,17 +110,19 @@ def _prospects(typed: dict[str, Any]) -> list[dict[str, Any]]:
 @require_safe
 @never_cache
 def arena(request: HttpRequest, arena_id: int) -> HttpResponse:
-    """studio/arena.html with `arena`, `contestants` with their ratings, and `progress`."""
+    """studio/arena.html with `arena`, `contestants` with their ratings and what is drawn of them, and `width` of that picture."""
     found = Arena.objects.select_related("candidate", "champion", "by").filter(pk=arena_id).first()
     if found is None:
         raise Http404
     result = found.result or {}
     ratings = {one["place"]: one for one in result.get("ratings", ())}
+    drawn = whiskers(ratings)
     contestants = [
         {
             "name": one.version.name if one.version else "People",
             "version": one.version,
             "rating": ratings.get(one.place),
+            "drawn": drawn.get(one.place),
         }
         for one in found.contestants.select_related("version")
     ]
@@ -127,11 +131,26 @@ def arena(request: HttpRequest, arena_id: int) -> HttpResponse:
         "arena": found,
         "result": result,
         "contestants": contestants,
+        "width": WIDTH,
         "pairs": pairs.count(),
         "read": pairs.filter(votes__gt=0).count(),
         "share_of_wins": result["wins"] / max(1, result["wins"] + result["losses"]) if result else None,
     }
     return render(request, "studio/arena.html", context)
+
+
+def whiskers(ratings: dict[int, dict[str, Any]]) -> dict[int, dict[str, float]]:
+    """By place, where the rating and its interval stand from left to right, on one scale for all; `even` is a rating of 1,000."""
+    values: list[float] = [1000, *(one[name] for one in ratings.values() for name in ("elo", "low", "high"))]
+    least, span = min(values), max(max(values) - min(values), 1)
+
+    def at(value: float) -> float:
+        return round(MARGIN + (WIDTH - 2 * MARGIN) * (value - least) / span, 1)
+
+    return {
+        place: {"elo": at(one["elo"]), "low": at(one["low"]), "high": at(one["high"]), "even": at(1000)}
+        for place, one in ratings.items()
+    }
 
 
 @admins_only

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import secrets
+from datetime import datetime
+from typing import Any
 
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
@@ -12,6 +15,7 @@ from django.utils.dateparse import parse_datetime
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from training.text import storable
 from writer.accounts.http import admins_only
 from writer.accounts.models import AuditEvent
 from writer.stories.models import Deployment, DeploymentState, ModelVersion
@@ -70,9 +74,7 @@ def _last_failed() -> Deployment | None:
 def ledger(request: HttpRequest) -> HttpResponse:
     """studio/ledger.html with a page of `deployments`; `?at=` answers which version was in service then."""
     asked = request.GET.get("at", "").strip()
-    at = parse_datetime(asked) if asked else None
-    if at is not None and timezone.is_naive(at):
-        at = timezone.make_aware(at)
+    at = _time(asked)
     found = Deployment.objects.select_related("version", "by").order_by("-pk")
     context = {
         "page": Paginator(found, A_PAGE).get_page(request.GET.get("page")),
@@ -84,13 +86,22 @@ def ledger(request: HttpRequest) -> HttpResponse:
     return render(request, "studio/ledger.html", context)
 
 
+def _time(text: str) -> datetime | None:
+    """None of what is no time, such as a day in the thirteenth month."""
+    try:
+        found = parse_datetime(text)
+    except ValueError:
+        return None
+    return timezone.make_aware(found) if found is not None and timezone.is_naive(found) else found
+
+
 @admins_only
 @require_safe
 @never_cache
 def audit(request: HttpRequest) -> HttpResponse:
     """studio/audit.html with a page of `events`; `?act=` and `?who=` narrow it."""
     found = AuditEvent.objects.order_by("-pk")
-    act, who = request.GET.get("act", "").strip()[:60], request.GET.get("who", "").strip()[:80]
+    act, who = (storable(request.GET.get(name, "")).strip()[:most] for name, most in (("act", 60), ("who", 80)))
     if act:
         found = found.filter(act__startswith=act)
     if who:
@@ -98,10 +109,19 @@ def audit(request: HttpRequest) -> HttpResponse:
     rooms = sorted(
         {name.partition(".")[0] for name in AuditEvent.objects.order_by().values_list("act", flat=True).distinct()}
     )
+    page = Paginator(found, A_PAGE).get_page(request.GET.get("page"))
+    page.object_list = list(page.object_list)
+    for event in page.object_list:
+        event.details = {name: _said(value) for name, value in event.details.items()}
     context = {
-        "page": Paginator(found, A_PAGE).get_page(request.GET.get("page")),
+        "page": page,
         "act": act,
         "who": who,
         "rooms": rooms,
     }
     return render(request, "studio/audit.html", context)
+
+
+def _said(value: Any) -> str | None:
+    """A detail as JSON has it, and not as Python: settings, and yes or no."""
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)

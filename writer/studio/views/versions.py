@@ -14,20 +14,23 @@ from writer.stories.models import Deployment, DeploymentState, ModelVersion
 from writer.stories.operations.deploy import in_service_or_none
 from writer.studio.gate import gate_of, worse
 from writer.studio.lineage import lineage_of
-from writer.studio.models import Arena, Evaluation, Serving
+from writer.studio.models import Arena, Evaluation, Serving, VersionImport
 from writer.studio.operations.ask_evaluation import ask_evaluation
 from writer.studio.operations.deploy import give_up, promote, roll_back
 from writer.studio.operations.import_version import ask_import
 from writer.studio.operations.retire import retire
+from writer.studio.pictures import lengths, strip
 
 
 @admins_only
 @require_safe
 @never_cache
 def versions(request: HttpRequest) -> HttpResponse:
-    """studio/versions.html with `versions` and `serving`, the one in service."""
+    """studio/versions.html with `versions`, `serving`, the one in service, and `imports` that wait or were refused."""
     found = ModelVersion.objects.select_related("parent", "run", "serving").order_by("-pk")
-    return render(request, "studio/versions.html", {"versions": found, "serving": in_service_or_none()})
+    imports = VersionImport.objects.filter(version=None)[:20]
+    context = {"versions": found, "serving": in_service_or_none(), "imports": imports}
+    return render(request, "studio/versions.html", context)
 
 
 def _version(version_id: int) -> ModelVersion:
@@ -53,6 +56,7 @@ def _page(
 ) -> HttpResponse:
     serving = in_service_or_none()
     evaluation = Evaluation.objects.filter(version=found).select_related("against").first()
+    report = (evaluation.report if evaluation else None) or {}
     context = {
         "version": found,
         "serving": serving,
@@ -61,6 +65,8 @@ def _page(
         "lineage": lineage_of(found),
         "evaluation": evaluation,
         "worse": worse(evaluation) if evaluation else [],
+        "lengths": lengths(report),
+        "figures": [(one, strip(one)) for one in report.get("figures", ())],
         "arenas": Arena.objects.filter(candidate=found).select_related("champion"),
         "gate": gate_of(found) if serving is not None and found.writes and serving.pk != found.pk else None,
         "deployments": Deployment.objects.filter(version=found).select_related("by").order_by("-pk"),

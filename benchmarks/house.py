@@ -32,6 +32,9 @@ class House:
     pids: dict[str, int]
     environment: dict[str, str]
     """Where its servers are: DATABASE_URL, REDIS_URL and others."""
+    var: Path
+    passwords: dict[str, str]
+    """Of the demo accounts, by role."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -40,7 +43,7 @@ class House:
 
 @contextmanager
 def house(model_url: str, model_key: str) -> Iterator[House]:
-    """Start the whole of Longhand in a folder of its own, in front of one model server."""
+    """Start the whole of Longhand in a folder of its own, in front of one model server; "" has it start its own."""
     with tempfile.TemporaryDirectory(prefix="longhand-bench-") as var:
         env = os.environ | {
             "DEBUG": "1", "VAR": var, "PORT": str(free_port()), "MODEL_SERVER_URL": model_url, "MODEL_SERVER_KEY": model_key,
@@ -56,8 +59,10 @@ def house(model_url: str, model_key: str) -> Iterator[House]:
                 if time.monotonic() > deadline or up.poll() is not None:
                     raise SystemExit((Path(var) / "output").read_text()[-2000:])
                 time.sleep(0.2)
-            tokens = {person["role"]: person["token"] for person in facts["accounts"]}
-            yield House(facts["address"], tokens, facts["processes"], facts["environment"])
+            tokens, passwords = (
+                {person["role"]: person[what] for person in facts["accounts"]} for what in ("token", "password")
+            )
+            yield House(facts["address"], tokens, facts["processes"], facts["environment"], Path(var), passwords)
         finally:
             up.send_signal(signal.SIGINT)
             try:

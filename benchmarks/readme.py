@@ -24,6 +24,8 @@ ASKED = {
     "frame_interval_ms_p95": "at most 20",
     "keystroke_work_ms_p95": "at most 8",
     "keystroke_paint_ms_p95": "at most 33",
+    "rollback_s": "at most 30",
+    "events_lag_s_p95": "at most 2",
     "stories_per_s": "at least 27",
     "memory_vs_trl": "at most 1.0",
     "memory_vs_dense": "at most 0.25",

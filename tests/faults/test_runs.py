@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
+import psycopg
 import pytest
 from django.db import connection
 
@@ -155,6 +158,43 @@ def test_the_database_drops_its_connections(keeper: Keeper, queued: Callable[...
     assert run.state == RunState.DONE, run.problem
     assert run.attempt == 1, "the follower came back by itself"
     check_events(run)
+
+
+def test_the_house_goes_down_with_its_database(
+    keeper: Keeper, queued: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when `make run` is killed: nothing can be written down any more, and yet nothing is lost or left running."""
+    life, lives = socket.socketpair()
+    monkeypatch.setenv("LONGHAND_LIFE", str(lives.fileno()))
+    run = begun(keeper, queued(steps=100), 5)
+    follower, _ = keeper._followers[run.pk]
+    with no_new_connections():
+        life.close()
+        wait(lambda: not processes_of(run_folder(run)), why="the training goes on without a house")
+        wait(lambda: follower.poll() is not None, why="its follower does")
+    lives.close()
+    monkeypatch.delenv("LONGHAND_LIFE")
+    work(keeper, run, RunState.DONE, RunState.FAILED)
+    assert run.state == RunState.DONE, run.problem
+    assert (run.attempt, run.step) == (2, 100)
+    assert RunEvent.objects.filter(run=run, kind="metrics", step=1).count() == 1, "it went on from its checkpoint"
+    check_events(run)
+
+
+@contextmanager
+def no_new_connections() -> Iterator[None]:
+    """The database as it is when it is gone, but for this test's own connection."""
+    name, ours = connection.settings_dict["NAME"], connection.connection.info.backend_pid
+    elsewhere = urlunsplit(urlsplit(os.environ["DATABASE_URL"])._replace(path="/postgres"))
+    with psycopg.connect(elsewhere, autocommit=True) as server:
+        server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        server.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid != %s", [name, ours]
+        )
+        try:
+            yield
+        finally:
+            server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
 
 
 def test_saved_stopped_and_gone_on(keeper: Keeper, queued: Callable[..., Run], admin: User) -> None:

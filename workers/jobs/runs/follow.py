@@ -163,13 +163,16 @@ class Follower:
         from workers.jobs.runs.processes import ask_to_stop, kill
 
         wish = self.run.wish
-        if self._life >= 0 and _at_end(self._life):
+        if self._house_is_gone():
             self._going_down = True
         if wish == "kill":
             kill(self.folder)
         elif (wish == "stop" or self._going_down) and self._asked != "stop":
             self._asked = "stop"
             ask_to_stop(self.folder)
+
+    def _house_is_gone(self) -> bool:
+        return self._life >= 0 and _at_end(self._life)
 
     def _outcome_is_there(self) -> bool:
         return (self.folder / "model").is_dir()
@@ -212,10 +215,10 @@ class Follower:
     # What is written
 
     def _durably(self, work: Callable[[], T]) -> T:
-        """Again until the database answers. A training whose database is away for long saves and stops."""
+        """Again until the database answers. A training whose database is away for long, or with the whole house, saves and stops."""
         from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
-        from workers.jobs.runs.processes import ask_to_stop
+        from workers.jobs.runs.processes import ask_to_stop, processes_of
 
         while True:
             try:
@@ -225,11 +228,14 @@ class Follower:
                     connection.close()
                 now = time.monotonic()
                 self._away_since = self._away_since or now
-                if now - self._away_since > DATABASE_PATIENCE and self._asked != "stop":
-                    log.warning("database_away_too_long", run=self.run.pk, error=str(error))
+                too_long = now - self._away_since > DATABASE_PATIENCE
+                if (too_long or self._house_is_gone()) and self._asked != "stop":
+                    log.warning("stops_without_database", run=self.run.pk, error=str(error))
                     self._asked = "stop"
                     self._going_down = True
                     ask_to_stop(self.folder)
+                if self._house_is_gone() and not processes_of(self.folder):
+                    raise SystemExit(f"run {self.run.pk} was saved, and waits for the house to start again") from None
                 time.sleep(0.5)
                 continue
             self._away_since = None

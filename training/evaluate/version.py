@@ -66,7 +66,9 @@ class BucketRow(BaseModel):
     high: int
     stories: int
     ratio: float | None
+    interval: Interval | None = None
     beside: float | None
+    beside_interval: Interval | None = None
     cut: int
 
 
@@ -118,18 +120,21 @@ def build_report(
     random = np.random.default_rng(seed)
     buckets = buckets_for(context)
     targets_ = [one.target for one in asked]
+    both = [facts for facts in (own, beside) if facts]
     tables = [
         table(buckets, targets_, [one.words for one in facts.stories], [not one.ended for one in facts.stories])
-        for facts in (own, beside)
-        if facts
+        for facts in both
     ]
+    intervals = [_by_bucket(len(buckets), _places(buckets, targets_), _ratios(facts, targets_)) for facts in both]
     rows = [
         BucketRow(
             low=row.low,
             high=row.high,
             stories=row.stories,
             ratio=row.ratio,
+            interval=intervals[0][number],
             beside=tables[1][number].ratio if beside else None,
+            beside_interval=intervals[1][number] if beside else None,
             cut=row.cut,
         )
         for number, row in enumerate(tables[0])
@@ -178,12 +183,38 @@ def _figure(
     return figure
 
 
-def _interval(value: float, drawn: Sequence[float]) -> Interval:
+def _interval(value: float, drawn: Sequence[float]) -> Interval | None:
     finite = [one for one in drawn if math.isfinite(one)]
-    if not math.isfinite(value) or len(finite) < 2:
-        return Interval(value=value if math.isfinite(value) else 0.0)
+    if not math.isfinite(value):
+        return None
+    if len(finite) < 2:
+        return Interval(value=value)
     low, high = np.percentile(finite, [2.5, 97.5]).tolist()
     return Interval(value=value, low=low, high=high)
+
+
+def _ratios(facts: Facts, asked: Sequence[int]) -> list[float]:
+    return [one.words / target for one, target in zip(facts.stories, asked)]
+
+
+def _places(buckets: Sequence[tuple[int, int]], asked: Sequence[int]) -> list[int]:
+    """The number of each one's bucket."""
+    last = len(buckets) - 1
+    return [next(n for n, (_, high) in enumerate(buckets) if target < high or n == last) for target in asked]
+
+
+def _by_bucket(buckets: int, places: Sequence[int], ratios: Sequence[float]) -> list[Interval | None]:
+    """Of the mean in each bucket, over its stories; None of fewer than two."""
+    random = np.random.default_rng(0)
+    found: list[Interval | None] = []
+    for number in range(buckets):
+        inside = [ratio for place, ratio in zip(places, ratios) if place == number]
+        if len(inside) < 2:
+            found.append(None)
+        else:
+            drawn = random.choice(inside, size=(RESAMPLES, len(inside))).mean(axis=1)
+            found.append(_interval(float(np.mean(inside)), drawn.tolist()))
+    return found
 
 
 def _lengths(
@@ -193,15 +224,8 @@ def _lengths(
     beside: Facts | None,
     random: np.random.Generator,
 ) -> list[Figure]:
-    def ratios(facts: Facts) -> list[float]:
-        return [one.words / target for one, target in zip(facts.stories, asked)]
-
     def errors(facts: Facts) -> list[float]:
         return [log_error(target, one.words) for one, target in zip(facts.stories, asked)]
-
-    place = np.array(
-        [next(n for n, (_, high) in enumerate(buckets) if target < high or n == len(buckets) - 1) for target in asked]
-    )
 
     def steepness(rows: Values) -> float:
         """Of rows (bucket, ratio)."""
@@ -211,9 +235,10 @@ def _lengths(
         found = slope(means)
         return math.nan if found is None else found
 
-    with_place = [list(zip(place, ratios(facts))) if facts else None for facts in (own, beside)]
+    ratios = [_ratios(facts, asked) if facts else None for facts in (own, beside)]
+    with_place = [list(zip(_places(buckets, asked), one)) if one else None for one in ratios]
     return [
-        _figure("words_ratio", "words got of words asked", "", ratios(own), ratios(beside) if beside else None, random),
+        _figure("words_ratio", "words got of words asked", "", ratios[0] or [], ratios[1], random),
         _figure(
             "words_error",
             "how far off the length is: mean of |ln(got / asked)|",

@@ -126,7 +126,12 @@ def test_the_circle(window: Callable[[str], Page], real: Stack, tmp_path: Path) 
     admin = window("admin")
     admin.goto(f"{real.url}/studio/")
     expect(admin.get_by_text("writes the stories")).to_be_visible()
-    until(admin, lambda: admin.get_by_role("region", name="Machines and their GPUs").count() == 1, 60, "no machine said hello")
+    until(
+        admin,
+        lambda: admin.get_by_role("region", name="Machines and their GPUs").count() == 1,
+        60,
+        "no machine said hello",
+    )
     check(admin, "studio-empty", "light")
     admin.get_by_role("button", name="Retrain from the newest judgement").click()
     admin.wait_for_url("**/studio/runs/*")

@@ -65,6 +65,14 @@ class Form:
     def rows(self) -> list[tuple[Field, str, str]]:
         return [(one, self.typed.get(one.name, one.shown), self.errors.get(one.name, "")) for one in self.fields]
 
+    @property
+    def groups(self) -> list[tuple[str, list[tuple[Field, str, str]], bool]]:
+        """What the recipe is about, and how it is computed; whether something is wrong in it."""
+        own = [row for row in self.rows if "." not in row[0].name or row[0].name == "learner.learning_rate"]
+        rest = [row for row in self.rows if row not in own]
+        named = (("Settings", own), ("Adapter, optimiser, memory", rest))
+        return [(name, rows, any(error for _, _, error in rows)) for name, rows in named]
+
 
 def form_of(recipe: str, values: Mapping[str, Any] | None = None) -> Form:
     """The form with the recipe's defaults, or with the values of a run."""
@@ -106,7 +114,7 @@ def fields_of(kind: type[BaseModel], prefix: str = "") -> Iterator[Field]:
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             if optional:
                 about = " ".join((annotation.__doc__ or "").split())
-                yield Field(full, "part", _label(name), about, default=info.default is not None)
+                yield Field(full, "part", _label(full), about, default=info.default is not None)
             yield from fields_of(annotation, f"{full}.")
             continue
         yield _field(full, info, annotation, optional=optional)
@@ -131,7 +139,7 @@ def _field(full: str, info: FieldInfo, annotation: Any, *, optional: bool) -> Fi
     return Field(
         full,
         kind,
-        _label(full.rpartition(".")[2]),
+        _label(full),
         info.description or "",
         info.get_default(call_default_factory=True) if not info.is_required() else None,
         low,
@@ -166,8 +174,10 @@ def _bounds(info: FieldInfo) -> tuple[float | None, float | None, bool]:
     return low, high, above
 
 
-def _label(name: str) -> str:
-    return name.replace("_", " ").capitalize()
+def _label(full: str) -> str:
+    words = full.removeprefix("learner.").replace(".", " ").replace("_", " ")
+    words = words.replace("lora", "LoRA").replace("zero", "ZeRO")
+    return words[0].upper() + words[1:]
 
 
 def read(recipe: str, typed: Mapping[str, str]) -> tuple[Form, dict[str, Any] | None]:

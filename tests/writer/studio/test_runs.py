@@ -39,7 +39,7 @@ def typed() -> dict[str, str]:
 @pytest.fixture
 def draft(model: ModelVersion, snapshot: Snapshot, typed: dict[str, str], admin: User) -> Callable[..., Run]:
     def make(**given: Any) -> Run:
-        fields = {
+        fields: dict[str, Any] = {
             "base": str(model.pk),
             "data": f"snapshot:{snapshot.pk}",
             "typed": typed,

@@ -104,7 +104,7 @@ def _run(run_id: int) -> Run:
 @require_safe
 @never_cache
 def run(request: HttpRequest, run_id: int) -> HttpResponse:
-    """studio/run.html with `run`, `plan`, `changed` (against the last good run, `before`), `place` in the queue."""
+    """studio/run.html with `run`, `plan`, `settings`, and `changed` against the last good run, `before`."""
     found = _run(run_id)
     before = (
         Run.objects.filter(recipe=found.recipe, state=RunState.DONE).exclude(pk=found.pk).order_by("-finished").first()
@@ -113,6 +113,7 @@ def run(request: HttpRequest, run_id: int) -> HttpResponse:
         "run": found,
         "plan": found.plan,
         "before": before,
+        "settings": changes({}, found.settings),
         "changed": changes(before.settings, found.settings) if before else [],
         "ended": found.state in ENDED,
         "state": state_of(found),
@@ -125,8 +126,8 @@ def changes(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> 
     found = []
     for name in sorted(before.keys() | after.keys()):
         was, now = before.get(name), after.get(name)
-        if isinstance(was, dict) and isinstance(now, dict):
-            found += changes(was, now, f"{prefix}{name}.")
+        if isinstance(was, dict) or isinstance(now, dict):
+            found += changes(was or {}, now or {}, f"{prefix}{name}.")
         elif was != now:
             found.append((f"{prefix}{name}", was, now))
     return found

@@ -34,6 +34,8 @@ BEAT = 5.0
 MOST_PAIRS = 48
 TEMPERATURE = 0.8
 TRIES = 3
+MOST_ATTEMPTS = 6
+"""Of which some may have killed their worker."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -100,6 +102,11 @@ def _claim(evaluation_id: int) -> Evaluation | None:
         )
         now = timezone.now()
         if found is None or (found.state == EvaluationState.RUNNING and found.lease_until and found.lease_until > now):
+            return None
+        if found.attempt >= MOST_ATTEMPTS:
+            found.state, found.lease_until, found.finished = EvaluationState.FAILED, None, now
+            found.problem = f"It was begun {found.attempt} times, and never came to its end: its worker died."
+            found.save(update_fields=["state", "lease_until", "finished", "problem"])
             return None
         found.state, found.attempt, found.lease_until = EvaluationState.RUNNING, found.attempt + 1, now + LEASE
         found.save(update_fields=["state", "attempt", "lease_until"])

@@ -24,6 +24,14 @@ ROOT = Path(__file__).resolve().parents[2]
 ADAPTER_RANK, ADAPTERS = 64, 4
 """The highest rank that is served, and how many adapters write at once: in service, before that, and two that are being measured."""
 
+ADAPTED = (
+    "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
+    "in_proj_qkv", "in_proj_qkvz", "in_proj_z", "in_proj_b", "in_proj_a", "in_proj_ba", "out_proj",
+)  # fmt: skip
+"""What adapters of this house change: linear layers of attention, of gated linear attention, and of MLPs; never the head. It must be said:
+where the head may be adapted too, a request for the log-probabilities of a prompt beside another one ends all of vLLM 0.32
+(its issue 16668)."""
+
 
 def importable() -> bool:
     return find_spec("vllm") is not None
@@ -82,6 +90,7 @@ class ModelServer:
             argv += ["--max-model-len", str(self.context)]
         if self.adapters:
             argv += ["--enable-lora", "--max-lora-rank", str(ADAPTER_RANK), "--max-loras", str(ADAPTERS)]
+            argv += ["--lora-target-modules", *ADAPTED]
         if on_processor():
             argv += ["--enforce-eager"]  # compiling takes longer than the demo model gains from it
         return argv

@@ -14,10 +14,12 @@ from tests.servers import ServedModel
 from tests.workers.serving.adapted import adapted
 from training.evaluate.served import Client, Served, ServerFailed
 from training.manifest import make_manifest, sha256_of
+from training.text import Message
 from workers.jobs.runs import machine
 from workers.serving import own
 from workers.serving.keeper import ServingKeeper
-from workers.serving.loading import served_names, unload_adapter
+from workers.serving.loading import load_adapter, served_names, unload_adapter
+from workers.serving.vllm import ADAPTERS
 from writer.accounts.models import User
 from writer.stories.models import Deployment, DeploymentState, ModelVersion
 from writer.stories.operations.deploy import in_service
@@ -25,6 +27,10 @@ from writer.stories.operations.models import ensure_model_version
 from writer.studio.models import Serving, ServingState
 from writer.studio.operations.deploy import promote, roll_back
 
+PROMPT: list[Message] = [{"role": "user", "content": "Write a short story."}]
+COMPLETION: list[Message] = [
+    {"role": "assistant", "content": "The lamp was lit at six, and nobody came up the stairs that night."}
+]
 pytestmark = [pytest.mark.model, pytest.mark.django_db(transaction=True)]
 Settings = Any
 
@@ -80,15 +86,11 @@ def test_the_adapter_is_what_was_merged(keeper: ServingKeeper, version: ModelVer
 
     promote(by=admin, version_id=version.pk, overrule=True, reason="It is a test of ours.")
     keeper.look()
-    prompt = [{"role": "user", "content": "Write a short story."}]
-    completion = [
-        {"role": "assistant", "content": "The lamp was lit at six, and nobody came up the stairs that night."}
-    ]
 
     async def score(name: str) -> tuple[float, list[int]]:
         async with Client(Served(*own.home()[:1], name, own.home()[1])) as client:
-            scored = await client.score(prompt, completion)  # type: ignore[arg-type]
-            whole = await client._tokens([*prompt, *completion], opens=False)  # type: ignore[list-item]
+            scored = await client.score(PROMPT, COMPLETION)
+            whole = await client._tokens([*PROMPT, *COMPLETION], opens=False)
             return scored.nats, [*whole, scored.tokens]
 
     ours, ids = asyncio.run(score(version.served_name))
@@ -101,6 +103,36 @@ def test_the_adapter_is_what_was_merged(keeper: ServingKeeper, version: ModelVer
     theirs = -float(picked[-learned:].sum())
     assert ours == pytest.approx(theirs, rel=0.02)  # bfloat16
     assert abs(base - theirs) > 10 * abs(ours - theirs)
+
+
+def test_who_has_no_adapter_writes_without_one(home: ModelVersion, tmp_path: Path) -> None:
+    """All places for adapters are taken, and texts with and without one are read and written in the same steps."""
+    names = [f"{tmp_path.name}-{number}" for number in range(ADAPTERS)]
+    folder = adapted(tmp_path / "another", seed=2)
+
+    async def score(name: str) -> float:
+        async with Client(Served(*own.home()[:1], name, own.home()[1])) as client:
+            return (await client.score(PROMPT, COMPLETION)).nats
+
+    async def write(name: str, seed: int) -> None:
+        async with Client(Served(*own.home()[:1], name, own.home()[1])) as client:
+            await client.write(title="T", premise="P", target=40, seed=seed, context=512, temperature=0.7)
+
+    async def together() -> list[float]:
+        writing = [asyncio.create_task(write(name, seed)) for seed, name in enumerate(names)]
+        scored = [await asyncio.gather(score(home.served_name), score(names[-1])) for _ in range(3)]
+        await asyncio.gather(*writing)
+        return [base for base, _ in scored]
+
+    alone = asyncio.run(score(home.served_name))
+    try:
+        for name in names:
+            load_adapter(*own.home(), name, folder / "adapter")
+        assert asyncio.run(score(names[-1])) != pytest.approx(alone, rel=1e-4)
+        assert asyncio.run(together()) == pytest.approx([alone] * 3, rel=1e-4)
+    finally:
+        for name in names:
+            unload_adapter(*own.home(), name)
 
 
 @pytest.mark.parametrize("harm", ["a byte", "a pickle", "gone"])

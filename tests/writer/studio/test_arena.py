@@ -319,6 +319,14 @@ def test_one_at_a_time_and_closed_undecided(arena: Arena, candidate: ModelVersio
         close_arena(by=admin, arena_id=arena.pk)
 
 
+def test_no_second_try_until_one_says_yes(arena: Arena, candidate: ModelVersion, editor: User, admin: User) -> None:
+    """Twenty arenas at 95 % would promote most candidates that are no better."""
+    vote(pairs_of(arena)[0], arena, editor, for_candidate=-1)
+    close_arena(by=admin, arena_id=arena.pk)
+    with pytest.raises(NotNow, match="another one would make an error more likely"):
+        open_arena(by=admin, candidate=candidate.pk)
+
+
 def test_rules_out_of_bounds(candidate: ModelVersion, model: ModelVersion, admin: User) -> None:
     for change in ({"prompts": 2}, {"confidence": 0.5}, {"share": 0.9}, {"words": 5}):
         with pytest.raises(Refused):

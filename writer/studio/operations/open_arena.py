@@ -59,6 +59,7 @@ def open_arena(
     with transaction.atomic():
         if Arena.objects.filter(candidate=candidate, state__in=(ArenaState.WRITING, ArenaState.OPEN)).exists():
             raise NotNow("An arena for this version is open already.")
+        _not_again(chosen[candidate], champion)
         arena = Arena.objects.create(
             candidate=chosen[candidate],
             champion=champion,
@@ -94,6 +95,16 @@ def open_arena(
             words=target,
         )
     return arena
+
+
+def _not_again(candidate: ModelVersion, champion: ModelVersion) -> None:
+    """Who could try until one arena says yes would make errors more frequent than any of them states."""
+    for before in Arena.objects.filter(candidate=candidate, champion=champion):
+        if before.state == ArenaState.DECIDED or pairs_of(before).filter(votes__gt=0).exists():
+            raise NotNow(
+                f"Arena {before.pk} between these two has votes already: another one would make an error more likely than the rule "
+                "states. Train a better candidate, or overrule the gate with a reason."
+            )
 
 
 def _briefs(number: int, target: int, *, people: bool) -> tuple[list[Brief], dict[int, Take]]:

@@ -43,6 +43,13 @@ def sign_in(page: Page, stack: Stack, account: Account) -> None:
     page.wait_for_url(f"{stack.url}/")
 
 
+def confirm(page: Page, account: Account) -> None:
+    """The password again, where it is asked for."""
+    if "reauthenticate" in page.url:
+        page.get_by_label("Password").fill(account.password)
+        page.get_by_role("button", name="Confirm").click()
+
+
 class Desk:
     """One window on one story."""
 

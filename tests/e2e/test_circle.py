@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.browser import WATCH, Desk
+from tests.e2e.browser import WATCH, Desk, confirm
 from tests.e2e.stack import Process, Stack
 from tests.e2e.test_pages import LOOKS, axe, check
 from tests.upstream.process import Upstream
@@ -112,6 +112,7 @@ def test_from_asking_to_a_row(visit: Callable[..., Page], stack: Stack, upstream
         page.reload()
     expect(page.get_by_text("SHA-256")).to_be_visible()
     page.get_by_role("link", name="Take the files along").click()
+    confirm(page, stack.accounts["admin"])
     with page.expect_download() as download:
         page.get_by_role("link", name="train.jsonl").click()
     rows = [json.loads(line) for line in Path(download.value.path()).read_text().splitlines()]

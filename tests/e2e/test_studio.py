@@ -12,12 +12,12 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.e2e.browser import WATCH, sign_in
+from tests.e2e.browser import WATCH, confirm, sign_in
 from tests.e2e.stack import Process, Stack, running
 from tests.e2e.test_pages import axe, check
 from tests.servers import ServedModel
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.xdist_group("studio")]
 
 PAIRS = 16
 JUDGED = """
@@ -171,7 +171,7 @@ def test_the_circle(window: Callable[[str], Page], real: Stack, tmp_path: Path) 
 
     admin.get_by_role("link", name=name).first.click()
     admin.get_by_role("button", name="Promote").click()
-    confirm(admin, real)
+    confirm(admin, real.accounts["admin"])
     until(admin, lambda: admin.locator("p.facts .state-running").count() == 1, 60, "it was not put in service")
     story = real.new_story(200, title="The new lamp")
     real.wait_state(story, "done", 120)
@@ -183,7 +183,7 @@ def test_the_circle(window: Callable[[str], Page], real: Stack, tmp_path: Path) 
     check(admin, "studio", "light")
     clicked = time.monotonic()
     admin.get_by_role("button", name="Roll back to demo model").click()
-    confirm(admin, real)
+    confirm(admin, real.accounts["admin"])
     until(admin, lambda: admin.get_by_text("demo model writes the stories").count() == 1, 30, "it was not rolled back")
     assert time.monotonic() - clicked < 30
     admin.goto(f"{real.url}/studio/ledger")
@@ -217,7 +217,7 @@ def test_a_second_factor(window: Callable[[str], Page], real: Stack) -> None:
     admin = window("admin")
     for name, path in (("factors", ""), ("totp", "totp/activate/")):
         admin.goto(f"{real.url}/account/2fa/{path}")
-        confirm(admin, real)
+        confirm(admin, real.accounts["admin"])
         check(admin, f"mfa-{name}", "light")
 
 
@@ -230,10 +230,3 @@ def vote_for_the_candidate(editor: Page, real: Stack, arena: str) -> None:
     editor.keyboard.press("1" if on_the_left else "5")
     editor.keyboard.press("Enter")
     editor.wait_for_url(lambda url: reading not in url or url.endswith("/result"))
-
-
-def confirm(admin: Page, real: Stack) -> None:
-    """The password again, where it is asked for."""
-    if "reauthenticate" in admin.url:
-        admin.get_by_label("Password").fill(real.accounts["admin"].password)
-        admin.get_by_role("button", name="Confirm").click()

@@ -369,14 +369,16 @@ def test_the_older_checkpoint_serves_when_the_newest_is_cut(
     assert f"Going on from {place.run}/checkpoints/step-{SAVED:06d}." in said
 
 
-def test_a_loss_that_is_no_number(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_loss_that_is_no_number(
+    place: Place, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """From weights that are not sound, from a learning rate that is far too high, and on what is held out."""
     place.values |= {"run_dir": str(place.folder / "hot"), "checkpoint_every": 1, "steps": 9}
-    place.values["learner"] |= {"learning_rate": 1e30}
+    monkeypatch.setattr("training.learner.run.rate_share", lambda *_: 1e30)
     error = refused(place, capfd)
     assert re.search(
         r"The loss of step \d is not a finite number, so the run was stopped before it spoiled what is saved: step-00000\d. "
-        r"Usual causes: a learning rate that is too high .1e\+30 here.*python -m training report .*/hot",
+        r"Usual causes: a learning rate that is too high .0.001 here.*python -m training report .*/hot",
         error,
     )
     assert list((place.folder / "hot" / "checkpoints").glob("step-*/manifest.json"))
@@ -385,8 +387,8 @@ def test_a_loss_that_is_no_number(place: Place, capfd: pytest.CaptureFixture[str
     error = refused(place, capfd)
     assert "The held out loss after step 1 is not a finite number" in error or "The loss of step 2" in error
 
+    monkeypatch.undo()
     place.values["run_dir"] = str(place.folder / "unsound")
-    place.values["learner"] |= {"learning_rate": 1e-3}
     place.weights(lambda w: w["model.norm.weight"].fill_(float("inf")))
     assert "The loss of step 1 is not a finite number" in (error := refused(place, capfd))
     assert "what is saved: nothing yet" in error

@@ -17,7 +17,7 @@ from tests.e2e.stack import Process, Stack, running
 from tests.e2e.test_pages import axe, check
 from tests.servers import ServedModel
 
-pytestmark = [pytest.mark.model, pytest.mark.xdist_group("studio")]
+pytestmark = pytest.mark.model
 
 PAIRS = 16
 JUDGED = """
@@ -194,11 +194,12 @@ def test_the_circle(window: Callable[[str], Page], real: Stack, tmp_path: Path) 
         expect(admin.get_by_role("cell", name=act, exact=True)).to_be_visible()
     check(admin, "audit", "light")
     assert time.monotonic() - began < 360
+    other_pages(admin, real)
+    second_factor(admin, real)
 
 
-def test_the_other_pages(window: Callable[[str], Page], real: Stack) -> None:
+def other_pages(admin: Page, real: Stack) -> None:
     """After the circle, so that there is something to see; in both lights, and on a telephone."""
-    admin = window("admin")
     for name, path in (
         ("run-new", "runs/new/dpo"), ("versions", "versions/"), ("version", "versions/2"), ("references", "references"),
         ("from-editor", "from/editor/2"), ("run", "runs/1"), ("arena", "arenas/1"), ("runs", "runs/"), ("overview", ""),
@@ -212,9 +213,8 @@ def test_the_other_pages(window: Callable[[str], Page], real: Stack) -> None:
             check(admin, f"studio-{name}", look)
 
 
-def test_a_second_factor(window: Callable[[str], Page], real: Stack) -> None:
+def second_factor(admin: Page, real: Stack) -> None:
     """The pages of allauth, in the look of the house."""
-    admin = window("admin")
     for name, path in (("factors", ""), ("totp", "totp/activate/")):
         admin.goto(f"{real.url}/account/2fa/{path}")
         confirm(admin, real.accounts["admin"])

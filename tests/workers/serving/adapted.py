@@ -15,12 +15,12 @@ from training.recipes.settings import LearnerSettings, Lora
 def adapted(folder: Path, seed: int = 1) -> Path:
     """The demo model with an adapter that turns it round, as a run leaves both."""
     settings = LearnerSettings(precision="float32", lora=Lora(rank=8, alpha=16))
-    model = load_model(DEMO_MODEL, settings)
     torch.manual_seed(seed)
+    model = load_model(DEMO_MODEL, settings)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if ".lora_B." in name:
-                weight.normal_(0, 0.02)
+                weight.normal_(0, 0.05)
     weights = {f"model.{name}": one for name, one in model.state_dict().items()}
     save_model(weights, model, DEMO_MODEL, folder / "model", "# A version\n", settings)
     return folder

@@ -20,7 +20,7 @@ def adapted(folder: Path, seed: int = 1) -> Path:
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if ".lora_B." in name:
-                weight.normal_(0, 0.05)
+                weight.normal_(0, 0.2)
     weights = {f"model.{name}": one for name, one in model.state_dict().items()}
     save_model(weights, model, DEMO_MODEL, folder / "model", "# A version\n", settings)
     return folder

@@ -179,3 +179,55 @@ class Principle(BaseModel):
         str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000), AfterValidator(_plain)
     ]
     examples: tuple[Example, ...] = Field((), max_length=MOST_EXAMPLES)
+
+
+class Interval(BaseModel):
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class Figure(BaseModel):
+    """One measure. `beside` is the version in service's, `change` the difference to it."""
+
+    name: str
+    what: str
+    better: Literal["higher", "lower", ""]
+    own: Interval | None
+    beside: Interval | None = None
+    change: Interval | None = None
+    tolerance: float | None = None
+    note: str = ""
+
+    @property
+    def worse(self) -> bool:
+        """Guarded by a tolerance, and the whole interval of the difference lies beyond it, on the bad side."""
+        if self.tolerance is None or self.change is None or self.change.low is None or self.change.high is None:
+            return False
+        return self.change.low > self.tolerance if self.better == "lower" else self.change.high < -self.tolerance
+
+
+class BucketRow(BaseModel):
+    low: int
+    high: int
+    stories: int
+    ratio: float | None
+    interval: Interval | None = None
+    beside: float | None
+    beside_interval: Interval | None = None
+    cut: int
+
+
+class VersionReport(BaseModel):
+    """What `training.evaluate.version` measured. By `worse` it keeps the gate shut."""
+
+    stories: int
+    context: int
+    scaled: bool
+    """The buckets are not POLARIS': the context holds too few words."""
+    buckets: list[BucketRow]
+    figures: list[Figure]
+
+    @property
+    def worse(self) -> list[Figure]:
+        return [figure for figure in self.figures if figure.worse]

@@ -21,6 +21,7 @@ from training.evaluate.degeneration import words_of
 from training.evaluate.lengths import BUCKETS, buckets_for, log_error, slope, table, targets
 from training.evaluate.prompts import own_prompts
 from training.evaluate.served import Scored, Written
+from training.records import BucketRow, Figure, Interval, VersionReport
 
 RESAMPLES = 2000
 LEAST_CUT = 50
@@ -34,55 +35,6 @@ class Assignment(BaseModel):
     premise: str
     target: int
     seed: int
-
-
-class Interval(BaseModel):
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-
-class Figure(BaseModel):
-    """One measure. `beside` is the version in service's, `change` the difference to it."""
-
-    name: str
-    what: str
-    better: Literal["higher", "lower", ""]
-    own: Interval | None
-    beside: Interval | None = None
-    change: Interval | None = None
-    tolerance: float | None = None
-    note: str = ""
-
-    @property
-    def worse(self) -> bool:
-        if self.tolerance is None or self.change is None or self.change.low is None or self.change.high is None:
-            return False
-        return self.change.low > self.tolerance if self.better == "lower" else self.change.high < -self.tolerance
-
-
-class BucketRow(BaseModel):
-    low: int
-    high: int
-    stories: int
-    ratio: float | None
-    interval: Interval | None = None
-    beside: float | None
-    beside_interval: Interval | None = None
-    cut: int
-
-
-class VersionReport(BaseModel):
-    stories: int
-    context: int
-    scaled: bool
-    """The buckets are not POLARIS': the context holds too few words."""
-    buckets: list[BucketRow]
-    figures: list[Figure]
-
-    @property
-    def worse(self) -> list[Figure]:
-        return [figure for figure in self.figures if figure.worse]
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,13 @@ from django.utils import timezone
 from training.evaluate.overlap import Overlap
 from training.evaluate.served import Client, Served, ServerFailed, Written
 from training.evaluate.version import Assignment, Facts, Pair, assignments, build_report
-from workers.jobs.runs.material import lines_of, rows_of
+from workers.jobs.runs.material import lines_of
 from workers.serving.own import home
-from writer.editorial.models import Making, Snapshot, SnapshotKind
+from writer.editorial.models import Making, Snapshot, SnapshotKind, SnapshotRow
 from writer.editorial.snapshots.formats import example_of
 from writer.stories.models import ModelVersion
 from writer.studio.held_out import is_held_out
+from writer.studio.lineage import runs_of
 from writer.studio.models import Evaluation, EvaluationState, Run, Sample, Serving, ServingState
 
 LEASE = timedelta(seconds=30)
@@ -290,26 +291,21 @@ def _held_out(version: ModelVersion) -> Iterator[dict[str, Any]]:
         snapshot = ready.order_by("-number").first()
     if snapshot is None:
         return
-    apart = [row.pk[1] for row in rows_of(snapshot.pk) if row.brief and is_held_out(row.brief.sha256)]
-    chosen = set(random.Random(0).sample(apart, min(MOST_PAIRS, len(apart))))
-    for row in rows_of(snapshot.pk):
-        if row.pk[1] in chosen:
-            yield {**example_of(row)}
+    rows = SnapshotRow.objects.filter(snapshot=snapshot, gone=None).order_by("index")
+    briefs = rows.exclude(brief=None).values_list("index", "brief__sha256")
+    apart = [index for index, sha256 in briefs.iterator() if is_held_out(sha256)]
+    chosen = random.Random(0).sample(apart, min(MOST_PAIRS, len(apart)))
+    for row in rows.filter(index__in=chosen).select_related("brief", "chosen", "rejected"):
+        yield {**example_of(row)}
 
 
 def _overlaps(version: ModelVersion, stories: list[Written]) -> list[float]:
     """Of each story the share that stands word for word in what the version, or one that it was made from, learned. Empty: unknown."""
-    runs = []
-    one: ModelVersion | None = version
-    while one is not None:
-        run = Run.objects.filter(version=one).select_related("snapshot", "dataset").first()
-        if run is not None:
-            runs.append(run)
-        one = one.parent
-    if not runs:
+    made_by = runs_of(version)
+    if not made_by:
         return []
     overlap = Overlap([story.text for story in stories])
-    for run in runs:
+    for run in made_by.values():
         for line, is_apart in lines_of(run):
             for text in () if is_apart else _texts(line):
                 overlap.learned(text)

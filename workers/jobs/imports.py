@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 import structlog
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 
 from training.errors import MendableError
 from training.manifest import make_manifest, only_weights, sha256_of
 from training.text import storable
-from workers.jobs.runs.folders import forget, private, studio
+from workers.jobs.runs.folders import forget, private, run_folder, studio, version_folder
 from writer.stories.models import ModelVersion
 from writer.studio.models import Run, VersionImport
 from writer.studio.operations.import_version import FOLDER, incoming
@@ -102,7 +104,7 @@ def _chat_templates(folder: Path) -> list[object]:
 def clear_retired() -> None:
     """Delete the weights of retired versions, where they are still there."""
     for version in ModelVersion.objects.exclude(retired=None).exclude(folder="").exclude(sha256=""):
-        folder = studio() / version.folder
+        folder = version_folder(version)
         for part in ("model", "adapter"):
             if (folder / part).exists():
                 forget(folder / part)
@@ -111,12 +113,6 @@ def clear_retired() -> None:
 
 def clear_old_runs(days: int = 14) -> None:
     """Checkpoints and data of runs that ended long ago without a version: they hold writers' words, and take room."""
-    from datetime import timedelta
-
-    from django.utils import timezone
-
-    from workers.jobs.runs.folders import run_folder
-
     before = timezone.now() - timedelta(days=days)
     for run in Run.objects.filter(state__in=("stopped", "failed"), finished__lt=before, forgotten=False):
         if not Run.objects.filter(pk=run.pk, state=run.state, finished=run.finished).update(forgotten=True):

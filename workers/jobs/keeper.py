@@ -13,7 +13,6 @@ Redis may be away.
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import sys
 import threading
@@ -31,7 +30,7 @@ from kombu.exceptions import OperationalError
 from workers.jobs import arenas, evaluate, imports
 from workers.jobs.runs import claim, machine, planning
 from workers.jobs.runs.folders import private, run_folder
-from workers.jobs.runs.follow import LIFE
+from workers.jobs.runs.processes import life
 from workers.serving.keeper import ServingKeeper
 from writer.studio.models import Machine
 from writer.studio.wake import QUEUE
@@ -121,7 +120,7 @@ class Keeper(threading.Thread):
 
     def _follow(self, run_id: int) -> None:
         """A process of its own session, which no signal to this worker reaches."""
-        life = int(os.environ.get(LIFE, "-1"))
+        inherited = life()
         with (private(run_folder(run_id)) / "follower.log").open("ab") as output:
             follower = subprocess.Popen(
                 [sys.executable, "-m", "workers.jobs.runs.follow", str(run_id)],
@@ -130,7 +129,7 @@ class Keeper(threading.Thread):
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                pass_fds=[life] if life >= 0 else [],
+                pass_fds=[inherited] if inherited >= 0 else [],
             )
         self._followers[run_id] = follower, time.monotonic()
         log.info("follower_started", run=run_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import time
 from pathlib import Path
 
@@ -13,8 +13,7 @@ from django.db import transaction
 from workers.embedded.process import start_apart
 from workers.embedded.state import free_port
 from workers.jobs.runs.folders import private, studio, version_folder
-from workers.jobs.runs.follow import LIFE
-from workers.jobs.runs.processes import MARK, mark_of, processes_of
+from workers.jobs.runs.processes import MARK, kill, life, mark_of, processes_of
 from workers.serving.loading import NoRoom
 from workers.serving.vllm import ModelServer
 from writer.stories.models import ModelVersion
@@ -52,9 +51,7 @@ def start(version: ModelVersion, serving: Serving, machine: Machine) -> None:
     if gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = str(gpu)
     log = private(studio() / "log") / f"vllm-{version.pk}.log"
-    start_apart(
-        server.command(), env=environment, cwd=Path(settings.BASE_DIR), log=log, life=int(os.environ.get(LIFE, "-1"))
-    )
+    start_apart(server.command(), env=environment, cwd=Path(settings.BASE_DIR), log=log, life=life())
 
 
 def _take_gpu(serving: Serving, machine: Machine) -> int | None:
@@ -71,21 +68,14 @@ def _take_gpu(serving: Serving, machine: Machine) -> int | None:
         return free.index
 
 
-def stop(version: ModelVersion, serving: Serving, seconds: float = 30.0) -> None:
+def stop(version: ModelVersion, serving: Serving, seconds: float = 15.0) -> None:
     """Ask it to end, then kill what is left; its GPU is free when nothing is."""
+    folder = home_of(version)
+    for process in processes_of(folder):
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
     end = time.monotonic() + seconds
-    asked = False
-    while found := processes_of(home_of(version)):
-        for process in found:
-            try:
-                if asked and time.monotonic() > end - seconds / 2:
-                    process.kill()
-                elif not asked:
-                    process.terminate()
-            except psutil.Error:
-                continue
-        asked = True
-        if time.monotonic() > end:
-            return
+    while processes_of(folder) and time.monotonic() < end:
         time.sleep(0.1)
-    Gpu.objects.filter(serving=serving).update(serving=None)
+    if kill(folder):
+        Gpu.objects.filter(serving=serving).update(serving=None)

@@ -50,9 +50,13 @@ class ModelVersion(models.Model):
         return self.name
 
     @property
+    def ancestry(self) -> list[ModelVersion]:
+        """It, the one that it was made from, and so on to the first."""
+        return [self] if self.parent is None else [self, *self.parent.ancestry]
+
+    @property
     def root(self) -> ModelVersion:
-        """The model that it was made from, and that one from, and so on."""
-        return self if self.parent is None else self.parent.root
+        return self.ancestry[-1]
 
 
 class Slot(models.TextChoices):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from training.records import VersionReport
 from writer.stories.models import ModelVersion
 from writer.stories.operations.deploy import in_service
 from writer.studio.models import Arena, ArenaState, Evaluation, EvaluationState
@@ -49,13 +50,7 @@ def gate_of(version: ModelVersion) -> Gate:
 
 
 def worse(evaluation: Evaluation) -> list[str]:
-    """The guarded measures by which the whole interval of the difference lies beyond the tolerance, on the bad side."""
-    found = []
-    for figure in (evaluation.report or {}).get("figures", ()):
-        change, tolerance = figure.get("change"), figure.get("tolerance")
-        if tolerance is None or not change or change.get("low") is None or change.get("high") is None:
-            continue
-        lower_is_better = figure["better"] == "lower"
-        if change["low"] > tolerance if lower_is_better else change["high"] < -tolerance:
-            found.append(figure["what"])
-    return found
+    """The guarded measures by which it is."""
+    if evaluation.report is None:
+        return []
+    return [figure.what for figure in VersionReport.model_validate(evaluation.report).worse]

@@ -33,14 +33,15 @@ class Step:
 
 
 def lineage_of(version: ModelVersion) -> list[Step]:
-    """The version, the one that it was made from, and so on to the first."""
-    steps: list[Step] = []
-    one: ModelVersion | None = version
-    while one is not None:
-        run = Run.objects.filter(version=one).select_related("snapshot", "dataset", "by").first()
-        steps.append(Step(one, learned_by(run) if run is not None else None))
-        one = one.parent
-    return steps
+    """What each version of its ancestry learned."""
+    made_by = runs_of(version)
+    return [Step(one, learned_by(run) if (run := made_by.get(one.pk)) else None) for one in version.ancestry]
+
+
+def runs_of(version: ModelVersion) -> dict[int, Run]:
+    """The runs that made it and those before it, by version; what came from outside has none."""
+    found = Run.objects.filter(version__in=version.ancestry).select_related("snapshot", "dataset", "by")
+    return {run.version_id: run for run in found if run.version_id is not None}
 
 
 _COUNTS = """

@@ -7,7 +7,8 @@ import math
 import pytest
 
 from training.evaluate.served import Scored, Written
-from training.evaluate.version import Facts, Figure, Pair, VersionReport, assignments, build_report
+from training.evaluate.version import Facts, Pair, assignments, build_report
+from training.records import Figure, VersionReport
 
 CONTEXT = 2048
 

@@ -21,7 +21,7 @@ from tests.servers import ROOT
 from tests.workers.jobs.fake_server import FakeServer
 from tests.workers.jobs.house import snapshot_of, wait
 from training.evaluate import served
-from training.evaluate.version import Figure, VersionReport
+from training.records import Figure, VersionReport
 from workers.jobs import evaluate as task
 from workers.jobs.evaluate import due, evaluate, mark_sent
 from workers.jobs.runs.folders import datasets, private

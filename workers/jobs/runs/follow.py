@@ -33,8 +33,6 @@ MOST_EVENTS = 2000
 MOST_LINE = 64 * 1024
 DATABASE_PATIENCE = 300.0
 """So long a training goes on while the database cannot be reached; then it saves and stops until it can."""
-LIFE = "LONGHAND_LIFE"
-"""Names an inherited file: at its end the whole house is going down."""
 
 log = structlog.get_logger()
 
@@ -46,6 +44,7 @@ class Lost(Exception):
 class Follower:
     def __init__(self, run_id: int) -> None:
         from workers.jobs.runs.folders import private, run_folder
+        from workers.jobs.runs.processes import life
         from writer.studio.models import Run
 
         self.run = Run.objects.select_related("base", "snapshot", "dataset", "machine").get(pk=run_id)
@@ -57,7 +56,7 @@ class Follower:
         self._asked = ""
         self._died_at = -1
         self._began = self.run.read_bytes
-        self._life = int(os.environ.get(LIFE, "-1"))
+        self._life = life()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._go_down)
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import structlog
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from training.costs import checkpoint_bytes, memory
 from training.errors import MendableError
 from training.estimate import make_plan, read_recipe
 from training.plan import show
 from training.tallies import count_texts
-from workers.jobs.runs.folders import model_path, run_folder
+from workers.jobs.runs.folders import model_path, private, run_folder, size, studio
 from workers.jobs.runs.material import prepare
 from writer.editorial.models import Making
 from writer.studio.models import Gpu, Run, RunState
@@ -89,8 +92,6 @@ def _plan(run: Run) -> dict[str, Any]:
         notes.append(
             "No machine with a GPU is there: it will run on a processor, and the figures are those of an A100."
         )
-    from training.costs import checkpoint_bytes, memory
-
     needs = int(checkpoint_bytes(plan.setup) * (run.settings["keep"] + 1) + 2 * plan.setup.item * plan.setup.total)
     found: dict[str, Any] = {
         "rows": rows,
@@ -164,12 +165,6 @@ def _hours(run: Run, plan: Any) -> tuple[float | None, str]:
 
 def free_disk() -> float | None:
     """What a new run may take on this machine: what is free, within the bound that the house sets."""
-    import shutil
-
-    from django.conf import settings
-
-    from workers.jobs.runs.folders import private, size, studio
-
     folder = private(studio())
     free = float(shutil.disk_usage(folder).free)
     if settings.STUDIO_DISK_GB:

@@ -15,6 +15,14 @@ import psutil
 MARK = "LONGHAND_FOLDER"
 """Its value is the folder of the run or version: no other run has it, not even one of another house on the same machine."""
 
+LIFE = "LONGHAND_LIFE"
+"""Names an inherited file: at its end the whole house is going down."""
+
+
+def life() -> int:
+    """That file; -1 where the house has none."""
+    return int(os.environ.get(LIFE, "-1"))
+
 
 def mark_of(folder: Path) -> str:
     return str(folder.resolve())

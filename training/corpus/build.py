@@ -101,7 +101,7 @@ def _pool(workers: int) -> Iterator[Executor | None]:
 
 def _read_all(sources: Sequence[Source], pool: Executor | None, say: Callable[[str], None]) -> list[Read]:
     reads: list[Read] = []
-    waiting = [pool.submit(read_source, source) if pool else None for source in sources]
+    waiting = [_submit(pool, source) if pool else None for source in sources]
     for number, (source, future) in enumerate(zip(sources, waiting), 1):
         read = _read_one(source, future)
         count = len(read.reading.drafts)
@@ -109,6 +109,15 @@ def _read_all(sources: Sequence[Source], pool: Executor | None, say: Callable[[s
         say(f"[{number}/{len(sources)}] {source.label}: {told}")
         reads.append(read)
     return reads
+
+
+def _submit(pool: Executor, source: Source) -> Future[Read]:
+    try:
+        return pool.submit(read_source, source)
+    except BrokenProcessPool as broken:  # an earlier source was so quick about it
+        future: Future[Read] = Future()
+        future.set_exception(broken)
+        return future
 
 
 def _read_one(source: Source, future: Future[Read] | None) -> Read:

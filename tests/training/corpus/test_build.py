@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import multiprocessing
 import os
 import re
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,10 @@ import pytest
 
 from tests.training.corpus.books import epub, paragraphs, prose
 from training.corpus import build, output
-from training.corpus.build import build_corpus
+from training.corpus.build import _read_all, build_corpus
 from training.corpus.report import CorpusReport, histogram
 from training.corpus.settings import CorpusSettings
+from training.corpus.sources import find_sources
 from training.corpus.stories import read_stories
 from training.errors import MendableError
 from training.settings import read_settings
@@ -221,6 +225,15 @@ def test_a_process_that_dies_takes_only_its_source_along(
     assert "made the process that read it die" in errors["sources/kill.txt"]
     assert errors["sources/a.jsonl"] == ""
     assert report.kept == 26
+
+
+def test_a_process_that_dies_before_all_sources_are_handed_out(sources: Path) -> None:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        with pytest.raises(BrokenProcessPool):
+            pool.submit(os._exit, 9).result()
+        reads = _read_all(find_sources([sources])[0], pool, silent)
+    assert len(reads) > 2
+    assert not [read.error for read in reads if "made the process" in read.error]
 
 
 def test_two_sources_of_one_name_and_ids_that_are_taken(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
-from tests.workers.jobs.house import snapshot_of
+from tests.workers.jobs.house import snapshot_of, wait
 from training.text import count_words
 from workers.jobs.runs import planning
 from workers.jobs.runs.folders import datasets, private, run_folder
@@ -263,7 +262,6 @@ def test_a_planner_that_died(draft: Draft) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_two_planners_at_once(draft: Draft, monkeypatch: pytest.MonkeyPatch) -> None:
     run = draft(starts_itself=True)
-    both = threading.Barrier(2)
     plans: list[int] = []
 
     def plan(one: Run) -> dict[str, Any]:
@@ -273,18 +271,30 @@ def test_two_planners_at_once(draft: Draft, monkeypatch: pytest.MonkeyPatch) -> 
 
     def planner() -> None:
         try:
-            both.wait(10)
             make(run.pk)
         finally:
             connection.close()
 
     monkeypatch.setattr(planning, "_plan", plan)
     with ThreadPoolExecutor(2) as pool:
-        for one in [pool.submit(planner), pool.submit(planner)]:
+        with transaction.atomic():
+            Run.objects.select_for_update().get(pk=run.pk)
+            planners = [pool.submit(planner), pool.submit(planner)]
+            wait(lambda: _waiting_for_locks() == 2)
+        for one in planners:
             one.result(20)
     run.refresh_from_db()
     assert plans == [run.pk]
     assert (run.state, run.steps) == (RunState.QUEUED, 4)
+
+
+def _waiting_for_locks() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_clear_snapshot()")
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return int(cursor.fetchone()[0])
 
 
 def test_discarded_while_it_is_planned(draft: Draft, admin: User, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,19 +37,20 @@ log = structlog.get_logger()
 
 
 def _unplanned() -> QuerySet[Run]:
-    """Drafts without a plan whose data are there, or will never be, and that nobody is planning."""
-    ready = Q(snapshot=None) | Q(snapshot__state__in=(Making.READY, Making.FAILED))
+    """Drafts without a plan that nobody is planning. No join: PostgreSQL looks again at a row that it waited for, not at what is joined to it."""
     nobody = Q(lease_until=None) | Q(lease_until__lt=timezone.now())
-    return Run.objects.filter(ready, nobody, state=RunState.DRAFT, plan__isnull=True)
+    return Run.objects.filter(nobody, state=RunState.DRAFT, plan__isnull=True)
 
 
 def waiting() -> list[int]:
-    return list(_unplanned().order_by("pk").values_list("pk", flat=True))
+    """Those whose data are there, or will never be."""
+    ready = Q(snapshot=None) | Q(snapshot__state__in=(Making.READY, Making.FAILED))
+    return list(_unplanned().filter(ready).order_by("pk").values_list("pk", flat=True))
 
 
 def make(run_id: int) -> None:
     """Plan one run; one that starts itself goes into the queue. Of two workers at once one does it."""
-    if not _unplanned().filter(pk=run_id).update(lease_until=timezone.now() + LONGEST):
+    if run_id not in waiting() or not _unplanned().filter(pk=run_id).update(lease_until=timezone.now() + LONGEST):
         return
     run = Run.objects.select_related("base", "snapshot", "dataset").get(pk=run_id)
     try:

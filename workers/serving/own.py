@@ -13,7 +13,7 @@ from django.db import transaction
 from workers.embedded.process import start_apart
 from workers.embedded.state import free_port
 from workers.jobs.runs.folders import private, studio, version_folder
-from workers.jobs.runs.processes import MARK, kill, life, mark_of, processes_of
+from workers.jobs.runs.processes import kill, life, mark, processes_of
 from workers.serving.loading import NoRoom
 from workers.serving.vllm import ModelServer
 from writer.stories.models import ModelVersion
@@ -47,7 +47,7 @@ def start(version: ModelVersion, serving: Serving, machine: Machine) -> None:
     )
     serving.url, serving.machine = server.url, machine
     serving.save()
-    environment = server.environment() | {MARK: mark_of(home_of(version))}
+    environment = server.environment() | mark(home_of(version))
     if gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = str(gpu)
     log = private(studio() / "log") / f"vllm-{version.pk}.log"

@@ -39,8 +39,8 @@ def lineage_of(version: ModelVersion) -> list[Step]:
 
 
 def runs_of(version: ModelVersion) -> dict[int, Run]:
-    """The runs that made it and those before it, by version; what came from outside has none."""
-    found = Run.objects.filter(version__in=version.ancestry).select_related("snapshot", "dataset", "by")
+    """The runs that made it and those before it, by version; what came from outside has none. Workers, who may not read people, ask too."""
+    found = Run.objects.filter(version__in=version.ancestry).select_related("snapshot", "dataset")
     return {run.version_id: run for run in found if run.version_id is not None}
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from training.recipes.settings import RECIPES
-from workers.jobs.runs.processes import MARK, mark_of
+from workers.jobs.runs.processes import mark
 
 _PASSED_ON = (
     "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_HOME", "NCCL_SOCKET_IFNAME", "NCCL_DEBUG",
@@ -32,8 +32,9 @@ def command(recipe: str, settings: Path, gpus: int) -> list[str]:
 def environment(folder: Path, gpus: Sequence[int] | None) -> dict[str, str]:
     """`folder`: the run's, the mark of its processes; `gpus`: the numbers of the GPUs that it may see; None on a machine without."""
     given = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    return given | {
-        MARK: mark_of(folder),
+    return {
+        **given,
+        **mark(folder),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{given.get('PATH', os.defpath)}",
         "CUDA_VISIBLE_DEVICES": ",".join(str(int(gpu)) for gpu in gpus) if gpus is not None else "",
         "PYTHONUNBUFFERED": "1",

@@ -24,16 +24,17 @@ def life() -> int:
     return int(os.environ.get(LIFE, "-1"))
 
 
-def mark_of(folder: Path) -> str:
-    return str(folder.resolve())
+def mark(folder: Path) -> dict[str, str]:
+    """What the environment of a process gets. One that names itself, as vLLM's do, would wipe it out without SPT_NOENV (setproctitle)."""
+    return {MARK: str(folder.resolve()), "SPT_NOENV": "1"}
 
 
 def processes_of(folder: Path) -> list[psutil.Process]:
     """All that live, the first one first."""
-    mark, found = mark_of(folder), []
+    name, found = mark(folder)[MARK], []
     for process in psutil.process_iter():
         try:
-            if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
+            if process.environ().get(MARK) == name and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except (psutil.Error, OSError):
             continue

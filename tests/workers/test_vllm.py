@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from pathlib import Path
@@ -33,6 +34,24 @@ def test_its_processes_leave_the_processor_to_others_while_they_wait(model_serve
     used, began = _seconds_of(core), time.monotonic()
     httpx.post(f"{model_server.url}/v1/completions", json=asked, headers=headers, timeout=120).raise_for_status()
     assert _seconds_of(core) - used < 0.75 * (time.monotonic() - began)
+
+
+@pytest.mark.model
+def test_a_crowd_of_prompts_with_seeds(model_server: ServedModel) -> None:
+    """More than a step can hold, so that some are read in several. Without `workers.serving.launch` it ends all of vLLM."""
+    headers = {"Authorization": f"Bearer {model_server.key}"}
+    limits = httpx.Limits(max_connections=48)
+
+    async def ask(client: httpx.AsyncClient, seed: int) -> int:
+        prompt = f"The {seed} lamps of the harbour were lit at six, and nobody came up the stairs that night. " * 20
+        asked = {"model": model_server.name, "prompt": prompt, "max_tokens": 2, "seed": seed}
+        return (await client.post("/v1/completions", json=asked, headers=headers)).status_code
+
+    async def crowd() -> list[int]:
+        async with httpx.AsyncClient(base_url=model_server.url, timeout=120, limits=limits) as client:
+            return await asyncio.gather(*(ask(client, seed) for seed in range(48)))
+
+    assert asyncio.run(crowd()) == [200] * 48
 
 
 def _family(pid: int) -> list[int]:

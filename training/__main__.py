@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+from training.constitution.settings import ViolationsSettings
 from training.corpus.settings import CorpusSettings
 from training.errors import AskedToStop, MendableError, full_disk_said_plainly
 from training.recipes.settings import DpoSettings, PretrainSettings, RewardModelSettings, SftSettings
@@ -24,6 +25,11 @@ FROM_SETTINGS: dict[str, tuple[type[Settings], str, str]] = {
     "sft": (SftSettings, "training.recipes.sft:sft", "fine-tune a model on conversations"),
     "reward_model": (RewardModelSettings, "training.recipes.reward_model:reward_model", "learn what editors prefer"),
     "dpo": (DpoSettings, "training.recipes.dpo:dpo", "prefer what editors prefer"),
+    "violations": (
+        ViolationsSettings,
+        "training.constitution.violations:violations",
+        "good texts, each with the smallest change that breaks a principle",
+    ),
     "demo": (DemoSettings, "training.recipes.demo:train_demo", "train the demo's model from scratch"),
 }
 OF_THE_DEMO = {

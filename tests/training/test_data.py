@@ -16,10 +16,11 @@ from transformers import PreTrainedTokenizerFast
 
 from tests.training import models
 from tests.training.conftest import made_up_story
-from training.data import ChatEncoder, Fitting, Said, conversations, fingerprint, pairs, read_lines, texts
-from training.data import Text as TextLine
+from training.data import ChatEncoder, Fitting, conversations, fingerprint, pairs, texts
 from training.errors import MendableError
 from training.learner.models import load_tokenizer
+from training.lines import Said, read_lines
+from training.lines import Text as TextLine
 from training.records import Sample
 from training.text import Message, length_note, story_request
 from training.tokenizer import END, PAD, START, Encoder

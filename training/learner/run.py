@@ -11,7 +11,6 @@ that was killed, stopped or moved goes on from its newest checkpoint as if nothi
 
 from __future__ import annotations
 
-import fcntl
 import math
 import os
 import random
@@ -30,6 +29,7 @@ import torch.distributed as dist
 from tqdm import tqdm
 
 from training.errors import AskedToStop, MendableError, full_disk_said_plainly, of_the_disk
+from training.folders import locked
 from training.learner import processes
 from training.learner.checkpoints import latest_checkpoint, save_checkpoint
 from training.learner.engine import Learner
@@ -67,8 +67,7 @@ class Run:
                 _join_processes()
                 self._stack.callback(dist.destroy_process_group)
             if self.first:
-                self._make_folder()
-                self._lock()
+                self._stack.enter_context(locked(self.folder))
             self.log = EventLog(self.folder / "events.jsonl" if self.first else None)
             self._stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _stop_now))
             self._stack = self._stack.pop_all()
@@ -91,23 +90,6 @@ class Run:
         self._stack.close()
         if of_disk:
             raise of_disk from error
-
-    def _make_folder(self) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError):
-            raise MendableError(
-                f"{self.folder} cannot be a folder, because a file is there: choose another run_dir."
-            ) from None
-
-    def _lock(self) -> None:
-        file = self._stack.enter_context((self.folder / ".lock").open("w"))
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise MendableError(
-                f"Another process is at work in {self.folder}: wait for it, or choose another run_dir."
-            ) from None
 
     def load_learner(self, *, reward: bool = False) -> Learner:
         """The model that the settings name, ready to learn; with `reward`, as a model that answers one number a text."""

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from django.db import IntegrityError, transaction
 
-from training.data import MOST_BYTES, Conversation, Preference, Text, read_lines
 from training.errors import MendableError
+from training.lines import MOST_BYTES, Conversation, Preference, Text, read_lines
 from training.manifest import make_manifest, sha256_of
 from training.text import count_words
 from workers.jobs.runs.folders import datasets, forget, private

@@ -28,8 +28,8 @@ from tests.training import models
 from tests.training.conftest import ROOT
 from tests.training.recipes.runs import RECIPES, Name, apart, command, make_settings, told
 from training.__main__ import main
-from training.data import MOST_BYTES
 from training.learner.events import read_events
+from training.lines import MOST_BYTES
 from training.recipes.settings import RewardModelSettings, SftSettings
 
 STEPS, SAVED = 4, 2

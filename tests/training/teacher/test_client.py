@@ -1,0 +1,241 @@
+"""A teacher that fails in every way costs the row that was asked for, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ConfigDict
+
+from tests.training.teacher.fake import FakeTeacher
+from training.errors import MendableError
+from training.teacher import client
+from training.teacher.client import Absent, Question, Teacher, each
+from training.teacher.settings import TeacherSettings
+
+
+class Sum(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    sum: int
+
+
+def add(body: dict[str, Any]) -> str:
+    """What a good teacher answers to "2 + 3"."""
+    return json.dumps({"sum": sum(map(int, body["messages"][0]["content"].split(" + ")))})
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeTeacher]:
+    made = FakeTeacher(add)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def settings(fake: FakeTeacher) -> Callable[..., TeacherSettings]:
+    def made(**changes: Any) -> TeacherSettings:
+        return TeacherSettings.model_validate({"url": fake.url, "model": "fake", "seconds": 5, "tries": 3} | changes)
+
+    return made
+
+
+@pytest.fixture(autouse=True)
+def no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "FIRST_WAIT", 0.01)
+
+
+def question(number: int, **changes: Any) -> Question[Sum]:
+    return Question([{"role": "user", "content": f"{number} + 1"}], Sum, 20, **changes)
+
+
+def ask_all(
+    settings: TeacherSettings, path: Path, numbers: range, environment: dict[str, str] | None = None
+) -> list[int | str]:
+    """The sums; for one that is absent, the reason."""
+
+    async def work() -> list[int | str]:
+        async with Teacher(settings, path, environment or {}) as teacher:
+
+            async def one(number: int) -> int | str:
+                try:
+                    return (await teacher.ask(question(number))).sum
+                except Absent as absent:
+                    return str(absent)
+
+            return await each(numbers, one, settings.at_once)
+
+    return asyncio.run(work())
+
+
+def faulty(fake: FakeTeacher, number: int, fault: str, times: int = 100) -> None:
+    """The question about this number meets the fault the first so many times."""
+    fake.fault = lambda body, before: (
+        fault if body["messages"][0]["content"] == f"{number} + 1" and before < times else ""
+    )
+
+
+def test_many_at_once_in_order(fake: FakeTeacher, settings: Callable[..., TeacherSettings], tmp_path: Path) -> None:
+    fake.seconds = 0.2
+    assert ask_all(settings(at_once=40), tmp_path / "calls.jsonl", range(120)) == list(range(1, 121))
+    assert 30 <= fake.at_once <= 40
+
+
+@pytest.mark.parametrize("fault", ["429", "500", "half", "drop", "no_chat", "huge"])
+def test_what_fails_on_its_way_is_sent_again(
+    fault: str, fake: FakeTeacher, settings: Callable[..., TeacherSettings], tmp_path: Path
+) -> None:
+    faulty(fake, 3, fault, times=2)
+    assert ask_all(settings(), tmp_path / "calls.jsonl", range(8)) == list(range(1, 9))
+    assert len(fake.asked) == 10
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ("hang", "no answer within"),
+        ("429", "the server answers 429"),
+        ("500", "the server answers 500"),
+        ("half", "the connection broke"),
+        ("drop", "the connection broke"),
+        ("no_chat", "no chat completion"),
+        ("huge", "far too long"),
+        ("no_json", "not what was asked for"),
+        ("cut", "cut short"),
+        ("refuse", "refuses the request (400)"),
+    ],
+)
+def test_what_fails_for_good_costs_its_own_row(
+    fault: str, says: str, fake: FakeTeacher, settings: Callable[..., TeacherSettings], tmp_path: Path
+) -> None:
+    faulty(fake, 3, fault)
+    seconds = 0.3 if fault == "hang" else 5
+    found = ask_all(settings(seconds=seconds), tmp_path / "calls.jsonl", range(8))
+    assert says in str(found[3])
+    assert found[:3] + found[4:] == [1, 2, 3, 5, 6, 7, 8]
+
+
+def test_an_answer_of_the_wrong_shape_is_asked_for_once_more(
+    fake: FakeTeacher, settings: Callable[..., TeacherSettings], tmp_path: Path
+) -> None:
+    fake.answer = lambda body: add(body) if body["seed"] else '{"sum": "many"}'
+    assert ask_all(settings(), tmp_path / "calls.jsonl", range(3)) == [1, 2, 3]
+    assert [body["seed"] for body in fake.asked].count(1) == 3
+
+
+def test_thoughts_and_fences_about_an_answer(
+    fake: FakeTeacher, settings: Callable[..., TeacherSettings], tmp_path: Path
+) -> None:
+    fake.answer = lambda body: f'<think>{{"sum": 7}}?</think>Here it is:\n```json\n{add(body)}\n```'
+    assert ask_all(settings(structured=False), tmp_path / "calls.jsonl", range(2)) == [1, 2]
+    assert "response_format" not in fake.asked[0]
+
+
+def test_the_shape_goes_along(fake: FakeTeacher, settings: Callable[..., TeacherSettings], tmp_path: Path) -> None:
+    ask_all(settings(), tmp_path / "calls.jsonl", range(1))
+    shape = fake.asked[0]["response_format"]["json_schema"]
+    assert shape["strict"] is True
+    assert shape["schema"]["properties"] == {"sum": {"title": "Sum", "type": "integer"}}
+    assert shape["schema"]["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(("fault", "says"), [("key", "refuses the key"), ("no_model", "There is no model fake")])
+def test_a_wrong_setting_ends_all(
+    fault: str, says: str, fake: FakeTeacher, settings: Callable[..., TeacherSettings], tmp_path: Path
+) -> None:
+    fake.fault = lambda body, before: fault
+    with pytest.raises(MendableError, match=says):
+        ask_all(settings(at_once=4), tmp_path / "calls.jsonl", range(50))
+    assert len(fake.asked) < 10
+
+
+def test_a_server_that_is_gone_ends_all(
+    fake: FakeTeacher, settings: Callable[..., TeacherSettings], tmp_path: Path
+) -> None:
+    asked = settings(at_once=4)
+    fake.stop()
+    with pytest.raises(MendableError, match="answers nobody any more"):
+        ask_all(asked, tmp_path / "calls.jsonl", range(500))
+
+
+def test_it_waits_as_long_as_the_server_wants(
+    fake: FakeTeacher, settings: Callable[..., TeacherSettings], tmp_path: Path
+) -> None:
+    fake.retry_after = "1"
+    faulty(fake, 0, "429", times=1)
+    begun = time.monotonic()
+    assert ask_all(settings(at_once=1), tmp_path / "calls.jsonl", range(2)) == [1, 2]
+    assert time.monotonic() - begun >= 1
+
+
+def test_requests_a_minute(fake: FakeTeacher, settings: Callable[..., TeacherSettings], tmp_path: Path) -> None:
+    begun = time.monotonic()
+    ask_all(settings(requests_per_minute=600), tmp_path / "calls.jsonl", range(11))
+    assert 0.9 < time.monotonic() - begun < 5
+
+
+def test_what_was_answered_is_not_asked_again(
+    fake: FakeTeacher, settings: Callable[..., TeacherSettings], tmp_path: Path
+) -> None:
+    path = tmp_path / "calls.jsonl"
+    faulty(fake, 3, "500")
+    assert "500" in str(ask_all(settings(), path, range(6))[3])
+    fake.fault, before = (lambda body, times: ""), len(fake.asked)
+    with path.open("a") as file:
+        file.write('{"key": "broken off')
+    assert ask_all(settings(), path, range(8)) == list(range(1, 9))
+    assert len(fake.asked) - before == 3  # the one that failed, and two that are new
+    fake.stop()
+    assert ask_all(settings(replay=True), path, range(9)) == [
+        *range(1, 9),
+        "it was never asked, and nothing is sent in a replay",
+    ]
+
+
+def test_another_address_is_not_another_question(
+    fake: FakeTeacher, settings: Callable[..., TeacherSettings], tmp_path: Path
+) -> None:
+    ask_all(settings(), tmp_path / "calls.jsonl", range(3))
+    ask_all(settings(url="http://127.0.0.1:9", at_once=7, seconds=1), tmp_path / "calls.jsonl", range(3))
+    assert len(fake.asked) == 3
+    ask_all(settings(temperature=0.1), tmp_path / "calls.jsonl", range(3))
+    assert len(fake.asked) == 6
+
+
+def test_a_budget_of_tokens(fake: FakeTeacher, settings: Callable[..., TeacherSettings], tmp_path: Path) -> None:
+    """Each call costs 25 tokens, and counts 37 while it is under way: 17 for its prompt, 20 for its answer."""
+    path = tmp_path / "calls.jsonl"
+    found = ask_all(settings(most_tokens=140, at_once=3), path, range(20))
+    answered = [one for one in found if isinstance(one, int)]
+    assert len(answered) == len(fake.asked) == 5
+    assert set(found) - set(answered) == {"the budget is spent"}
+    assert ask_all(settings(most_tokens=140, at_once=3), path, range(20)) == found  # what was spent stays spent
+    more = ask_all(settings(most_tokens=240, at_once=3), path, range(20))
+    assert sum(isinstance(one, int) for one in more) == 9
+
+
+def test_a_budget_of_money(fake: FakeTeacher, settings: Callable[..., TeacherSettings], tmp_path: Path) -> None:
+    """Each call costs 15 x 2 + 10 x 10 millionths, and counts 17 x 2 + 20 x 10 while it is under way."""
+    asked = settings(most_money=0.001, price_in=2, price_out=10, at_once=1)
+    assert sum(isinstance(one, int) for one in ask_all(asked, tmp_path / "calls.jsonl", range(20))) == 6
+    assert len(fake.asked) == 6
+
+
+def test_the_key_is_sent_and_never_written(
+    fake: FakeTeacher, settings: Callable[..., TeacherSettings], tmp_path: Path
+) -> None:
+    asked = settings(key_variable="OUR_TEACHER_KEY")
+    ask_all(asked, tmp_path / "calls.jsonl", range(2), {"OUR_TEACHER_KEY": "a-secret-word"})
+    assert fake.keys == {"Bearer a-secret-word"}
+    assert "secret" not in (tmp_path / "calls.jsonl").read_text() + asked.model_dump_json()
+
+
+def test_a_file_of_calls_that_is_none(settings: Callable[..., TeacherSettings], tmp_path: Path) -> None:
+    (tmp_path / "calls.jsonl").write_text('{"key": 1}\n{"key": 2}\n')
+    with pytest.raises(MendableError, match="holds a line that is no call"):
+        ask_all(settings(), tmp_path / "calls.jsonl", range(2))

@@ -1,0 +1,45 @@
+"""The principles in force, from a file: TOML as the constitution's own, or JSON; `[[principle]]` each."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from training.errors import MendableError
+from training.records import Principle
+
+
+class Known(Principle):
+    """A principle in the wording that judgement is made under."""
+
+    version: int = Field(1, ge=1)
+
+
+def read_principles(path: Path) -> list[Known]:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise MendableError(f"The constitution {path} cannot be read: {error.strerror}.") from None
+    try:
+        entries = (json.loads(raw) if path.suffix == ".json" else tomllib.loads(raw.decode())).get("principle")
+    except (ValueError, AttributeError) as error:
+        raise MendableError(
+            f"The constitution {path} is not valid {path.suffix[1:].upper() or 'TOML'}: {error}."
+        ) from None
+    if not isinstance(entries, list) or not entries:
+        raise MendableError(f"The constitution {path} has no [[principle]].")
+    found: dict[str, Known] = {}
+    for number, entry in enumerate(entries, 1):
+        try:
+            one = Known.model_validate(entry)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise MendableError(f"{path}, principle {number}: {where}: {first['msg']}.") from None
+        if one.key in found:
+            raise MendableError(f"{path}, principle {number}: the key {one.key} is there twice.")
+        found[one.key] = one
+    return list(found.values())

@@ -1,0 +1,44 @@
+"""Settings of the stages that make preferences from principles. No torch is imported here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from training.settings import Settings
+from training.teacher.settings import TeacherSettings
+
+
+class ViolationsSettings(Settings):
+    """`python -m training violations FILE`: good texts, each with the smallest change by which it breaks a principle (Weaver, section 3.4)."""
+
+    recipe: Literal["violations"] = "violations"
+    run_dir: Path
+    data: tuple[Path, ...] = Field(
+        min_length=1, description="conversations that end with a good text, or stories of `training corpus`"
+    )
+    constitution: Path = Field(description="the principles in force, TOML or JSON")
+    teacher: TeacherSettings
+
+    most_texts: int | None = Field(None, ge=1, le=10**7, description="good texts; empty: all")
+    words: int = Field(
+        600, ge=50, le=20_000, description="of the part of a longer text that is changed, in whole paragraphs"
+    )
+    most_before: int = Field(
+        2000, ge=0, le=20_000, description="words of the text that stand before that part, at most"
+    )
+    shown: int = Field(24, ge=2, le=200, description="principles that are put before the teacher at once")
+    rounds: int = Field(
+        3, ge=1, le=10, description="in each, texts that have no violation yet are asked about another principle"
+    )
+    most_changed: float = Field(0.25, gt=0, le=1, description="share of the words that an example may differ in")
+    most_length: float = Field(
+        1.25, ge=1, le=10, description="how many times as long, or as short, the changed text may be"
+    )
+    most_answer: int = Field(1500, ge=50, le=32_000, description="tokens of the answer with the changes")
+    held_out_share: float = Field(
+        0.1, ge=0, le=0.9, description="of authors or prompts, where the data do not say it themselves"
+    )
+    seed: int = Field(1, ge=0, le=2**31 - 2)

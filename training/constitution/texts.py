@@ -1,0 +1,98 @@
+"""GoodText texts: what violations are made of, and what instructions are found for.
+
+A line is a conversation, whose last answer is the text, or a story of `training corpus`. It may say its `id`, `task`, `domain` and `language`, the
+`group` that stays on one side of the split (an author), and `held_out`, where whoever wrote the file has split it already.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field, model_validator
+
+from training.lines import Messages, Said, read_lines
+from training.records import Domain, Task
+from training.text import count_words, length_note, round_words, story_request
+
+
+class GoodText(BaseModel):
+    id: str = ""
+    prompt: Messages
+    text: str = Field(min_length=1)
+    target: int = 0
+    task: Task = "write"
+    domain: Domain = "fiction"
+    language: str = "en"
+    group: str = ""
+    held_out: bool | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def of_what_there_is(cls, line: Any) -> Any:
+        if not isinstance(line, dict):
+            return line
+        if "messages" in line or "completion" in line:
+            messages = line.get("messages") or [*line.get("prompt", ()), *line["completion"]]
+            if not isinstance(messages, list) or not messages or not isinstance(messages[-1], dict):
+                raise ValueError("it has no messages")
+            return line | {"prompt": messages[:-1], "text": messages[-1].get("content", "")}
+        if "prompt" not in line and "text" in line:
+            target = round_words(count_words(str(line["text"])))
+            prompt = story_request(
+                title=str(line.get("title", "")), premise=str(line.get("premise", "")), target=target
+            )
+            return {"group": line.get("author", ""), "target": target} | line | {"prompt": prompt}
+        return line
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def read_good(paths: Iterable[Path]) -> list[GoodText]:
+    """Each text once, with an id; in the order of their hashes, so that the order of the files changes nothing."""
+    found: dict[str, GoodText] = {}
+    for _, line in read_lines(paths, GoodText):
+        sha256 = line.sha256
+        found.setdefault(sha256, line if line.id else line.model_copy(update={"id": sha256[:16]}))
+    return [found[sha256] for sha256 in sorted(found)]
+
+
+def excerpt(good: GoodText, *, words: int, most_before: int) -> GoodText:
+    """A run of whole paragraphs with about `words` words, not after more than `most_before`; what stands before it becomes part of the prompt.
+
+    Which run is decided by the text itself. A text that is short enough stays whole.
+    """
+    blocks = good.text.split("\n\n")
+    counts = [count_words(block) for block in blocks]
+    if sum(counts) <= words * 1.2:
+        return good
+    starts, before = [], 0
+    for number, count in enumerate(counts):
+        if before <= most_before and sum(counts[number:]) >= words // 2:
+            starts.append((number, before))
+        before += count
+    start, before = starts[int(good.sha256[:8], 16) % len(starts)]
+    end, taken = start, 0
+    while end < len(blocks) and (end == start or taken + counts[end] <= words):
+        taken += counts[end]
+        end += 1
+    prompt = list(good.prompt)
+    if start:
+        note = length_note(target=max(good.target, sum(counts)), written=before)
+        prompt += [
+            Said(role="assistant", content="\n\n".join(blocks[:start])),
+            Said(role="user", content=note["content"]),
+        ]
+    return good.model_copy(update={"prompt": prompt, "text": "\n\n".join(blocks[start:end])})
+
+
+def is_held_out(good: GoodText, share: float) -> bool:
+    """As the line says; else by the hash of its group, or of what was asked."""
+    if good.held_out is not None:
+        return good.held_out
+    group = good.group or "\n".join(message.content for message in good.prompt if message.role == "user")
+    return int(hashlib.sha256(group.encode("utf-8", "surrogatepass")).hexdigest()[:8], 16) < share * 2**32

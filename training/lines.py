@@ -1,0 +1,117 @@
+"""Lines of training data: conversations, preferences and plain texts in JSON Lines files. No torch is imported here.
+
+A conversation is `{"messages": [...]}` or `{"prompt": [...], "completion": [...]}`, a preference `{"prompt": [...], "chosen": [...],
+"rejected": [...]}`, in the words of TRL, and a plain text `{"text": "..."}`. A preference may also have `label` (the probability
+that the chosen one is the better, from 0.5 to 1), `strength` (0 a tie, 1 better, 2 much better) and `margin` (in log-odds).
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from training.errors import MendableError
+
+MOST_BYTES = 64 * 2**20
+"""Of one line: fifty novels."""
+
+
+class Said(BaseModel):
+    """One message."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+
+
+Messages = Annotated[list[Said], Field(min_length=1)]
+
+
+class Text(BaseModel):
+    """A line to go on pretraining on."""
+
+    text: str = Field(min_length=1)
+
+
+class Conversation(BaseModel):
+    """A line to fine-tune on: what the assistant says in it is learned."""
+
+    messages: Messages
+
+    @model_validator(mode="before")
+    @classmethod
+    def of_two_parts(cls, line: Any) -> Any:
+        if isinstance(line, dict) and "messages" not in line and isinstance(line.get("prompt"), list):
+            completion = line.get("completion", [])
+            if not isinstance(completion, list):
+                raise ValueError("prompt is a list of messages, so completion must be one as well")
+            return {"messages": [*line["prompt"], *completion]}
+        return line
+
+    @model_validator(mode="after")
+    def ends_with_an_answer(self) -> Conversation:
+        if self.messages[-1].role != "assistant":
+            raise ValueError("the last message is not the assistant's")
+        return self
+
+
+class Preference(BaseModel):
+    """A line to learn what is better from."""
+
+    prompt: Messages
+    chosen: Messages
+    rejected: Messages
+    label: float = Field(1.0, ge=0.5, le=1.0)
+    strength: int = Field(1, ge=0, le=9)
+    margin: float = Field(0.0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def both_are_answers(self) -> Preference:
+        if any(side[-1].role != "assistant" for side in (self.chosen, self.rejected)):
+            raise ValueError("the last message of chosen and rejected is not the assistant's")
+        return self
+
+
+Line = TypeVar("Line", bound=BaseModel)
+
+
+def read_lines(paths: Iterable[Path], kind: type[Line]) -> Iterator[tuple[str, Line]]:
+    """Each line of the files with its place, as in `data/pairs.jsonl, line 7`."""
+    for path in paths:
+        number = 0
+        try:
+            with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+                while raw := file.readline(MOST_BYTES + 1):
+                    number += 1
+                    raw = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw  # some editors begin a file so
+                    if len(raw) > MOST_BYTES:
+                        raise MendableError(
+                            f"{path}, line {number} is longer than {MOST_BYTES // 2**20} MB: each example is a line."
+                        )
+                    if raw.strip():
+                        yield f"{path}, line {number}", kind.model_validate_json(raw)
+        except FileNotFoundError:
+            raise MendableError(
+                f"The data file {path} is not there: mend `data` or `held_out` in the settings."
+            ) from None
+        except (OSError, EOFError, zlib.error) as error:
+            raise MendableError(
+                f"The data file {path} cannot be read after line {number}: {str(error).rstrip('.')}."
+            ) from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the line"
+            raise MendableError(
+                f"{path}, line {number} is not {_named(kind)}: {where}: {first['msg'].removeprefix('Value error, ')}."
+            ) from None
+
+
+def _named(kind: type[BaseModel]) -> str:
+    return f"a {re.sub('(?<=[a-z])(?=[A-Z])', ' ', kind.__name__).lower()}"

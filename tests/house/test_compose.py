@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from webapp.env import Env
-from workers.serving.vllm import ADAPTED, ADAPTER_RANK, ADAPTERS
+from workers.serving.vllm import ADAPTED, ADAPTER_RANK, ADAPTERS, STRUCTURED
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -123,6 +123,7 @@ def test_the_model_server_is_the_one_that_is_locked() -> None:
 def test_the_model_server_takes_adapters_as_ours_does() -> None:
     flags = " ".join(SERVICES["vllm"]["command"])
     assert f"--lora-target-modules {' '.join(ADAPTED)}" in flags
+    assert f"--structured-outputs-config={STRUCTURED}" in flags
     for flag in (f"--max-lora-rank={ADAPTER_RANK}", f"--max-loras={ADAPTERS}", "--enable-lora"):
         assert flag in flags
     folders = {volume.partition(":")[2].removesuffix(":ro") for volume in SERVICES["vllm"]["volumes"]}

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import cache
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from training.constitution.edits import MOST_EDITS, Edit
 from training.records import Principle
@@ -21,15 +22,22 @@ class _Answer(BaseModel):
 
 
 class Follows(_Answer):
-    """A principle that a text follows, shown by its words."""
+    """A principle that a text follows, by its number, shown by the text's words."""
 
     quote: str = Field(min_length=1, max_length=200)
     because: str = Field(max_length=200)
-    principle: int = Field(ge=1, le=1000)
+    principle: int
 
 
 class Fit(_Answer):
-    follows: list[Follows] = Field(max_length=3)
+    follows: Sequence[Follows]
+
+
+@cache
+def fit_of(principles: int, *, least: int = 0) -> type[Fit]:
+    """The answer about so many principles: three at most, best first."""
+    number = create_model("Follows", __base__=Follows, principle=(int, Field(ge=1, le=principles)))
+    return create_model("Fit", __base__=Fit, follows=(list[number], Field(min_length=least, max_length=3)))
 
 
 class Violation(_Answer):

@@ -209,13 +209,11 @@ class Asking:
         shown = [*keys, *keys][first : first + min(self.settings.shown, len(keys))]
         asked = questions.which_fit(work.good.text, [self.principles[key] for key in shown])
         try:
-            answer = await self.teacher.ask(Question(asked, questions.Fit, 1000, self.settings.seed))
+            answer = await self.teacher.ask(Question(asked, questions.fit_of(len(shown)), 1000, self.settings.seed))
         except Absent as absent:
             return Dropped(Drop.NO_ANSWER, str(absent))
-        found = [shown[one.principle - 1] for one in answer.follows if one.principle <= len(shown)]
-        return list(dict.fromkeys(found)) or Dropped(
-            Drop.NO_PRINCIPLE, "it follows none of the principles so that it shows"
-        )
+        found = dict.fromkeys(shown[one.principle - 1] for one in answer.follows)
+        return list(found) or Dropped(Drop.NO_PRINCIPLE, "it follows none of the principles so that it shows")
 
     async def violation(self, work: Work, key: str) -> Made | Dropped:
         try:

@@ -51,7 +51,7 @@ from training.learner.batches import Example
 from training.learner.engine import Learner
 from training.learner.models import prepare
 from training.objectives.logprobs import token_logprobs
-from training.recipes.dpo import against_reference
+from training.recipes.dpo import against, reference_of
 from training.recipes.pairs import learn_pairs
 from training.recipes.reward_model import by_reward
 from training.recipes.settings import DpoSettings, LearnerSettings, RewardModelSettings
@@ -141,7 +141,8 @@ def our_step(
         common: dict[str, Any] = {"run_dir": folder, "model": folder, "data": (folder,)}
         (folder / "config.json").write_text("{}")
         if recipe == "dpo":
-            judge = against_reference(learner, pairs, DpoSettings(**common))
+            dpo = DpoSettings(**common)
+            judge = against(reference_of(learner, pairs, dpo), learner, pairs, dpo)
         else:
             judge = by_reward(learner, pairs, RewardModelSettings(**common))
 

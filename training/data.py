@@ -137,6 +137,7 @@ class Pairs:
     labels: list[float] = field(default_factory=list)
     strengths: list[int] = field(default_factory=list)
     margins: list[float] = field(default_factory=list)
+    principles: list[tuple[str, ...]] = field(default_factory=list)
 
 
 Overlong = Literal["refuse", "drop", "cut"]
@@ -196,6 +197,7 @@ def pairs(paths: Iterable[Path], encoder: ChatEncoder, fit: Fitting) -> Pairs:
             found.labels.append(0.5 if line.strength == 0 else line.label)
             found.strengths.append(line.strength)
             found.margins.append(line.margin)
+            found.principles.append(tuple(key for key, _ in line.principles))
     return found
 
 

@@ -2,7 +2,8 @@
 
 A conversation is `{"messages": [...]}` or `{"prompt": [...], "completion": [...]}`, a preference `{"prompt": [...], "chosen": [...],
 "rejected": [...]}`, in the words of TRL, and a plain text `{"text": "..."}`. A preference may also have `label` (the probability
-that the chosen one is the better, from 0.5 to 1), `strength` (0 a tie, 1 better, 2 much better) and `margin` (in log-odds).
+that the chosen one is the better, from 0.5 to 1), `strength` (0 a tie, 1 better, 2 much better), `margin` (in log-odds), and
+`principles`.
 """
 
 from __future__ import annotations
@@ -71,6 +72,8 @@ class Preference(BaseModel):
     label: float = Field(1.0, ge=0.5, le=1.0)
     strength: int = Field(1, ge=0, le=9)
     margin: float = Field(0.0, allow_inf_nan=False)
+    principles: list[tuple[str, int]] = []
+    """Those that the rejected text breaks, in which version of each."""
 
     @model_validator(mode="after")
     def both_are_answers(self) -> Preference:

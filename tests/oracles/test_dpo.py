@@ -16,7 +16,7 @@ from tests.oracles import peers
 from tests.training import models
 from training.data import Pairs
 from training.learner.engine import Learner
-from training.recipes.dpo import against_reference
+from training.recipes.dpo import against, reference_of
 from training.recipes.pairs import learn_pairs
 from training.recipes.settings import DpoSettings
 
@@ -64,8 +64,8 @@ def our_loss(policy: Learner, reference: Any, some: Pairs, folder: Path, **more:
     settings = DpoSettings(run_dir=folder / "run", model=folder / "reference", data=(Path(),), beta=BETA, **more)
     # The recipe's reference is the learner itself, before its first step: here one that has another model's weights.
     other = peers.learner(reference)
-    against_reference(other, some, settings)  # fills the cache
-    judge = against_reference(policy, some, settings)  # reads it
+    reference_of(other, some, settings)  # fills the cache
+    judge = against(reference_of(policy, some, settings), policy, some, settings)  # reads it
     return learn_pairs(policy, some, range(len(some.examples)), judge)["loss"]
 
 

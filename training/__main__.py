@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from training.constitution.settings import ViolationsSettings
+from training.constitution.settings import PairsSettings, ViolationsSettings
 from training.corpus.settings import CorpusSettings
 from training.errors import AskedToStop, MendableError, full_disk_said_plainly
 from training.recipes.settings import DpoSettings, PretrainSettings, RewardModelSettings, SftSettings
@@ -29,6 +29,11 @@ FROM_SETTINGS: dict[str, tuple[type[Settings], str, str]] = {
         ViolationsSettings,
         "training.constitution.violations:violations",
         "good texts, each with the smallest change that breaks a principle",
+    ),
+    "pairs": (
+        PairsSettings,
+        "training.constitution.pairs:pairs",
+        "preferences from several sources in stated proportions",
     ),
     "demo": (DemoSettings, "training.recipes.demo:train_demo", "train the demo's model from scratch"),
 }

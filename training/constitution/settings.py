@@ -42,3 +42,27 @@ class ViolationsSettings(Settings):
         0.1, ge=0, le=0.9, description="of authors or prompts, where the data do not say it themselves"
     )
     seed: int = Field(1, ge=0, le=2**31 - 2)
+
+
+class Weights(Settings):
+    """How much of the pairs comes from each source, as far as there are enough."""
+
+    votes: float = Field(1.0, ge=0, le=1000, description="pairs that editors voted on")
+    mended: float = Field(1.0, ge=0, le=1000, description="passages as written and as mended")
+    violations: float = Field(1.0, ge=0, le=1000, description="good texts and their minimal violations")
+    choices: float = Field(0.5, ge=0, le=1000, description="writers' own choices between takes")
+    imported: float = Field(0.5, ge=0, le=1000, description="preferences from elsewhere")
+
+
+class PairsSettings(Settings):
+    """`python -m training pairs FILE`: preferences from several sources, mixed by weights, balanced over principles and lengths."""
+
+    recipe: Literal["pairs"] = "pairs"
+    run_dir: Path
+    data: tuple[Path, ...] = Field(min_length=1, description="preferences, each with its `source`")
+    held_out: tuple[Path, ...] = Field((), description="what is measured on: it stays as it is")
+
+    weights: Weights = Weights()
+    rows: int | None = Field(None, ge=1, le=10**8, description="pairs in all; empty: as many as there are")
+    repeats: int = Field(2, ge=1, le=20, description="times that a pair of a small source is taken at most")
+    seed: int = Field(1, ge=0, le=2**31 - 2)

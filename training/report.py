@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from html import escape
@@ -17,11 +18,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from training.errors import MendableError
 from training.figures import Curve, short, svg
-from training.records import Event, LogLine, Metrics, Phase
+from training.records import Event, Interval, Learned, LogLine, Metrics, Phase
 from training.report_style import STYLE
 from training.secrets import redact
 
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+_LEARNED = TypeAdapter(list[Learned])
 FIGURES = 60
 POINTS = 20_000
 """Of all figures together: some 15 bytes each, and a page is to stay below a megabyte."""
@@ -109,16 +111,26 @@ def write_report(run: Path) -> Path:
     except OSError:
         settings = ""
     path, new = run / "report.html", run / ".report.html"
-    new.write_text(page(run.resolve().name, story, settings, time.time()), encoding="utf-8", errors="replace")
+    html = page(run.resolve().name, story, settings, time.time(), read_learned(run))
+    new.write_text(html, encoding="utf-8", errors="replace")
     new.replace(path)  # who looks at the page meanwhile sees a whole one
     return path
 
 
-def page(name: str, story: Story, settings: str, now: float) -> str:
+def read_learned(run: Path) -> list[Learned]:
+    """What a run told of principles; nothing where it told nothing that can be read."""
+    try:
+        return _LEARNED.validate_json((run / "principles.json").read_bytes())
+    except (OSError, ValidationError):
+        return []
+
+
+def page(name: str, story: Story, settings: str, now: float, learned: Sequence[Learned] = ()) -> str:
     recipe = _recipe(settings)
     title = f"{name}, {recipe}" if recipe and recipe != name.replace("_", " ") else name
     sections = [
         ("Curves", _figures(story)),
+        ("What it learned of principles", _learned(learned)),
         ("Last values", _values(story)),
         ("Where the time went", _phases(story)),
         ("Log", _log(story)),
@@ -257,6 +269,26 @@ def _table(heads: str, rows: list[list[str]]) -> str:
         for row in rows
     )
     return f'<div class="wide"><table><thead><tr>{cells}</tr></thead>\n<tbody>{lines}</tbody></table></div>'
+
+
+def _learned(learned: Sequence[Learned]) -> str:
+    """Those that it learned least of first."""
+    rows = [
+        [
+            escape(one.principle),
+            f"{one.pairs:,}",
+            f"{one.before.value:.1%}",
+            f"{one.after.value:.1%}",
+            _range(one.after),
+        ]
+        for one in sorted(learned, key=lambda one: one.after.value)
+    ]
+    note = '<p class="note">How often it finds the good text of a held-out pair likelier, by token. Ranges are 95 % intervals (Wilson).</p>'
+    return note + _table("principle|pairs|before|after|range", rows[:500]) if rows else ""
+
+
+def _range(interval: Interval) -> str:
+    return "" if interval.low is None or interval.high is None else f"{interval.low:.1%} to {interval.high:.1%}"
 
 
 def _values(story: Story) -> str:

@@ -222,6 +222,18 @@ def test_the_state_of_a_run(tmp_path: Path, last: dict[str, Any], later: float, 
     assert says in page("run", story, "", START + later)
 
 
+def test_what_it_learned_of_principles(tmp_path: Path) -> None:
+    run = a_run(tmp_path / "run", [metrics(1, loss=1.0), metrics(2, loss=0.5)])
+    shares = {"value": 0.25}, {"value": 0.875, "low": 0.81, "high": 0.92}
+    told = [{"principle": key, "pairs": 1200, "before": shares[0], "after": shares[1]} for key in ("<b>plain", "short")]
+    (run / "principles.json").write_text(json.dumps(told))
+    html = write_report(run).read_text()
+    assert "What it learned of principles" in html
+    assert "&lt;b&gt;plain</th><td>1,200</td><td>25.0%</td><td>87.5%</td><td>81.0% to 92.0%</td>" in html
+    (run / "principles.json").write_text("[{]")
+    assert "What it learned of principles" not in write_report(run).read_text()
+
+
 def test_without_settings(tmp_path: Path) -> None:
     assert "Settings as used" not in report(tmp_path, [metrics(1, loss=1.0)], settings="")
     assert "not json" in report(tmp_path, [metrics(1, loss=1.0)], settings="not json")

@@ -10,6 +10,7 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from tests.writer.editorial.test_store_violations import stored
 from webapp.api import api
 from writer.accounts.models import ApiToken, User
 from writer.accounts.operations.invite import invite, secret_of
@@ -58,6 +59,9 @@ PAGES = {
     "again": EDITOR,
     "again_look": EDITOR,
     "again_undo": EDITOR,
+    "violations": EDITOR,
+    "violation": EDITOR,
+    "violation_undo": EDITOR,
     "snapshots": ADMIN,
     "snapshot": ADMIN,
     "snapshot_again": ADMIN,
@@ -113,6 +117,7 @@ POSTS = {
     "offered_open",
     "again_look",
     "again_undo",
+    "violation_undo",
     "snapshot_again",
     "snapshot_import",
     "story_delete",
@@ -236,6 +241,7 @@ def ids(
         "slug:key": version.principle.key,
         "uuid:reading_id": READING,
         "int:take_id": str(open_story(by=editor, story_id=offered.pk).pk),
+        "int:violation_id": str(stored(pair.first, "The lamp was lit, as always.")[0].pk),
         "int:number": "1",
         "str:name": "README.md",
         ":op_id": "act",

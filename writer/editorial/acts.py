@@ -99,7 +99,18 @@ class LookAct(Asked):
     holds: bool
 
 
+class ViolationAct(Asked):
+    """`mended` is the editor's own wording of the worse passage, where the state is mended; `reason` and `note` say why it is rejected."""
+
+    kind: Literal["judge_violation"]
+    violation: Row
+    state: Literal["accepted", "rejected", "mended"]
+    mended: str = ""
+    reason: str = ""
+    note: str = ""
+
+
 AnyAct = Annotated[
-    VoteAct | SkipAct | MarkAct | RemarkAct | UnmarkAct | FinishAct | RubricAct | SettleAct | LookAct,
+    VoteAct | SkipAct | MarkAct | RemarkAct | UnmarkAct | FinishAct | RubricAct | SettleAct | LookAct | ViolationAct,
     Field(discriminator="kind"),
 ]

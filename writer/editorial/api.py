@@ -186,7 +186,7 @@ def marks(request: HttpRequest, take_id: int) -> list[dict[str, Any]]:
 
 @router.put("/acts/{op_id}", response=ActOut)
 def put_act(request: HttpRequest, op_id: str, payload: Annotated[AnyAct, Body()]) -> Act:
-    """Vote, pass over, mark, score, settle. Sent again under the same name it is stored once."""
+    """Vote, pass over, mark, score, settle, judge a violation. Sent again under the same name it is stored once."""
     return act(by=_editor(request), op_id=op_id, asked=payload)
 
 

@@ -45,10 +45,11 @@ class Day:
     votes: int
     marks: int
     sheets: int
+    violations: int
 
     @property
     def all(self) -> int:
-        return self.votes + self.marks + self.sheets
+        return self.votes + self.marks + self.sheets + self.violations
 
 
 def work_by_day(days: int = 30) -> list[Day]:
@@ -62,10 +63,14 @@ def work_by_day(days: int = 30) -> list[Day]:
             votes=Count("pk", filter=Q(kind__in=("vote", "settle"))),
             marks=Count("pk", filter=Q(kind="mark")),
             sheets=Count("pk", filter=Q(kind="rubric")),
+            violations=Count("pk", filter=Q(kind="judge_violation")),
         )
         .order_by("-day", "editor__name")
     )
-    return [Day(row["day"], row["editor__name"], row["votes"], row["marks"], row["sheets"]) for row in rows]
+    return [
+        Day(row["day"], row["editor__name"], row["votes"], row["marks"], row["sheets"], row["violations"])
+        for row in rows
+    ]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from writer.editorial.views import asking, constitution, desk, figures, sharing, snapshots
+from writer.editorial.views import asking, constitution, desk, figures, sharing, snapshots, violations
 
 urlpatterns = [
     path("constitution/", constitution.constitution, name="constitution"),
@@ -26,6 +26,9 @@ urlpatterns = [
     path("desk/again", figures.again, name="again"),
     path("desk/again/look", figures.again_look, name="again_look"),
     path("desk/again/undo", figures.again_undo, name="again_undo"),
+    path("desk/violations", violations.violations, name="violations"),
+    path("desk/violations/undo", violations.violation_undo, name="violation_undo"),
+    path("desk/violations/<int:violation_id>", violations.violation, name="violation"),
     path("snapshots/", snapshots.snapshots, name="snapshots"),
     path("snapshots/import", snapshots.snapshot_import, name="snapshot_import"),
     path("snapshots/<int:number>", snapshots.snapshot, name="snapshot"),

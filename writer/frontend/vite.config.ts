@@ -8,7 +8,7 @@ export default defineConfig({
     assetsInlineLimit: 0, // an inlined font would be a data: address, which the CSP refuses
     target: "es2022",
     chunkSizeWarningLimit: 700,
-    rollupOptions: { input: ["src/story.ts", "src/site.ts", "src/pair.ts", "src/rubric.ts", "src/marking.ts", "src/notes.ts", "src/run.ts"] },
+    rollupOptions: { input: ["src/story.ts", "src/site.ts", "src/pair.ts", "src/rubric.ts", "src/marking.ts", "src/notes.ts", "src/run.ts", "src/violations.ts"] },
   },
   test: { include: ["src/**/*.test.ts"] },
 });

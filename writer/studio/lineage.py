@@ -22,6 +22,7 @@ class Learned:
     run: Run
     pairs: int = 0
     spans: int = 0
+    violations: int = 0
     editors: list[tuple[User | None, int]] = field(default_factory=list)
     principles: list[tuple[PrincipleVersion, int]] = field(default_factory=list)
 
@@ -49,10 +50,14 @@ SELECT 'pair', origin->>'pair', count(*) FROM editorial_snapshotrow WHERE snapsh
 UNION ALL
 SELECT 'mark', origin->>'mark', count(*) FROM editorial_snapshotrow WHERE snapshot_id = %(snapshot)s AND origin ? 'mark' GROUP BY 2
 UNION ALL
+SELECT 'violation', origin->>'violation', count(*) FROM editorial_snapshotrow
+WHERE snapshot_id = %(snapshot)s AND origin ? 'violation' GROUP BY 2
+UNION ALL
 SELECT 'editor', editor, count(*) FROM (
     SELECT DISTINCT index, vote->>'editor' AS editor FROM editorial_snapshotrow, jsonb_array_elements(origin->'votes') AS vote
     WHERE snapshot_id = %(snapshot)s AND origin ? 'votes'
-    UNION SELECT index, origin->>'editor' FROM editorial_snapshotrow WHERE snapshot_id = %(snapshot)s AND origin ? 'editor'
+    UNION SELECT index, origin->>'editor' FROM editorial_snapshotrow
+    WHERE snapshot_id = %(snapshot)s AND origin ? 'editor' AND NOT (origin ? 'violation' AND origin->>'editor' IS NULL)
     UNION SELECT index, origin->'settled'->>'editor' FROM editorial_snapshotrow WHERE snapshot_id = %(snapshot)s AND origin ? 'settled'
 ) AS said GROUP BY 2
 UNION ALL
@@ -69,6 +74,7 @@ def learned_by(run: Run) -> Learned:
     counts: dict[str, Counter[str]] = {
         "pair": Counter(),
         "mark": Counter(),
+        "violation": Counter(),
         "editor": Counter(),
         "principle": Counter(),
     }
@@ -76,7 +82,7 @@ def learned_by(run: Run) -> Learned:
         cursor.execute(_COUNTS, {"snapshot": run.snapshot_id})
         for what, name, number in cursor.fetchall():
             counts[what][name] = number
-    found.pairs, found.spans = len(counts["pair"]), len(counts["mark"])
+    found.pairs, found.spans, found.violations = (len(counts[what]) for what in ("pair", "mark", "violation"))
     people = User.objects.in_bulk([int(name) for name in counts["editor"] if name])
     found.editors = [
         (people.get(int(name)) if name else None, number) for name, number in counts["editor"].most_common()
@@ -101,7 +107,7 @@ def _that_learned_from(**origin: Any) -> QuerySet[ModelVersion]:
 
 
 def versions_of_editor(editor_id: int) -> QuerySet[ModelVersion]:
-    """Versions that learned from what this editor judged, marked or settled."""
+    """Versions that learned from what this editor judged, marked, accepted or settled."""
     return _that_learned_from(
         votes={"votes": [{"editor": editor_id}]},
         marks={"editor": editor_id},

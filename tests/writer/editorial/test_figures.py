@@ -19,7 +19,7 @@ from training.rubric import DIMENSIONS
 from writer.accounts.models import User
 from writer.editorial import figures
 from writer.editorial.agreement import alpha
-from writer.editorial.models import Pair, PrincipleVersion, RubricSheet, Sitting, Take
+from writer.editorial.models import Pair, PrincipleVersion, RubricSheet, Sitting, Take, Violation
 from writer.editorial.operations.act import undo
 from writer.editorial.pictures import HEIGHT, WIDTH, bars, line
 from writer.stories.models import ModelVersion
@@ -27,13 +27,17 @@ from writer.stories.models import ModelVersion
 pytestmark = pytest.mark.django_db
 
 
-def test_work_that_was_done_and_not_undone(take: Take, editor: User, admin: User, version: PrincipleVersion) -> None:
+def test_work_that_was_done_and_not_undone(
+    take: Take, editor: User, admin: User, version: PrincipleVersion, violation: Violation
+) -> None:
     marked(editor, take, version)
     marked(editor, take, version, "sad")
     undo(by=editor, op_id=marked(editor, take, version, "deeply").op_id)
+    do(editor, kind="judge_violation", violation=violation.pk, state="accepted")
     do(admin, kind="finish", take=take.pk)
     work = {day.editor: day for day in figures.work_by_day()}
-    assert (work[editor.name].marks, work[editor.name].votes) == (2, 0)
+    assert (work[editor.name].marks, work[editor.name].votes, work[editor.name].violations) == (2, 0, 1)
+    assert work[editor.name].all == 3
     assert work[admin.name].all == 0
 
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from django.db import IntegrityError, connection, transaction
 from django.db.utils import InternalError
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from tests.cast import PRINCIPLE, TEXTS
@@ -337,6 +338,17 @@ def test_one_editor_contributes_so_much_at_most(make_editor: Callable[[], User])
     assert sum(1 in one.by for one in kept) == 30, "as many as fit: 30 of 50"
 
 
+def test_nobody_is_no_editor(editor: User) -> None:
+    """What was imported, or what nobody has looked at, is not one editor's: all of it stays, and it makes room for theirs."""
+    nobody = [Row(f"{number:03}", 1, by={None: 1.0}) for number in range(90)]
+    ours = [Row(f"{100 + number}", 1, by={editor.pk: 1.0}) for number in range(30)]
+    left_out: Counter[str] = Counter()
+    assert _capped(nobody, 0.1, left_out) == nobody
+    kept = _capped(nobody + ours, 0.1, left_out)
+    assert kept[:90] == nobody
+    assert (len(kept), left_out["rows over one editor's share"]) == (100, 20)
+
+
 def test_the_same_number_of_queries_for_one_pair_and_for_forty(editor: User, admin: User) -> None:
     def queries() -> int:
         with CaptureQueriesContext(connection) as caught:
@@ -373,6 +385,7 @@ def test_only_these(pair: Pair, editor: User, admin: User, version: PrincipleVer
     ("change", "told"),
     [
         ({"votes": False, "mended": False}, "at least one source"),
+        ({"violations": "all"}, "Violations"),
         ({"since": "2026-02-02", "until": "2026-01-01"}, "before it begins"),
         ({"most_share": 0}, "Most share"),
         ({"least_agreement": 0.2}, "Least agreement"),
@@ -392,6 +405,40 @@ def test_a_query_in_words() -> None:
         "Judged from 1 March 2026. A pair counts when it has 2 or more votes and 66% or more of them are for the same take, or when it "
         "was settled. A vote counts when 50% or more of both takes had been on the screen. No editor contributes more than 40%."
     )
+
+
+@pytest.mark.parametrize(
+    ("violations", "told"),
+    [
+        ("accepted", "Violations that editors accepted or mended."),
+        ("not_rejected", "Violations that no editor rejected."),
+    ],
+)
+def test_violations_in_words(violations: str, told: str) -> None:
+    query = checked_query({"votes": False, "mended": False, "violations": violations})
+    assert query.described({}, {}) == told
+
+
+def test_the_form_asks_for_violations(admin: User, sign_in: Callable[..., Client]) -> None:
+    client = sign_in(admin)
+    assert "All that no editor rejected" in client.get("/snapshots/").content.decode()
+    assert client.post("/snapshots/", {"kind": "preference", "violations": "not_rejected"}).status_code == 302
+    asked = Snapshot.objects.get()
+    assert (asked.query["violations"], asked.query["votes"]) == ("not_rejected", False)
+    page = client.post("/snapshots/", {"kind": "preference", "violations": "no"})
+    assert (page.status_code, page.context["typed"]["violations"]) == (422, "no")
+
+
+def test_beside_a_snapshot_from_before_there_were_violations(
+    pair: Pair, editor: User, admin: User, sign_in: Callable[..., Client]
+) -> None:
+    voted(pair, editor, 1)
+    query = ANY.model_dump(mode="json")
+    del query["violations"]
+    older = Snapshot.objects.create(number=1, kind="preference", query=query, described="")
+    assert make_snapshot(snapshot_id=older.pk)
+    made(ANY, admin)
+    assert sign_in(admin).get("/snapshots/2").context["changed"] == []
 
 
 def test_nothing_to_put_into_it(admin: User) -> None:

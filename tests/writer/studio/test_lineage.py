@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -11,6 +12,7 @@ from django.urls import reverse
 
 from tests.cast import PRINCIPLE, TEXTS
 from tests.writer.editorial.test_acts import do, marked
+from tests.writer.editorial.test_store_violations import stored
 from writer.accounts.models import User
 from writer.editorial.models import Pair, PairSource, PrincipleVersion, Reading, Snapshot, Take
 from writer.editorial.operations.freeze import brief_of, take_of
@@ -44,7 +46,7 @@ def settle(by: User, pair: Pair) -> None:
     do(by, kind="settle", reading=reading.pk, preference=-2, why="overlooked", words="The end is earned.")
 
 
-def snapshot(by: User, **query: bool) -> Snapshot:
+def snapshot(by: User, **query: Any) -> Snapshot:
     made = make_snapshot(snapshot_id=ask_snapshot(by=by, query=SnapshotQuery(least_votes=1, **query)).pk)
     assert made is not None
     return made
@@ -107,6 +109,20 @@ def test_what_a_version_learned_from(
     assert dict(found.editors) == {second: 3, editor: 2, settler: 1}
     assert found.editors[0] == (second, 3), "who said most comes first"
     assert found.principles == [(version, 2), (judged, 1)]
+
+
+def test_violations_and_who_accepted_them(
+    model: ModelVersion, pair: Pair, editor: User, admin: User, version: PrincipleVersion
+) -> None:
+    accepted, *_ = stored(pair.first, "One.", "Two.", "Three.")
+    do(editor, kind="judge_violation", violation=accepted.pk, state="accepted")
+    made = learn(model, admin, "made", snapshot=snapshot(admin, violations="not_rejected"))
+    found = learned(made)
+    assert (found.pairs, found.spans, found.violations) == (0, 0, 3)
+    assert found.editors == [(editor, 1)], "what nobody has looked at is not of somebody who has left"
+    assert found.principles == [(version, 3)]
+    assert list(versions_of_editor(editor.pk)) == [made]
+    assert list(versions_of_principle(PRINCIPLE.key)) == [made]
 
 
 def test_a_version_of_a_version(made: ModelVersion, model: ModelVersion, editor: User, admin: User) -> None:

@@ -4,6 +4,7 @@ constitution   principles and their versions
 sharing        what a writer allows to be done with a story, and when that changed
 reading        briefs, takes (texts as they stood when they were judged), pairs, and an editor's turn at a pair
 judgement      votes, marks, rubric sheets, settlements; and acts, by which each of them is stored once and can be undone
+violations     the smallest changes that make a text break a principle, and what editors said of them
 snapshots      datasets that never change
 """
 
@@ -33,6 +34,7 @@ from writer.editorial.models.reading import (
 )
 from writer.editorial.models.sharing import Consent, ConsentEvent, Sharing
 from writer.editorial.models.snapshots import Making, Snapshot, SnapshotKind, SnapshotRow
+from writer.editorial.models.violations import Rejection, Violation, ViolationState
 
 __all__ = [
     "AXES",
@@ -51,6 +53,7 @@ __all__ = [
     "PrincipleVersion",
     "Reading",
     "ReadingState",
+    "Rejection",
     "RubricSheet",
     "Settlement",
     "Severity",
@@ -62,6 +65,8 @@ __all__ = [
     "SnapshotRow",
     "Take",
     "Task",
+    "Violation",
+    "ViolationState",
     "Vote",
     "VoteReason",
     "VoteSource",

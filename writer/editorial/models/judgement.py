@@ -191,7 +191,7 @@ class Act(models.Model):
 
     editor = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="acts")
     op_id = models.CharField(max_length=64)
-    kind = models.CharField(max_length=12)
+    kind = models.CharField(max_length=20)
     asked = models.JSONField(help_text="What was sent, to know it again")
     subject = models.CharField(max_length=36, help_text="The id of the vote, mark, sheet, ... that it made or changed")
     before = models.JSONField(default=dict)

@@ -47,7 +47,8 @@ class Snapshot(models.Model):
 
 
 class SnapshotRow(models.Model):
-    """One row. `passage` is set where a mended passage is the row: {"start", "end", "better"} in the take."""
+    """One row. `passage` is set where a passage of one take is the row: {"start", "end"} in it, with "better" where it was mended,
+    with "worse" where it was made to break a principle."""
 
     pk = models.CompositePrimaryKey("snapshot_id", "index")
     snapshot = models.ForeignKey(Snapshot, models.CASCADE, related_name="all_rows")

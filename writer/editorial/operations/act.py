@@ -16,7 +16,7 @@ from django.utils import timezone
 from writer.accounts.models import User
 from writer.editorial.acts import Asked
 from writer.editorial.models import Act
-from writer.editorial.operations import judge_pair, look_again, mark, score
+from writer.editorial.operations import judge_pair, judge_violation, look_again, mark, score
 from writer.refusals import Missing, Refused
 from writer.stories.checks import checked_key
 from writer.stories.operations.locking import lock_person
@@ -39,6 +39,7 @@ KINDS = {
     "finish": Kind(mark.finish, mark.undo_finish),
     "rubric": Kind(score.rubric, score.undo_rubric),
     "look": Kind(look_again.look, look_again.undo_look),
+    "judge_violation": Kind(judge_violation.judge_violation, judge_violation.undo_judge_violation),
 }
 
 

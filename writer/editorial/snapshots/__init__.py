@@ -1,1 +1,2 @@
-"""Datasets: what is asked for (`query`), which rows that makes (`build`), how they are written (`formats`) and read (`importing`)."""
+"""Datasets: what is asked for (`query`), which rows that makes (`build`, and of single passages `passages`), how they are written
+(`formats`) and read (`importing`)."""

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from training.text import Message
 from writer.editorial.messages import completion_messages
 from writer.editorial.models import Snapshot, SnapshotKind, SnapshotRow
-from writer.editorial.snapshots.build import passage_messages
+from writer.editorial.snapshots.passages import passage_messages
 
 AT_ONCE = 200
 """Rows read at once: a row may be two stories of 12,000 words."""
@@ -115,7 +115,7 @@ allowed, so the words are gone and only the hash is left.
 {left_out}
 
 The columns are lists of messages (`role`, `content`), as TRL's conversational formats have them: {columns}. `origin.jsonl` says
-of each row which votes, marks, editors and versions of principles it rests on, and how sure it is (`label`, from 0.5 to 1).
+of each row which votes, marks, violations, editors and versions of principles it rests on, and how sure it is (`label`, from 0.5 to 1).
 
 A row's hash is the SHA-256 of the hashes of its columns, a line each; a column's hash is the SHA-256 of its messages as JSON
 (UTF-8, keys sorted, no blanks, no escapes). The hash of the snapshot is the SHA-256 of the hashes of its rows, a line each,

@@ -19,6 +19,7 @@ class SnapshotQuery(BaseModel):
     kind: Literal["preference", "prompts"] = "preference"
     votes: bool = True
     mended: bool = True
+    violations: Literal["no", "accepted", "not_rejected"] = "no"
     choices: bool = False
     imported: bool = False
     editors: tuple[int, ...] = ()
@@ -32,7 +33,8 @@ class SnapshotQuery(BaseModel):
 
     @model_validator(mode="after")
     def _something(self) -> SnapshotQuery:
-        if self.kind == "preference" and not (self.votes or self.mended or self.choices or self.imported):
+        passages = self.mended or self.violations != "no"
+        if self.kind == "preference" and not (self.votes or passages or self.choices or self.imported):
             raise ValueError("Choose at least one source.")
         if self.since and self.until and self.since > self.until:
             raise ValueError("It ends before it begins.")
@@ -47,6 +49,8 @@ class SnapshotQuery(BaseModel):
             for asked, words in (
                 (self.votes, "editors' blind votes on pairs"),
                 (self.mended, "passages as written and as mended"),
+                (self.violations == "accepted", "violations that editors accepted or mended"),
+                (self.violations == "not_rejected", "violations that no editor rejected"),
                 (self.choices, "writers' own choices between takes"),
                 (self.imported, "imported preferences"),
             )

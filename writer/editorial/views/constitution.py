@@ -27,6 +27,7 @@ from writer.editorial.models import Domain, Principle, PrincipleState, Principle
 from writer.editorial.operations.import_constitution import import_constitution
 from writer.editorial.operations.save_principle import new_principle, save_principle
 from writer.editorial.operations.set_state import set_state
+from writer.editorial.violations import acceptance
 from writer.refusals import Refused
 from writer.stories.operations.export import File
 from writer.stories.views import attachment
@@ -76,8 +77,9 @@ def _principle(key: str) -> Principle:
 @login_required
 @require_safe
 def principle(request: HttpRequest, key: str) -> HttpResponse:
-    """editorial/principle.html with `principle`, `version` (the one asked for, or the current), `versions`, `questions` and `states`."""
-    found = _principle(key)
+    """editorial/principle.html with `principle`, `version` (the one asked for, or the current), `versions`, `questions`, `states`, and to
+    editors `violations`, what was said of them."""
+    user, found = person(request), _principle(key)
     versions = list(found.versions.select_related("author").order_by("-number"))
     number = request.GET.get("version", "")
     asked = [version for version in versions if str(version.number) == number] if number else versions[:1]
@@ -91,6 +93,7 @@ def principle(request: HttpRequest, key: str) -> HttpResponse:
         "domains": [Domain(value).label for value in version.domains],
         "tasks": [Task(value).label for value in version.tasks],
         "questions": Settlement.objects.filter(version=found.current, removed=None).order_by("created"),
+        "violations": acceptance(user, key) if user.is_editor else [],
         "states": [choice for choice in PrincipleState.choices if choice[0] != found.state],
     }
     return render(request, "editorial/principle.html", context)

@@ -31,6 +31,7 @@ from writer.editorial.reading import (
     take_json,
 )
 from writer.editorial.stale import stale_marks, stale_reasons
+from writer.editorial.violations import waiting_violations
 from writer.refusals import Refused
 
 
@@ -38,7 +39,7 @@ from writer.refusals import Refused
 @require_safe
 @never_cache
 def desk(request: HttpRequest) -> HttpResponse:
-    """editorial/desk.html with what waits: `pairs`, `disputed`, `stale` (counts), `offered` (stories), `judged` (own votes)."""
+    """editorial/desk.html with what waits: `pairs`, `disputed`, `stale`, `violations` (counts), `offered` (stories), `judged` (own votes)."""
     user = person(request)
     judged = Vote.objects.filter(by=user, undone=None, reading__isnull=False).select_related("reading", "pair__brief")
     context = {
@@ -46,6 +47,7 @@ def desk(request: HttpRequest) -> HttpResponse:
         "begun": Reading.objects.filter(editor=user, state=ReadingState.OPEN, settling=False).exists(),
         "disputed": disagreements().count(),
         "stale": stale_marks().count() + stale_reasons().count(),
+        "violations": waiting_violations(user).count(),
         "offered": offered_stories(user)[:100],
         "judged": judged.order_by("-created")[:10],
         "marks": Mark.objects.filter(by=user, removed=None).count(),

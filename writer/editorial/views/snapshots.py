@@ -46,7 +46,7 @@ def _typed(request: HttpRequest) -> dict[str, Any]:
     form = request.POST
     typed: dict[str, Any] = {name: name in form for name in ("votes", "mended", "choices", "imported")}
     typed |= {name: form.getlist(name) for name in ("editors", "principles")}
-    for name in ("kind", "since", "until", "least_votes", "least_agreement", "least_read", "most_share"):
+    for name in ("kind", "violations", "since", "until", "least_votes", "least_agreement", "least_read", "most_share"):
         if form.get(name, "").strip():
             typed[name] = form[name].strip()
     return typed
@@ -73,6 +73,11 @@ def _list(
             ("mended", "Passages as written and as mended"),
             ("choices", "Writers' own choices between takes"),
             ("imported", "Imported preferences"),
+        ),
+        "violations": (
+            ("no", "None"),
+            ("accepted", "Those that editors accepted or mended"),
+            ("not_rejected", "All that no editor rejected, also those that nobody has looked at"),
         ),
     }
     return render(request, "editorial/snapshots.html", context, status=status)
@@ -119,11 +124,12 @@ def difference(before: Snapshot, after: Snapshot) -> tuple[int, int]:
 
 
 def _changed(before: Snapshot, after: Snapshot) -> list[tuple[str, Any, Any]]:
-    """What was asked for otherwise than the last time."""
+    """What was asked for otherwise than the last time; a query from before there was a field asked for what is usual in it."""
+    asked = SnapshotQuery().model_dump(mode="json") | before.query
     return [
-        (name.replace("_", " "), before.query.get(name), value)
+        (name.replace("_", " "), asked.get(name), value)
         for name, value in after.query.items()
-        if before.query.get(name) != value
+        if asked.get(name) != value
     ]
 
 

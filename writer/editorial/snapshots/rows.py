@@ -1,0 +1,48 @@
+"""What the builders of rows share: the row itself, and which briefs and days a query lets in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+
+from django.db.models import Q, QuerySet
+
+from writer.editorial.models import Pair, PairSource
+from writer.editorial.snapshots.query import SnapshotQuery
+
+Editor = int | None
+"""None is nobody whom the house knows: the row was imported, its editor has left, or none has looked at it."""
+
+
+@dataclass
+class Row:
+    """One row to be. `by` says which editors it rests on, and with what share: the shares of a row add up to 1."""
+
+    sha256: str
+    brief: int
+    chosen: int | None = None
+    rejected: int | None = None
+    passage: dict[str, Any] | None = None
+    label: float = 1.0
+    origin: dict[str, Any] = field(default_factory=dict)
+    by: dict[Editor, float] = field(default_factory=dict)
+
+
+def of_arenas() -> QuerySet[Pair]:
+    """Pairs on prompts that are held out: nothing of them becomes a row."""
+    return Pair.objects.filter(source=PairSource.ARENA)
+
+
+def consented(path: str) -> Q:
+    """Where the brief at `path` is nobody's story, or its writer lets it be used for training."""
+    return Q(**{f"{path}__story": None}) | Q(**{f"{path}__story__sharing__training": True})
+
+
+def period(query: SnapshotQuery, path: str = "created") -> Q:
+    found = Q()
+    if query.since:
+        found &= Q(**{f"{path}__gte": datetime.combine(query.since, time(), UTC)})
+    if query.until:
+        found &= Q(**{f"{path}__lt": datetime.combine(query.until + timedelta(days=1), time(), UTC)})
+    return found

@@ -19,6 +19,8 @@ WRITES = ("stories_", "studio_")
 READS = ("editorial_",)
 EDITORIAL_WRITES = ("editorial_take", "editorial_pair", "editorial_brief")
 """Stories of an arena become takes, and takes pairs."""
+EDITORIAL_ADDS = ("editorial_violation",)
+"""What a stage made waits for editors, who alone judge it."""
 PEOPLE = ("id", "name", "role", "is_active")
 AUDIT = "accounts_auditevent"
 
@@ -60,6 +62,8 @@ def _grant(raw, role: sql.Identifier, table: str) -> None:  # type: ignore[no-un
         rights = "SELECT, INSERT, UPDATE, DELETE"
     elif table in EDITORIAL_WRITES:
         rights = "SELECT, INSERT, UPDATE"
+    elif table in EDITORIAL_ADDS:
+        rights = "SELECT, INSERT"
     elif table.startswith(READS):
         rights = "SELECT"
     elif table == AUDIT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -13,7 +14,8 @@ from tests.workers.jobs.house import database_url
 from workers.role import ensure_worker_role
 from writer.accounts.models import ApiToken, User
 
-ROLE = "longhand_worker_test"
+ROLE = f"longhand_worker_{os.environ.get('PYTEST_XDIST_WORKER', 'test')}"
+"""A role belongs to the whole server, and other tests are at it too."""
 
 
 @pytest.fixture
@@ -50,6 +52,7 @@ def as_worker(transactional_db: None, owner: User) -> Iterator[psycopg.Connectio
         "UPDATE accounts_auditevent SET who = 'nobody'",
         "DELETE FROM editorial_vote",
         "UPDATE editorial_snapshotrow SET label = 1",
+        "UPDATE editorial_violation SET state = 'accepted'",
         "TRUNCATE studio_run CASCADE",
         "DROP TABLE studio_run",
         "CREATE ROLE another",
@@ -68,6 +71,7 @@ def test_what_it_may_not(as_worker: psycopg.Connection, query: str) -> None:
         "UPDATE studio_run SET step = 1",
         "SELECT * FROM editorial_snapshotrow",
         "SELECT * FROM stories_modelversion",
+        "INSERT INTO editorial_violation SELECT * FROM editorial_violation",
         "INSERT INTO accounts_auditevent (at, who, act, about, details) VALUES (now(), 'the house', 'a.b', 'c', '{}')",
     ],
 )

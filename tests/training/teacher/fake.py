@@ -34,10 +34,7 @@ class FakeTeacher:
         self._times: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": self}))
-        self._server.daemon_threads = True
-        self._server.block_on_close = False
-        self._server.request_queue_size = 512
+        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": self}))
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     @property
@@ -66,6 +63,12 @@ class FakeTeacher:
 
     def hang(self) -> None:
         self._stopped.wait(30)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 512
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -11,6 +11,8 @@ from pathlib import Path
 from training.constitution.settings import PairsSettings, ViolationsSettings
 from training.corpus.settings import CorpusSettings
 from training.errors import AskedToStop, MendableError, full_disk_said_plainly
+from training.instruct.data_settings import ReferencesSettings, ToolsSettings
+from training.instruct.settings import BacktranslateSettings
 from training.recipes.settings import DpoSettings, PretrainSettings, RewardModelSettings, SftSettings
 from training.settings import DemoSettings, Settings, read_settings
 
@@ -34,6 +36,21 @@ FROM_SETTINGS: dict[str, tuple[type[Settings], str, str]] = {
         PairsSettings,
         "training.constitution.pairs:pairs",
         "preferences from several sources in stated proportions",
+    ),
+    "backtranslate": (
+        BacktranslateSettings,
+        "training.instruct.backtranslate:backtranslate",
+        "good texts, each with the requests that it answers",
+    ),
+    "references": (
+        ReferencesSettings,
+        "training.instruct.references:references",
+        "conversations, some with a similar passage of another text beside the request",
+    ),
+    "tools": (
+        ToolsSettings,
+        "training.instruct.tools:tools",
+        "conversations in which a writing room's tools are called",
     ),
     "demo": (DemoSettings, "training.recipes.demo:train_demo", "train the demo's model from scratch"),
 }

@@ -1,31 +1,30 @@
 """Conversations, preferences and texts (`training.lines`) as tokens.
 
-What is written in a message never becomes a control token: a story that holds the letters of `<|im_end|>` is read as letters.
+What is written in a message never becomes a control token: a story that holds the letters of `<|im_end|>` is read as letters
+(`training.letters`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from training.errors import MendableError
-from training.lines import Conversation, Preference, Said, Text, read_lines
+from training.letters import Lettered, Marks, all_marked
+from training.lines import Conversation, Preference, Said, Text, ToolSchema, read_lines
 from training.records import Sample
 
 NO_END = (
     "The tokenizer in {} names no end token, so no text could ever end: set eos_token in its tokenizer_config.json."
 )
-_MARK = "\ue000"  # of the private use area
-_MARKED = re.compile(f"{_MARK}(\\d+){_MARK}")
 
 
 def vocabulary_of(tokenizer: PreTrainedTokenizerFast) -> int | None:
@@ -63,25 +62,34 @@ class ChatEncoder:
         self.end = int(tokenizer.eos_token_id)
         self.special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
         self.vocabulary = vocabulary_of(tokenizer)
+        self._lettered = Lettered(tokenizer)
 
-    def turns(self, messages: Sequence[Said], *, only_last: bool = False) -> Sample:
-        """The whole conversation; the assistant's turns (or only the last), each with the token that ends it, have weight 1."""
+    def turns(
+        self, messages: Sequence[Said], *, tools: Sequence[ToolSchema] | None = None, only_last: bool = False
+    ) -> Sample:
+        """The whole conversation; the assistant's turns (or only the last), each with the token that ends it, have weight 1.
+
+        A call of a tool is such a turn, the tool's answer is not.
+        """
         tokens: list[int] = []
         weights: list[float] = []
         before = ""
-        messages, letters = self._set_apart(messages)
+        self._check_tools(messages, tools or ())
+        marks = Marks(self.controls)
+        said = [marks.message(message) for message in messages]
+        known = [marks.inside(one.model_dump()) for one in tools or ()]
         for number, message in enumerate(messages):
             if message.role != "assistant":
                 continue
-            asked = self._render(messages[:number], ask=True)
-            answered = self._render(messages[: number + 1], ask=False)
+            asked = self._render(said[:number], known, ask=True)
+            answered = self._render(said[: number + 1], known, ask=False)
             if not asked.startswith(before) or not answered.startswith(asked):
                 raise MendableError(
                     f"The chat template in {self.source} tells earlier turns anew as the conversation goes on, so its turns cannot "
                     "be learned together: give each answer a line of its own."
                 )
-            given = self._encode(asked.removeprefix(before), letters)
-            learned = self._encode(answered.removeprefix(asked), letters)
+            given = self._encode(asked.removeprefix(before), marks)
+            learned = self._encode(answered.removeprefix(asked), marks)
             ended = self._ended(learned)
             weight = 0.0 if only_last and number < len(messages) - 1 else 1.0
             tokens += given + learned
@@ -91,10 +99,23 @@ class ChatEncoder:
         kept = len(weights) - next((place for place, weight in enumerate(reversed(weights)) if weight), 0)
         return Sample.of(tokens[:kept], weights[:kept])  # what the template puts after the last answer is nobody's
 
-    def _render(self, messages: Sequence[Said], *, ask: bool) -> str:
-        said = [message.model_dump() for message in messages]
+    def _check_tools(self, messages: Sequence[Said], tools: Sequence[ToolSchema]) -> None:
+        """A template that knows no tools leaves them out without a word, and the model would learn to answer from nothing."""
+        if not tools and not any(message.tool_calls or message.role == "tool" for message in messages):
+            return
+        said, known, marked = all_marked(messages, tools)
+        rendered = self._render(said, known, ask=False)
+        if lost := next((what for mark, what in marked.items() if mark not in rendered), ""):
+            raise MendableError(
+                f"The chat template in {self.source} leaves out {lost}: take a model whose template knows tools, or leave the "
+                "conversations with tools out of the data."
+            )
+
+    def _render(self, said: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]], *, ask: bool) -> str:
         try:
-            text = self.tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=ask)
+            text = self.tokenizer.apply_chat_template(
+                list(said), tools=list(tools) or None, tokenize=False, add_generation_prompt=ask
+            )
         except Exception as error:
             raise MendableError(f"The chat template in {self.source} refuses a conversation: {error}.") from error
         return str(text)
@@ -105,27 +126,11 @@ class ChatEncoder:
             return learned.index(self.end) + 1
         return next((place for place in range(len(learned), 0, -1) if learned[place - 1] in self.special), len(learned))
 
-    def _set_apart(self, messages: Sequence[Said]) -> tuple[Sequence[Said], dict[str, str]]:
-        """Messages with a mark in the place of each text that holds the letters of a control token, and the texts by their marks.
-
-        The template is rendered with the marks, so that it is certain where such a text begins and ends.
-        """
-        letters: dict[str, str] = {}
-        marked = list(messages)
-        for number, message in enumerate(messages):
-            text = message.content.strip()
-            if _MARK in text or any(control in text for control in self.controls):
-                letters[mark := f"{_MARK}{number}{_MARK}"] = text
-                marked[number] = Said(role=message.role, content=message.content.replace(text, mark, 1))
-        return marked, letters
-
-    def _encode(self, rendered: str, letters: dict[str, str]) -> list[int]:
+    def _encode(self, rendered: str, marks: Marks) -> list[int]:
         """Tokens of a rendered text; what was set apart is encoded as letters."""
         tokens: list[int] = []
-        for place, piece in enumerate(_MARKED.split(rendered)):
-            text = letters[f"{_MARK}{piece}{_MARK}"] if place % 2 else piece
-            if text:
-                tokens += self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=bool(place % 2))
+        for text, apart in marks.pieces(rendered):
+            tokens += self._lettered(text) if apart else self.tokenizer.encode(text, add_special_tokens=False)
         return tokens
 
 
@@ -179,7 +184,7 @@ def conversations(paths: Iterable[Path], encoder: ChatEncoder, fit: Fitting) -> 
     found = []
     for where, line in read_lines(paths, Conversation):
         with said_of(where):
-            sample = encoder.turns(line.messages)
+            sample = encoder.turns(line.messages, tools=line.tools)
         if kept := fit(where, sample):
             found.append((kept[0],))
     return found
@@ -190,7 +195,8 @@ def pairs(paths: Iterable[Path], encoder: ChatEncoder, fit: Fitting) -> Pairs:
     for where, line in read_lines(paths, Preference):
         with said_of(where):  # only the last answers count: earlier ones are the same on both sides
             chosen, rejected = (
-                encoder.turns([*line.prompt, *side], only_last=True) for side in (line.chosen, line.rejected)
+                encoder.turns([*line.prompt, *side], tools=line.tools, only_last=True)
+                for side in (line.chosen, line.rejected)
             )
         if kept := fit(where, chosen, rejected):
             found.examples.append((kept[0], kept[1]))
@@ -215,10 +221,10 @@ def texts(paths: Iterable[Path], tokenizer: PreTrainedTokenizerFast, context: in
     if tokenizer.eos_token_id is None:
         raise MendableError(NO_END.format(tokenizer.name_or_path))
     vocabulary = vocabulary_of(tokenizer)
+    lettered = Lettered(tokenizer)
     found = []
     for where, line in read_lines(paths, Text):
-        ids = tokenizer.encode(line.text, add_special_tokens=False, split_special_tokens=True)
-        tokens = np.asarray([*ids, tokenizer.eos_token_id], dtype=np.int32)
+        tokens = np.asarray([*lettered(line.text), tokenizer.eos_token_id], dtype=np.int32)
         with said_of(where):
             check_vocabulary(tokens.tolist(), vocabulary, tokenizer.name_or_path)
         starts = list(range(0, len(tokens), context))

@@ -20,10 +20,11 @@ configs:
 
 {tables}
 
-{made}`settings.json` beside this folder has the settings as used.
+{how}
 """
-_MADE = """It took {asked:,} questions, {tokens_in:,} tokens asked and {tokens_out:,} answered{money}. `calls.jsonl` beside this folder has each
-question and its answer, and the same command with `replay` makes the same files from them. """
+_ASKED = """It took {asked:,} questions, {tokens_in:,} tokens asked and {tokens_out:,} answered{money}. `settings.json` beside this folder has the
+settings as used, `calls.jsonl` each question and its answer, and the same command with `replay` makes the same files from them."""
+_COUNTED = "`settings.json` beside this folder has the settings as used; the same command makes the same files from the same input."
 
 
 class Table(NamedTuple):
@@ -42,7 +43,7 @@ class Table(NamedTuple):
 
 def card(title: str, about: str, report: Mapping[str, Any], *tables: Table) -> str:
     """`report` has `rows` by file and, where a teacher was asked, `cost`, as it tells it."""
-    rows = report["rows"]
+    rows, cost = report["rows"], report.get("cost")
     files = "\n".join(f"  - split: {name}\n    path: {name}.jsonl" for name, number in rows.items() if number)
     counts = Table("Rows", ("rows", "file"), [(number, f"`{name}.jsonl`") for name, number in rows.items()])
     return _CARD.format(
@@ -50,13 +51,15 @@ def card(title: str, about: str, report: Mapping[str, Any], *tables: Table) -> s
         about=about,
         files=files,
         tables="\n\n".join(str(table) for table in (counts, *tables) if table.rows),
-        made=_made(report["cost"]) if "cost" in report else "",
+        how=_asked(cost) if cost else _COUNTED,
     )
 
 
-def _made(cost: Mapping[str, float]) -> str:
-    money = f", {cost['money']:.2f} in money at the prices of the settings" if cost["money"] else ""
-    return _MADE.format(money=money, **{name: int(cost[name]) for name in ("asked", "tokens_in", "tokens_out")})
+def _asked(cost: Mapping[str, float]) -> str:
+    return _ASKED.format(
+        money=f", {cost['money']:.2f} in money at the prices of the settings" if cost["money"] else "",
+        **{name: int(cost[name]) for name in ("asked", "tokens_in", "tokens_out")},
+    )
 
 
 def _is_number(rows: Sequence[tuple[Any, ...]], place: int) -> bool:

@@ -1,0 +1,72 @@
+"""The worked cases that a teacher is shown, from `cases.toml`: a text, and an answer for one task with its reason (Weaver 3.3).
+
+Weaver shows five for each kind of text and task, annotated by people. Here are two for each task, written for this project, which
+pass the checks that answers must pass.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from training.instruct.answers import Found, Plan
+from training.instruct.tasks import WAYS
+from training.records import Domain, Passage, Task
+
+
+class Source(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    domain: Domain
+    text: Passage
+
+
+class Case(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Source
+    answer: Found
+
+
+class PlanCase(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Source
+    instruction: str
+    plan: Plan
+
+
+@cache
+def _file() -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_name("cases.toml").read_text(encoding="utf-8"))
+
+
+@cache
+def _sources() -> dict[str, Source]:
+    return {entry["key"]: Source.model_validate(entry) for entry in _file()["text"]}
+
+
+@cache
+def cases_of(task: Task) -> tuple[Case, ...]:
+    return tuple(
+        Case(source=_sources()[entry["text"]], answer=WAYS[task].shape.model_validate(entry["answer"]))
+        for entry in _file()["case"]
+        if entry["task"] == task
+    )
+
+
+@cache
+def plan_cases() -> tuple[PlanCase, ...]:
+    return tuple(
+        PlanCase(
+            source=_sources()[entry["text"]],
+            instruction=entry["instruction"],
+            plan=Plan(thinking=entry["thinking"].strip()),
+        )
+        for entry in _file()["plan"]
+    )

@@ -135,7 +135,8 @@ class Conversation(BaseModel):
             completion = line.get("completion", [])
             if not isinstance(completion, list):
                 raise ValueError("prompt is a list of messages, so completion must be one as well")
-            return {"messages": [*line["prompt"], *completion], "tools": line.get("tools")}
+            kept = {name: line[name] for name in ("tools",) if name in line}
+            return kept | {"messages": [*line["prompt"], *completion]}
         return line
 
     @model_validator(mode="after")

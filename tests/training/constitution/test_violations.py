@@ -53,7 +53,7 @@ def settings(fake: FakeTeacher, tmp_path: Path) -> Callable[..., ViolationsSetti
             "run_dir": tmp_path / run,
             "data": [data],
             "constitution": constitution,
-            "teacher": {"url": fake.url, "model": "fake", "seconds": 1, "tries": 3} | (teacher or {}),
+            "teacher": {"url": fake.url, "model": "fake", "seconds": 20, "tries": 3} | (teacher or {}),
             "most_changed": 0.7,
             "most_length": 1.6,
             "held_out_share": 0,
@@ -138,7 +138,11 @@ def test_a_teacher_that_fails_costs_its_own_row(
         return fault if asked == schema and recorded.of(body) is recorded.texts[3] else ""
 
     fake.fault = failing
-    folder = violations(settings("faulty", rounds=1, teacher={"seconds": 0.3, "tries": 2}))
+    folder = violations(
+        settings(
+            "faulty", rounds=1, teacher={"seconds": 2 if fault == "hang" else 20, "tries": 1 if fault == "hang" else 2}
+        )
+    )
     assert rows_of(folder) == {key: row for key, row in whole.items() if key != "t3"}
     assert set(dropped_of(folder).values()) == {"no_answer"}
 

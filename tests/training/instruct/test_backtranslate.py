@@ -219,7 +219,7 @@ def test_a_teacher_that_fails_costs_its_own_row(
 
     fake.fault = failing
     folder = backtranslate(
-        settings("faulty", tasks=tasks, teacher={"seconds": 0.5 if fault == "hang" else 20, "tries": 2})
+        settings("faulty", tasks=tasks, teacher={"seconds": 2 if fault == "hang" else 20, "tries": 2})
     )
     assert rows_of(folder) == {key: row for key, row in whole.items() if key != "mast/write"}
     assert dropped_of(folder) == {"mast/write": "no_answer"}

@@ -394,7 +394,7 @@ def test_a_teacher_that_fails_costs_its_own_row(
     chosen = next(asked_of(body)[1] for body in fake.asked if asked_of(body)[0] == schema)
     fake.fault = lambda body, times: fault if asked_of(body)[1] == chosen else ""
     folder = tools(
-        settings("faulty", **few, teacher={"seconds": 0.5 if fault == "hang" else 20, "tries": 2, "at_once": 2})
+        settings("faulty", **few, teacher={"seconds": 2 if fault == "hang" else 20, "tries": 2, "at_once": 2})
     )
     rows = rows_of(folder)
     assert len(rows) == len(whole) - 1

@@ -27,9 +27,6 @@ _PRESENT = {
     "gave": "gives", "turned": "turns", "asked": "asks", "felt": "feels", "began": "begins",
 }  # fmt: skip
 _PRESENT_FORM = regex.compile(rf"\b(?:{'|'.join(_PRESENT.values())}|are|has)\b")
-_PAST_FORM = regex.compile(
-    rf"(?<!\b(?:was|were|been|be|being|had|have|has|having|is|are|not|n’t|and|or|he|it) )\b(?:{'|'.join(_PRESENT)})\b"
-)
 _HE_PAST = regex.compile(rf"\b(?:[Hh]e|[Ss]he|[Ii]t|[Tt]here|[A-Z]\w+) (?P<verb>{'|'.join(_PRESENT)})\b")
 _TAG = r"(?:said|asked|replied|answered|cried|exclaimed)"
 _WHO = r"(?:he|she|I|they|the \w+|Mr\. \w+|Mrs\. \w+|Miss \w+|[A-Z]\w+)"

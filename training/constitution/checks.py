@@ -22,6 +22,7 @@ import regex
 
 from training.constitution.edits import changed_share
 from training.corpus.profile import STOP_WORDS
+from training.drops import Dropped
 from training.records import Principle
 from training.text import WORD, count_words
 
@@ -38,14 +39,6 @@ class Drop(StrEnum):
     NOT_BROKEN = "not_broken"
     BROKEN_BEFORE = "broken_before"
     BROKE_ANOTHER = "broke_another"
-
-
-class Dropped(Exception):
-    """A row that is not made; `why` says it to a person."""
-
-    def __init__(self, reason: Drop, why: str) -> None:
-        super().__init__(why)
-        self.reason, self.why = reason, why
 
 
 SCRIPTS = {

@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from training.constitution import questions
-from training.constitution.checks import Drop, Dropped, little, no_copy, runs_of, same_language
+from training.constitution.checks import Drop, little, no_copy, runs_of, same_language
 from training.constitution.edits import NotThere, apply, changed_share
 from training.constitution.principles import Known, read_principles
 from training.constitution.settings import ViolationsSettings
 from training.constitution.texts import GoodText, excerpt, is_held_out, read_good
 from training.datacard import Table, card
+from training.drops import Dropped
 from training.errors import MendableError
 from training.stage import Stage, run_until_stopped, stage
 from training.teacher.client import Absent, Question, Teacher

@@ -22,10 +22,11 @@ from typing import Any
 
 from training.constitution.texts import GoodText, excerpt, is_held_out, read_good
 from training.datacard import Table, card
+from training.drops import Dropped
 from training.errors import MendableError
 from training.instruct import questions
 from training.instruct.answers import Plan, Score
-from training.instruct.checks import Drop, Dropped, found_well, plans_well
+from training.instruct.checks import Drop, found_well, plans_well
 from training.instruct.choice import alike, not_best
 from training.instruct.settings import BacktranslateSettings
 from training.instruct.tasks import VOICES, WAYS, Way

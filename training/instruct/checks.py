@@ -30,6 +30,7 @@ from training.constitution import checks as of_violations
 from training.constitution.edits import changed_share
 from training.corpus.profile import STOP_WORDS
 from training.corpus.shingles import normalised
+from training.drops import Dropped
 from training.instruct.answers import Found, Listing, Quoting, Request
 from training.instruct.cases import cases_of
 from training.instruct.tasks import Way
@@ -59,14 +60,6 @@ class Drop(StrEnum):
     GIVES_AWAY = "gives_away"
     ALIKE = "alike"
     NOT_BEST = "not_best"
-
-
-class Dropped(Exception):
-    """A row that is not made; `why` says it to a person."""
-
-    def __init__(self, reason: Drop, why: str) -> None:
-        super().__init__(why)
-        self.reason, self.why = reason, why
 
 
 _SOURCE = regex.compile(
@@ -149,7 +142,7 @@ def _same_language(text: str, written: str) -> None:
         of_violations.same_language(text, written)
         if count_words(written) >= of_violations.ENOUGH:
             of_violations.same_language(written, text)
-    except of_violations.Dropped:
+    except Dropped:
         raise Dropped(Drop.LANGUAGE, f"it is in another language: “{written[:60]}”") from None
 
 

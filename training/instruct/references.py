@@ -34,10 +34,10 @@ from training.corpus.shingles import normalised, run_hashes, word_hashes
 from training.datacard import Table, card
 from training.errors import MendableError
 from training.instruct.data_settings import ReferencesSettings
-from training.instruct.fences import fence_of
 from training.instruct.similar import CHUNK, Found, Similar, cut_passages
 from training.lines import Conversation, read_lines
 from training.stage import stage
+from training.teacher.fences import fence_of
 from training.text import count_words
 
 RUN = 8

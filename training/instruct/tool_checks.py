@@ -20,6 +20,7 @@ from typing import Any
 import regex
 from pydantic import ValidationError
 
+from training.drops import Dropped
 from training.instruct.room import TOOLS, Refused, Room, run, said
 from training.instruct.situations import Done
 from training.lines import Conversation
@@ -34,14 +35,6 @@ class Drop(StrEnum):
     COPY = "copy"
     CALL = "call"
     RESULT = "result"
-
-
-class Dropped(Exception):
-    """A row that is not made; `why` says it to a person."""
-
-    def __init__(self, reason: Drop, why: str) -> None:
-        super().__init__(why)
-        self.reason, self.why = reason, why
 
 
 _COUNTED = "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty"

@@ -6,9 +6,9 @@ import json
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from training.instruct.fences import fenced
 from training.instruct.room import TOOLS, said
 from training.instruct.situations import Situation
+from training.teacher.fences import fenced
 from training.text import Message
 
 

@@ -22,12 +22,13 @@ from typing import Any
 from training.constitution.principles import read_principles
 from training.constitution.texts import is_held_out, read_good
 from training.datacard import Table, card
+from training.drops import Dropped
 from training.errors import MendableError
 from training.instruct import tool_questions as questions
 from training.instruct.data_settings import ToolsSettings
 from training.instruct.room import TOOLS, said
 from training.instruct.situations import Situation, situations
-from training.instruct.tool_checks import Drop, Dropped, all_said, check_row, honest, no_tool_named, nothing_invented
+from training.instruct.tool_checks import Drop, all_said, check_row, honest, no_tool_named, nothing_invented
 from training.stage import Stage, run_until_stopped, stage
 from training.teacher.client import Absent, Question, Teacher
 

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from enum import StrEnum
+
 import pytest
 
-from training.constitution.checks import Drop, Dropped, little, no_copy, same_language
+from training.constitution.checks import Drop, little, no_copy, same_language
+from training.drops import Dropped
 from training.records import Example, Principle
 
 GOOD = "The lamp was lit at six, and nobody came up the stairs that night.\n\nIn the morning the door stood open."
@@ -23,7 +26,7 @@ RULE = Principle(
 )
 
 
-def reason(check: object, *args: object, **named: object) -> Drop | None:
+def reason(check: object, *args: object, **named: object) -> StrEnum | None:
     try:
         check(*args, **named)  # type: ignore[operator]
     except Dropped as dropped:

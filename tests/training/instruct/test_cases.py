@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from training.drops import Dropped
 from training.instruct import checks
 from training.instruct.cases import Case, cases_of, plan_cases
-from training.instruct.checks import Drop, Dropped, found_well, plans_well
+from training.instruct.checks import Drop, found_well, plans_well
 from training.instruct.settings import ALL_TASKS
 from training.instruct.tasks import WAYS
 from training.records import Task

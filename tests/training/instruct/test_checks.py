@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from enum import StrEnum
 from typing import Any
 
 import pytest
 
 from tests.training.instruct.recorded import EELS, MAST
+from training.drops import Dropped
 from training.instruct.answers import Request
 from training.instruct.cases import cases_of
-from training.instruct.checks import Drop, Dropped, common_share, found_well, has_run, plans_well
+from training.instruct.checks import Drop, common_share, found_well, has_run, plans_well
 from training.instruct.settings import ALL_TASKS
 from training.instruct.tasks import WAYS
 from training.records import Task
@@ -17,7 +19,7 @@ SENTENCE = "She brought them on the first of the month, alive, in a bucket with 
 """Of the text, with more than twelve words."""
 
 
-def reason_of(task: Task, **changes: Any) -> Drop | None:
+def reason_of(task: Task, **changes: Any) -> StrEnum | None:
     """What comes of the recorded answer with these changes."""
     answer = WAYS[task].shape.model_validate(deepcopy(EELS.answers[task]) | changes)
     try:

@@ -21,10 +21,10 @@ from training.corpus.stories import read_stories
 from training.errors import MendableError
 from training.instruct import similar
 from training.instruct.data_settings import ReferencesSettings
-from training.instruct.fences import fence_of
 from training.instruct.references import RUN, _runs, references, templates
 from training.instruct.similar import Similar, cut_passages
 from training.lines import Conversation, read_lines
+from training.teacher.fences import fence_of
 from training.text import count_words
 
 FIELDS = {

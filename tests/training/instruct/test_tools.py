@@ -21,12 +21,13 @@ from tests.training.constitution.recorded import PRINCIPLES
 from tests.training.models import write_lines
 from tests.training.teacher.fake import FakeTeacher
 from training.corpus.stories import read_stories
+from training.drops import Dropped
 from training.errors import MendableError
 from training.instruct import room as rooms
 from training.instruct.data_settings import ToolsSettings
 from training.instruct.room import TOOLS, Chapter, Reference, Refused, Room, run
 from training.instruct.situations import Call, Done, Situation, chapters_of, characters
-from training.instruct.tool_checks import Dropped, all_said, check_row, honest, nothing_invented
+from training.instruct.tool_checks import all_said, check_row, honest, nothing_invented
 from training.instruct.tools import all_situations, tools
 from training.lines import Conversation, read_lines
 from training.records import Principle

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 def fence_of(texts: Iterable[str]) -> str:
@@ -11,7 +11,7 @@ def fence_of(texts: Iterable[str]) -> str:
     return hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
-def fenced(texts: dict[str, str]) -> str:
+def fenced(texts: Mapping[str, str]) -> str:
     """The texts by their names, and what they are to whoever reads them."""
     fence = fence_of(texts.values())
     shown = "\n".join(f"{name} {fence}\n{text}\nEND OF {name} {fence}" for name, text in texts.items())

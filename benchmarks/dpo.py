@@ -203,7 +203,7 @@ def _measures(before: Side, after: Side, learned: Sequence[Learned]) -> Iterator
     for rule in RULES:
         was, now = before.breaks(rule), after.breaks(rule)
         low, high = difference(was, now)
-        fell += now.mean() < was.mean()
+        fell += int(now.mean() < was.mean())
         one = by_key[rule.key]
         rows += [
             Measure(f"prefers_{rule.key}", round(one.after.value, 4), "share", "higher", "before", round(one.before.value, 4),

@@ -135,7 +135,7 @@ class Conversation(BaseModel):
             completion = line.get("completion", [])
             if not isinstance(completion, list):
                 raise ValueError("prompt is a list of messages, so completion must be one as well")
-            kept = {name: line[name] for name in ("tools",) if name in line}
+            kept = {name: value for name, value in line.items() if name not in ("prompt", "completion")}
             return kept | {"messages": [*line["prompt"], *completion]}
         return line
 

@@ -50,6 +50,15 @@ class Env(BaseSettings):
     thinking: bool = False
     """Ask the model to plan before it writes, where its chat template knows how."""
 
+    # The teacher: the model that stages ask for violations and exercises
+    teacher_url: str = ""
+    """Any OpenAI-compatible server, without the /v1. Empty: the house's own model server."""
+    teacher_model: str = ""
+    """As that server calls it. Empty: MODEL."""
+    teacher_key: str = ""
+    teacher_inside: bool = False
+    """TEACHER_URL is the house's own, too: drafts may go there although their writers allow no model outside of the house."""
+
     # Limits
     streams: int = Field(default=64, ge=1)
     """Stories that all narrators write at once; more wait in the queue."""

@@ -66,6 +66,10 @@ VAR = env.var
 # The model, and what one person may ask of it
 MODEL, MODEL_PATH, MODEL_NAME, MODEL_IS_DEMO = env.model, env.model_path, env.model_name, env.is_demo
 MODEL_SERVER_URL, MODEL_SERVER_KEY = env.model_server_url.rstrip("/"), env.model_server_key
+TEACHER_URL, TEACHER_MODEL, TEACHER_KEY = env.teacher_url.rstrip("/"), env.teacher_model or env.model, env.teacher_key
+TEACHER_OUTSIDE = bool(TEACHER_URL) and not env.teacher_inside
+if not TEACHER_URL:
+    TEACHER_URL, TEACHER_KEY = MODEL_SERVER_URL, MODEL_SERVER_KEY
 STORIES_AT_ONCE, WORDS_PER_DAY = env.stories_at_once, env.words_per_day
 PAIRS_PER_DAY = env.pairs_per_day
 STUDIO_DISK_GB = env.studio_disk_gb

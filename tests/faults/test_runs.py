@@ -233,6 +233,7 @@ def test_a_training_that_dies_again_and_again_is_given_up(
 ) -> None:
     run = queued()
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", "/nonexistent")
+    assert run.base is not None
     model = Path(run.base.tokenizer) / "model.safetensors"
     model.write_bytes(b"\xff" * 100)
     work(keeper, run, RunState.FAILED)

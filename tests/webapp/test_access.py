@@ -85,6 +85,7 @@ PAGES = {
     "runs": ADMIN,
     "run_retrain": ADMIN,
     "run_new": ADMIN,
+    "datasets": ADMIN,
     "run": ADMIN,
     "run_events": ADMIN,
     "run_act": ADMIN,

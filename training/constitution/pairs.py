@@ -34,7 +34,7 @@ def pairs(settings: PairsSettings) -> Path:
     with stage(settings, settings.run_dir) as at:
         weights = settings.weights.model_dump()
         rows, held_out = _read(settings.data, weights), _read(settings.held_out, weights)
-        facts = [_facts(row) for row in rows]
+        facts = [facts_of(row) for row in rows]
         taken = mix(facts, weights, rows=settings.rows, repeats=settings.repeats, seed=settings.seed)
         if not taken:
             raise MendableError("No pair is left: the data hold none of a source whose weight is above nothing.")
@@ -54,7 +54,8 @@ def _read(paths: Sequence[Path], weights: Mapping[str, float]) -> list[Sourced]:
     return rows
 
 
-def _facts(row: Sourced) -> Facts:
+def facts_of(row: Sourced) -> Facts:
+    """What `mix` needs to know of a pair."""
     texts = [[message.model_dump() for message in side] for side in (row.prompt, row.chosen, row.rejected)]
     sha256 = hashlib.sha256(json.dumps(texts, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
     words = sum(count_words(message.content) for message in row.chosen)

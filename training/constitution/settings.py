@@ -54,15 +54,19 @@ class Weights(Settings):
     imported: float = Field(0.5, ge=0, le=1000, description="preferences from elsewhere")
 
 
-class PairsSettings(Settings):
+class Mix(Settings):
+    """Pairs of several sources are taken by weight, balanced over principles and lengths."""
+
+    weights: Weights = Weights()
+    rows: int | None = Field(None, ge=1, le=10**8, description="pairs in all; empty: as many as there are")
+    repeats: int = Field(2, ge=1, le=20, description="times that a pair of a small source is taken at most")
+
+
+class PairsSettings(Mix):
     """`python -m training pairs FILE`: preferences from several sources, mixed by weights, balanced over principles and lengths."""
 
     recipe: Literal["pairs"] = "pairs"
     run_dir: Path
     data: tuple[Path, ...] = Field(min_length=1, description="preferences, each with its `source`")
     held_out: tuple[Path, ...] = Field((), description="what is measured on: it stays as it is")
-
-    weights: Weights = Weights()
-    rows: int | None = Field(None, ge=1, le=10**8, description="pairs in all; empty: as many as there are")
-    repeats: int = Field(2, ge=1, le=20, description="times that a pair of a small source is taken at most")
     seed: int = Field(1, ge=0, le=2**31 - 2)

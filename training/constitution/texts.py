@@ -28,6 +28,8 @@ class GoodText(BaseModel):
     language: str = "en"
     group: str = ""
     held_out: bool | None = None
+    start: int = 0
+    """Where the text stands in what the line held: more than nothing in an excerpt."""
 
     @model_validator(mode="before")
     @classmethod
@@ -87,7 +89,8 @@ def excerpt(good: GoodText, *, words: int, most_before: int) -> GoodText:
             Said(role="assistant", content="\n\n".join(blocks[:start])),
             Said(role="user", content=note["content"]),
         ]
-    return good.model_copy(update={"prompt": prompt, "text": "\n\n".join(blocks[start:end])})
+    begin = len("\n\n".join(blocks[:start])) + 2 if start else 0
+    return good.model_copy(update={"prompt": prompt, "text": "\n\n".join(blocks[start:end]), "start": begin})
 
 
 def is_held_out(good: GoodText, share: float) -> bool:

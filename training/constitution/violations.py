@@ -146,6 +146,7 @@ def _row(work: Work, principles: Mapping[str, Known]) -> dict[str, Any]:
     key = work.tried[-1]
     return {
         "id": work.good.id,
+        "start": work.good.start,
         "prompt": [message.model_dump() for message in work.good.prompt],
         "chosen": [{"role": "assistant", "content": work.good.text}],
         "rejected": [{"role": "assistant", "content": work.made.bad}],

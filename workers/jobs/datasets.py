@@ -15,10 +15,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from django.db import IntegrityError, transaction
+from pydantic import BaseModel, Field
 
 from training.errors import MendableError
 from training.lines import MOST_BYTES, Conversation, Preference, Text, read_lines
 from training.manifest import make_manifest, sha256_of
+from training.records import Domain, Task
 from training.text import count_words
 from workers.jobs.runs.folders import datasets, forget, private
 from writer.accounts.audit import record
@@ -26,16 +28,40 @@ from writer.refusals import Refused
 from writer.stories.text import checked_text
 from writer.studio.models import Dataset, DatasetKind
 
+
+class _Facts(BaseModel):
+    """What stages want to know of a text beside its words; what is not said is not kept."""
+
+    id: str = Field("", max_length=200)
+    title: str = Field("", max_length=300)
+    author: str = Field("", max_length=300)
+    premise: str = Field("", max_length=4000)
+    language: str = Field("en", max_length=20)
+    task: Task = "write"
+    domain: Domain = "fiction"
+    group: str = Field("", max_length=300)
+    target: int = Field(0, ge=0, le=10**7)
+    thinking: str = ""
+
+
+class _KnownText(Text, _Facts):
+    pass
+
+
+class _KnownConversation(Conversation, _Facts):
+    pass
+
+
 Line = Text | Conversation | Preference
 LINES: dict[DatasetKind, type[Line]] = {
-    DatasetKind.TEXTS: Text,
-    DatasetKind.CONVERSATIONS: Conversation,
+    DatasetKind.TEXTS: _KnownText,
+    DatasetKind.CONVERSATIONS: _KnownConversation,
     DatasetKind.PREFERENCE: Preference,
 }
 
 
-def add_dataset(name: str, folder: Path) -> Dataset:
-    """Raises Refused or MendableError with what is to be mended, by file and line; then nothing is left of it."""
+def add_dataset(name: str, folder: Path, *, card: str = "") -> Dataset:
+    """`card` is README.md, where a stage made it. Raises Refused or MendableError with what is to be mended, by file and line; then nothing is left of it."""
     name = checked_text(name, "name", most=120, one_line=True, required=True)
     taken = Refused(f"There is a data set {name} already.", field="name")
     if Dataset.objects.filter(name=name).exists():
@@ -54,7 +80,7 @@ def add_dataset(name: str, folder: Path) -> Dataset:
             rows, words = rows + more_rows, words + more_words
         sha256 = sha256_of(make_manifest(fresh))
         with transaction.atomic():
-            made = Dataset.objects.create(name=name, kind=kind, rows=rows, words=words, sha256=sha256)
+            made = Dataset.objects.create(name=name, kind=kind, rows=rows, words=words, sha256=sha256, card=card)
             made.folder = str(made.pk)
             made.save(update_fields=["folder"])
             record(None, "dataset.add", name, kind=kind, rows=rows, words=words, sha256=sha256)

@@ -112,10 +112,10 @@ def clear_retired() -> None:
 
 
 def clear_old_runs(days: int = 14) -> None:
-    """Checkpoints and data of runs that ended long ago without a version: they hold writers' words, and take room."""
+    """Checkpoints, data and calls of runs that ended long ago without having made anything: they hold writers' words, and take room."""
     before = timezone.now() - timedelta(days=days)
     for run in Run.objects.filter(state__in=("stopped", "failed"), finished__lt=before, forgotten=False):
         if not Run.objects.filter(pk=run.pk, state=run.state, finished=run.finished).update(forgotten=True):
             continue  # somebody let it go on meanwhile
-        for part in ("checkpoints", "data"):
+        for part in ("checkpoints", "data", "dataset", "calls.jsonl"):
             forget(run_folder(run) / part)

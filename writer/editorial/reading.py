@@ -108,11 +108,15 @@ def share_read(text: str, seen: Ranges) -> float:
     return round(read / max(1, sum(counts)), 4)
 
 
+def principles_in_force() -> QuerySet[PrincipleVersion]:
+    """In the wording that counts today."""
+    current = PrincipleVersion.objects.filter(principle__state=PrincipleState.IN_FORCE, pk=F("principle__current_id"))
+    return current.select_related("principle")
+
+
 def palette() -> list[dict[str, Any]]:
     """The principles in force, with what an editor wants to see beside the text. The order is that of their names."""
-    versions = PrincipleVersion.objects.filter(
-        principle__state=PrincipleState.IN_FORCE, pk=F("principle__current_id")
-    ).select_related("principle")
+    versions = principles_in_force()
     return [
         {
             "version": version.pk,

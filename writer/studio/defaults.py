@@ -8,9 +8,8 @@ from typing import Any
 
 from django.conf import settings
 
-from training.recipes.settings import RECIPES
 from writer.stories.models import ModelVersion
-from writer.studio.forms import PLACES, settings_of
+from writer.studio.kinds import checked, settings_of
 
 USUAL: dict[str, dict[str, Any]] = {
     "dpo": {"overlong": "drop", "epochs": 3, "learner": {"lora": {}, "learning_rate": 5e-6}},
@@ -26,4 +25,4 @@ def defaults_of(recipe: str, base: ModelVersion | None) -> dict[str, Any]:
     small = Path(settings.BASE_DIR) / "demo" / "studio.toml"
     if base is not None and base.root.is_demo and small.exists():
         values = tomllib.loads(small.read_text(encoding="utf-8")).get(recipe, values)
-    return settings_of(RECIPES[recipe].model_validate(values | PLACES))
+    return settings_of(checked(recipe, values))

@@ -6,26 +6,38 @@ class itself, so that a run never holds a setting that its recipe would refuse.
 
 from __future__ import annotations
 
+import inspect
 import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import annotated_types
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from training.recipes.settings import RECIPES, RecipeSettings
 from writer.refusals import Refused
+from writer.studio.kinds import FILLED_IN, KINDS, checked, settings_of
 
-Kind = Literal["whole", "number", "choice", "yes", "numbers", "part"]
+Kind = Literal["whole", "number", "choice", "choices", "yes", "numbers", "part"]
 
-NOT_ASKED = {"recipe", "run_dir", "model", "data", "held_out", "reference_cache", "learner.threads", "learner.betas"}
-"""Paths, which the house fills in, and what nobody should have to think of."""
-PLACES = {"run_dir": Path("run"), "model": Path("model"), "data": (Path("data"),)}
+NOT_ASKED = {
+    "recipe",
+    "learner.threads",
+    "learner.betas",
+    *(name for name, whole in FILLED_IN.items() if whole is True),
+    *(f"teacher.{name}" for name in FILLED_IN["teacher"]),
+}
+"""What the house fills in, paths above all, and what nobody should have to think of."""
+GROUPS = {
+    "": "Settings",
+    "learner": "Adapter, optimiser, memory",
+    "mix": "How much of each source",
+    "teacher": "How the teacher is asked, and what it may cost",
+}
+"""By the part of the settings that a field is of."""
 LONGEST = 200
 _THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+")
 
@@ -51,6 +63,10 @@ class Field:
         return typed_of(self.default)
 
 
+Row = tuple[Field, str | list[str], str]
+"""A field, what stands in it, and what is wrong with that."""
+
+
 @dataclass
 class Form:
     """`typed` is what stands in the fields, `errors` what is wrong with it, by field."""
@@ -62,24 +78,29 @@ class Form:
     errors: dict[str, str] = field(default_factory=dict)
 
     @property
-    def rows(self) -> list[tuple[Field, str, str]]:
-        return [(one, self.typed.get(one.name, one.shown), self.errors.get(one.name, "")) for one in self.fields]
+    def rows(self) -> list[Row]:
+        return [(one, self._shown(one), self.errors.get(one.name, "")) for one in self.fields]
+
+    def _shown(self, one: Field) -> str | list[str]:
+        text = self.typed.get(one.name, one.shown)
+        return text.split(", ") if one.kind == "choices" else text
 
     @property
-    def groups(self) -> list[tuple[str, list[tuple[Field, str, str]], bool]]:
-        """What the recipe is about, and how it is computed; whether something is wrong in it."""
-        own = [row for row in self.rows if "." not in row[0].name or row[0].name == "learner.learning_rate"]
-        rest = [row for row in self.rows if row not in own]
-        named = (("Settings", own), ("Adapter, optimiser, memory", rest))
-        return [(name, rows, any(error for _, _, error in rows)) for name, rows in named]
+    def groups(self) -> list[tuple[str, list[Row], bool]]:
+        """What the recipe is about, and the rest of it by its parts; whether something is wrong in one."""
+        found: dict[str, list[Row]] = {GROUPS[""]: []}
+        for row in self.rows:
+            part = "" if row[0].name == "learner.learning_rate" else row[0].name.rpartition(".")[0].partition(".")[0]
+            found.setdefault(GROUPS[part], []).append(row)
+        return [(name, rows, any(error for _, _, error in rows)) for name, rows in found.items()]
 
 
 def form_of(recipe: str, values: Mapping[str, Any] | None = None) -> Form:
     """The form with the recipe's defaults, or with the values of a run."""
-    kind = RECIPES.get(recipe)
+    kind = KINDS.get(recipe)
     if kind is None:
         raise Refused(f"There is no recipe {recipe!r}.", field="recipe")
-    about = " ".join((kind.__doc__ or "").split())
+    about = " ".join((inspect.getdoc(kind) or "").split())
     form = Form(recipe, about.partition(": ")[2] or about, list(fields_of(kind)))
     if values:
         form.typed = {one.name: typed_of(_value(values, one)) for one in form.fields}
@@ -129,7 +150,8 @@ def _field(full: str, info: FieldInfo, annotation: Any, *, optional: bool) -> Fi
     elif get_origin(annotation) is Literal:
         kind, choices = "choice", tuple(str(one) for one in get_args(annotation))
     elif get_origin(annotation) is tuple:
-        kind = "numbers"
+        choices = get_args(get_args(annotation)[0])
+        kind = "choices" if choices else "numbers"
     elif annotation in (int, float):
         kind = "whole" if annotation is int else "number"
         if low is None or high is None:
@@ -175,7 +197,9 @@ def _bounds(info: FieldInfo) -> tuple[float | None, float | None, bool]:
 
 
 def _label(full: str) -> str:
-    words = full.removeprefix("learner.").replace(".", " ").replace("_", " ")
+    for part in ("learner.", "teacher.", "mix.weights.", "mix."):
+        full = full.removeprefix(part)
+    words = full.replace(".", " ").replace("_", " ")
     words = words.replace("lora", "LoRA").replace("zero", "ZeRO")
     return words[0].upper() + words[1:]
 
@@ -200,18 +224,13 @@ def read(recipe: str, typed: Mapping[str, str]) -> tuple[Form, dict[str, Any] | 
     if form.errors:
         return form, None
     try:
-        checked = RECIPES[recipe].model_validate(values | PLACES)
+        found = checked(recipe, values)
     except ValidationError as error:
         for item in error.errors():
             name = ".".join(str(part) for part in item["loc"])
             form.errors[name if name in known else ""] = item["msg"].removeprefix("Value error, ").capitalize() + "."
         return form, None
-    return form, settings_of(checked)
-
-
-def settings_of(checked: RecipeSettings) -> dict[str, Any]:
-    """What a run keeps of its settings: all but the paths."""
-    return checked.model_dump(mode="json", exclude={"run_dir", "model", "data", "held_out", "reference_cache"})
+    return form, settings_of(found)
 
 
 def _put(values: dict[str, Any], name: str, value: Any) -> None:
@@ -230,11 +249,13 @@ def _read(one: Field, text: str) -> Any:
             return None
         if one.kind == "numbers":
             return ()
+        if one.kind == "choices":
+            raise Refused("Choose one at least.")
         raise Refused("Something must stand here.")
     if one.kind == "choice":
-        if text not in one.choices:
-            raise Refused("Choose one of the list.")
-        return int(text) if text.isdecimal() else text
+        return int(text) if _one_of(one, text).isdecimal() else text
+    if one.kind == "choices":
+        return tuple(_one_of(one, part.strip()) for part in text.split(","))
     if one.kind == "numbers":
         return tuple(_number(part) for part in text.split(","))
     number = _number(text)
@@ -246,6 +267,12 @@ def _read(one: Field, text: str) -> Any:
         least = f"more than {typed_of(one.low)}" if one.above_low else f"{typed_of(one.low)} or more"
         raise Refused(f"A number, {least} and {typed_of(one.high)} at most.")
     return int(number) if one.kind == "whole" else number
+
+
+def _one_of(one: Field, text: str) -> str:
+    if text not in one.choices:
+        raise Refused("Choose from the list.")
+    return text
 
 
 def _number(text: str) -> float:

@@ -10,6 +10,7 @@ urlpatterns = [
     path("studio/audit", overview.audit, name="audit"),
     path("studio/retrain", runs.run_retrain, name="run_retrain"),
     path("studio/runs/", runs.runs, name="runs"),
+    path("studio/datasets", runs.datasets, name="datasets"),
     path("studio/runs/new/<slug:recipe>", runs.run_new, name="run_new"),
     path("studio/runs/<int:run_id>", runs.run, name="run"),
     path("studio/runs/<int:run_id>/events", runs.run_events, name="run_events"),

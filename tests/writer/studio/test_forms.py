@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from training.recipes.settings import RECIPES
 from workers.jobs.runs.command import command, environment
 from writer.refusals import Refused
-from writer.studio.forms import PLACES, form_of, read, settings_of, typed_of
+from writer.studio.forms import form_of, read, typed_of
+from writer.studio.kinds import KINDS, checked, is_stage, settings_of
 
-RECIPE = pytest.mark.parametrize("recipe", sorted(RECIPES))
+RECIPE = pytest.mark.parametrize("recipe", sorted(KINDS))
 
 
 def as_typed(recipe: str) -> dict[str, str]:
@@ -27,25 +27,25 @@ def as_typed(recipe: str) -> dict[str, str]:
 def test_the_untouched_form_says_the_recipes_defaults(recipe: str) -> None:
     form, values = read(recipe, as_typed(recipe))
     assert form.errors == {}
-    assert values == settings_of(RECIPES[recipe].model_validate(dict(PLACES)))
+    assert values == settings_of(checked(recipe, {}))
 
 
 @RECIPE
 def test_no_field_is_free_and_none_is_a_path(recipe: str) -> None:
     for one in form_of(recipe).fields:
-        assert one.kind in ("yes", "part", "choice", "numbers") or (one.low is not None and one.high is not None), one
+        assert one.kind in ("yes", "part", "choice", "choices", "numbers") or (
+            one.low is not None and one.high is not None
+        ), one
         assert not any(word in one.name for word in ("dir", "path", "cache", "model", "data"))
         assert one.label
 
 
 @RECIPE
 def test_what_a_run_has_comes_back_into_the_form(recipe: str) -> None:
-    typed = as_typed(recipe) | {
-        "learner.lora": "yes",
-        "learner.lora.rank": "8",
-        "epochs": "2.5",
-        "learner.learning_rate": "5e-7",
-    }
+    of_training = {"learner.lora": "yes", "learner.lora.rank": "8", "epochs": "2.5", "learner.learning_rate": "5e-7"}
+    of_tasks = {"tasks": "write, polish", "teacher.most_money": "2.5"}
+    changed = of_tasks if recipe == "backtranslate" else {} if is_stage(recipe) else of_training
+    typed = as_typed(recipe) | changed
     _, values = read(recipe, typed)
     assert values is not None
     again = {name: text for name, text in form_of(recipe, values).typed.items() if text}
@@ -74,6 +74,13 @@ def test_what_is_wrong_is_said_at_its_field(name: str, typed: str, says: str) ->
     assert says in (form.errors.get(name) or form.errors.get("") or form.errors.get("learner", "")), form.errors
 
 
+@pytest.mark.parametrize(("typed", "says"), [("", "Choose one"), ("write, sing", "from the list")])
+def test_of_several_choices_all_are_of_the_list(typed: str, says: str) -> None:
+    form, values = read("backtranslate", as_typed("backtranslate") | {"tasks": typed})
+    assert values is None
+    assert says in form.errors["tasks"]
+
+
 def test_thousands_may_have_their_comma() -> None:
     _, values = read("dpo", as_typed("dpo") | {"context": "16,384"})
     assert values is not None
@@ -87,7 +94,7 @@ def test_a_setting_that_does_not_exist_is_refused() -> None:
         form_of("rm -rf")
 
 
-NAMES = sorted({one.name for recipe in RECIPES for one in form_of(recipe).fields})
+NAMES = sorted({one.name for recipe in KINDS for one in form_of(recipe).fields})
 HOSTILE = st.one_of(
     st.text(max_size=60),
     st.sampled_from(
@@ -114,7 +121,7 @@ HOSTILE = st.one_of(
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=150)
-@given(recipe=st.sampled_from(sorted(RECIPES)), changes=st.dictionaries(st.sampled_from(NAMES), HOSTILE, max_size=5))
+@given(recipe=st.sampled_from(sorted(KINDS)), changes=st.dictionaries(st.sampled_from(NAMES), HOSTILE, max_size=5))
 def test_nothing_typed_reaches_a_command_line(recipe: str, changes: dict[str, str]) -> None:
     """Whatever is typed: it is refused, or it is a setting within the recipe's own bounds; and the command line never changes."""
     known = {one.name for one in form_of(recipe).fields}
@@ -124,10 +131,9 @@ def test_nothing_typed_reaches_a_command_line(recipe: str, changes: dict[str, st
         return
     if values is None:
         return
-    again = RECIPES[recipe].model_validate(values | PLACES)
-    assert settings_of(again) == values
+    assert settings_of(checked(recipe, values)) == values
     for text in strings(values):
-        assert text.isidentifier()  # a choice of a list
+        assert text.isidentifier()  # a choice of a list, or of several
     json.dumps(values, allow_nan=False)
     path = Path("/runs/7/run.json")
     assert command(recipe, path, 1) == [sys.executable, "-m", "training", recipe, "/runs/7/run.json"]

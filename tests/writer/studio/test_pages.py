@@ -13,13 +13,13 @@ from django.utils import timezone
 
 from training.evaluate.served import Written
 from training.evaluate.version import Facts, assignments, build_report
-from training.recipes.settings import RECIPES
 from writer.accounts.audit import record
 from writer.accounts.models import User
 from writer.editorial.models import Making, PrincipleVersion, Snapshot, SnapshotKind, SnapshotRow
 from writer.editorial.operations.freeze import brief_of, take_of
 from writer.stories.models import Deployment, DeploymentKind, DeploymentState, ModelVersion
 from writer.studio.defaults import defaults_of
+from writer.studio.kinds import KINDS
 from writer.studio.models import (
     Arena,
     ArenaState,
@@ -103,14 +103,14 @@ def test_no_page_is_forgotten() -> None:
     }  # fmt: skip
     seen = {
         "studio", "ledger", "audit", "runs", "run_new", "run", "run_events", "versions", "version", "arena_new", "arena",
-        "references", "from_editor", "from_principle",
+        "references", "from_editor", "from_principle", "datasets",
     }  # fmt: skip
     names = {one.name for one in urlpatterns if one.name}
     assert names - acts - seen == set(), "give it a test below"
     assert names <= set(get_resolver().reverse_dict.keys())
 
 
-@pytest.mark.parametrize("name", ["studio", "ledger", "audit", "runs", "versions", "references"])
+@pytest.mark.parametrize("name", ["studio", "ledger", "audit", "runs", "versions", "references", "datasets"])
 def test_nothing_was_done_yet(browser: Client, name: str) -> None:
     look(browser, reverse(name))
 
@@ -202,7 +202,7 @@ def test_a_run_on_a_data_set(browser: Client, make_run: Callable[..., Run]) -> N
     look(browser, reverse("run", args=[run.pk]), "Letters: 1,200 rows")
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", KINDS)
 @pytest.mark.parametrize("query", ["", "?clone=1", "?clone=nobody", "?clone=99999999"])
 def test_a_new_run(browser: Client, model: ModelVersion, recipe: str, query: str) -> None:
     look(browser, reverse("run_new", args=[recipe]) + query, f"New run: {recipe}")

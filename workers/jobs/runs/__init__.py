@@ -1,4 +1,4 @@
-"""Trainings as processes.
+"""Runs as processes; what is said of trainings goes for stages, too.
 
     GPU worker (Celery)         keeper.py   claims what is queued, and starts a follower for each run of its machine that has none
       '- follower               follow.py   starts the training, copies its events into the database, passes wishes on, ends the run

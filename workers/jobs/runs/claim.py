@@ -17,19 +17,24 @@ from django.utils import timezone
 from writer.studio.models import Gpu, Machine, Run, RunState
 from writer.studio.ready import ready_to_start
 
+STAGES_AT_ONCE = 2
+"""On one machine: they take no GPU, but all ask the same teacher."""
 LEASE = timedelta(seconds=15)
 PATIENCE = timedelta(minutes=30)
 
 
 def claim(machine: Machine) -> Run | None:
-    """The next run for this machine, RUNNING and with its GPUs; None where there is nothing to do.
+    """The next run for this machine, RUNNING and with its GPUs, of which a stage needs none; None where there is nothing to do.
 
     Its lease is long enough for a follower to begin. If none does, the next look finds the run unfollowed.
     """
     with transaction.atomic():
         _one_at_a_time()
+        stages = Run.objects.filter(machine=machine, state=RunState.RUNNING, gpus=0).count()
         free = list(Gpu.objects.select_for_update().filter(machine=machine, run=None, serving=None))
         for run in queue(machine).select_for_update(of=("self",)):
+            if not run.gpus and stages >= STAGES_AT_ONCE:
+                continue
             if len(free) >= run.gpus:
                 return _begin(run, machine, free[: run.gpus])
             if run.queued and timezone.now() - run.queued > PATIENCE and _could_run(run, machine):

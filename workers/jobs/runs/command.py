@@ -1,4 +1,4 @@
-"""The argument list and the environment of a training. Nothing that was typed into a form is in either: settings travel in a file."""
+"""The argument list and the environment of a run. Nothing that was typed into a form is in either: settings travel in a file."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.recipes.settings import RECIPES
 from workers.jobs.runs.processes import mark
+from writer.studio.kinds import KINDS
 
 _PASSED_ON = (
     "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_HOME", "NCCL_SOCKET_IFNAME", "NCCL_DEBUG",
@@ -17,13 +17,13 @@ _PASSED_ON = (
 
 
 def command(recipe: str, settings: Path, gpus: int) -> list[str]:
-    """`gpus` processes; `settings` is the file that the recipe reads."""
-    if recipe not in RECIPES:
+    """`gpus` processes, one of a stage; `settings` is the file that the recipe reads."""
+    if recipe not in KINDS:
         raise ValueError(f"there is no recipe {recipe!r}")
     if not settings.is_absolute():
         raise ValueError("the settings file is named by its whole path")
     training = ["-m", "training", recipe, str(settings)]
-    if gpus == 1:
+    if gpus <= 1:
         return [sys.executable, *training]
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(int(gpus))]
     return [sys.executable, *launcher, *training]

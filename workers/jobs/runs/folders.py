@@ -8,7 +8,7 @@ from pathlib import Path
 from django.conf import settings
 
 from writer.stories.models import ModelVersion
-from writer.studio.models import Run
+from writer.studio.models import Dataset, Run
 
 
 def studio() -> Path:
@@ -28,9 +28,18 @@ def datasets() -> Path:
     return studio() / "datasets"
 
 
+def files_of(dataset: Dataset) -> list[Path]:
+    return sorted((datasets() / dataset.folder).glob("*.jsonl"))
+
+
 def model_path(version: ModelVersion) -> Path:
     """The folder with the version's whole weights."""
     return version_folder(version) / "model" if version.sha256 else Path(version.tokenizer)
+
+
+def lines_in(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for _ in file)
 
 
 def private(folder: Path) -> Path:
@@ -50,5 +59,8 @@ def size(folder: Path) -> int:
     return total
 
 
-def forget(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+def forget(place: Path) -> None:
+    """A folder, or a file."""
+    if place.is_file():
+        place.unlink(missing_ok=True)
+    shutil.rmtree(place, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""`python -m workers.jobs.runs.follow RUN`: keeps one training going until it ends, and tells the database of it.
+"""`python -m workers.jobs.runs.follow RUN`: keeps one training, or stage, going until it ends, and tells the database of it.
 
     lock the run's folder  ->  find the training, or start it  ->  { copy events, renew the lease, pass wishes on }  ->  end the run
 
@@ -47,7 +47,7 @@ class Follower:
         from workers.jobs.runs.processes import life
         from writer.studio.models import Run
 
-        self.run = Run.objects.select_related("base", "snapshot", "dataset", "machine").get(pk=run_id)
+        self.run = Run.objects.select_related("base", "snapshot", "dataset", "corpus", "machine").get(pk=run_id)
         self.folder = private(run_folder(self.run))
         self.events = self.folder / "events.jsonl"
         self.attempt = 0
@@ -55,6 +55,7 @@ class Follower:
         self._going_down = False
         self._asked = ""
         self._died_at = -1
+        self._rows: set[int] = set()
         self._began = self.run.read_bytes
         self._life = life()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -130,6 +131,7 @@ class Follower:
                 beat = now
                 self._beat()
                 self._stop_where_wished()
+                self._heed_consents()
             if now - looked > 1.0:
                 looked = now
                 alive = bool(processes_of(self.folder))
@@ -143,8 +145,9 @@ class Follower:
 
     def _start(self) -> None:
         from training.errors import MendableError
-        from workers.jobs.runs import command, processes
+        from workers.jobs.runs import command, processes, stages
         from workers.jobs.runs.material import prepare
+        from writer.studio.kinds import asks_a_teacher
 
         try:
             settings = self._durably(lambda: prepare(self.run))
@@ -155,7 +158,10 @@ class Follower:
         numbers = [index for index, memory in gpus] if any(memory for _, memory in gpus) else None
         self._began = self.events.stat().st_size if self.events.exists() else 0
         argv = command.command(self.run.recipe, settings, self.run.gpus if numbers else 1)
-        self._child = processes.start(argv, command.environment(self.folder, numbers), self.folder)
+        environment = command.environment(self.folder, numbers) | (
+            stages.key() if asks_a_teacher(self.run.recipe) else {}
+        )
+        self._child = processes.start(argv, environment, self.folder)
         log.info("run_started", run=self.run.pk, attempt=self.attempt, pid=self._child.pid)
 
     def _stop_where_wished(self) -> None:
@@ -170,14 +176,34 @@ class Follower:
             self._asked = "stop"
             ask_to_stop(self.folder)
 
+    def _heed_consents(self) -> None:
+        """A stage that holds a text whose writer has taken consent back begins again without it. What was answered is not asked again."""
+        from workers.jobs.runs import stages
+        from workers.jobs.runs.folders import forget
+        from workers.jobs.runs.processes import kill
+        from writer.studio.kinds import is_stage
+
+        if not is_stage(self.run.recipe):
+            return
+        self._rows = self._rows or stages.rows_there(self.run, self.folder / "data")
+        if self._durably(lambda: stages.withdrawn(self.run, self._rows)):
+            self._rows.clear()
+            kill(self.folder)
+            forget(self.folder / "data")
+            log.info("stage_begins_again", run=self.run.pk)
+            self._start()
+
     def _house_is_gone(self) -> bool:
         return self._life >= 0 and _at_end(self._life)
 
     def _outcome_is_there(self) -> bool:
-        return (self.folder / "model").is_dir()
+        from workers.jobs.runs.results import outcome
+
+        return outcome(self.run, self.folder).is_dir()
 
     def _ended(self) -> bool:
         """The training is gone: end the run, or start it again. False where it goes on."""
+        from training.errors import MendableError
         from workers.jobs.runs.processes import kill
         from workers.jobs.runs.results import register
 
@@ -185,7 +211,10 @@ class Follower:
             self._beat()
         self._beat()
         if self._outcome_is_there():
-            self._durably(lambda: register(self.run, self.attempt, self.folder))
+            try:
+                self._durably(lambda: register(self.run, self.attempt, self.folder))
+            except MendableError as error:
+                self._end("failed", str(error))
             return True
         if self.run.wish:
             self._end("stopped", "")

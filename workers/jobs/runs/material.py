@@ -1,45 +1,51 @@
-"""What a training reads, written into its folder before it starts: data, the held-out part of it, and the settings with their paths."""
+"""What a run reads, written into its folder before it starts: data, the held-out part of it, and the settings with their paths."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from training.constitution.mix import mix
+from training.constitution.pairs import Sourced, facts_of
+from training.constitution.settings import Mix
 from training.errors import MendableError
-from training.recipes.settings import RECIPES, RecipeSettings
-from workers.jobs.runs.folders import datasets, model_path, private, run_folder
+from training.settings import Settings
+from workers.jobs.runs import stages
+from workers.jobs.runs.folders import files_of, model_path, private, run_folder
 from writer.editorial.models import Making, SnapshotKind, SnapshotRow
 from writer.editorial.snapshots.formats import example_of
 from writer.studio.held_out import is_held_out
-from writer.studio.models import DatasetKind, Run
-from writer.studio.operations.ask_run import LEARNS_FROM
+from writer.studio.kinds import FROM_SNAPSHOTS, LEARNS_FROM, is_stage, settings_class
+from writer.studio.models import Run
 
 
 def prepare(run: Run) -> Path:
     """Write the run's data and settings; the path of the settings. Done again it writes the same."""
     folder = private(run_folder(run))
     data = private(folder / "data")
-    train, held_out = data / "train.jsonl", data / "held_out.jsonl"
-    if not train.exists():
-        _write(run, train, held_out)
-    settings = recipe_settings(run, [train], [held_out] if held_out.stat().st_size else [])
+    paths = stages.reads(run, data) if is_stage(run.recipe) else _of_training(run, data)
+    values = {name: value for name, value in run.settings.items() if name != "mix"}
+    settings: Settings = settings_class(run.recipe).model_validate(values | paths | {"run_dir": str(folder)})
     path = folder / "run.json"
     _replace(path, settings.model_dump_json(indent=2).encode())
     return path
 
 
-def recipe_settings(run: Run, data: list[Path], held_out: list[Path]) -> RecipeSettings:
-    """The settings as the recipe reads them. They were checked when they were typed, and are again."""
-    paths: dict[str, Any] = {
-        "run_dir": str(run_folder(run)),
+def _of_training(run: Run, data: Path) -> dict[str, Any]:
+    """The settings that name its files, which are written where they are not there yet."""
+    assert run.base is not None
+    train, held_out = data / "train.jsonl", data / "held_out.jsonl"
+    if not train.exists():
+        _write(run, train, held_out)
+    return {
         "model": str(model_path(run.base)),
-        "data": [str(path) for path in data],
-        "held_out": [str(path) for path in held_out],
+        "data": [str(train)],
+        "held_out": [str(held_out)] if held_out.stat().st_size else [],
     }
-    return RECIPES[run.recipe].model_validate(run.settings | paths)
 
 
 def _write(run: Run, train: Path, held_out: Path) -> None:
@@ -47,10 +53,26 @@ def _write(run: Run, train: Path, held_out: Path) -> None:
     with kept.open("wb") as file, apart.open("wb") as other:
         for line, is_apart in lines_of(run):
             (other if is_apart else file).write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    if run.snapshot_id is not None and "mix" in run.settings:
+        _mix(kept, Mix.model_validate(run.settings["mix"]), run.settings["seed"])
+    for path in (apart, kept):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
     apart.rename(held_out)
     kept.rename(train)
+
+
+def _mix(path: Path, wanted: Mix, seed: int) -> None:
+    """Each pair of the file as often as it is taken. Nothing held out is in it."""
+    with path.open("rb") as file:
+        facts = [facts_of(Sourced.model_validate_json(line)) for line in file]
+    weights = wanted.weights.model_dump()
+    times = Counter(mix(facts, weights, rows=wanted.rows, repeats=wanted.repeats, seed=seed))
+    mixed = path.with_suffix(".mixed")
+    with path.open("rb") as file, mixed.open("wb") as out:
+        for number, line in enumerate(file):
+            out.write(line * times[number])
+    mixed.rename(path)
 
 
 def lines_of(run: Run) -> Iterator[tuple[dict[str, Any], bool]]:
@@ -58,14 +80,14 @@ def lines_of(run: Run) -> Iterator[tuple[dict[str, Any], bool]]:
     if run.snapshot is not None:
         if run.snapshot.state != Making.READY:
             raise MendableError(f"{run.snapshot} is not there: {run.snapshot.problem or 'it is still being made'}.")
-        if run.snapshot.kind != SnapshotKind.PREFERENCE or DatasetKind.PREFERENCE not in LEARNS_FROM[run.recipe]:
+        if run.snapshot.kind != SnapshotKind.PREFERENCE or run.recipe not in FROM_SNAPSHOTS:
             raise MendableError(f"{run.recipe} cannot learn from {run.snapshot}.")
         yield from _snapshot_lines(run)
         return
     assert run.dataset is not None
     if run.dataset.kind not in LEARNS_FROM[run.recipe]:
         raise MendableError(f"{run.recipe} cannot learn from {run.dataset}.")
-    for path in sorted((datasets() / run.dataset.folder).glob("*.jsonl")):
+    for path in files_of(run.dataset):
         with path.open("rb") as file:
             for raw in file:
                 if raw.strip():
@@ -79,7 +101,9 @@ def _snapshot_lines(run: Run) -> Iterator[tuple[dict[str, Any], bool]]:
         if run.recipe == "sft":
             example = {"messages": [*example["prompt"], *example["chosen"]]}
         else:
-            example["label"] = row.label
+            example |= {"label": row.label, "source": row.origin.get("source", "votes")}
+            if row.passage is not None:  # what is rejected breaks just these
+                example["principles"] = row.origin["principles"]
             values = [abs(vote["value"]) for vote in row.origin.get("votes", ()) if vote["value"]]
             if values:
                 example["strength"] = 2 if sum(values) / len(values) > 1.5 else 1

@@ -19,9 +19,11 @@ from training.errors import MendableError
 from training.estimate import make_plan, read_recipe
 from training.plan import show
 from training.tallies import count_texts
-from workers.jobs.runs.folders import model_path, private, run_folder, size, studio
+from workers.jobs.runs import stage_plan
+from workers.jobs.runs.folders import lines_in, model_path, private, run_folder, size, studio
 from workers.jobs.runs.material import prepare
 from writer.editorial.models import Making
+from writer.studio.kinds import is_stage
 from writer.studio.models import Gpu, Run, RunState
 from writer.studio.operations.ask_run import queue_run
 
@@ -52,9 +54,9 @@ def make(run_id: int) -> None:
     """Plan one run; one that starts itself goes into the queue. Of two workers at once one does it."""
     if run_id not in waiting() or not _unplanned().filter(pk=run_id).update(lease_until=timezone.now() + LONGEST):
         return
-    run = Run.objects.select_related("base", "snapshot", "dataset").get(pk=run_id)
+    run = Run.objects.select_related("base", "snapshot", "dataset", "corpus").get(pk=run_id)
     try:
-        plan = _plan(run)
+        plan = stage_plan.plan(run) if is_stage(run.recipe) else _plan(run)
     except (MendableError, OSError, ValueError) as error:
         plan = {"problem": str(error)[:1000], "notes": []}
     with transaction.atomic():
@@ -73,9 +75,10 @@ def make(run_id: int) -> None:
 
 
 def _plan(run: Run) -> dict[str, Any]:
+    assert run.base is not None
     path = prepare(run)
     data = run_folder(run) / "data"
-    rows, held_out = _lines(data / "train.jsonl"), _lines(data / "held_out.jsonl")
+    rows, held_out = lines_in(data / "train.jsonl"), lines_in(data / "held_out.jsonl")
     if not rows:
         raise MendableError("There is nothing to learn from: every row is held out, or there is none.")
     notes = []
@@ -171,11 +174,6 @@ def free_disk() -> float | None:
     if settings.STUDIO_DISK_GB:
         free = min(free, settings.STUDIO_DISK_GB * 1e9 - size(folder))
     return free
-
-
-def _lines(path: Path) -> int:
-    with path.open("rb") as file:
-        return sum(1 for _ in file)
 
 
 def _positions(folder: Path) -> int | None:

@@ -1,15 +1,19 @@
-"""The end of a run in the database: its state, its GPUs free, and the version that it made."""
+"""The end of a run in the database: its state, its GPUs free, and the version or the data that it made."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 
 from training.manifest import make_manifest, sha256_of
+from workers.jobs.runs import stages
 from workers.jobs.runs.folders import forget, size
 from writer.stories.models import ModelVersion
+from writer.studio.kinds import is_stage
 from writer.studio.models import ENDED, Gpu, Run, RunState
 from writer.studio.operations.ask_evaluation import evaluate_new
 
@@ -24,13 +28,38 @@ def end(run: Run, attempt: int, state: str, problem: str) -> bool:
     return True
 
 
-def register(run: Run, attempt: int, folder: Path) -> ModelVersion | None:
-    """Make the run's model a version, whose evaluation then waits for its turn. Done again it answers with the same version."""
+def outcome(run: Run, folder: Path) -> Path:
+    """The folder that is there when the run has done its work."""
+    return folder / ("dataset" if is_stage(run.recipe) else "model")
+
+
+def register(run: Run, attempt: int, folder: Path) -> None:
+    """Keep what the run made, and end it. Done again it is the same. Raises MendableError where a stage made nothing."""
+    left = _register_data(run, attempt, folder) if is_stage(run.recipe) else _register_version(run, attempt, folder)
+    for gone in left:
+        forget(folder / gone)
+    Run.objects.filter(pk=run.pk).update(disk=size(folder))
+
+
+def _register_data(run: Run, attempt: int, folder: Path) -> tuple[str, ...]:
+    """What may go from the folder. Calls stay for a replay, unless they hold writers' words."""
+    made, report = stages.keep(run, outcome(run, folder))
+    with transaction.atomic():
+        found = Run.objects.select_for_update().filter(pk=run.pk, attempt=attempt, state=RunState.RUNNING).first()
+        if found is None:
+            return ()
+        found.made, found.report = made, report
+        _rest(found, RunState.DONE, "")
+    return ("data", "dataset", "calls.jsonl") if run.snapshot_id else ("data", "dataset")
+
+
+def _register_version(run: Run, attempt: int, folder: Path) -> tuple[str, ...]:
+    """The run's model becomes a version, whose evaluation then waits for its turn."""
     manifest = make_manifest(folder, ["model", "adapter"])
     with transaction.atomic():
         found = Run.objects.select_for_update().filter(pk=run.pk, attempt=attempt, state=RunState.RUNNING).first()
         if found is None:
-            return None
+            return ()
         version = ModelVersion.objects.create(
             name=_name(found),
             served_name=f"longhand-run-{found.pk}",
@@ -41,17 +70,21 @@ def register(run: Run, attempt: int, folder: Path) -> ModelVersion | None:
             sha256=sha256_of(manifest),
             writes=found.recipe != "reward_model",
         )
-        found.version = version
+        found.version, found.report = version, _learned(folder)
         _rest(found, RunState.DONE, "")
         if version.writes:
             evaluate_new(version)
-    for gone in ("checkpoints", "data"):
-        forget(folder / gone)
-    Run.objects.filter(pk=run.pk).update(disk=size(folder))
-    return version
+    return ("checkpoints", "data")
+
+
+def _learned(folder: Path) -> dict[str, Any] | None:
+    """What the model learned of each principle, where the recipe told."""
+    path = folder / "principles.json"
+    return {"learned": json.loads(path.read_text("utf-8"))} if path.exists() else None
 
 
 def _name(run: Run) -> str:
+    assert run.base is not None
     return f"{run.base.root.name}, {run.recipe.replace('_', ' ')} {run.pk}"
 
 
@@ -59,5 +92,5 @@ def _rest(run: Run, state: str, problem: str) -> None:
     run.state, run.problem, run.lease_until, run.wish = state, problem[:1000], None, ""
     if state in ENDED:
         run.finished = timezone.now()
-    run.save(update_fields=["state", "problem", "lease_until", "wish", "finished", "version"])
+    run.save(update_fields=["state", "problem", "lease_until", "wish", "finished", "version", "made", "report"])
     Gpu.objects.filter(run=run).update(run=None)

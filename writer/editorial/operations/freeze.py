@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.db import transaction
 
+from training.text import Message
 from writer.accounts.models import User
 from writer.editorial.messages import completion_messages, digest, prompt_messages
 from writer.editorial.models import Brief, Sitting, Take
@@ -26,6 +27,16 @@ def brief_of(story: Story | None, *, title: str, premise: str, target: int, give
     if story is None:
         return Brief.objects.create(story=None, sha256=found, **fields)
     return Brief.objects.get_or_create(story=story, sha256=found, defaults=fields)[0]
+
+
+def brief_asked(prompt: list[Message], by: User | None = None) -> Brief:
+    """The brief with these messages, of nobody's story; one for all texts that they ask for."""
+    sha256 = digest(prompt)
+    found = Brief.objects.filter(story=None, sha256=sha256, prompt__isnull=False).first()
+    if found is None:
+        premise = prompt[-1]["content"][:2000]
+        found = Brief.objects.create(premise=premise, prompt=prompt, sha256=sha256, asked_by=by)
+    return found
 
 
 def take_of(brief: Brief, text: str, *, origins: Origins | None = None, generation: Generation | None = None) -> Take:

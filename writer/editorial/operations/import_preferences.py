@@ -5,9 +5,8 @@ from __future__ import annotations
 from django.db import transaction
 
 from writer.accounts.models import User
-from writer.editorial.messages import digest
-from writer.editorial.models import Brief, Pair, PairSource, Vote, VoteSource
-from writer.editorial.operations.freeze import take_of
+from writer.editorial.models import Pair, PairSource, Vote, VoteSource
+from writer.editorial.operations.freeze import brief_asked, take_of
 from writer.editorial.snapshots.importing import Preference
 
 
@@ -17,11 +16,7 @@ def import_preferences(*, by: User, preferences: list[Preference]) -> tuple[int,
     with transaction.atomic():
         User.objects.select_for_update(no_key=True).get(pk=by.pk)
         for preference in preferences:
-            sha256 = digest(preference.prompt)
-            brief = Brief.objects.filter(story=None, sha256=sha256, prompt__isnull=False).first()
-            if brief is None:
-                premise = preference.prompt[-1]["content"][:2000]
-                brief = Brief.objects.create(premise=premise, prompt=preference.prompt, sha256=sha256, asked_by=by)
+            brief = brief_asked(preference.prompt, by)
             chosen, rejected = take_of(brief, preference.chosen), take_of(brief, preference.rejected)
             pair, made = Pair.objects.get_or_create(
                 first=chosen, second=rejected, defaults={"brief": brief, "source": PairSource.IMPORT, "wanted": False}

@@ -58,7 +58,7 @@ function state(run: State): boolean {
     return true;
   }
   const steps = run.steps ? ` of ${number(run.steps)}` : "";
-  say(element("progress"), run.step ? `step ${number(run.step)}${steps}` : run.phase);
+  say(element("progress"), run.step ? `${live.dataset.unit} ${number(run.step)}${steps}` : run.phase);
   const bar = element<HTMLProgressElement>("bar");
   if (run.steps) bar.max = run.steps;
   bar.value = run.step;

@@ -1,4 +1,5 @@
-"""Trainings. The row is the truth: state, attempt, and what was asked; a run's folder on its machine holds the rest.
+"""Runs: trainings, which make a version, and stages, which make data. The row is the truth: state, attempt, and what was asked; a run's
+folder on its machine holds the rest.
 
     draft -> queued -> running -> done | stopped | failed
                 ^---------'  its process died: again from the last whole checkpoint
@@ -31,7 +32,7 @@ class DatasetKind(models.TextChoices):
 
 
 class Dataset(models.Model):
-    """Files that the house keeps for training beside its snapshots, such as an imported corpus. They never change."""
+    """Files that the house keeps for training beside its snapshots, such as an imported corpus, or what a stage made. They never change."""
 
     name = models.CharField(max_length=120, unique=True)
     kind = models.CharField(max_length=13, choices=DatasetKind)
@@ -39,6 +40,7 @@ class Dataset(models.Model):
     rows = models.PositiveIntegerField(default=0)
     words = models.PositiveBigIntegerField(default=0)
     sha256 = models.CharField(max_length=64, help_text="Of its files' hashes")
+    card = models.TextField(blank=True, help_text="README.md of what a stage made")
     by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
     created = models.DateTimeField(auto_now_add=True)
 
@@ -70,10 +72,13 @@ class RunWish(models.TextChoices):
 class Run(models.Model):
     recipe = models.CharField(max_length=40)
     settings = models.JSONField(help_text="Of the recipe, as its class has checked them; no paths")
-    base = models.ForeignKey(ModelVersion, models.PROTECT, related_name="runs_from")
+    base = models.ForeignKey(ModelVersion, models.PROTECT, null=True, related_name="runs_from")
     snapshot = models.ForeignKey(Snapshot, models.PROTECT, null=True, related_name="runs")
     dataset = models.ForeignKey(Dataset, models.PROTECT, null=True, related_name="runs")
-    gpus = models.PositiveSmallIntegerField(default=1, validators=[MinValueValidator(1), MaxValueValidator(MOST_GPUS)])
+    corpus = models.ForeignKey(
+        Dataset, models.PROTECT, null=True, related_name="shown_by", help_text="Whose passages a stage shows"
+    )
+    gpus = models.PositiveSmallIntegerField(default=1, validators=[MinValueValidator(0), MaxValueValidator(MOST_GPUS)])
     note = models.CharField(max_length=500, blank=True)
     plan = models.JSONField(null=True, help_text="What the dry run found")
     cloned_from = models.ForeignKey("self", models.SET_NULL, null=True, related_name="clones")
@@ -102,6 +107,10 @@ class Run(models.Model):
     forgotten = models.BooleanField(default=False, help_text="Its checkpoints and data were cleared away")
 
     version = models.OneToOneField(ModelVersion, models.PROTECT, null=True, related_name="run")
+    made = models.OneToOneField(Dataset, models.SET_NULL, null=True, related_name="run", help_text="By a stage")
+    report = models.JSONField(
+        null=True, help_text="What came of it: a stage's report, or what was learned of principles"
+    )
     by = models.ForeignKey(PERSON, models.SET_NULL, null=True, related_name="runs")
     created = models.DateTimeField(auto_now_add=True)
     queued = models.DateTimeField(null=True)
@@ -119,6 +128,9 @@ class Run(models.Model):
             models.CheckConstraint(
                 condition=Q(snapshot__isnull=False, dataset=None) | Q(snapshot=None, dataset__isnull=False),
                 name="run_learns_from_one_thing",
+            ),
+            models.CheckConstraint(
+                condition=Q(base=None, gpus=0) | Q(base__isnull=False, gpus__gte=1), name="run_trains_a_model_or_none"
             ),
             models.CheckConstraint(
                 condition=~Q(state="running") | Q(machine__isnull=False, lease_until__isnull=False),

@@ -1,4 +1,4 @@
-"""A training: asked for, planned by a worker, started by a person who has seen the plan."""
+"""A run: asked for, planned by a worker, started by a person who has seen the plan."""
 
 from __future__ import annotations
 
@@ -20,18 +20,12 @@ from writer.stories.operations.deploy import in_service
 from writer.stories.text import checked_text
 from writer.studio.defaults import defaults_of
 from writer.studio.forms import read
+from writer.studio.kinds import FROM_SNAPSHOTS, LEARNS_FROM, is_stage, shows_passages
 from writer.studio.models import ENDED, Dataset, DatasetKind, Gpu, Run, RunState
 from writer.studio.models.runs import MOST_GPUS
 from writer.studio.wake import call_keepers
 
 MOST_DRAFTS = 20
-LEARNS_FROM = {
-    "pretrain": (DatasetKind.TEXTS,),
-    "sft": (DatasetKind.CONVERSATIONS, DatasetKind.PREFERENCE),
-    "reward_model": (DatasetKind.PREFERENCE,),
-    "dpo": (DatasetKind.PREFERENCE,),
-}
-"""What each recipe can learn from. Of preferences, sft learns the preferred text."""
 
 
 def bases() -> QuerySet[ModelVersion]:
@@ -43,10 +37,17 @@ def data_for(recipe: str) -> list[tuple[str, str]]:
     """What the recipe can learn from, as (entry, words): "snapshot:4", "dataset:2"."""
     kinds = LEARNS_FROM[recipe]
     found = [(f"dataset:{one.pk}", f"{one.name}: {one.rows:,} rows") for one in Dataset.objects.filter(kind__in=kinds)]
-    if DatasetKind.PREFERENCE in kinds:
+    if recipe in FROM_SNAPSHOTS:
         snapshots = Snapshot.objects.filter(kind=SnapshotKind.PREFERENCE, state=Making.READY)[:100]
         found = [(f"snapshot:{one.pk}", f"Snapshot {one.number}: {one.rows:,} rows") for one in snapshots] + found
     return found
+
+
+def corpora_for(recipe: str) -> list[tuple[str, str]]:
+    """Texts whose passages a stage may show, as (number, name)."""
+    if not shows_passages(recipe):
+        return []
+    return [(str(one.pk), one.name) for one in Dataset.objects.filter(kind=DatasetKind.TEXTS)]
 
 
 def draft_run(
@@ -54,8 +55,9 @@ def draft_run(
     by: User,
     recipe: str,
     typed: dict[str, str],
-    base: str,
     data: str,
+    base: str = "",
+    corpus: str = "",
     gpus: str = "1",
     note: str = "",
     key: str | None = None,
@@ -66,31 +68,46 @@ def draft_run(
     if values is None:
         name, problem = next(iter(form.errors.items()))
         raise Refused(problem, field=name)
-    version = bases().filter(pk=int(base)).first() if base.isdecimal() and len(base) < 10 else None
-    if version is None:
-        raise Refused("Choose the version that it begins from.", field="base")
+    fields = _of_stage(recipe, corpus) if is_stage(recipe) else _of_training(values, base, gpus)
     if data not in dict(data_for(recipe)):
-        raise Refused("Choose what it learns from.", field="data")
+        raise Refused("Choose what it reads." if is_stage(recipe) else "Choose what it learns from.", field="data")
     kind, _, number = data.partition(":")
-    if not (gpus.isdecimal() and len(gpus) < 4 and 1 <= int(gpus) <= MOST_GPUS):
-        raise Refused(f"From 1 to {MOST_GPUS} GPUs.", field="gpus")
-    if int(gpus) > 1 and not values["learner"]["zero_stage"]:
-        raise Refused("Several GPUs need ZeRO stage 1, 2 or 3.", field="learner.zero_stage")
     return _draft(
         by=by,
         recipe=recipe,
         settings=values,
-        base=version,
-        gpus=int(gpus),
         note=checked_text(note, "note", most=500, one_line=True),
         key=key,
         cloned_from_id=cloned_from,
         **{f"{kind}_id": int(number)},
+        **fields,
     )
+
+
+def _of_training(values: dict[str, Any], base: str, gpus: str) -> dict[str, Any]:
+    version = bases().filter(pk=int(base)).first() if base.isdecimal() and len(base) < 10 else None
+    if version is None:
+        raise Refused("Choose the version that it begins from.", field="base")
+    if not (gpus.isdecimal() and len(gpus) < 4 and 1 <= int(gpus) <= MOST_GPUS):
+        raise Refused(f"From 1 to {MOST_GPUS} GPUs.", field="gpus")
+    if int(gpus) > 1 and not values["learner"]["zero_stage"]:
+        raise Refused("Several GPUs need ZeRO stage 1, 2 or 3.", field="learner.zero_stage")
+    return {"base": version, "gpus": int(gpus)}
+
+
+def _of_stage(recipe: str, corpus: str) -> dict[str, Any]:
+    """A stage trains no model, so it begins from none and takes no GPU."""
+    if not shows_passages(recipe):
+        return {"gpus": 0}
+    if corpus not in dict(corpora_for(recipe)):
+        raise Refused("Choose the texts whose passages are shown.", field="corpus")
+    return {"gpus": 0, "corpus_id": int(corpus)}
 
 
 def retrain(*, by: User, key: str | None = None) -> Run:
     """From the newest judgement in one go: a snapshot, `dpo` on it, and then by themselves the version and its report.
+
+    The snapshot holds votes, mended passages, and the violations that editors accepted or mended.
 
     It begins from the base of the version in service, so that the new version is that base and all judgement so far,
     and can be loaded beside it as an adapter.
@@ -100,7 +117,7 @@ def retrain(*, by: User, key: str | None = None) -> Run:
         if (before := _asked_before(key)) is not None:
             return before
         base = in_service().root
-        snapshot = ask_snapshot(by=by, query=SnapshotQuery(least_votes=1))
+        snapshot = ask_snapshot(by=by, query=SnapshotQuery(least_votes=1, violations="accepted"))
         return _draft(
             by=by,
             recipe="dpo",
@@ -122,7 +139,13 @@ def _draft(*, by: User, key: str | None, **fields: Any) -> Run:
         if Run.objects.filter(by=by, state=RunState.DRAFT).count() >= MOST_DRAFTS:
             raise NotNow(f"You have {MOST_DRAFTS} runs that were never started. Start or discard some of them first.")
         run = Run.objects.create(by=by, idempotency_key=key, **fields)
-        record(by, "run.ask", f"run {run.pk}, {run.recipe}", base=run.base.name, retraining=run.starts_itself)
+        record(
+            by,
+            "run.ask",
+            f"run {run.pk}, {run.recipe}",
+            base=run.base.name if run.base else "",
+            retraining=run.starts_itself,
+        )
         transaction.on_commit(call_keepers)
     return run
 

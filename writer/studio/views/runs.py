@@ -1,23 +1,33 @@
-"""Trainings: the list, the form that a recipe's settings make, the dry run, and a run as it goes."""
+"""Runs: the list, the form that a recipe's settings make, the dry run, and a run as it goes; and the data sets that stages made."""
 
 from __future__ import annotations
 
 import secrets
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from training.recipes.settings import RECIPES
 from writer.accounts.http import admins_only, person
 from writer.refusals import Refused
 from writer.studio.defaults import defaults_of
 from writer.studio.forms import Form, form_of, read
-from writer.studio.models import ENDED, Run, RunEvent, RunState
-from writer.studio.operations.ask_run import bases, data_for, draft_run, resume_run, retrain, start_run, stop_run
+from writer.studio.kinds import KINDS, STAGES, asks_a_teacher, is_stage
+from writer.studio.models import ENDED, Dataset, Run, RunEvent, RunState
+from writer.studio.operations.ask_run import (
+    bases,
+    corpora_for,
+    data_for,
+    draft_run,
+    resume_run,
+    retrain,
+    start_run,
+    stop_run,
+)
 
 AT_ONCE = 2000
 LISTED = 100
@@ -27,26 +37,31 @@ LISTED = 100
 @require_safe
 @never_cache
 def runs(request: HttpRequest) -> HttpResponse:
-    """studio/runs.html with `runs` and `recipes`."""
+    """studio/runs.html with `runs`, and the kinds of them: `recipes` and `stages`."""
     found = Run.objects.select_related("base", "by", "snapshot", "dataset", "version", "machine")[:LISTED]
-    return render(request, "studio/runs.html", {"runs": found, "recipes": list(RECIPES)})
+    recipes = [name for name in KINDS if not is_stage(name)]
+    return render(request, "studio/runs.html", {"runs": found, "recipes": recipes, "stages": list(STAGES)})
+
+
+@admins_only
+@require_safe
+@never_cache
+def datasets(request: HttpRequest) -> HttpResponse:
+    """studio/datasets.html with `datasets`: what was added, and what stages made."""
+    return render(request, "studio/datasets.html", {"datasets": Dataset.objects.select_related("run", "by")})
 
 
 @admins_only
 @never_cache
 def run_new(request: HttpRequest, recipe: str) -> HttpResponse:
     """studio/run_new.html with `form`, `bases`, `data` and what was typed. `?clone=12` begins with that run's settings."""
-    if recipe not in RECIPES:
+    if recipe not in KINDS:
         raise Http404
     if request.method != "POST":
         return _fresh(request, recipe)
     post = request.POST
-    given = {name: post.get(name, "") for name in ("base", "data", "gpus", "note", "key", "clone")}
-    typed = {
-        name.removeprefix("s."): value
-        for name, value in post.items()
-        if name.startswith("s.") and isinstance(value, str)
-    }
+    given = {name: post.get(name, "") for name in ("base", "data", "corpus", "gpus", "note", "key", "clone")}
+    typed = {name.removeprefix("s."): ", ".join(post.getlist(name)) for name in post if name.startswith("s.")}
     form, values = read(recipe, typed)
     try:
         if values is None:
@@ -57,6 +72,7 @@ def run_new(request: HttpRequest, recipe: str) -> HttpResponse:
             typed=typed,
             base=given["base"],
             data=given["data"],
+            corpus=given["corpus"],
             gpus=given["gpus"] or "1",
             note=given["note"],
             key=given["key"] or None,
@@ -73,7 +89,8 @@ def _fresh(request: HttpRequest, recipe: str) -> HttpResponse:
     clone = request.GET.get("clone", "")
     if clone.isdecimal() and len(clone) < 9 and (run := Run.objects.filter(pk=int(clone), recipe=recipe).first()):
         data = f"snapshot:{run.snapshot_id}" if run.snapshot_id else f"dataset:{run.dataset_id}"
-        given |= {"base": str(run.base_id), "data": data, "gpus": str(run.gpus), "clone": clone, "note": run.note}
+        given |= {"base": str(run.base_id), "data": data, "corpus": str(run.corpus_id)}
+        given |= {"gpus": str(run.gpus), "clone": clone, "note": run.note}
         return _form(request, form_of(recipe, run.settings), given)
     base = bases().filter(deployments__state="serving").first() or bases().first()
     root = base.root if base else None
@@ -87,13 +104,22 @@ def _form(request: HttpRequest, form: Form, given: dict[str, Any], *, status: in
         "given": given,
         "bases": [(str(one.pk), one.name) for one in bases()],
         "data": data_for(form.recipe),
+        "corpora": corpora_for(form.recipe),
+        "is_stage": is_stage(form.recipe),
+        "teacher": _teacher() if asks_a_teacher(form.recipe) else "",
         "errors": form.errors,
     }
     return render(request, "studio/run_new.html", context, status=status)
 
 
+def _teacher() -> str:
+    if settings.TEACHER_OUTSIDE:
+        return f"{settings.TEACHER_MODEL} at {settings.TEACHER_URL}, outside of the house"
+    return f"{settings.TEACHER_MODEL}, the house's own"
+
+
 def _run(run_id: int) -> Run:
-    found = Run.objects.select_related("base", "by", "snapshot", "dataset", "version", "machine", "cloned_from")
+    found = Run.objects.select_related("base", "by", "snapshot", "dataset", "corpus", "made", "version", "machine")
     run = found.filter(pk=run_id).first()
     if run is None:
         raise Http404
@@ -111,14 +137,36 @@ def run(request: HttpRequest, run_id: int) -> HttpResponse:
     )
     context = {
         "run": found,
+        "is_stage": is_stage(found.recipe),
         "plan": found.plan,
         "before": before,
+        "tables": tables_of(found.report or {}),
         "settings": changes({}, found.settings),
         "changed": changes(before.settings, found.settings) if before else [],
         "ended": found.state in ENDED,
         "state": state_of(found),
     }
     return render(request, "studio/run.html", context)
+
+
+Table = tuple[str, tuple[str, ...], list[tuple[str, tuple[int, ...]]]]
+"""What a line is of, the names of its numbers, and the lines."""
+
+
+def tables_of(report: dict[str, Any]) -> list[Table]:
+    """The tables of a stage's report."""
+    asked = ("Asked for", "Made")
+    found: list[Table] = []
+    for part, head, name in (("principles", "Principle", "name"), ("tasks", "Task", "task"), ("tools", "Tool", "tool")):
+        lines = [one for one in report.get(part, ()) if one["asked"]]
+        found.append((head, asked, [(one[name], (one["asked"], one.get("made", one.get("kept", 0)))) for one in lines]))
+    for part, head in (("given", "Passages that were shown"), ("dropped", "Left out, because")):
+        found.append((head, ("Rows",), [(_words(name), (number,)) for name, number in report.get(part, {}).items()]))
+    return [one for one in found if one[2]]
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def changes(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:

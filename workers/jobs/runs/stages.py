@@ -1,0 +1,199 @@
+"""A stage as a run: the texts that it reads, the teacher that it asks, and what becomes of what it made.
+
+    a snapshot's good texts, or a data set  ->  data/texts.jsonl  ->  the stage  ->  dataset/  ->  violations for editors, or a data set
+
+A draft goes to a teacher outside of the house only with its writer's consent for that. Consent may be taken back while a stage is at
+work: `withdrawn` says so, and the stage begins again without the text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Q, QuerySet
+
+from training.constitution.texts import GoodText
+from training.errors import MendableError
+from workers.jobs.datasets import add_dataset
+from workers.jobs.runs.folders import files_of
+from writer.editorial.constitution import record_of
+from writer.editorial.models import Making, SnapshotRow, Take
+from writer.editorial.operations.freeze import brief_asked, take_of
+from writer.editorial.operations.store_violations import ViolationRow, store_violations
+from writer.editorial.reading import principles_in_force
+from writer.editorial.snapshots.formats import example_of
+from writer.stories.text import paragraphs
+from writer.studio.held_out import is_held_out
+from writer.studio.kinds import LEARNS_FROM, asks_a_teacher, settings_class, shows_passages
+from writer.studio.models import Dataset, Run
+
+TEXTS = "texts.jsonl"
+
+
+# What it reads
+
+
+def reads(run: Run, data: Path) -> dict[str, Any]:
+    """The settings that name its files and its teacher; the files are written where they are not there yet."""
+    if run.dataset is not None and run.dataset.kind not in LEARNS_FROM[run.recipe]:
+        raise MendableError(f"{run.recipe} cannot read {run.dataset}.")
+    found: dict[str, Any] = {}
+    if shows_passages(run.recipe):
+        assert run.dataset is not None
+        assert run.corpus is not None
+        files = {
+            apart: [str(path) for path in files_of(run.dataset) if _is_apart(path) == apart] for apart in (False, True)
+        }
+        found |= {"data": files[False], "held_out": files[True]}
+        found["corpus"] = [_written(data / "corpus.jsonl", _lines(run.corpus))]
+    else:
+        found["data"] = [_written(data / TEXTS, _texts(run))]
+    if "constitution" in settings_class(run.recipe).model_fields:
+        found["constitution"] = _written(data / "constitution.json", [{"principle": list(_constitution())}])
+    if asks_a_teacher(run.recipe):
+        if not settings.TEACHER_URL:
+            raise MendableError("There is no teacher: set TEACHER_URL, or MODEL_SERVER_URL.")
+        found["teacher"] = run.settings["teacher"] | {"url": settings.TEACHER_URL, "model": settings.TEACHER_MODEL}
+    return found
+
+
+def key() -> dict[str, str]:
+    """What a stage needs in its environment to be let in by its teacher."""
+    return {"TEACHER_KEY": settings.TEACHER_KEY}
+
+
+def _written(path: Path, lines: Iterable[dict[str, Any]]) -> str:
+    if not path.exists():
+        fresh = path.with_suffix(".writing")
+        with fresh.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        fresh.rename(path)
+    return str(path)
+
+
+def _is_apart(path: Path) -> bool:
+    return path.stem.startswith("held_out")
+
+
+def _lines(dataset: Dataset) -> Iterator[dict[str, Any]]:
+    for path in files_of(dataset):
+        with path.open("rb") as file:
+            for raw in file:
+                if raw.strip():
+                    yield json.loads(raw) | {"held_out": _is_apart(path)}
+
+
+def _texts(run: Run) -> Iterator[dict[str, Any]]:
+    """Good texts by number: of a snapshot, of its rows; of a data set, of its lines. In paragraphs as a take has them."""
+    if run.snapshot is None:
+        assert run.dataset is not None
+        for number, line in enumerate(_lines(run.dataset)):
+            good = GoodText.model_validate(line | {"id": str(number)})
+            prompt = [message.model_dump() for message in good.prompt]
+            yield good.model_dump(exclude_unset=True) | {"prompt": prompt, "text": "\n\n".join(paragraphs(good.text))}
+        return
+    if run.snapshot.state != Making.READY:
+        raise MendableError(f"{run.snapshot} is not there: {run.snapshot.problem or 'it is still being made'}.")
+    for row in good_rows(run).select_related("brief", "chosen", "rejected").iterator(chunk_size=200):
+        assert row.brief is not None
+        example = example_of(row)
+        text = example["chosen"][-1]["content"]
+        yield {
+            "id": str(row.index),
+            "prompt": example["prompt"],
+            "text": text,
+            "held_out": is_held_out(row.brief.sha256),
+        }
+
+
+def good_rows(run: Run) -> QuerySet[SnapshotRow]:
+    """Rows whose chosen text may be read by the stage: drafts that were preferred, and passages as they were mended."""
+    rows = SnapshotRow.objects.filter(snapshot=run.snapshot_id, gone=None).exclude(origin__source="violations")
+    if settings.TEACHER_OUTSIDE:
+        rows = rows.filter(Q(brief__story=None) | Q(brief__story__sharing__outside=True))
+    return rows.order_by("index")
+
+
+def rows_there(run: Run, data: Path) -> set[int]:
+    """Which rows of its snapshot a stage reads."""
+    path = data / TEXTS
+    if run.snapshot_id is None or not path.exists():
+        return set()
+    with path.open("rb") as file:
+        return {int(json.loads(line)["id"]) for line in file}
+
+
+def withdrawn(run: Run, there: set[int]) -> bool:
+    """Whether a writer has taken back what one of these rows needs."""
+    return bool(there) and not there <= set(good_rows(run).values_list("index", flat=True))
+
+
+def _constitution() -> Iterator[dict[str, Any]]:
+    for version in principles_in_force().order_by("principle__key"):
+        yield record_of(version).model_dump(mode="json") | {"version": version.number}
+
+
+# What becomes of what it made
+
+
+def keep(run: Run, folder: Path) -> tuple[Dataset | None, dict[str, Any]]:
+    """The data set that it made, if it is one, and its report. Done again it answers with the same. Raises MendableError where nothing was made."""
+    report: dict[str, Any] = json.loads((folder / "report.json").read_text("utf-8"))
+    if not any(report["rows"].values()):
+        reasons = ", ".join(
+            f"{number:,} {reason.replace('_', ' ')}" for reason, number in report.get("dropped", {}).items()
+        )
+        raise MendableError(f"Nothing was made. Left out: {reasons or 'all of it'}.")
+    if run.recipe == "violations":
+        return None, report | {"stored": store_violations(_violations(run, folder), source=f"run {run.pk}")}
+    name = f"{run.recipe} {run.pk}"
+    made = Dataset.objects.filter(name=name).first()
+    return made or add_dataset(name, folder, card=(folder / "README.md").read_text("utf-8")), report
+
+
+def _violations(run: Run, folder: Path) -> Iterator[ViolationRow]:
+    texts = _numbered(folder.parent / "data" / TEXTS) if run.snapshot_id is None else {}
+    for name in ("train", "held_out"):
+        with (folder / f"{name}.jsonl").open("rb") as file:
+            for line in map(json.loads, file):
+                good, [principle] = line["chosen"][-1]["content"], line["principles"]
+                found = _of_row(run, int(line["id"])) if run.snapshot_id else _of_text(texts[line["id"]])
+                start = found[1] + line["start"] if found else 0
+                if found is None or found[0].text[start : start + len(good)] != good:
+                    continue
+                yield ViolationRow(
+                    take=found[0].pk,
+                    start=start,
+                    end=start + len(good),
+                    worse=line["rejected"][-1]["content"],
+                    principle=principle[0],
+                    version=principle[1],
+                    because=line["because"],
+                    changed=line["changed"],
+                )
+
+
+def _numbered(path: Path) -> dict[str, dict[str, Any]]:
+    with path.open("rb") as file:
+        return {line["id"]: line for line in map(json.loads, file)}
+
+
+def _of_row(run: Run, index: int) -> tuple[Take, int] | None:
+    """The take that the good text of a row stands in, and where that begins. A mended text becomes a take of its own."""
+    row = good_rows(run).select_related("brief", "chosen").filter(index=index).first()
+    if row is None or row.brief is None or row.chosen is None:
+        return None
+    if row.passage is None:
+        return row.chosen, 0
+    text, passage = row.chosen.text, row.passage
+    mended = text[: passage["start"]] + passage["better"] + text[passage["end"] :]
+    begin = text.rfind("\n\n", 0, passage["start"])
+    return take_of(row.brief, mended, origins=row.chosen.origins), begin + 2 if begin >= 0 else 0
+
+
+def _of_text(line: dict[str, Any]) -> tuple[Take, int]:
+    return take_of(brief_asked(line["prompt"]), line["text"]), 0

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext
+from playwright.sync_api import Browser, BrowserContext, expect
 
 from tests.e2e.browser import Desk, chromium, sign_in, window
 from tests.e2e.editorial import WIDE, PairDesk
@@ -16,6 +16,9 @@ from tests.upstream.process import Upstream
 
 BUILT = ROOT / "writer" / "frontend" / "dist" / "manifest.json"
 HERE = Path(__file__).resolve().parent
+
+
+expect.set_options(timeout=20_000)  # as long as any other wait: the machine may have much else to do
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

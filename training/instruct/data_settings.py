@@ -53,7 +53,7 @@ class ToolsSettings(Settings):
     refused: float = Field(
         0.1, ge=0, le=1, description="share whose call is refused, as for a chapter that is not there"
     )
-    none: float = Field(0.15, ge=0, le=1, description="share that need no tool")
+    no_tool: float = Field(0.15, ge=0, le=1, description="share that need no tool")
     most_shown: int = Field(6, ge=1, le=20, description="tools that a conversation shows at most")
     chapter_words: int = Field(300, ge=30, le=5000, description="about so many words are a chapter of a room's story")
     most_chapters: int = Field(6, ge=2, le=50, description="of a room's story, which is still being written")
@@ -66,6 +66,6 @@ class ToolsSettings(Settings):
 
     @model_validator(mode="after")
     def shares_fit(self) -> ToolsSettings:
-        if self.two + self.refused + self.none > 1:
-            raise ValueError("two, refused and none together are more than 1")
+        if self.two + self.refused + self.no_tool > 1:
+            raise ValueError("two, refused and no_tool together are more than 1")
         return self

@@ -179,7 +179,7 @@ def _title(good: GoodText) -> str:
 
 def _kind(settings: ToolsSettings, rng: random.Random) -> Kind:
     drawn = rng.random()
-    for kind, share in (("none", settings.none), ("refused", settings.refused), ("two", settings.two)):
+    for kind, share in (("none", settings.no_tool), ("refused", settings.refused), ("two", settings.two)):
         if drawn < share:
             return kind  # type: ignore[return-value]
         drawn -= share

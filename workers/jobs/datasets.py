@@ -1,7 +1,7 @@
 """Training data from outside of the house, such as a corpus: every line checked, copied to where runs read it, and then a `Dataset`.
 
 A folder holds `train.jsonl` and, for what is measured on and never learned, `held_out.jsonl`; each may be gzipped. Of a line only
-the fields that training reads are kept.
+the fields that trainings and stages read are kept.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from pathlib import Path
 from django.db import IntegrityError, transaction
 from pydantic import BaseModel, Field
 
+from training import lines
 from training.errors import MendableError
-from training.lines import MOST_BYTES, Conversation, Preference, Text, read_lines
+from training.lines import MOST_BYTES, Preference, read_lines
 from training.manifest import make_manifest, sha256_of
 from training.records import Domain, Task
 from training.text import count_words
@@ -44,18 +45,18 @@ class _Facts(BaseModel):
     thinking: str = ""
 
 
-class _KnownText(Text, _Facts):
+class Text(lines.Text, _Facts):
     pass
 
 
-class _KnownConversation(Conversation, _Facts):
+class Conversation(lines.Conversation, _Facts):
     pass
 
 
 Line = Text | Conversation | Preference
 LINES: dict[DatasetKind, type[Line]] = {
-    DatasetKind.TEXTS: _KnownText,
-    DatasetKind.CONVERSATIONS: _KnownConversation,
+    DatasetKind.TEXTS: Text,
+    DatasetKind.CONVERSATIONS: Conversation,
     DatasetKind.PREFERENCE: Preference,
 }
 

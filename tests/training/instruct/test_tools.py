@@ -238,7 +238,7 @@ def settings(fake: FakeTeacher, tmp_path: Path) -> Callable[..., ToolsSettings]:
             "chapter_words": 100,
             "two": 0.3,
             "refused": 0.2,
-            "none": 0.1,
+            "no_tool": 0.1,
             "held_out_share": 0.0,
         }
         return ToolsSettings.model_validate(values | changes)
@@ -347,13 +347,13 @@ def saying(schema: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> C
             "Words",
             lambda said: said | {"user": "Call read_chapter for me."},
             "names_a_tool",
-            {"two": 0, "refused": 0, "none": 0},
+            {"two": 0, "refused": 0, "no_tool": 0},
         ),
         (
             "Words",
             lambda said: said | {"user": f"Do what is needed, {said['user'][-12:]}"},
             "not_said",
-            {"two": 0, "refused": 1, "none": 0},
+            {"two": 0, "refused": 1, "no_tool": 0},
         ),
         ("Reply", lambda said: said | {"done": not said["done"]}, "not_honest", {}),
         ("Reply", lambda said: said | {"answer": "It has 987,654 words."}, "invented", {}),
@@ -363,9 +363,9 @@ def saying(schema: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> C
             "Talk",
             lambda said: said | {"answer": "Use story_status."},
             "names_a_tool",
-            {"two": 0, "refused": 0, "none": 1},
+            {"two": 0, "refused": 0, "no_tool": 1},
         ),
-        ("Talk", lambda said: said | {"user": "The same."}, "copy", {"two": 0, "refused": 0, "none": 1}),
+        ("Talk", lambda said: said | {"user": "The same."}, "copy", {"two": 0, "refused": 0, "no_tool": 1}),
     ],
 )
 def test_what_a_teacher_says_that_will_not_do(
@@ -390,7 +390,7 @@ def test_what_a_teacher_says_that_will_not_do(
 def test_a_teacher_that_fails_costs_its_own_row(
     fault: str, schema: str, fake: FakeTeacher, settings: Callable[..., ToolsSettings]
 ) -> None:
-    few = {"samples": 12, "none": 0.3}
+    few = {"samples": 12, "no_tool": 0.3}
     whole = rows_of(tools(settings("whole", **few)))
     chosen = next(asked_of(body)[1] for body in fake.asked if asked_of(body)[0] == schema)
     fake.fault = lambda body, times: fault if asked_of(body)[1] == chosen else ""
@@ -426,7 +426,7 @@ def test_killed_gone_on_with_and_replayed(fake: FakeTeacher, settings: Callable[
 @pytest.fixture
 def two(settings: Callable[..., ToolsSettings]) -> tuple[dict[str, Any], Situation]:
     """A row with a renaming and what follows from it."""
-    made = settings(two=1, refused=0, none=0, samples=10)
+    made = settings(two=1, refused=0, no_tool=0, samples=10)
     one = next(one for one in all_situations(made) if one.done[0].call.tool == "rename_character")
     return rows_of(tools(made))[one.id], one
 

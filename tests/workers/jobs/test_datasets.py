@@ -99,14 +99,16 @@ def test_a_corpus_becomes_a_data_set_that_a_run_reads(base: ModelVersion, house:
         report.train.stories,
         report.held_out.stories,
     )
-    assert lines(data / "train.jsonl")[0].keys() == {"text"}, "the rest of a line is not kept"
+    assert lines(data / "train.jsonl")[0].keys() == {"id", "author", "title", "language", "text"}, (
+        "the rest of a line is not kept"
+    )
 
 
 @pytest.mark.parametrize("first", ["\ufeff", "\n \n"], ids=["marked", "blank"])
 @pytest.mark.parametrize(
     ("line", "kind", "recipe", "kept", "words"),
     [
-        (TEXT | {"author": "A"}, "texts", "pretrain", TEXT, 6),
+        (TEXT | {"author": "A", "pages": 3}, "texts", "pretrain", TEXT | {"author": "A"}, 6),
         (TALK | {"source": "x"}, "conversations", "sft", TALK, 5),
         (TWO_PARTS, "conversations", "sft", TALK, 5),
         (BETTER | {"label": 0.75, "pair": 3}, "preference", "dpo", BETTER | {"label": 0.75}, 6),

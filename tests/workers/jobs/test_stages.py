@@ -158,7 +158,9 @@ def test_from_good_texts_to_what_a_version_learned_of_principles(
     assert all(0 <= one["before"]["value"] <= 1 and one["pairs"] for one in learning.report["learned"])
 
 
-@pytest.mark.parametrize(("recipe", "typed"), [("references", {"share": "1", "passage_words": "30", "least_similarity": "0.05"})])
+@pytest.mark.parametrize(
+    ("recipe", "typed"), [("references", {"share": "1", "passage_words": "30", "least_similarity": "0.05"})]
+)
 def test_a_stage_becomes_a_data_set_with_its_card(
     recipe: str,
     typed: dict[str, str],

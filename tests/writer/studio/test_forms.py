@@ -63,8 +63,8 @@ def test_what_a_run_has_comes_back_into_the_form(recipe: str) -> None:
         ("beta", "0,5", "no number"),
         ("batch", "2.5", "whole number"),
         ("batch", "1000000", "100000 at most"),
-        ("overlong", "sing", "of the list"),
-        ("learner.zero_stage", "7", "of the list"),
+        ("overlong", "sing", "from the list"),
+        ("learner.zero_stage", "7", "from the list"),
         ("learner.offload", "all", "needs zero_stage"),
     ],
 )

@@ -27,6 +27,10 @@ ASKED = {
     "rollback_s": "at most 30",
     "events_lag_s_p95": "at most 2",
     "stories_per_s": "at least 27",
+    "server_utilisation": "at least 0.9",
+    "principles_learned": "at least 8",
+    "principles_obeyed": "at least 8",
+    "perplexity_change": "less than 0.05",
     "memory_vs_trl": "at most 1.0",
     "memory_vs_dense": "at most 0.25",
 } | {

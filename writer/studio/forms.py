@@ -271,7 +271,7 @@ def _read(one: Field, text: str) -> Any:
 
 def _one_of(one: Field, text: str) -> str:
     if text not in one.choices:
-        raise Refused("Choose from the list.")
+        raise Refused("Choose one of the list.")
     return text
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from pydantic import BaseModel
 
 from training.constitution.settings import Mix
@@ -56,7 +57,7 @@ def is_stage(recipe: str) -> bool:
 
 def settings_class(recipe: str) -> type[Settings]:
     """What the training library itself reads: without what the house adds."""
-    return RECIPES[recipe] if recipe in RECIPES else STAGES[recipe]
+    return (RECIPES | STAGES)[recipe]
 
 
 def asks_a_teacher(recipe: str) -> bool:
@@ -65,6 +66,12 @@ def asks_a_teacher(recipe: str) -> bool:
 
 def shows_passages(recipe: str) -> bool:
     return "corpus" in KINDS[recipe].model_fields
+
+
+def teacher_named() -> str:
+    """The model that stages ask, and whether that is outside of the house."""
+    where = f"{settings.TEACHER_URL}, outside of the house" if settings.TEACHER_OUTSIDE else "the house's own server"
+    return f"{settings.TEACHER_MODEL} at {where}"
 
 
 def checked(recipe: str, values: dict[str, Any]) -> Settings:

@@ -243,6 +243,8 @@ def test_a_draft_leaves_with_its_writers_consent_only(
     assert not stages.withdrawn(allowed, there)
     share(by=owner, story_id=take.brief.story_id, consent="outside", given=False)
     assert stages.withdrawn(allowed, there)
+    prepare(allowed)
+    assert take.text not in read_by(allowed), "a stage that goes on later is without it from its first moment"
 
     settings.TEACHER_OUTSIDE = False
     inside = drafted("violations", judged)

@@ -63,8 +63,8 @@ def test_what_a_run_has_comes_back_into_the_form(recipe: str) -> None:
         ("beta", "0,5", "no number"),
         ("batch", "2.5", "whole number"),
         ("batch", "1000000", "100000 at most"),
-        ("overlong", "sing", "from the list"),
-        ("learner.zero_stage", "7", "from the list"),
+        ("overlong", "sing", "of the list"),
+        ("learner.zero_stage", "7", "of the list"),
         ("learner.offload", "all", "needs zero_stage"),
     ],
 )
@@ -74,7 +74,7 @@ def test_what_is_wrong_is_said_at_its_field(name: str, typed: str, says: str) ->
     assert says in (form.errors.get(name) or form.errors.get("") or form.errors.get("learner", "")), form.errors
 
 
-@pytest.mark.parametrize(("typed", "says"), [("", "Choose one"), ("write, sing", "from the list")])
+@pytest.mark.parametrize(("typed", "says"), [("", "Choose one"), ("write, sing", "of the list")])
 def test_of_several_choices_all_are_of_the_list(typed: str, says: str) -> None:
     form, values = read("backtranslate", as_typed("backtranslate") | {"tasks": typed})
     assert values is None

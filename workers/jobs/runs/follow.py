@@ -179,7 +179,6 @@ class Follower:
     def _heed_consents(self) -> None:
         """A stage that holds a text whose writer has taken consent back begins again without it. What was answered is not asked again."""
         from workers.jobs.runs import stages
-        from workers.jobs.runs.folders import forget
         from workers.jobs.runs.processes import kill
         from writer.studio.kinds import is_stage
 
@@ -189,9 +188,9 @@ class Follower:
         if self._durably(lambda: stages.withdrawn(self.run, self._rows)):
             self._rows.clear()
             kill(self.folder)
-            forget(self.folder / "data")
-            log.info("stage_begins_again", run=self.run.pk)
-            self._start()
+            if not (self.run.wish or self._going_down):  # else it ends now, and is written anew when it goes on
+                log.info("stage_begins_again", run=self.run.pk)
+                self._start()
 
     def _house_is_gone(self) -> bool:
         return self._life >= 0 and _at_end(self._life)

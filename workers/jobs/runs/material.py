@@ -14,8 +14,9 @@ from training.constitution.pairs import Sourced, facts_of
 from training.constitution.settings import Mix
 from training.errors import MendableError
 from training.settings import Settings
+from workers.jobs import datasets
 from workers.jobs.runs import stages
-from workers.jobs.runs.folders import files_of, model_path, private, run_folder
+from workers.jobs.runs.folders import model_path, private, run_folder
 from writer.editorial.models import Making, SnapshotKind, SnapshotRow
 from writer.editorial.snapshots.formats import example_of
 from writer.studio.held_out import is_held_out
@@ -87,11 +88,7 @@ def lines_of(run: Run) -> Iterator[tuple[dict[str, Any], bool]]:
     assert run.dataset is not None
     if run.dataset.kind not in LEARNS_FROM[run.recipe]:
         raise MendableError(f"{run.recipe} cannot learn from {run.dataset}.")
-    for path in files_of(run.dataset):
-        with path.open("rb") as file:
-            for raw in file:
-                if raw.strip():
-                    yield json.loads(raw), path.stem.startswith("held_out")
+    yield from datasets.lines_of(run.dataset)
 
 
 def _snapshot_lines(run: Run) -> Iterator[tuple[dict[str, Any], bool]]:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.conf import settings
-
 from training.errors import MendableError
 from workers.jobs.runs import stages
 from workers.jobs.runs.folders import lines_in, run_folder
 from workers.jobs.runs.material import prepare
 from writer.editorial.models import SnapshotRow
-from writer.studio.kinds import asks_a_teacher, shows_passages
+from writer.studio.kinds import asks_a_teacher, shows_passages, teacher_named
 from writer.studio.models import Run, RunState
 
 
@@ -19,15 +17,13 @@ def plan(run: Run) -> dict[str, Any]:
     """Raises MendableError where there is nothing to read."""
     prepare(run)
     data = run_folder(run) / "data"
-    rows = lines_in(data / stages.TEXTS) if not shows_passages(run.recipe) else run.dataset.rows if run.dataset else 0
+    rows = run.dataset.rows if run.dataset and shows_passages(run.recipe) else lines_in(data / stages.TEXTS)
+    notes = _left_out(run)
     if not rows:
-        raise MendableError(f"There is nothing to read. {' '.join(_left_out(run))}".strip())
-    found: dict[str, Any] = {"rows": rows, "held_out": 0, "notes": _left_out(run)}
+        raise MendableError(f"There is nothing to read. {' '.join(notes)}".strip())
+    found: dict[str, Any] = {"rows": rows, "held_out": 0, "notes": notes}
     if asks_a_teacher(run.recipe):
-        where = (
-            f"{settings.TEACHER_URL}, outside of the house" if settings.TEACHER_OUTSIDE else "the house's own server"
-        )
-        found |= {"teacher": f"{settings.TEACHER_MODEL} at {where}"} | _cost(run, _questions(run, rows))
+        found |= {"teacher": teacher_named()} | _cost(run, _questions(run, rows))
     return found
 
 

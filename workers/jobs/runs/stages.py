@@ -18,7 +18,7 @@ from django.db.models import Q, QuerySet
 
 from training.constitution.texts import GoodText
 from training.errors import MendableError
-from workers.jobs.datasets import add_dataset
+from workers.jobs import datasets
 from workers.jobs.runs.folders import files_of
 from writer.editorial.constitution import record_of
 from writer.editorial.models import Making, SnapshotRow, Take
@@ -46,11 +46,14 @@ def reads(run: Run, data: Path) -> dict[str, Any]:
         assert run.dataset is not None
         assert run.corpus is not None
         files = {
-            apart: [str(path) for path in files_of(run.dataset) if _is_apart(path) == apart] for apart in (False, True)
+            apart: [str(path) for path in files_of(run.dataset) if datasets.is_held_out_file(path) == apart]
+            for apart in (False, True)
         }
         found |= {"data": files[False], "held_out": files[True]}
         found["corpus"] = [_written(data / "corpus.jsonl", _lines(run.corpus))]
     else:
+        if run.snapshot_id is not None:  # consents may have changed since
+            (data / TEXTS).unlink(missing_ok=True)
         found["data"] = [_written(data / TEXTS, _texts(run))]
     if "constitution" in settings_class(run.recipe).model_fields:
         found["constitution"] = _written(data / "constitution.json", [{"principle": list(_constitution())}])
@@ -75,16 +78,9 @@ def _written(path: Path, lines: Iterable[dict[str, Any]]) -> str:
     return str(path)
 
 
-def _is_apart(path: Path) -> bool:
-    return path.stem.startswith("held_out")
-
-
 def _lines(dataset: Dataset) -> Iterator[dict[str, Any]]:
-    for path in files_of(dataset):
-        with path.open("rb") as file:
-            for raw in file:
-                if raw.strip():
-                    yield json.loads(raw) | {"held_out": _is_apart(path)}
+    for line, is_apart in datasets.lines_of(dataset):
+        yield line | {"held_out": is_apart}
 
 
 def _texts(run: Run) -> Iterator[dict[str, Any]]:
@@ -152,7 +148,7 @@ def keep(run: Run, folder: Path) -> tuple[Dataset | None, dict[str, Any]]:
         return None, report | {"stored": store_violations(_violations(run, folder), source=f"run {run.pk}")}
     name = f"{run.recipe} {run.pk}"
     made = Dataset.objects.filter(name=name).first()
-    return made or add_dataset(name, folder, card=(folder / "README.md").read_text("utf-8")), report
+    return made or datasets.add_dataset(name, folder, card=(folder / "README.md").read_text("utf-8")), report
 
 
 def _violations(run: Run, folder: Path) -> Iterator[ViolationRow]:

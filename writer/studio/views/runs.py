@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from django.conf import settings
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
@@ -16,7 +15,7 @@ from writer.accounts.http import admins_only, person
 from writer.refusals import Refused
 from writer.studio.defaults import defaults_of
 from writer.studio.forms import Form, form_of, read
-from writer.studio.kinds import KINDS, STAGES, asks_a_teacher, is_stage
+from writer.studio.kinds import KINDS, STAGES, asks_a_teacher, is_stage, shows_passages, teacher_named
 from writer.studio.models import ENDED, Dataset, Run, RunEvent, RunState
 from writer.studio.operations.ask_run import (
     bases,
@@ -104,18 +103,13 @@ def _form(request: HttpRequest, form: Form, given: dict[str, Any], *, status: in
         "given": given,
         "bases": [(str(one.pk), one.name) for one in bases()],
         "data": data_for(form.recipe),
+        "shows_passages": shows_passages(form.recipe),
         "corpora": corpora_for(form.recipe),
         "is_stage": is_stage(form.recipe),
-        "teacher": _teacher() if asks_a_teacher(form.recipe) else "",
+        "teacher": teacher_named() if asks_a_teacher(form.recipe) else "",
         "errors": form.errors,
     }
     return render(request, "studio/run_new.html", context, status=status)
-
-
-def _teacher() -> str:
-    if settings.TEACHER_OUTSIDE:
-        return f"{settings.TEACHER_MODEL} at {settings.TEACHER_URL}, outside of the house"
-    return f"{settings.TEACHER_MODEL}, the house's own"
 
 
 def _run(run_id: int) -> Run:

@@ -14,8 +14,7 @@ empty. `server_utilisation_256` has as many as a teacher is asked by default.
 
 The demo model knows nothing of principles. It would name none, and write as long as it may: so the shape of its first answer is one principle in few
 letters, that the second question is asked too; what it then writes is cut short and asked for again, as ever, and the judge is never asked. Server and
-clients share the processor, where the server computes in float32: much quicker than bfloat16 on processors that do not know it, and a quick server with
-short answers is the harder one to keep busy.
+clients share the processor, and a quick server with short answers is the harder one to keep busy.
 """
 
 from __future__ import annotations
@@ -71,9 +70,6 @@ class Turn(NamedTuple):
 
 
 class Server(ModelServer):
-    def command(self) -> list[str]:
-        return [*super().command(), "--dtype", "float32"]
-
     def forget(self) -> None:
         """Take all prompts out of its cache."""
         headers = {"Authorization": f"Bearer {self.key}"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import httpx
 import pytest
 
 from tests.servers import ServedModel
+from workers.serving import vllm
 from workers.serving.vllm import ModelServer, on_processor
 
 
@@ -79,3 +81,25 @@ def test_other_secrets_stay_away_from_it(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_not_ready_is_not_an_error() -> None:
     assert not ModelServer("demo/model", "demo/model").ready()
+
+
+@pytest.mark.parametrize(
+    ("flags", "on_processor", "layers", "expected"),
+    [
+        ("avx2 fma", True, "full_attention", "float32"),
+        ("avx512f avx512_bf16", True, "full_attention", "bfloat16"),
+        ("avx2 fma", True, "linear_attention", "bfloat16"),
+        ("avx2 fma", True, None, "bfloat16"),
+        ("avx2 fma", False, "full_attention", "bfloat16"),
+    ],
+    ids=["it does not know bfloat16", "it does", "layers with a state", "a name of a hub", "a GPU"],
+)
+def test_a_processor_computes_in_what_it_knows(
+    flags: str, on_processor: bool, layers: str | None, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
+    monkeypatch.setattr(vllm, "PROCESSOR", tmp_path / "cpuinfo")
+    monkeypatch.setattr(vllm, "on_processor", lambda: on_processor)
+    if layers is not None:
+        (tmp_path / "config.json").write_text(json.dumps({"layer_types": [layers]}))
+    assert vllm.precision(str(tmp_path)) == expected

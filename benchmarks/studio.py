@@ -1,4 +1,4 @@
-"""How soon a rollback counts, and how soon a training's figures are on the page that shows it.
+"""How soon a rollback counts, how soon a training's figures are on the page that shows it, and how long the whole circle takes.
 
     python -m benchmarks.studio [--rounds 5] [--miniature]
 
@@ -12,6 +12,9 @@ The pages of the studio are loaded again four times a second; the password is ty
 **Events.** A preference training from made-up judgement, on the processor, by the house's GPU worker, while Chromium has the run's page open.
 For each step: the moment at which the page's text first shows that step or a later one, less the time that the training
 itself wrote beside the step's figures. Both are of one clock.
+
+**Circle.** The test of the whole circle (`tests/e2e/test_studio.py`): votes, one click, training, the report, an arena with seven votes, promotion, a story
+by the new version, rollback. It measures itself; here nothing else runs beside it.
 """
 
 from __future__ import annotations
@@ -23,13 +26,16 @@ import re
 import shutil
 import signal
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+from xml.etree import ElementTree
 
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
@@ -263,6 +269,27 @@ def events_lag(admin: Person, epochs: int) -> list[Measure]:
     ]
 
 
+def circle() -> Measure:
+    """By the test, in a process of its own, with its own servers."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = Path(folder) / "found.xml"
+        test = "tests/e2e/test_studio.py::test_the_circle"
+        subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={found}", test],
+            cwd=ROOT,
+            check=True,
+        )
+        (told,) = ElementTree.parse(found).iterfind(".//property[@name='circle_s']")
+    seconds = round(float(told.attrib["value"]), 1)
+    return Measure(
+        "circle_s",
+        seconds,
+        "s",
+        "lower",
+        note="from 16 votes to the rollback, by clicks in Chromium, on the demo model",
+    )
+
+
 @contextmanager
 def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
@@ -289,6 +316,7 @@ def main() -> None:
                 "model": "demo/model on vLLM, versions are LoRA adapters of rank 8", "browser": browser.version,
                 "rounds": rounds, "training": {"recipe": "dpo", "pairs": PAIRS, "batch": BATCH, "epochs": epochs},
             }  # fmt: skip
+    measures.append(circle())
     write("studio", measures, settings, miniature=options.miniature)
 
 

@@ -1,4 +1,4 @@
-"""The browser tests run one after another in one process: Playwright's loop and others do not share a thread."""
+"""The browser tests of a file run one after another in one process: they share a browser and a house of their own."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ HERE = Path(__file__).resolve().parent
 expect.set_options(timeout=20_000)  # as long as any other wait: the machine may have much else to do
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.browser)
-            item.add_marker(pytest.mark.xdist_group("e2e"))
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="package")

@@ -162,7 +162,7 @@ class TestRealModelServer:
         assert abs(generation.words - generation.target_words) <= 0.1 * generation.target_words
 
     def test_narrator_killed_and_another_frozen(self, narrate: Narrate, own_model: ModelServer) -> None:
-        generation = self._make(1000)
+        generation = self._make(500)
         # A longer lease than elsewhere: vLLM starves its neighbours on two cores.
         upstream = {"url": own_model.url, "key": own_model.key, "LEASE_SECONDS": "5"}
         first = narrate(**upstream)
@@ -181,7 +181,7 @@ class TestRealModelServer:
         wait_for(lambda: "lease_lost" in second.log.read_text())
 
     def test_the_model_server_is_killed(self, narrate: Narrate, own_model: ModelServer) -> None:
-        generation = self._make(1000)
+        generation = self._make(500)
         narrator = narrate(url=own_model.url, key=own_model.key, LEASE_SECONDS="20")
         wait_words(generation, 60, 90)
         assert own_model.process is not None

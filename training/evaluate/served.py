@@ -45,7 +45,7 @@ class Scored(NamedTuple):
 class Client:
     """Use it with `async with`. At most `at_once` requests are under way."""
 
-    def __init__(self, served: Served, *, at_once: int = 8) -> None:
+    def __init__(self, served: Served, *, at_once: int = 32) -> None:
         self.served = served
         self._turn = asyncio.Semaphore(at_once)
         headers = {"Authorization": f"Bearer {served.key}"} if served.key else {}

@@ -181,7 +181,8 @@ class _Task:
             }
             asked, context = await self._assignments(clients)
             both = [one for one in (version, against) if one is not None]
-            stories = {one.pk: await self._stories(one, clients[one.pk], asked, context) for one in both}
+            written = await asyncio.gather(*(self._stories(one, clients[one.pk], asked, context) for one in both))
+            stories = {one.pk: some for one, some in zip(both, written, strict=True)}
             held_out = await _aside(lambda: list(_held_out(version)))
             held_out = await _fitting(clients.values(), held_out, context)
             pairs = {pk: await _scores(client, held_out) for pk, client in clients.items()}

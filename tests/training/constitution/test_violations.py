@@ -308,7 +308,7 @@ def test_against_the_real_server(
     monkeypatch.setattr(questions, "fit_of", lambda principles: fit_of(principles, least=1))
     monkeypatch.setenv("TEACHER_KEY", model_server.key)
     teacher = {"url": model_server.url, "model": model_server.name, "seconds": 120}
-    folder = violations(settings(rounds=1, teacher=teacher, most_answer=600))
+    folder = violations(settings(rounds=1, teacher=teacher, most_answer=250))
     report = json.loads((folder / "report.json").read_text())
     calls = [json.loads(line) for line in (folder.parent / "calls.jsonl").read_text().splitlines()]
     shapes: dict[str, type[BaseModel]] = {"Fit": fit_of(4, least=1), "Violation": questions.Violation}

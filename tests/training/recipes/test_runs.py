@@ -97,7 +97,8 @@ OFFLOAD = pytest.param("sft", 2, {"offload": "optimizer"}, marks=pytest.mark.soa
 
 
 @pytest.mark.parametrize(
-    ("name", "stage", "learner"), [("sft", 1, {}), ("reward_model", 2, ADAPTERS), ("dpo", 3, {}), OFFLOAD]
+    ("name", "stage", "learner"),
+    [pytest.param("sft", 1, {}, marks=pytest.mark.soak), ("reward_model", 2, ADAPTERS), ("dpo", 3, {}), OFFLOAD],
 )
 def test_two_processes_are_one(name: Name, stage: int, learner: dict[str, Any], tmp_path: Path) -> None:
     """DeepSpeed on two processes against plain torch on one; the two are killed in the middle and go on."""

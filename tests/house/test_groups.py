@@ -1,0 +1,13 @@
+"""Tests of a group go to one process: what they set up is set up once (pytest 9.2 and pytest-xdist 3.8 together forget that, and say nothing)."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="there is one process only: `pytest -n 2`")
+@pytest.mark.xdist_group("a group")
+def test_a_group_is_known(request: pytest.FixtureRequest) -> None:
+    assert request.node.nodeid.endswith("@a group")

@@ -54,6 +54,23 @@ print(json.dumps(takes.exists() and takes[0].contestant.place == 0))
 """
 
 
+STAGE = """
+from django.utils import timezone
+from writer.accounts.models import User
+from writer.studio.models import Dataset, DatasetKind, Run, RunState
+admin, now = User.objects.get(email="admin@longhand.test"), timezone.now()
+corpus = Dataset.objects.create(name="Old stories", kind=DatasetKind.TEXTS, folder="old", rows=1234, words=5_012_000, sha256="0" * 64, by=admin)
+made = Dataset.objects.create(name="backtranslate 2", kind=DatasetKind.CONVERSATIONS, folder="made", rows=903, words=610_400, sha256="1" * 64, by=admin,
+    card="# Requests for old stories. Made by `python -m training backtranslate`.")
+report = {"rows": {"train": 812, "held_out": 91}, "cost": {"asked": 3105, "tokens_in": 2_410_233, "tokens_out": 702_118, "money": 3.4},
+    "tasks": [{"task": "write", "asked": 200, "kept": 188}, {"task": "expand", "asked": 200, "kept": 171}],
+    "dropped": {"no_answer": 12, "says_the_text": 41, "same_again": 7}}
+run = Run.objects.create(recipe="backtranslate", settings={"tasks": ["write", "expand"]}, dataset=corpus, gpus=0, by=admin, note="Requests for the old stories",
+    state=RunState.DONE, queued=now, started=now, finished=now, made=made, report=report, step=3105, steps=3105, plan={"rows": 1234, "teacher": "big-model at https://teacher.example", "questions": 3600})
+print(run.pk)
+"""
+
+
 @pytest.fixture(scope="module")
 def real(model_server: ServedModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("studio")
@@ -198,9 +215,11 @@ def test_the_circle(window: Callable[[str], Page], real: Stack, record_property:
 
 def other_pages(admin: Page, real: Stack) -> None:
     """After the circle, so that there is something to see; in both lights, and on a telephone."""
+    stage = real.run(STAGE).strip()
     for name, path in (
         ("run-new", "runs/new/dpo"), ("versions", "versions/"), ("version", "versions/2"), ("references", "references"),
         ("from-editor", "from/editor/2"), ("run", "runs/1"), ("arena", "arenas/1"), ("runs", "runs/"), ("overview", ""),
+        ("files", "datasets"), ("stage", f"runs/{stage}"), ("stage-new", "runs/new/violations"), ("stage-tasks", "runs/new/backtranslate"),
     ):  # fmt: skip
         for look, width in (("light", 1200), ("dark", 1200), ("phone", 390)):
             admin.set_viewport_size({"width": width, "height": 900})

@@ -200,6 +200,10 @@ def test_a_run_on_a_data_set(browser: Client, make_run: Callable[..., Run]) -> N
     letters = Dataset.objects.create(name="Letters", kind=DatasetKind.CONVERSATIONS, folder="letters")
     run = make_run(recipe="sft", snapshot=None, dataset=letters, plan=PLAN)
     look(browser, reverse("run", args=[run.pk]), "Letters: 1,200 rows")
+    asked = f"dataset:{letters.pk}"
+    page = browser.get(reverse("run_new", args=["sft"]), {"data": asked}).content.decode()
+    assert f'<option value="{asked}" selected>Letters' in " ".join(page.split())
+    look(browser, reverse("run_new", args=["sft"]) + "?data=<script>")
 
 
 @pytest.mark.parametrize("recipe", KINDS)

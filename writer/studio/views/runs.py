@@ -53,7 +53,7 @@ def datasets(request: HttpRequest) -> HttpResponse:
 @admins_only
 @never_cache
 def run_new(request: HttpRequest, recipe: str) -> HttpResponse:
-    """studio/run_new.html with `form`, `bases`, `data` and what was typed. `?clone=12` begins with that run's settings."""
+    """studio/run_new.html with `form`, `bases`, `data` and what was typed. `?clone=12` begins with that run's settings, `?data=dataset:3` with that data."""
     if recipe not in KINDS:
         raise Http404
     if request.method != "POST":
@@ -93,7 +93,7 @@ def _fresh(request: HttpRequest, recipe: str) -> HttpResponse:
         return _form(request, form_of(recipe, run.settings), given)
     base = bases().filter(deployments__state="serving").first() or bases().first()
     root = base.root if base else None
-    given |= {"base": str(root.pk) if root else ""}
+    given |= {"base": str(root.pk) if root else "", "data": request.GET.get("data", "")}
     return _form(request, form_of(recipe, defaults_of(recipe, root)), given)
 
 

@@ -163,7 +163,9 @@ def narrator_here(url: str, *, silence: float = 60.0) -> Iterator[Narrator]:
         ready.put((narrator, asyncio.get_running_loop()))
         await narrator.run()
 
-    thread = threading.Thread(target=asyncio.run, args=[life()])
+    thread = threading.Thread(
+        target=asyncio.run, args=[life()], daemon=True
+    )  # one that hangs is a failure, not the end of all tests
     thread.start()
     narrator, loop = ready.get(timeout=10)
     try:

@@ -36,6 +36,14 @@ _LOOK_SECONDS = 1.0
 CRASHED = "Writing this story broke off five times in a row. Continue tries again."
 
 
+async def _end(tasks: set[asyncio.Task[None]]) -> None:
+    """Cancel them until they are gone. Once is not enough: redis takes a cancellation that comes while it connects for a lost connection."""
+    while tasks:
+        for task in tasks:
+            task.cancel()
+        _, tasks = await asyncio.wait(tasks, timeout=0.1)
+
+
 class Narrator:
     def __init__(
         self, store: Store, server: ModelServer, calls: Calls, *, context: int = 0, thinking: bool = False
@@ -67,8 +75,7 @@ class Narrator:
             self._wake_tick.set()
             _, late = await asyncio.wait([ticks], timeout=5)
             await self._calls.flush(1)
-            for task in (*late, others[2]):
-                task.cancel()
+            await _end({*late, *others})
         for desk in self.desks.values():
             desk.drop()
         await self._store.close()

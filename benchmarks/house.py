@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from workers.embedded.state import free_port
+from training.serving.process import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import Measure, write
+from training.serving.vllm import ModelServer
 from training.text import WORD, count_words
 from workers.embedded.postgres import PostgreSQL
 from workers.embedded.redis import Redis
 from workers.embedded.state import home, server_owner
-from workers.serving.vllm import ModelServer
 
 ROOT = Path(__file__).resolve().parent.parent
 PREMISES = (

@@ -38,8 +38,8 @@ from tokenizers import Tokenizer
 
 from benchmarks.house import House, house
 from benchmarks.report import Measure, median_interval, write
-from workers.embedded.state import free_port
-from workers.serving.vllm import ModelServer
+from training.serving.process import free_port
+from training.serving.vllm import ModelServer
 
 ROOT = Path(__file__).resolve().parent.parent
 WORDS = 1000

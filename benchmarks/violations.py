@@ -45,7 +45,7 @@ from training.constitution import questions
 from training.constitution.settings import ViolationsSettings
 from training.constitution.violations import violations
 from training.errors import MendableError
-from workers.serving.vllm import ModelServer, on_processor
+from training.serving.vllm import ModelServer, on_processor
 
 ASKED: dict[str, Any] = {"words": 50, "shown": 2, "rounds": 1, "most_answer": 60}
 """Settings of the stage: short texts and few principles, for the demo model reads 2,048 tokens."""

@@ -21,11 +21,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
+from training.serving.process import CannotStart
+from training.serving.vllm import ModelServer, importable
 from workers.embedded.postgres import PostgreSQL
-from workers.embedded.process import CannotStart
 from workers.embedded.redis import Redis
 from workers.embedded.state import home, server_owner
-from workers.serving.vllm import ModelServer, importable
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO_MODEL = ROOT / "demo" / "model"

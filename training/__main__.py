@@ -10,17 +10,25 @@ from pathlib import Path
 
 from training.corpus.settings import CorpusSettings
 from training.errors import AskedToStop, MendableError, full_disk_said_plainly
+from training.recipes.grpo_settings import GrpoSettings
 from training.recipes.settings import RECIPES
 from training.settings import DemoSettings, Settings, read_settings
 from training.stages import STAGES
 
-KINDS: dict[str, type[Settings]] = {"corpus": CorpusSettings, **RECIPES, **STAGES, "demo": DemoSettings}
+KINDS: dict[str, type[Settings]] = {
+    "corpus": CorpusSettings,
+    **RECIPES,
+    "grpo": GrpoSettings,
+    **STAGES,
+    "demo": DemoSettings,
+}
 FUNCTIONS = {
     "corpus": ("training.corpus.build:build_corpus", "books and files to clean stories, without doubles"),
     "pretrain": ("training.recipes.pretrain:pretrain", "go on training a model on stories and books"),
     "sft": ("training.recipes.sft:sft", "fine-tune a model on conversations"),
     "reward_model": ("training.recipes.reward_model:reward_model", "learn what editors prefer"),
     "dpo": ("training.recipes.dpo:dpo", "prefer what editors prefer"),
+    "grpo": ("training.recipes.grpo:grpo", "write stories, and learn from what is better among them"),
     "violations": (
         "training.constitution.violations:violations",
         "good texts, each with the smallest change that breaks a principle",

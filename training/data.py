@@ -99,6 +99,13 @@ class ChatEncoder:
         kept = len(weights) - next((place for place, weight in enumerate(reversed(weights)) if weight), 0)
         return Sample.of(tokens[:kept], weights[:kept])  # what the template puts after the last answer is nobody's
 
+    def asked(self, messages: Sequence[Said]) -> list[int]:
+        """The conversation so far, up to where the assistant's next turn begins."""
+        marks = Marks(self.controls)
+        tokens = self._encode(self._render([marks.message(message) for message in messages], [], ask=True), marks)
+        check_vocabulary(tokens, self.vocabulary, self.source)
+        return tokens
+
     def _check_tools(self, messages: Sequence[Said], tools: Sequence[ToolSchema]) -> None:
         """A template that knows no tools leaves them out without a word, and the model would learn to answer from nothing."""
         if not tools and not any(message.tool_calls or message.role == "tool" for message in messages):

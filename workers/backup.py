@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from training.serving.process import CannotStart
 from workers.embedded import running
 from workers.embedded.postgres import PostgreSQL, installation
-from workers.embedded.process import CannotStart
 from workers.embedded.state import home, private_folder, server_owner
 
 

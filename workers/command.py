@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from workers.embedded.process import CannotStart
+from training.serving.process import CannotStart
 from workers.supervisor import Site, Supervisor
 
 

@@ -4,7 +4,7 @@
                ->  web, narrator, worker, trainer  ->  the page answers: print the address  ->  watch
 
 One thread tends each program: it starts it, passes its lines on, and starts it again when it dies, sooner after a long
-life than after a short one. Every program stands behind a guard (`workers.embedded.guard`), so nothing is left of a
+life than after a short one. Every program stands behind a guard (`training.serving.guard`), so nothing is left of a
 supervisor that was killed; the guards hold the lock of var/ too, so the next start waits for the last of them.
 
 Trainings, and model servers of single versions, are started by the trainer and outlive it. They hold one end of a socket, the life of
@@ -28,13 +28,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from training.serving.process import CannotStart, Process, alive, free_port
+from training.serving.vllm import ModelServer
 from workers.embedded import running
 from workers.embedded.postgres import PostgreSQL
-from workers.embedded.process import CannotStart, Process, alive
 from workers.embedded.redis import Redis
-from workers.embedded.state import free_port, home, private_folder, server_owner
+from workers.embedded.state import home, private_folder, server_owner
 from workers.output import Output
-from workers.serving.vllm import ModelServer
 
 LONG_LIFE = 20.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 20.0

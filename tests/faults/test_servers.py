@@ -28,11 +28,11 @@ from tests.faults.house import (
 )
 from tests.reader import Reader
 from tests.upstream.process import ROOT, Upstream
+from training.serving.vllm import ModelServer, importable
 from training.text import count_words
 from workers.embedded.postgres import PostgreSQL
 from workers.embedded.redis import Redis
 from workers.embedded.state import home, server_owner
-from workers.serving.vllm import ModelServer, importable
 from writer.stories.models import Generation, State
 from writer.stories.wake import generation_channel
 

@@ -16,11 +16,11 @@ from tests.faults.house import wait_for
 from tests.servers import DEMO_MODEL
 from tests.workers.serving.adapted import adapted
 from training.manifest import make_manifest, sha256_of
+from training.serving.vllm import ModelServer, importable
 from workers.jobs.runs import machine
 from workers.jobs.runs.processes import processes_of
 from workers.serving import own
 from workers.serving.keeper import ServingKeeper
-from workers.serving.vllm import ModelServer, importable
 from writer.accounts.models import User
 from writer.stories.models import Deployment, DeploymentState, ModelVersion
 from writer.stories.operations.deploy import in_service

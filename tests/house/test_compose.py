@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from training.serving.vllm import ADAPTED, ADAPTER_RANK, ADAPTERS, STRUCTURED
 from webapp.env import Env
-from workers.serving.vllm import ADAPTED, ADAPTER_RANK, ADAPTERS, STRUCTURED
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())

@@ -6,6 +6,8 @@
         learner.backward(loss * batch.counts)               gradients add up over micro-batches and processes
     norm = learner.update(rate)              clip, move, forget the gradients
 
+Where the count of the whole step is known only when all of it is there, gradients of sums are added up, and `update(rate, divide=count)`.
+
 Losses are shares of the step's mean: divided by the count of the whole step, on whichever process and micro-batch they arise.
 So the result does not depend on how a step was divided.
 
@@ -37,7 +39,7 @@ class Engine(Protocol):
     """Call it for a forward pass."""
 
     def backward(self, loss: torch.Tensor, *, last: bool) -> None: ...
-    def update(self, rate: float) -> float: ...
+    def update(self, rate: float, divide: float) -> float: ...
     def save(self, folder: Path) -> None: ...
     def load(self, folder: Path) -> None: ...
     def weights(self) -> dict[str, torch.Tensor]: ...
@@ -72,9 +74,11 @@ class PlainEngine:
         torch.autograd.backward(loss)
 
     @torch.no_grad()
-    def update(self, rate: float) -> float:
+    def update(self, rate: float, divide: float) -> float:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        if divide != 1:
+            torch._foreach_div_([one.grad for one in self.masters.values() if one.grad is not None], divide)
         norm = torch.nn.utils.clip_grad_norm_(self.masters.values(), self.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -139,9 +143,10 @@ class DeepSpeedEngine:
         if not last:
             self.engine.step()
 
-    def update(self, rate: float) -> float:
+    def update(self, rate: float, divide: float) -> float:
         for group in self.engine.optimizer.param_groups:
             group["lr"] = rate
+        self.engine.optimizer.loss_scale = divide  # what gradients are divided by before they are clipped
         self.engine.step()
         return float(self.engine.get_global_grad_norm())
 
@@ -197,10 +202,12 @@ class Learner:
         self.settings, self.packed, self.device, self.model = settings, packed, processes.device(), model
         module = Scorer(model).to(self.device, DTYPES[settings.precision])
         self.engine: Engine = (DeepSpeedEngine if settings.zero_stage else PlainEngine)(module, settings)
-        self._open = 0
+        self._open, self._last = 0, True
 
-    def share(self, examples: Sequence[Example]) -> Iterator[tuple[list[int], Batch]]:
+    def share(self, examples: Sequence[Example], *, last: bool = True) -> Iterator[tuple[list[int], Batch]]:
         """This process' micro-batches of a step: the numbers of the examples in each, and their texts as a batch.
+
+        A step may come in parts, as its stories are written; `last` is said of the one that ends it.
 
         One without examples has those of the step's first, and its loss must be multiplied by `batch.counts`, which is 0 then.
         """
@@ -210,7 +217,7 @@ class Learner:
             budget=self.settings.tokens_per_micro_batch,
             packed=self.packed,
         )[processes.rank()]
-        self._open = len(parts)
+        self._open, self._last = len(parts), last
         for numbers in parts:
             own = numbers or [0]
             samples = [sample for number in own for sample in examples[number]]
@@ -232,8 +239,8 @@ class Learner:
 
     def backward(self, loss: torch.Tensor) -> None:
         self._open -= 1
-        self.engine.backward(loss, last=self._open == 0)
+        self.engine.backward(loss, last=self._last and self._open == 0)
 
-    def update(self, rate: float) -> float:
-        """Move the weights; the norm of the gradients before clipping."""
-        return self.engine.update(rate)
+    def update(self, rate: float, divide: float = 1.0) -> float:
+        """Divide the gradients, move the weights; the norm of the gradients before clipping."""
+        return self.engine.update(rate, divide)

@@ -81,14 +81,19 @@ def _save_adapter(weights: dict[str, torch.Tensor], model: PreTrainedModel, sour
     config = cast("Any", model).peft_config["default"]
     config.base_model_name_or_path, config.inference_mode = source.name, True
     config.save_pretrained(folder)
-    adapter = {
-        name.replace(".default.weight", ".weight"): one.detach().cpu().contiguous()
-        for name, one in weights.items()
-        if ".lora_A." in name or ".lora_B." in name
-    }
+    adapter = {name: one.detach().cpu().contiguous() for name, one in adapter_weights(weights).items()}
     save_file(adapter, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     for path in folder.iterdir():
         path.chmod(0o644)
+
+
+def adapter_weights(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Those of the adapters alone, under the names that peft's files have."""
+    return {
+        name.replace(".default.weight", ".weight"): one
+        for name, one in weights.items()
+        if ".lora_A." in name or ".lora_B." in name
+    }
 
 
 def merged(weights: dict[str, torch.Tensor], lora: Lora) -> dict[str, torch.Tensor]:

@@ -66,6 +66,15 @@ def everybody(own: Any) -> Sequence[Any]:
     return found
 
 
+def from_first(own: Any) -> Any:
+    """What process 0 has, for all."""
+    if not dist.is_initialized():
+        return own
+    found = [own]
+    dist.broadcast_object_list(found, src=0)
+    return found[0]
+
+
 def wait_for_all() -> None:
     if dist.is_initialized():
         dist.barrier()

@@ -17,8 +17,9 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, nullcontext, suppress
+from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -40,6 +41,8 @@ from training.learner.stopping import stop_on_sigterm
 from training.recipes.settings import MAY_CHANGE, RecipeSettings
 from training.secrets import redact
 
+LONGEST_WAIT = timedelta(hours=6)
+"""Of one process for the others: the first of them may be waiting for stories to be written and judged."""
 Evaluate = Callable[[], dict[str, float]]
 
 
@@ -50,7 +53,7 @@ class Run:
         ...
         for step in run.steps(learner, total, fingerprint, evaluate):
             ...backward...
-            run.did(step, loss=loss, tokens=tokens)
+            run.did(step, {"loss": loss, "tokens": tokens})
     """
 
     def __init__(self, settings: RecipeSettings) -> None:
@@ -110,7 +113,7 @@ class Run:
         self._asked_to_stop = self._stack.enter_context(stop_on_sigterm())
         self.learner, self.total, self.evaluate = learner, total, evaluate
         self._facts: dict[str, Any] = {"settings": self.settings.model_dump(mode="json"), "data": data, "total": total}
-        step = self._resume()
+        step = self.done = self._resume()
         if self.first:
             text = redact(self.settings.model_dump_json(indent=2))
             (self.folder / "settings.json").write_text(text + "\n")
@@ -128,15 +131,18 @@ class Run:
                     return
         self.finished = True
 
-    def did(self, step: int, **shares: float) -> None:
+    def did(
+        self, step: int, shares: dict[str, float], *, divide: float = 1.0, also: Mapping[str, float] | None = None
+    ) -> None:
         """The gradients of a step are there: move the weights, unless something is wrong, and tell of it.
 
-        `shares` are this process' shares of the values, `loss` and `tokens` among them; they are added up over the processes.
+        `shares` are this process' shares of the values, `loss` and `tokens` among them; they are added up over the processes. `also` is told
+        as it is. The gradients are divided by `divide` first: for a step whose size is known only at its end.
         """
-        told = processes.sums(shares)
+        told = processes.sums(shares) | dict(also or {})
         if not math.isfinite(told["loss"]):
             raise self._nonsense(f"The loss of step {step + 1} is not a finite number")
-        norm = self.learner.update(self._rate)
+        norm = self.learner.update(self._rate, divide)
         if not math.isfinite(norm):
             raise self._nonsense(f"The gradients of step {step + 1} are not finite numbers")
         seconds, self._began = time.monotonic() - self._began, time.monotonic()
@@ -161,6 +167,7 @@ class Run:
     def _stops(self, step: int) -> bool:
         """After `step` steps: measure, save, and say whether to stop here."""
         last = step == self.total
+        self.done = step
         asked = bool(max(processes.everybody(self._asked_to_stop())))
         if self.evaluate and (last or step % self.settings.evaluate_every == 0):
             with self.log.phase("evaluate"):
@@ -212,7 +219,7 @@ def _join_processes() -> None:
     if "WORLD_SIZE" not in os.environ:  # DeepSpeed wants a group even of one, which no launcher has set up
         os.environ.setdefault("LOCAL_RANK", "0")
         alone = {"store": dist.HashStore(), "rank": 0, "world_size": 1}  # type: ignore[attr-defined]
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", **alone)
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=LONGEST_WAIT, **alone)
 
 
 def _changes(now: dict[str, Any], before: dict[str, Any], prefix: str = "") -> Iterator[str]:

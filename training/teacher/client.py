@@ -55,6 +55,8 @@ class Question(Generic[A]):
     most_tokens: int = 1024
     seed: int = 0
     temperature: float | None = None
+    check: Callable[[A], str] = lambda _: ""
+    """What is wrong with an answer of the right shape, in a few words; it counts as no answer then. Nothing where all is well."""
 
 
 class _OnTheWay(Exception):
@@ -111,11 +113,15 @@ class Teacher:
                 why = kept.failed
                 continue
             try:
-                return question.answer.model_validate_json(storable(_json_in(kept.answer)))
+                found = question.answer.model_validate_json(storable(_json_in(kept.answer)))
             except ValidationError as error:
                 first = error.errors()[0]
                 where = ".".join(map(str, first["loc"])) or "it"
                 why = f"the answer is not what was asked for ({where}: {first['msg']})"[:300]
+                continue
+            if not (wrong := question.check(found)):
+                return found
+            why = f"the answer cannot be right: {wrong}"[:300]
         raise Absent(why)
 
     def _body(self, question: Question[A], seed: int) -> dict[str, Any]:

@@ -25,8 +25,8 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
-from workers.embedded.process import CannotStart, Process, alive
-from workers.embedded.state import SOCKET_PATH_LIMIT, can_run, free_port, private_folder, server_owner
+from training.serving.process import CannotStart, Process, alive, free_port
+from workers.embedded.state import SOCKET_PATH_LIMIT, can_run, private_folder, server_owner
 
 USER = DATABASE = "longhand"
 WORKER = "longhand_worker"

@@ -14,8 +14,8 @@ from typing import IO
 
 import redis
 
-from workers.embedded.process import CannotStart, Process
-from workers.embedded.state import SOCKET_PATH_LIMIT, free_port, private_folder
+from training.serving.process import CannotStart, Process, free_port
+from workers.embedded.state import SOCKET_PATH_LIMIT, private_folder
 
 
 def program() -> Path:

@@ -11,12 +11,11 @@ from __future__ import annotations
 import hashlib
 import os
 import pwd
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
-from workers.embedded.process import CannotStart, Owner
+from training.serving.process import CannotStart, Owner
 
 GROUP = 60900
 """A group id that no distribution hands out; it needs no entry in /etc/group."""
@@ -97,10 +96,3 @@ def home(var: Path, owner: Owner | None) -> Path:
     note.write_text(f"{elsewhere}\n")
     print(f"{var} is out of PostgreSQL's reach, so its data is in {elsewhere}.", file=sys.stderr)
     return elsewhere
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -10,12 +10,11 @@ import psutil
 from django.conf import settings
 from django.db import transaction
 
-from workers.embedded.process import start_apart
-from workers.embedded.state import free_port
+from training.serving.process import free_port, start_apart
+from training.serving.vllm import ModelServer
 from workers.jobs.runs.folders import private, studio, version_folder
 from workers.jobs.runs.processes import kill, life, mark, processes_of
 from workers.serving.loading import NoRoom
-from workers.serving.vllm import ModelServer
 from writer.stories.models import ModelVersion
 from writer.studio.models import Gpu, Machine, Serving
 

@@ -14,12 +14,12 @@ from tests.servers import ServedModel
 from tests.workers.serving.adapted import adapted
 from training.evaluate.served import Client, Served, ServerFailed
 from training.manifest import make_manifest, sha256_of
+from training.serving.vllm import ADAPTERS
 from training.text import Message
 from workers.jobs.runs import machine
 from workers.serving import own
 from workers.serving.keeper import ServingKeeper
 from workers.serving.loading import load_adapter, served_names, unload_adapter
-from workers.serving.vllm import ADAPTERS
 from writer.accounts.models import User
 from writer.stories.models import Deployment, DeploymentState, ModelVersion
 from writer.stories.operations.deploy import in_service

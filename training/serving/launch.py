@@ -1,4 +1,4 @@
-"""Start vLLM's own server on a processor, with its arguments: `python -m workers.serving.launch --model ...`, and three faults of it mended.
+"""Start vLLM's own server on a processor, with its arguments: `python -m training.serving.launch --model ...`, and three faults of it mended.
 
 vLLM's processes wait for each other in loops of `sched_yield`. Where they fill all cores, Linux from 6.18 on then lets the
 other programs of the machine wait too, for seconds. With `time.sleep(0)`, which vLLM itself takes for older Pythons, they wait as

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from tests.servers import ServedModel
-from workers.serving import vllm
-from workers.serving.vllm import ModelServer, on_processor
+from training.serving import vllm
+from training.serving.vllm import ModelServer, on_processor
 
 
 @pytest.mark.model
@@ -29,7 +29,7 @@ def test_it_writes_for_who_has_the_key_and_nobody_else(model_server: ServedModel
 @pytest.mark.model
 @pytest.mark.skipif(not on_processor(), reason="on a GPU vLLM is started as it is")
 def test_its_processes_leave_the_processor_to_others_while_they_wait(model_server: ServedModel) -> None:
-    """Without `workers.serving.launch` the scheduler's process takes all of a core to wait for the worker's."""
+    """Without `training.serving.launch` the scheduler's process takes all of a core to wait for the worker's."""
     [core] = [pid for pid in _family(model_server.pid) if b"EngineCore" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     asked = {"model": model_server.name, "prompt": "It was", "max_tokens": 600, "ignore_eos": True}
     headers = {"Authorization": f"Bearer {model_server.key}"}
@@ -40,7 +40,7 @@ def test_its_processes_leave_the_processor_to_others_while_they_wait(model_serve
 
 @pytest.mark.model
 def test_a_crowd_of_prompts_with_seeds(model_server: ServedModel) -> None:
-    """More than a step can hold, so that some are read in several. Without `workers.serving.launch` it ends all of vLLM."""
+    """More than a step can hold, so that some are read in several. Without `training.serving.launch` it ends all of vLLM."""
     headers = {"Authorization": f"Bearer {model_server.key}"}
     limits = httpx.Limits(max_connections=48)
 

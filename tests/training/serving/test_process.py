@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes import mentioning, wait_for
-from workers.embedded.process import CannotStart, Process, alive
+from training.serving.process import CannotStart, Process, alive
 
 LEAVES_CHILDREN = """
 import subprocess, sys, time
@@ -89,7 +89,7 @@ def test_a_frozen_program_is_woken_to_stop() -> None:
 def test_nothing_outlives_a_parent_that_is_killed(also_the_guard: bool) -> None:
     mark = uuid.uuid4().hex
     parent = (
-        "import sys, time; from workers.embedded.process import Process;"
+        "import sys, time; from training.serving.process import Process;"
         f"p = Process([sys.executable, '-c', 'import time; time.sleep(600)', '{mark}']);"
         "print(p.pid, p._guard.pid, flush=True); time.sleep(600)"
     )
@@ -125,6 +125,6 @@ def test_a_lock_is_held_until_the_last_program_is_gone(tmp_path: Path) -> None:
 
 
 def test_no_program_at_all_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.embedded.process.GUARD", Path("/no/such/guard.py"))
+    monkeypatch.setattr("training.serving.process.GUARD", Path("/no/such/guard.py"))
     with pytest.raises(CannotStart, match="did not start"):
         Process(["true"], stdout=subprocess.DEVNULL)

@@ -17,8 +17,7 @@ from typing import IO
 
 import httpx
 
-from workers.embedded.process import CannotStart, Process
-from workers.embedded.state import free_port
+from training.serving.process import CannotStart, Process, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PROCESSOR = Path("/proc/cpuinfo")
@@ -92,7 +91,7 @@ class ModelServer:
 
     def command(self) -> list[str]:
         argv = [
-            sys.executable, "-m", "workers.serving.launch" if on_processor() else "vllm.entrypoints.launchers.api_server.entry",
+            sys.executable, "-m", "training.serving.launch" if on_processor() else "vllm.entrypoints.launchers.api_server.entry",
             "--model", self.model,
             "--served-model-name", self.served_as,
             "--host", "127.0.0.1",

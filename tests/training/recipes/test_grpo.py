@@ -1,0 +1,274 @@
+"""The recipe on the demo model with a real vLLM: it learns, server and learner agree, and whatever is killed, no group counts twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from tests.servers import DEMO_MODEL
+from tests.training import models
+from tests.training.conftest import ROOT
+from tests.training.recipes.runs import told, weights
+from training.learner.engine import Learner
+from training.learner.models import load_model
+from training.recipes.grpo_settings import GrpoSettings
+from training.rollouts.policy import Policy
+from training.rollouts.run import _sent, read
+from training.rollouts.server import OwnServer
+from training.rollouts.sync import Adapter, Astray, SharedMemory, fixed_text
+from training.serving.vllm import importable
+from training.text import story_request
+
+pytestmark = [
+    pytest.mark.model,
+    pytest.mark.soak,  # in the making: adapters do not agree with the server yet
+    pytest.mark.xdist_group("rollout server"),
+    pytest.mark.skipif(
+        not importable(), reason="vLLM is not installed here (requirements/cpu.txt or requirements/gpu.txt)"
+    ),
+]
+BOUND = 1e-3
+"""Nats a token, on average, between vLLM and the learner, both in float32."""
+
+
+def data(folder: Path, count: int = 4) -> Path:
+    """Requests for very short stories, half of them with a human one."""
+    lines = []
+    for number in range(count):
+        asked = [dict(one) for one in story_request(title=f"The lamp, {number}", premise="A keeper alone.", target=30)]
+        human = (
+            [{"role": "assistant", "content": f"The lamp was lit at {number}. Nobody came up the stairs that night."}]
+            if number % 2
+            else []
+        )
+        lines.append({"messages": [*asked, *human]})
+    return models.write_lines(folder / "data.jsonl", lines)
+
+
+def make(folder: Path, **changes: Any) -> GrpoSettings:
+    learner = {
+        "precision": "float32",
+        "learning_rate": 1e-4,
+        "threads": 1,
+        "gradient_checkpointing": False,
+    } | changes.pop("learner", {})
+    given: dict[str, Any] = {
+        "run_dir": folder / "run", "model": DEMO_MODEL, "data": (data(folder),), "context": 256, "steps": 3, "batch": 2, "group": 3,
+        "checkpoint_every": 1, "human": {"ramp": 0}, "sampling": {"most_tokens": 48}, "learner": learner, "rollouts": {"agreement": BOUND},
+        "rewards": {"weights": {"length": -1.0, "repetition": -1.0}, "floor": 0.0}, "guards": {"length_ratio": None, "cut": None},
+    }  # fmt: skip
+    return GrpoSettings.model_validate(given | changes)
+
+
+def command(settings: GrpoSettings) -> list[str]:
+    path = settings.run_dir.with_suffix(".json")
+    path.write_text(settings.model_dump_json())
+    return [sys.executable, "-m", "training", "grpo", str(path)]
+
+
+def start(settings: GrpoSettings) -> subprocess.Popen[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command(settings), cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    assert process.stdout
+    said = process.stdout.read()
+    assert process.wait(60) == 0, said
+    return said
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
+    """Of these tests; runs reach it as somebody else's."""
+    folder = tmp_path_factory.mktemp("server")
+    (folder / "run").mkdir()
+    made = OwnServer(make(folder, learner={"lora": {"rank": 4, "alpha": 8}}), 256)
+    made.begin()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def given(server: OwnServer, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.setenv("ROLLOUT_KEY", server.key)
+    return {"url": server.url, "agreement": BOUND}
+
+
+def moved(settings: GrpoSettings, scale: float = 0.02) -> Learner:
+    """A learner whose weights, or adapters, are not those that the server began with."""
+    made = Learner(load_model(settings.model, settings.learner), settings.learner, packed=True)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for one in made.model.parameters():
+            if one.requires_grad:
+                one += scale * torch.randn_like(one)
+    return made
+
+
+def greedy(learner: Learner, prompt: list[int], count: int) -> list[int]:
+    tokens = list(prompt)
+    for _ in range(count):
+        text = np.asarray(tokens, np.int32)
+        hidden = learner.model.get_decoder()(
+            input_ids=torch.from_numpy(text[None]).long(), use_cache=False
+        ).last_hidden_state[0, -1]
+        tokens.append(int((learner.model.lm_head.weight @ hidden).argmax()))
+    return tokens[len(prompt) :]
+
+
+@pytest.mark.parametrize("lora", [None, {"rank": 4, "alpha": 8}])
+def test_after_a_sync_server_and_learner_are_one(
+    server: OwnServer, tmp_path: Path, lora: dict[str, int] | None
+) -> None:
+    settings = make(tmp_path, learner={"lora": lora})
+    learner = moved(settings)
+    vocabulary = json.loads((DEMO_MODEL / "config.json").read_text())["vocab_size"]
+    fixed = fixed_text(vocabulary, 128)
+    sync = Adapter(settings.learner.lora, DEMO_MODEL) if settings.learner.lora else SharedMemory()
+    prompt = [int(token) for token in fixed[:20]]
+
+    async def both() -> None:
+        async with Policy(server, sync, seconds=120, agreement=BOUND, revivals=0, say=print) as policy:
+            policy.put(_sent(learner.engine.weights(), settings), fixed, read(learner, fixed), 1)
+            await policy.load()
+            assert policy.apart < BOUND
+            drawn, version = await policy.write(prompt, {"temperature": 1.0, "seed": 7, "max_tokens": 60})
+            assert version == 1
+            whole = np.asarray([*prompt, *drawn.tokens], np.int32)
+            ours = read(learner, whole)[len(prompt) - 1 :]
+            assert np.abs(ours - drawn.logprobs).mean() < BOUND
+            best, _ = await policy.write(prompt, {"temperature": 0.0, "seed": 0, "max_tokens": 24, "ignore_eos": True})
+            if not lora:
+                with torch.no_grad():
+                    assert best.tokens.tolist() == greedy(learner, prompt, 24)
+            # And a learner that has moved on is not the server any more.
+            policy.put(_sent(moved(settings, 0.05).engine.weights(), settings), fixed, read(learner, fixed), 2)
+            with pytest.raises(Astray):
+                await policy.load()
+
+    try:
+        asyncio.run(both())
+    finally:
+        sync.close()
+
+
+def test_it_learns_and_tells(given: dict[str, Any], tmp_path: Path) -> None:
+    settings = make(tmp_path, rollouts=given)
+    said = finish(start(settings))
+    assert "4 requests, 2 of them with a human story" in said
+    run = settings.run_dir
+    assert (run / "model" / "model.safetensors").exists()
+    apart = told(run, "apart")
+    assert list(apart) == [1, 2, 3]
+    assert (
+        max(apart.values()) < BOUND
+    )  # what the server drew has the probability that the learner gives it, after each step
+    assert max(told(run, "server_apart").values()) < BOUND
+    for measure in (
+        "reward",
+        "reward_length",
+        "reward_repetition",
+        "entropy",
+        "length_ratio",
+        "repeated",
+        "deviation",
+        "human_advantage",
+        "seconds_sync",
+    ):
+        assert len(told(run, measure)) == 3, measure
+    assert weights(run / "model")["lm_head.weight"].shape == weights(DEMO_MODEL)["lm_head.weight"].shape
+    moved = max(
+        (one.float() - weights(DEMO_MODEL)[name].float()).abs().max().item()
+        for name, one in weights(run / "model").items()
+    )
+    assert moved > 1e-5
+    for step in range(3):
+        lines = [json.loads(line) for line in (run / "rollouts" / f"step-{step:05}.jsonl").read_text().splitlines()]
+        stories = [tuple(line["story"]) for line in lines if "story" in line]
+        assert len(stories) == len(set(stories))
+        assert {line["policy"] for line in lines if "story" in line} == {step}
+
+
+def test_replayed_it_is_the_same(given: dict[str, Any], tmp_path: Path) -> None:
+    first = make(tmp_path, rollouts=given)
+    finish(start(first))
+    again = make(tmp_path, run_dir=tmp_path / "again", replay=first.run_dir / "rollouts")
+    finish(start(again))
+    assert told(again.run_dir) == pytest.approx(told(first.run_dir), rel=1e-6)
+    for name, one in weights(again.run_dir / "model").items():
+        torch.testing.assert_close(one, weights(first.run_dir / "model")[name], rtol=0, atol=1e-6)
+
+
+def test_a_step_behind(given: dict[str, Any], tmp_path: Path) -> None:
+    settings = make(tmp_path, rollouts=given | {"behind": 1})
+    finish(start(settings))
+    for step in range(3):
+        lines = [
+            json.loads(line)
+            for line in (settings.run_dir / "rollouts" / f"step-{step:05}.jsonl").read_text().splitlines()
+        ]
+        assert {line["policy"] for line in lines if "story" in line} == {max(0, step - 1)}
+    assert told(settings.run_dir, "apart")[1] < BOUND < told(settings.run_dir, "apart")[3]
+
+
+def test_killed_in_the_middle_of_a_step_it_goes_on(given: dict[str, Any], tmp_path: Path) -> None:
+    """The learner is killed while the stories of step 2 are written; what is there of them is not written again."""
+    settings = make(tmp_path, rollouts=given, sampling={"most_tokens": 150})
+    process = start(settings)
+    dump = settings.run_dir / "rollouts" / "step-00001.jsonl"
+    end = time.monotonic() + 180
+    while not (dump.exists() and '"story"' in dump.read_text()):
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    there = [line for line in dump.read_text().splitlines() if '"story"' in line]
+    said = finish(start(settings))
+    assert "Going on from" in said
+    lines = [json.loads(line) for line in dump.read_text().splitlines()]
+    stories = [tuple(line["story"]) for line in lines if "story" in line]
+    assert len(stories) == len(set(stories))
+    assert dump.read_text().splitlines()[0] == there[0]
+    assert list(told(settings.run_dir)) == [1, 2, 3]
+
+
+def test_its_server_is_killed(tmp_path: Path) -> None:
+    """One that the run started itself: it is started again, given its weights, and gone at the end."""
+    settings = make(tmp_path, sampling={"most_tokens": 150})
+    process = start(settings)
+    dump = settings.run_dir / "rollouts" / "step-00001.jsonl"
+    end = time.monotonic() + 240
+    while not dump.exists():
+        assert process.poll() is None, process.stdout and process.stdout.read()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    family = psutil.Process(process.pid).children(recursive=True)
+    (front,) = [
+        one
+        for one in family
+        if re.search(r"training\.serving\.launch", " ".join(one.cmdline())) and "--port" in one.cmdline()
+    ][:1]
+    front.send_signal(signal.SIGKILL)
+    said = finish(process)
+    assert "The rollout server is away" in said
+    assert max(told(settings.run_dir, "server_apart").values()) < BOUND
+    for one in family:
+        assert not one.is_running() or one.status() == psutil.STATUS_ZOMBIE

@@ -1,0 +1,80 @@
+"""The settings of `grpo`: what cannot go together is refused in plain words, and the files that come along can be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from tests.training.conftest import ROOT
+from training.recipes.grpo_settings import GrpoSettings
+from training.settings import read_settings
+
+FILES = sorted((ROOT / "training" / "recipes" / "files" / "grpo").glob("*.toml"))
+JUDGE = {"url": "https://judge.example", "model": "judge"}
+
+
+def make(**changes: Any) -> GrpoSettings:
+    given: dict[str, Any] = {
+        "run_dir": Path("run"),
+        "model": Path("model"),
+        "data": (Path("data"),),
+        "rewards": {"judge": JUDGE},
+    }
+    return GrpoSettings.model_validate(given | changes)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.stem))
+def test_a_file_can_be_read(path: Path) -> None:
+    assert read_settings(path, GrpoSettings).recipe == "grpo"
+
+
+def test_polaris_is_the_paper() -> None:
+    found = read_settings(next(path for path in FILES if path.stem == "polaris"), GrpoSettings)
+    assert (found.batch, found.group, found.mean_within, found.seed) == (8, 6, 2, 3479)
+    assert found.human is not None
+    assert (found.human.weight, found.human.ramp, found.human.clamp, found.human.own_count) == (0.4, 15, False, False)
+    drawn = found.sampling
+    assert (drawn.temperature, drawn.top_p, drawn.top_k, drawn.repetition_penalty, drawn.most_tokens) == (
+        1.0,
+        0.95,
+        20,
+        1.1,
+        8192,
+    )
+    assert found.rewards.weights == {"quality": 1.0, "repetition": -1.5, "length": -0.8, "blank": -1.0}
+    assert (found.rewards.how, found.rewards.clip, found.rewards.epsilon, found.rewards.floor) == (
+        "weighted",
+        2.0,
+        1e-6,
+        0.0,
+    )
+    assert (found.learner.learning_rate, found.learner.schedule, found.learner.weight_decay) == (1e-6, "constant", 0.01)
+
+
+def test_longwriter_zero_is_the_paper() -> None:
+    found = read_settings(next(path for path in FILES if path.stem == "longwriter-zero"), GrpoSettings)
+    assert (found.group, found.steps, found.thinking, found.rewards.how) == (32, 150, "think", "averaged")
+    assert found.rewards.weights == {"range": 1.0, "preference": 1.0, "form": 1.0}
+    assert (found.sampling.temperature, found.sampling.top_p, found.sampling.most_tokens) == (0.8, 1.0, 14_000)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"rewards": {}}, "the reward quality needs judge"),
+        ({"rewards": {"weights": {"principles": 1.0}, "judge": JUDGE}}, "the reward principles needs constitution"),
+        ({"rewards": {"weights": {"preference": 1.0}}}, "the reward preference needs preference"),
+        ({"rewards": {"weights": {"length": 0.0}}}, "no reward has a weight"),
+        ({"rewards": {"weights": {}}}, "at least 1 item"),
+        ({"rewards": {"weights": {"charm": 1.0}}}, "Input should be"),
+        ({"rollouts": {"behind": 1}, "sampling": {"top_p": 0.9}}, "need the plain softmax"),
+        ({"guards": {"judge": JUDGE}}, "the second judge is the first one"),
+        ({"group": 1}, "greater than or equal to 2"),
+    ],
+)
+def test_what_cannot_go_together_is_refused(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        make(**changes)

@@ -1,0 +1,42 @@
+"""Sentences as vectors, from the token embeddings of the model that a run begins with: no other model is needed, and the policy cannot move it.
+
+A sentence is the mean of its tokens' embeddings, each weighed by a / (a + p) where p is the token's share of the text, without what all sentences of
+the text have in common (smooth inverse frequency; Arora, Liang and Ma, ICLR 2017). Words that go on meaning the same in other words lie near.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from training.rewards.repetition import Vectors
+
+RARE = 1e-3
+"""a: tokens much rarer than this count fully."""
+
+
+class SentenceVectors:
+    def __init__(self, embeddings_VD: npt.NDArray[np.float32], encode: Callable[[str], Sequence[int]]) -> None:
+        lengths = np.linalg.norm(embeddings_VD, axis=1, keepdims=True)
+        self._embeddings_VD = embeddings_VD / np.maximum(lengths, 1e-8)
+        self._encode = encode
+
+    def __call__(self, sentences: Sequence[str]) -> Vectors:
+        """[S, D], each of length 1."""
+        tokens = [list(self._encode(" " + one)) for one in sentences]
+        counts = Counter(token for some in tokens for token in some)
+        total = sum(counts.values())
+        means_SD = np.zeros((len(sentences), self._embeddings_VD.shape[1]), dtype=np.float32)
+        for number, some in enumerate(tokens):
+            if some:
+                weights = np.asarray([RARE / (RARE + counts[token] / total) for token in some], dtype=np.float32)
+                means_SD[number] = weights @ self._embeddings_VD[some] / len(some)
+        if len(sentences) > 2:
+            common_D = np.linalg.svd(means_SD, full_matrices=False)[2][0]
+            means_SD -= np.outer(means_SD @ common_D, common_D)
+        lengths_S1 = np.maximum(np.linalg.norm(means_SD, axis=1, keepdims=True), 1e-8)
+        vectors_SD: Vectors = (means_SD / lengths_S1).astype(np.float32)
+        return vectors_SD

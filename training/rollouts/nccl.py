@@ -1,0 +1,91 @@
+"""Weights between GPUs by vLLM's own NCCL transfer (vllm.distributed.weight_transfer). NOT YET RUN: no machine with two GPUs and vLLM was at hand.
+
+The server is started with `--weight-transfer-config '{"backend":"nccl"}'`. The learner's first process is rank 0 of a group of its own with the server's
+workers, and broadcasts; an HTTP call, which has a time limit, tells the server to receive. The NCCL call itself has none: it runs on a thread of its own, and
+when the limit is over the run ends and says so, since nothing can be known of a group that hangs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from training.errors import MendableError
+from training.rollouts.client import TokenClient
+from training.rollouts.sync import SECONDS, Held, Weights
+
+
+class Nccl:
+    """Not for a server that died: it would need a new group, so the run ends, and goes on by the same command."""
+
+    model = ""
+
+    def __init__(self, workers: int) -> None:
+        """`workers` are the GPUs of the server."""
+        self._workers = workers
+        self.weights: Weights = {}
+        self._engine: Any = None
+
+    def put(self, weights: Weights) -> None:
+        self.weights = weights
+
+    async def load(self, client: TokenClient) -> None:
+        async with Held(client):
+            try:
+                await asyncio.wait_for(asyncio.to_thread(self._send, client), SECONDS)
+            except TimeoutError:
+                raise MendableError(
+                    f"The weights did not get to the rollout server by NCCL within {SECONDS:.0f} seconds."
+                ) from None
+
+    def close(self) -> None:
+        self._engine = None
+
+    def _send(self, client: TokenClient) -> None:
+        from vllm.distributed.weight_transfer.clients import HTTPVLLMWeightSyncClient
+        from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
+        from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
+
+        if self._engine is None:
+            info = NCCLTrainerInitInfo(
+                master_address="127.0.0.1", master_port=_free_port(), world_size=self._workers + 1
+            )
+            url = str(client.url)
+            self._engine = WeightTransferTrainerFactory.trainer_init(
+                info, client=HTTPVLLMWeightSyncClient(url), source=_Source(self)
+            )
+        self._engine.send_weights()
+
+    def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        for name, one in self.weights.items():
+            yield name, one.to(device).contiguous()
+
+
+class _Source:
+    """What vLLM's engine takes the weights from: names and shapes, and then, in the same order, the tensors."""
+
+    def __init__(self, owner: Nccl) -> None:
+        self._owner = owner
+
+    def metadata(self) -> list[Any]:
+        from vllm.distributed.weight_transfer.base import ParamMeta
+
+        return [
+            ParamMeta(name=name, dtype=one.dtype, shape=tuple(one.shape)) for name, one in self._owner.weights.items()
+        ]
+
+    def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
+        return self._owner.tensors()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,85 @@
+"""The vLLM that writes a run's rollouts: one that the run starts and ends, or one that somebody else runs."""
+
+from __future__ import annotations
+
+import os
+from typing import IO
+
+import httpx
+
+from training.errors import MendableError
+from training.recipes.grpo_settings import GrpoSettings
+from training.serving.process import CannotStart
+from training.serving.vllm import ModelServer, on_processor
+
+NAME = "model"
+
+
+class OwnServer(ModelServer):
+    """Of the run's process, and gone with it. It takes token ids, and weights while it runs; whoever has its key may give it both."""
+
+    def __init__(self, settings: GrpoSettings, context: int) -> None:
+        super().__init__(str(settings.model), NAME, context=context, adapters=bool(settings.learner.lora))
+        self._settings, self._log = settings, settings.run_dir / "rollout-server.log"
+
+    def command(self) -> list[str]:
+        argv = super().command()
+        given = self._settings.rollouts
+        argv[argv.index("--dtype") + 1] = self._settings.learner.precision
+        argv += [
+            "--enable-scale-out",
+            "--generation-config",
+            "vllm",
+        ]  # a model's own idea of sampling would come in unseen
+        if not on_processor():
+            argv += [
+                "--tensor-parallel-size",
+                str(given.tensor_parallel),
+                "--gpu-memory-utilization",
+                str(given.gpu_memory),
+            ]
+        if given.sync == "nccl":
+            argv += ["--weight-transfer-config", '{"backend":"nccl"}']
+        return argv
+
+    def environment(self) -> dict[str, str]:
+        return super().environment() | {"VLLM_SERVER_DEV_MODE": "1"}
+
+    def begin(self) -> None:
+        """Start it, or start it again, and wait until it answers."""
+        self.stop()
+        with self._log.open("ab") as log:
+            self._start(log)
+
+    def _start(self, log: IO[bytes]) -> None:
+        self.start(stdout=log)
+        try:
+            self.wait_ready()
+        except CannotStart as error:
+            raise MendableError(f"The rollout server did not come up: {error} They are in {self._log}.") from None
+
+    def alive(self) -> bool:
+        return self.process is not None and self.process.returncode is None
+
+
+class GivenServer:
+    """At an address of the settings. It must run with --enable-scale-out and VLLM_SERVER_DEV_MODE=1, and with adapters where the run has one."""
+
+    def __init__(self, url: str, key_variable: str) -> None:
+        self.url, self.key = url.rstrip("/"), os.environ.get(key_variable, "")
+        try:
+            found = httpx.get(f"{self.url}/v1/models", headers={"Authorization": f"Bearer {self.key}"}, timeout=30)
+            self.served_as = str(found.raise_for_status().json()["data"][0]["id"])
+        except (httpx.HTTPError, ValueError, KeyError, IndexError, TypeError) as error:
+            raise MendableError(
+                f"The rollout server at {url} does not say what it serves ({error}): mend `rollouts.url` in the settings, or put its key into {key_variable}."
+            ) from None
+
+    def begin(self) -> None:
+        """It is somebody else's."""
+
+    def alive(self) -> bool:
+        return True
+
+    def stop(self) -> None:
+        """It is somebody else's."""

@@ -11,9 +11,9 @@ from typing import Literal, TypedDict
 
 import regex
 
-_IDEOGRAPH = r"\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}"
-_LETTER = rf"[[\p{{L}}\p{{N}}\p{{M}}]--[{_IDEOGRAPH}]]"
-WORD = regex.compile(rf"[{_IDEOGRAPH}]|{_LETTER}+(?:['’]{_LETTER}+)*", regex.VERSION1)
+IDEOGRAPH = r"\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}"
+_LETTER = rf"[[\p{{L}}\p{{N}}\p{{M}}]--[{IDEOGRAPH}]]"
+WORD = regex.compile(rf"[{IDEOGRAPH}]|{_LETTER}+(?:['’]{_LETTER}+)*", regex.VERSION1)
 
 SCENE_BREAK = "* * *"
 
@@ -88,6 +88,15 @@ def length_note(*, target: int, written: int, landing: bool = False) -> Message:
 SENTENCE_END = regex.compile(
     r"""\n\n+ | [.!?…]+[”’"'»)]*\s+(?=[“‘«"'(]*[\p{Lu}\p{Lo}]) | [。！？]+[」』”’）]*""", regex.VERBOSE
 )
+
+
+def sentence_bounds(text: str) -> list[int]:
+    """Where sentences begin, and where the last one ends; a place comes twice where the text ends with a sentence.
+
+    >>> sentence_bounds("It rained. He left.")
+    [0, 11, 19]
+    """
+    return [0, *(match.end() for match in SENTENCE_END.finditer(text)), len(text)]
 
 
 def last_sentence(text: str, most: int = 300) -> int:

@@ -56,7 +56,7 @@ class Verdict(_Answer):
 def which_fit(text: str, principles: Sequence[Principle]) -> list[Message]:
     return _asked(
         "You are an editor. Below are principles of good writing, each with its number, and then a text.",
-        _numbered(principles),
+        numbered(principles),
         "Which of these principles does the text follow best? Name three at most, best first, and only such as show in particular words of the "
         "text: copy those words into `quote`, say in one sentence how they follow the principle, and give its number. If it follows none so "
         "that it shows, name none.",
@@ -81,7 +81,7 @@ def violate(text: str, principle: Principle) -> list[Message]:
 def judge(first: str, second: str, principle: Principle, others: Sequence[Principle]) -> list[Message]:
     return _asked(
         "You are an editor. Below are a principle of good writing, some others with their numbers, and then two versions of one text, A and B.",
-        f"{_in_full(principle)}\n\nThe others:\n{_numbered(others)}",
+        f"{_in_full(principle)}\n\nThe others:\n{numbered(others)}",
         "Compare the versions. `a_breaks` and `b_breaks`: does A, does B break the principle that stands first? It may be both, or neither. "
         "`only_a`: the numbers of the others that A breaks and B keeps; `only_b`: those that B breaks and A keeps; mostly there are none.",
         {"A": first, "B": second},
@@ -93,7 +93,7 @@ def _asked(what: str, principles: str, question: str, texts: dict[str, str]) -> 
     return [{"role": "user", "content": content}]
 
 
-def _numbered(principles: Sequence[Principle]) -> str:
+def numbered(principles: Sequence[Principle]) -> str:
     return "\n".join(f"{number}. {one.name}: {one.explanation}" for number, one in enumerate(principles, 1))
 
 

@@ -17,7 +17,7 @@ import regex
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from training.records import Principle, Task
-from training.text import SENTENCE_END, WORD, paragraphs
+from training.text import WORD, paragraphs, sentence_bounds
 from training.text import count_words as counted
 
 MOST_FOUND = 5
@@ -295,7 +295,7 @@ def _whole(words: str, *, exact: bool = False) -> regex.Pattern[str]:
 
 def _sentence_at(text: str, place: int) -> str:
     """The sentence that a character stands in, 300 characters of it at most."""
-    ends = [0, *(found.end() for found in SENTENCE_END.finditer(text)), len(text)]
+    ends = sentence_bounds(text)
     start = max(end for end in ends if end <= place)
     end = min((end for end in ends if end > place), default=len(text))
     return text[start:end].strip()[:300]

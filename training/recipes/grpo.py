@@ -30,7 +30,7 @@ from training.objectives.grpo import grpo_losses, importance
 from training.recipes.grpo_settings import GrpoSettings
 from training.records import Sample
 from training.rollouts.gather import Group, Wanted
-from training.rollouts.rows import Learned, Row, human_rows, learned, reference
+from training.rollouts.rows import Learned, Row, human_rows, learned
 from training.rollouts.run import Rollouts, open_rollouts
 from training.rollouts.tasks import Task
 
@@ -56,7 +56,7 @@ def grpo(settings: GrpoSettings) -> Path | None:
 
 def of(tasks: Sequence[Task], numbers: Sequence[int], settings: GrpoSettings, step: int) -> list[Wanted]:
     """The groups of a step. While human stories have no weight yet, their places are the policy's, as in POLARIS."""
-    human = reference(settings)
+    human = settings.human
     read = [bool(human and tasks[number].human and human.weight_at(step)) for number in numbers]
     return [Wanted(tasks[number], settings.group - one, one) for number, one in zip(numbers, read, strict=True)]
 

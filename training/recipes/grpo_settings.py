@@ -84,9 +84,23 @@ class HumanSettings(Settings):
         True, description="its loss is the mean over human tokens; off: over all tokens of the step, as in POLARIS"
     )
 
+    def weight_at(self, step: int) -> float:
+        """At `step`, from 0.
 
-class RewardSettings(Settings):
-    """What a story is rewarded for."""
+        >>> [round(HumanSettings().weight_at(step), 3) for step in (0, 1, 15, 100)]
+        [0.0, 0.027, 0.4, 0.4]
+        """
+        return self.weight * min(1.0, step / self.ramp) if self.ramp else self.weight
+
+    def bounded(self, advantage: float) -> tuple[float, bool]:
+        """The advantage that counts, and whether it was clamped."""
+        if self.clamp and advantage < 0:
+            return 0.0, True
+        return (advantage if self.cap is None else min(advantage, self.cap)), False
+
+
+class Combining(Settings):
+    """How rewards become advantages (`training.rewards.combine`)."""
 
     how: Literal["weighted", "averaged"] = Field(
         "weighted",
@@ -100,6 +114,11 @@ class RewardSettings(Settings):
     clip: float | None = Field(2.0, gt=0, description="of a weighted sum, either way")
     epsilon: float = Field(1e-6, gt=0, le=1)
     floor: float = Field(0.05, ge=0, le=10, description="the least deviation of a group that is divided by")
+
+
+class RewardSettings(Combining):
+    """What a story is rewarded for, and who says so."""
+
     judge: TeacherSettings | None = Field(None, description="for quality and principles")
     ranges: TeacherSettings | None = Field(
         None, description="says how long a good answer is, where a request names no length"

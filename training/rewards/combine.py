@@ -15,25 +15,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+
+from training.recipes.grpo_settings import Combining, RewardName
 
 Rewards = Mapping[str, float | None]
 """Of one story, by name; None is an absent value."""
-
-
-@dataclass(frozen=True)
-class Combining:
-    """How rewards become advantages. The settings class of the recipe checks the values."""
-
-    how: Literal["weighted", "averaged"]
-    weights: Mapping[str, float]
-    """The share of each reward; a penalty's is negative. Rewards without one are told of and move nothing."""
-    clip: float | None = None
-    """A weighted sum stays within this, either way."""
-    epsilon: float = 1e-6
-    """Added to each deviation."""
-    floor: float = 0.0
-    """The least deviation that is divided by: among stories as good as equal, chance alone makes the order."""
 
 
 def total(rewards: Rewards, how: Combining) -> float | None:
@@ -81,7 +67,7 @@ class Advantages:
 
 def advantages(policy: Sequence[Rewards], human: Rewards | None, how: Combining) -> Advantages:
     """Fewer than two stories that could be scored leave nothing to compare, and none of the group counts."""
-    names = [None] if how.how == "weighted" else list(how.weights)
+    names: list[RewardName | None] = [None] if how.how == "weighted" else list(how.weights)
     scored = [number for number, rewards in enumerate(policy) if total(rewards, how) is not None]
     if len(scored) < 2:
         return Advantages([None] * len(policy), None, None)
@@ -100,41 +86,13 @@ def advantages(policy: Sequence[Rewards], human: Rewards | None, how: Combining)
     return Advantages([found.get(number) for number in range(len(policy))], of_human, spread)
 
 
-def _value(rewards: Rewards, name: str | None, how: Combining) -> float:
+def _value(rewards: Rewards, name: RewardName | None, how: Combining) -> float:
     value = total(rewards, how) if name is None else rewards[name]
     assert value is not None
     return value
 
 
-def _share(name: str, how: Combining) -> tuple[float, float]:
+def _share(name: RewardName, how: Combining) -> tuple[float, float]:
     """Of one reward among those that are averaged; a penalty's advantage is turned about."""
     weight = how.weights[name]
     return abs(weight) / math.fsum(map(abs, how.weights.values())), math.copysign(1.0, weight)
-
-
-@dataclass(frozen=True)
-class HumanReference:
-    """What becomes of the advantage of a human story (POLARIS' human-reference injection; recipes.md 1.6, training.md 5)."""
-
-    weight: float = 0.4
-    ramp: int = 15
-    """Steps in which the weight grows from 0, evenly."""
-    cap: float | None = None
-    """The advantage is at most this."""
-    clamp: bool = False
-    """An advantage below 0 counts as 0: where the judge prefers the policy, the human text is not unlearned."""
-
-    def weight_at(self, step: int) -> float:
-        """At `step`, from 0.
-
-        >>> [round(HumanReference().weight_at(step), 3) for step in (0, 1, 15, 100)]
-        [0.0, 0.027, 0.4, 0.4]
-        """
-        return self.weight * min(1.0, step / self.ramp) if self.ramp else self.weight
-
-    def bounded(self, advantage: float) -> tuple[float, bool]:
-        """The advantage that counts, and whether it was clamped."""
-        clamped = self.clamp and advantage < 0
-        if clamped:
-            return 0.0, True
-        return (advantage if self.cap is None else min(advantage, self.cap)), False

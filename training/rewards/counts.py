@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import regex
 
-_IDEOGRAPH = r"\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}"
-_OTHER = rf"[\w--[{_IDEOGRAPH}]]"
-_WORDS = regex.compile(rf"[{_IDEOGRAPH}]|{_OTHER}+", regex.VERSION1)
-_TOKENS = regex.compile(rf"[{_IDEOGRAPH}]|{_OTHER}+|[^\w\s]", regex.VERSION1)
+from training.text import IDEOGRAPH
+
+_OTHER = rf"[\w--[{IDEOGRAPH}]]"
+_WORDS = regex.compile(rf"[{IDEOGRAPH}]|{_OTHER}+", regex.VERSION1)
+_TOKENS = regex.compile(rf"[{IDEOGRAPH}]|{_OTHER}+|[^\w\s]", regex.VERSION1)
 _LATIN = regex.compile(
-    rf"[[\p{{L}}\p{{N}}]--[{_IDEOGRAPH}]]+(?:['’-][[\p{{L}}\p{{N}}]--[{_IDEOGRAPH}]]+)*", regex.VERSION1
+    rf"[[\p{{L}}\p{{N}}]--[{IDEOGRAPH}]]+(?:['’-][[\p{{L}}\p{{N}}]--[{IDEOGRAPH}]]+)*", regex.VERSION1
 )
-_CHARACTER = regex.compile(rf"[{_IDEOGRAPH}]")
+_CHARACTER = regex.compile(rf"[{IDEOGRAPH}]")
 
 
 def polaris_words(text: str) -> int:

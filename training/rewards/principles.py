@@ -10,6 +10,7 @@ from functools import cache
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from training.constitution.questions import numbered
 from training.records import Principle
 from training.rewards.quotes import plain, stands_in
 from training.teacher.client import Question
@@ -44,9 +45,8 @@ def adherence_question(story: str, principles: Sequence[Principle], *, seed: int
         lost = sum(not stands_in(one.quote, words) for one in answer.broken)
         return f"{lost} of its quotes do not stand in the story" if lost else ""
 
-    listed = "\n".join(f"{number}. {one.name}: {one.explanation}" for number, one in enumerate(principles, 1))
     content = (
-        f"You are an editor. These are the principles of the house, each with its number:\n\n{listed}\n\nWhich of them does the story below break? For each "
+        f"You are an editor. These are the principles of the house, each with its number:\n\n{numbered(principles)}\n\nWhich of them does the story below break? For each "
         "that it breaks copy the words that break it, exactly and at most twelve of them, into `quote`, say in one sentence how they do, and give its number. "
         "A principle that the story gives no occasion for is not broken. If it breaks none, name none.\n\n"
         + fenced({"STORY": story})

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 
 import regex
 
-from training.text import SENTENCE_END, paragraphs
+from training.text import paragraphs, sentence_bounds
 
 PRAISED = (
     "vividly", "with profound emotional depth", "in a richly textured, immersive scene", "with layered subtext", "in a distinctive narrative voice",
@@ -32,8 +32,7 @@ _ADDRESSES = regex.compile(
 def padded(text: str, rng: random.Random) -> str:
     blocks = []
     for block in paragraphs(text):
-        places = [0, *(match.end() for match in SENTENCE_END.finditer(block)), len(block)]
-        sentences = [block[first:end].strip() for first, end in itertools.pairwise(places)]
+        sentences = [block[first:end].strip() for first, end in itertools.pairwise(sentence_bounds(block))]
         again = [one for one in sentences if one]
         rng.shuffle(again)
         blocks += [block, "In other words: " + " ".join(again)]

@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from training.evaluate.repetition import ngrams
 from training.rewards.counts import polaris_tokens
-from training.text import SENTENCE_END, count_words, paragraphs
+from training.text import count_words, paragraphs, sentence_bounds
 
 RUN, WINDOW = 4, 64
 """Tokens of a run, and how many runs back it counts as near."""
@@ -33,7 +34,7 @@ def repeated_runs(tokens: Sequence[str]) -> tuple[float, float]:
 
     Both are 0 for a text of fewer than four tokens.
     """
-    runs = list(zip(*(tokens[start:] for start in range(RUN))))
+    runs = ngrams(tokens, RUN)
     if not runs:
         return 0.0, 0.0
     near: deque[tuple[str, ...]] = deque(maxlen=WINDOW)
@@ -67,8 +68,7 @@ def sentences(text: str) -> list[str]:
     """Of LEAST_WORDS and more."""
     found: list[str] = []
     for block in paragraphs(text):
-        places = [0, *(match.end() for match in SENTENCE_END.finditer(block)), len(block)]
-        found += [block[first:end].strip() for first, end in itertools.pairwise(places)]
+        found += [block[first:end].strip() for first, end in itertools.pairwise(sentence_bounds(block))]
     return [one for one in found if count_words(one) >= LEAST_WORDS]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import httpx
 import numpy as np
@@ -24,13 +24,12 @@ class Away(Exception):
     """The server cannot be reached, broke off, or says that it is ill."""
 
 
-class Written:
+class Written(NamedTuple):
     """What the server drew: tokens, their log-probabilities (NaN where there is none), and whether the answer ended by itself."""
 
-    __slots__ = ("ended", "logprobs", "tokens")
-
-    def __init__(self, tokens: Tokens, logprobs: Logprobs, ended: bool) -> None:
-        self.tokens, self.logprobs, self.ended = tokens, logprobs, ended
+    tokens: Tokens
+    logprobs: Logprobs
+    ended: bool
 
 
 class TokenClient:

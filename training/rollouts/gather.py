@@ -74,13 +74,8 @@ class Gatherer:
         self, policy: Policy, scoring: Judges, folder: Path, decode: Callable[[Sequence[int]], str], sampling: Mapping[str, Any],
         *, context: int, most_tokens: int, seed: int,
     ) -> None:  # fmt: skip
-        self._policy, self._scoring, self._folder, self._decode, self._sampling = (
-            policy,
-            scoring,
-            folder,
-            decode,
-            sampling,
-        )
+        self._policy, self._scoring, self._folder = policy, scoring, folder
+        self._decode, self._sampling = decode, sampling
         self._context, self._most_tokens, self._seed = context, most_tokens, seed
         self._steps: dict[str, _Step] = {}
         self._took: dict[str, float] = {}

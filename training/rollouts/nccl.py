@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +17,7 @@ import torch
 from training.errors import MendableError
 from training.rollouts.client import TokenClient
 from training.rollouts.sync import SECONDS, Held, Weights
+from training.serving.process import free_port
 
 
 class Nccl:
@@ -53,7 +53,7 @@ class Nccl:
 
         if self._engine is None:
             info = NCCLTrainerInitInfo(
-                master_address="127.0.0.1", master_port=_free_port(), world_size=self._workers + 1
+                master_address="127.0.0.1", master_port=free_port(), world_size=self._workers + 1
             )
             url = str(client.url)
             self._engine = WeightTransferTrainerFactory.trainer_init(
@@ -82,10 +82,3 @@ class _Source:
 
     def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
         return self._owner.tensors()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

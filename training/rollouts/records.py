@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from training.appended import whole_lines
 from training.errors import MendableError
 
 Place = tuple[int, int]
@@ -86,19 +87,13 @@ class Dump:
         self._file.flush()
 
     def _read(self) -> None:
-        whole = 0
-        with self.path.open("r+b") as lines:
-            for raw in lines:
-                if not raw.endswith(b"\n"):
-                    lines.truncate(whole)
-                    return
-                whole += len(raw)
-                try:
-                    self._take(json.loads(raw))
-                except (ValueError, KeyError, TypeError):
-                    raise MendableError(
-                        f"{self.path} holds a line that is no story: take the file away, and the step is written anew."
-                    ) from None
+        for raw in whole_lines(self.path):
+            try:
+                self._take(json.loads(raw))
+            except (ValueError, KeyError, TypeError):
+                raise MendableError(
+                    f"{self.path} holds a line that is no story: take the file away, and the step is written anew."
+                ) from None
 
     def _take(self, line: dict[str, Any]) -> None:
         if "story" in line:

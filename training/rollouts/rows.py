@@ -8,7 +8,7 @@ import numpy as np
 
 from training.recipes.grpo_settings import GrpoSettings
 from training.records import Sample
-from training.rewards.combine import Combining, HumanReference, advantages, total
+from training.rewards.combine import advantages, total
 from training.rollouts.gather import Group
 from training.rollouts.records import Logprobs
 from training.rollouts.tasks import row
@@ -34,21 +34,9 @@ class Learned:
     """Sums over the group's stories, and under `stories`, `groups`, ... of how many."""
 
 
-def combining(settings: GrpoSettings) -> Combining:
-    given = settings.rewards
-    return Combining(
-        given.how, {str(name): weight for name, weight in given.weights.items()}, given.clip, given.epsilon, given.floor
-    )
-
-
-def reference(settings: GrpoSettings) -> HumanReference | None:
-    given = settings.human
-    return HumanReference(given.weight, given.ramp, given.cap, given.clamp) if given else None
-
-
 def learned(group: Group, settings: GrpoSettings, step: int) -> Learned:
     """The rows of a group at `step`, from 0. Stories that count nothing have no row, but their tokens are counted: they are part of the mean."""
-    how, human = combining(settings), reference(settings)
+    how, human = settings.rewards, settings.human
     verdicts = [verdict.rewards for verdict in group.verdicts]
     found = advantages(verdicts, group.human.rewards if group.human else None, how)
     counted = [
@@ -96,7 +84,7 @@ def _told(group: Group, settings: GrpoSettings, found: list[float | None]) -> di
     told |= {"tokens_drawn": float(sum(len(story.tokens) for story in group.stories))}
     told |= {"cut": float(sum(not story.ended for story in group.stories))}
     told |= {"surprise": float(-sum(np.nansum(story.logprobs, dtype=np.float64) for story in group.stories))}
-    how = combining(settings)
+    how = settings.rewards
     for verdict in group.verdicts:
         value = total(verdict.rewards, how) if how.how == "weighted" else None
         scores = (

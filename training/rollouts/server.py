@@ -19,26 +19,22 @@ class OwnServer(ModelServer):
     """Of the run's process, and gone with it. It takes token ids, and weights while it runs; whoever has its key may give it both."""
 
     def __init__(self, settings: GrpoSettings, context: int) -> None:
-        super().__init__(str(settings.model), NAME, context=context, adapters=bool(settings.learner.lora))
-        self._settings, self._log = settings, settings.run_dir / "rollout-server.log"
+        super().__init__(
+            str(settings.model),
+            NAME,
+            context=context,
+            adapters=bool(settings.learner.lora),
+            dtype=settings.learner.precision,
+        )
+        self._given, self._log = settings.rollouts, settings.run_dir / "rollout-server.log"
 
     def command(self) -> list[str]:
-        argv = super().command()
-        given = self._settings.rollouts
-        argv[argv.index("--dtype") + 1] = self._settings.learner.precision
-        argv += [
-            "--enable-scale-out",
-            "--generation-config",
-            "vllm",
-        ]  # a model's own idea of sampling would come in unseen
+        # A model's own idea of sampling (its generation_config.json) would come in unseen.
+        argv = [*super().command(), "--enable-scale-out", "--generation-config", "vllm"]
         if not on_processor():
-            argv += [
-                "--tensor-parallel-size",
-                str(given.tensor_parallel),
-                "--gpu-memory-utilization",
-                str(given.gpu_memory),
-            ]
-        if given.sync == "nccl":
+            argv += ["--tensor-parallel-size", str(self._given.tensor_parallel)]
+            argv += ["--gpu-memory-utilization", str(self._given.gpu_memory)]
+        if self._given.sync == "nccl":
             argv += ["--weight-transfer-config", '{"backend":"nccl"}']
         return argv
 

@@ -14,7 +14,7 @@ from training.data import ChatEncoder, said_of
 from training.errors import MendableError
 from training.lines import Messages, Said, read_lines
 from training.records import Sample
-from training.rewards.form import DIRECT, THINK
+from training.rewards.form import thinking_prompt
 from training.rollouts.records import Tokens
 from training.text import Message
 
@@ -63,7 +63,7 @@ def _task(line: Request, encoder: ChatEncoder, thinking: str, room: int) -> Task
     answered = line.messages[-1].role == "assistant"
     asked = list(line.messages[:-1] if answered else line.messages)
     if thinking != "none":
-        asked = [Said(role="system", content=THINK if thinking == "think" else DIRECT), *asked]
+        asked = [*map(Said.model_validate, thinking_prompt([], think=thinking == "think")), *asked]
     prompt = tuple(Message(role=one.role, content=one.content) for one in asked)  # type: ignore[typeddict-item]
     tokens = encoder.asked(asked)
     if len(tokens) >= room - 1:

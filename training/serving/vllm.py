@@ -63,7 +63,15 @@ class ModelServer:
     name = "vllm"
 
     def __init__(
-        self, model: str, served_as: str, *, context: int = 0, key: str = "", port: int = 0, adapters: bool = True
+        self,
+        model: str,
+        served_as: str,
+        *,
+        context: int = 0,
+        key: str = "",
+        port: int = 0,
+        adapters: bool = True,
+        dtype: str = "",
     ) -> None:
         """`model` is a folder or a name; `served_as` what requests call it; `context` 0 means what the model allows.
 
@@ -78,7 +86,7 @@ class ModelServer:
         self.context = context
         self.key = key or secrets.token_urlsafe(32)
         self.port = port or free_port()
-        self.adapters = adapters
+        self.adapters, self.dtype = adapters, dtype
         self.process: Process | None = None
 
     @property
@@ -96,7 +104,7 @@ class ModelServer:
             "--served-model-name", self.served_as,
             "--host", "127.0.0.1",
             "--port", str(self.port),
-            "--dtype", precision(self.model),
+            "--dtype", self.dtype or precision(self.model),
             "--disable-uvicorn-access-log",
             "--structured-outputs-config", STRUCTURED,
         ]  # fmt: skip

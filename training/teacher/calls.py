@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from training.appended import whole_lines
 from training.errors import MendableError
 
 
@@ -39,23 +40,15 @@ class Calls:
         self._file = path.open("a", encoding="utf-8")
 
     def _read(self, path: Path) -> None:
-        whole = 0
-        with path.open("r+b") as lines:
-            for raw in lines:
-                if not raw.endswith(b"\n"):
-                    lines.truncate(whole)
-                    return
-                whole += len(raw)
-                try:
-                    line = json.loads(raw)
-                    self.kept[line["key"]] = Kept(line["answer"], line["failed"])
-                    self.count += 1
-                    self.tokens_in += line["tokens_in"]
-                    self.tokens_out += line["tokens_out"]
-                except (ValueError, KeyError, TypeError):
-                    raise MendableError(
-                        f"{path} holds a line that is no call: take it out, or the whole file."
-                    ) from None
+        for raw in whole_lines(path):
+            try:
+                line = json.loads(raw)
+                self.kept[line["key"]] = Kept(line["answer"], line["failed"])
+                self.count += 1
+                self.tokens_in += line["tokens_in"]
+                self.tokens_out += line["tokens_out"]
+            except (ValueError, KeyError, TypeError):
+                raise MendableError(f"{path} holds a line that is no call: take it out, or the whole file.") from None
 
     def keep(
         self,

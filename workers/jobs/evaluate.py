@@ -185,7 +185,8 @@ class _Task:
             stories = {one.pk: some for one, some in zip(both, written, strict=True)}
             held_out = await _aside(lambda: list(_held_out(version)))
             held_out = await _fitting(clients.values(), held_out, context)
-            pairs = {pk: await _scores(client, held_out) for pk, client in clients.items()}
+            scored = await asyncio.gather(*(_scores(client, held_out) for client in clients.values()))
+            pairs = dict(zip(clients, scored, strict=True))
         copied = {one.pk: await _aside(_overlaps, one, stories[one.pk]) for one in both}
         facts = [
             Facts(

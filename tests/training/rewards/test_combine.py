@@ -8,9 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.rewards.combine import Combining, HumanReference, Rewards, advantages, total
+from training.recipes.grpo_settings import Combining, HumanSettings
+from training.rewards.combine import Rewards, advantages, total
 
-POLARIS = Combining("weighted", {"quality": 1.0, "length": -0.8}, clip=2.0)
+
+def combining(how: str, weights: dict[str, float], **changes: float) -> Combining:
+    """As in the papers, which have no floor."""
+    given = {"how": how, "weights": weights, "clip": None, "floor": 0.0}
+    return Combining.model_validate(given | changes)
+
+
+POLARIS = combining("weighted", {"quality": 1.0, "length": -0.8}, clip=2.0)
 QUALITY, LENGTH = (0.52, 0.48, 0.60, 0.44, 0.56), (0.0, 0.0, 0.2, 0.1, 0.0)
 GROUP: list[Rewards] = [{"quality": q, "length": p} for q, p in zip(QUALITY, LENGTH, strict=True)]
 
@@ -25,13 +33,13 @@ def test_polaris_worked_by_hand() -> None:
 
 def test_longwriter_worked_by_hand() -> None:
     """Two rewards of three stories: .2 .4 .6 (mean .4, deviation .2: -1 0 1) and 1 0 1 (mean .6667, deviation .57735: .57735 -1.1547 .57735)."""
-    how = Combining("averaged", {"range": 1.0, "form": 1.0}, epsilon=0.0)
+    how = combining("averaged", {"range": 1.0, "form": 1.0}, epsilon=1e-12)
     group: list[Rewards] = [{"range": 0.2, "form": 1.0}, {"range": 0.4, "form": 0.0}, {"range": 0.6, "form": 1.0}]
     assert advantages(group, None, how).policy == pytest.approx([-0.21132, -0.57735, 0.78868], abs=1e-5)
 
 
 def test_a_penalty_is_turned_about_where_advantages_are_averaged() -> None:
-    how = Combining("averaged", {"quality": 1.0, "repetition": -1.0})
+    how = combining("averaged", {"quality": 1.0, "repetition": -1.0})
     group: list[Rewards] = [{"quality": 0.5, "repetition": 0.9}, {"quality": 0.5, "repetition": 0.1}]
     worse, better = advantages(group, None, how).policy
     assert worse is not None
@@ -76,37 +84,39 @@ def test_the_floor_holds_small_differences_small() -> None:
         {"quality": 0.501, "length": 0.0},
         {"quality": 0.502, "length": 0.0},
     ]
-    floored = Combining("weighted", {"quality": 1.0}, floor=0.05)
+    floored = combining("weighted", {"quality": 1.0}, floor=0.05)
     found = advantages(group, {"quality": 0.601}, floored)
     assert found.policy == pytest.approx([-0.02, 0.0, 0.02], abs=1e-4)
     assert found.human == pytest.approx(2.0, abs=1e-3)
 
 
 def test_the_sum_is_clipped() -> None:
-    how = Combining("weighted", {"quality": 1.0, "repetition": -1.5}, clip=2.0)
+    how = combining("weighted", {"quality": 1.0, "repetition": -1.5}, clip=2.0)
     assert total({"quality": -1.59, "repetition": 1.5}, how) == -2.0
     assert total({"quality": 1.0, "repetition": 0.2, "length": 9.0}, how) == pytest.approx(0.7)
 
 
 @given(st.lists(st.floats(-2, 2), min_size=2, max_size=12))
 def test_advantages_have_the_mean_nothing(values: list[float]) -> None:
-    found = advantages([{"quality": one} for one in values], None, Combining("weighted", {"quality": 1.0})).policy
+    found = advantages([{"quality": one} for one in values], None, combining("weighted", {"quality": 1.0})).policy
     assert math.fsum(one for one in found if one is not None) == pytest.approx(0.0, abs=1e-6)
 
 
 class TestHumanReference:
     def test_polaris_has_neither_cap_nor_clamp(self) -> None:
-        plain = HumanReference()
+        plain = HumanSettings(cap=None, clamp=False)
         assert plain.bounded(-7.0) == (-7.0, False)
         assert plain.bounded(1e6) == (1e6, False)
 
     def test_ours_has_both(self) -> None:
-        ours = HumanReference(cap=3.0, clamp=True)
+        ours = HumanSettings(cap=3.0, clamp=True)
         assert ours.bounded(-7.0) == (0.0, True)
         assert ours.bounded(1e6) == (3.0, False)
         assert ours.bounded(1.0) == (1.0, False)
 
     def test_the_ramp(self) -> None:
         """POLARIS counts steps from 1: 0.4 min(1, (step - 1) / 15)."""
-        assert [HumanReference().weight_at(step) for step in (0, 3, 15, 172)] == pytest.approx([0, 0.08, 0.4, 0.4])
-        assert HumanReference(ramp=0).weight_at(0) == 0.4
+        assert [HumanSettings(cap=None, clamp=False).weight_at(step) for step in (0, 3, 15, 172)] == pytest.approx(
+            [0, 0.08, 0.4, 0.4]
+        )
+        assert HumanSettings(ramp=0).weight_at(0) == 0.4

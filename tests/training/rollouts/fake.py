@@ -10,12 +10,12 @@ import json
 import random
 import threading
 from collections.abc import Callable
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from safetensors.numpy import load_file
+
+from tests.training.http import Handler, Server
 
 END = 2
 FAULTS = ("hang", "500", "drop", "no_json", "no_tokens")
@@ -41,7 +41,7 @@ class FakeServer:
         self.dead = False
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self.listening: _Server | None = None
+        self.listening: Server | None = None
         self.port = 0
         self.begin()
 
@@ -55,7 +55,7 @@ class FakeServer:
         self._stopped.clear()
         self.begun += 1
         self.bias, self.dead, self.held = 0.0, False, False
-        self.listening = _Server(("127.0.0.1", self.port), type("Handler", (_Handler,), {"fake": self}))
+        self.listening = Server(("127.0.0.1", self.port), type("Handler", (_Handler,), {"fake": self}))
         self.port = self.listening.server_port
         threading.Thread(target=self.listening.serve_forever, daemon=True).start()
 
@@ -117,21 +117,10 @@ class FakeServer:
         self._stopped.wait(30)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 512
-    allow_reuse_address = True
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(Handler):
     fake: FakeServer
 
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - the name that http.server looks for
         raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.server is not self.fake.listening:  # a process that is dead answers nobody
             self.close_connection = True
@@ -142,14 +131,14 @@ class _Handler(BaseHTTPRequestHandler):
                 self.fake.hang()
                 self.close_connection = True
             case "500":
-                self._send(500, b"out of memory")
+                self.reply(500, b"out of memory")
             case "drop":
                 self.close_connection = True
                 self.connection.close()
             case "no_json":
-                self._send(200, b"<html>")
+                self.reply(200, b"<html>")
             case "no_tokens":
-                self._send(200, b'{"choices": []}')
+                self.reply(200, b'{"choices": []}')
             case _:
                 try:
                     answer = self.fake.answer(self.path, body)
@@ -157,12 +146,4 @@ class _Handler(BaseHTTPRequestHandler):
                     self.close_connection = True
                     self.connection.close()
                 else:
-                    self._send(200, json.dumps(answer).encode())
-
-    def _send(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        with suppress(OSError):  # whoever asked has gone
-            self.wfile.write(body)
+                    self.reply(200, json.dumps(answer).encode())

@@ -10,8 +10,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.training.http import Handler, Server
 
 FAULTS = ("hang", "429", "500", "half", "drop", "no_json", "no_chat", "cut", "refuse", "huge", "key", "no_model")
 
@@ -34,7 +35,7 @@ class FakeTeacher:
         self._times: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": self}))
+        self._server = Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": self}))
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     @property
@@ -65,20 +66,10 @@ class FakeTeacher:
         self._stopped.wait(30)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 512
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(Handler):
     fake: FakeTeacher
 
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - the name that http.server looks for
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.fake.keys.add(self.headers.get("Authorization", ""))
         fault = self.fake.begin(body)
@@ -96,15 +87,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif fault in ("429", "500"):
             headers = {"Retry-After": self.fake.retry_after} if self.fake.retry_after else {}
-            self._send(int(fault), b'{"error": {"message": "not now"}}', headers)
+            self.reply(int(fault), b'{"error": {"message": "not now"}}', headers)
         elif fault == "refuse":
-            self._send(400, b'{"error": {"message": "maximum context length exceeded"}}')
+            self.reply(400, b'{"error": {"message": "maximum context length exceeded"}}')
         elif fault == "key":
-            self._send(401, b"{}")
+            self.reply(401, b"{}")
         elif fault == "no_model":
-            self._send(404, b"{}")
+            self.reply(404, b"{}")
         elif fault == "no_chat":
-            self._send(200, b'{"choices": []}')
+            self.reply(200, b'{"choices": []}')
         elif fault == "drop":
             self.close_connection = True
             self.connection.close()
@@ -120,15 +111,4 @@ class _Handler(BaseHTTPRequestHandler):
             }
             usage = {"prompt_tokens": 15, "completion_tokens": 10}
             raw = json.dumps({"choices": [choice], "usage": usage}).encode()
-            self._send(200, raw, half=fault == "half")
-
-    def _send(self, status: int, raw: bytes, headers: dict[str, str] | None = None, *, half: bool = False) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(raw)))
-        for name, value in (headers or {}).items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(raw[: len(raw) // 2] if half else raw)
-        if half:
-            self.close_connection = True
+            self.reply(200, raw, half=fault == "half")

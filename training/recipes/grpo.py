@@ -42,13 +42,14 @@ def grpo(settings: GrpoSettings) -> Path | None:
         learner = run.load_learner()
         total = steps_of(settings, per_epoch)
         evaluate = held_out(rollouts, learner) if rollouts.held_out else None
+        first = of(rollouts.tasks, take(0), settings, 0)
         for step in run.steps(learner, total, fingerprint(rollouts.tasks), evaluate):
             wanted = [of(rollouts.tasks, take(one), settings, one) for one in range(step, min(step + 2, total))]
             rollouts.next(learner, step, wanted)
             one = Step(learner, settings, step)
             for group in rollouts.groups(step):
                 one.take(group)
-            told = one.end()
+            told = one.end() | rollouts.watched(learner, step, first, last=step == total - 1)
             rollouts.guards.look(step, told)
             run.did(step, one.shares, divide=one.count, also=told | rollouts.told)
         return finish(run, learner)

@@ -147,7 +147,15 @@ class GuardSettings(Settings):
         None, description="a second judge, which no reward comes from; another model than the first"
     )
     every: int = Field(10, ge=1, le=10**6, description="steps between two looks of the second judge and at the probes")
-    stories: int = Field(16, ge=1, le=10_000, description="that the second judge reads each time")
+    stories: int = Field(
+        16, ge=1, le=10_000, description="that the second judge reads each time, and that the divergence is of"
+    )
+    probes: int = Field(
+        2,
+        ge=0,
+        le=100,
+        description="stories that are made worse in five ways at each look, to see what the rewards make of it",
+    )
     patience: int = Field(3, ge=1, le=1000, description="steps or looks in a row beyond a bound, before the run stops")
     length_ratio: float | None = Field(1.6, gt=0, description="words got of words asked, or the inverse")
     repetition: float | None = Field(0.3, gt=0, description="share of runs of four tokens that stood before")
@@ -159,6 +167,9 @@ class GuardSettings(Settings):
     addresses_judge: float | None = Field(0.1, gt=0, le=1, description="share of stories that speak of being scored")
     disagreement: float | None = Field(
         0.15, gt=0, description="by how much the second judge's mean may fall while the first one's rises"
+    )
+    probe: float | None = Field(
+        0.1, gt=0, description="by how much the rewards may like a text that was made worse better than the text"
     )
 
 

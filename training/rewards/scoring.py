@@ -41,6 +41,11 @@ class Scoring:
         self._prefer, self._embed = prefer, embed
         self._one = asyncio.Lock()  # the preference model reads one text at a time
 
+    @property
+    def teachers(self) -> list[Teacher]:
+        """Whom it asks: they want to be open before it is asked for a verdict."""
+        return [one for one in (self._judge, self._ranges) if one is not None]
+
     async def verdict(self, task: Task, answer: str) -> Verdict:
         """Of an answer as the model wrote it, thinking and tags included."""
         thinking, text = parts(answer)

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
@@ -81,10 +82,11 @@ class Gatherer:
         self._took: dict[str, float] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="rollouts", daemon=True)
+        self._open = AsyncExitStack()
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._do(self._policy.__aenter__())
+        self.enter(self._policy)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -94,6 +96,14 @@ class Gatherer:
         self._loop.close()
         for one in self._steps.values():
             one.dump.close()
+
+    def enter(self, one: AbstractAsyncContextManager[Any]) -> None:
+        """Open until the gatherer ends, on its loop: whatever it talks to."""
+        self._do(self._open.enter_async_context(one))
+
+    def start(self, work: Coroutine[Any, Any, R]) -> Future[R]:
+        """Work beside the stories, on the same loop; it is given up when the gatherer ends."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def load(self) -> None:
         """The server has the weights that were put, before anything more is written."""
@@ -105,7 +115,7 @@ class Gatherer:
             one = self._steps[name] = _Step(
                 Dump(self._folder / f"{name}.jsonl"), wanted, sum(some.stories for some in wanted)
             )
-            asyncio.run_coroutine_threadsafe(self._gather(name, one), self._loop)
+            self.start(self._gather(name, one))
 
     def written(self, name: str) -> float:
         """The seconds that it took."""
@@ -127,14 +137,14 @@ class Gatherer:
         del self._steps[name]
 
     def _do(self, work: Coroutine[Any, Any, R]) -> R:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        return self.start(work).result()
 
     async def _leave(self) -> None:
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        await self._policy.__aexit__()
+        await self._open.aclose()
 
     async def _gather(self, name: str, one: _Step) -> None:
         try:

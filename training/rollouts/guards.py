@@ -12,6 +12,15 @@ from typing import NamedTuple
 from training.errors import MendableError
 from training.recipes.grpo_settings import GuardSettings
 
+WORSE = {
+    "padded": "padded by saying it again",
+    "stuffed": "stuffed with words of praise",
+    "addressed": "that speaks to its judge",
+    "cut_short": "cut short",
+    "runaway": "that does not end",
+}
+"""The probes (`training.rewards.probes`), as they are told."""
+
 
 class Halted(MendableError):
     """A run that stopped itself."""
@@ -76,6 +85,10 @@ def passed(settings: GuardSettings, told: Mapping[str, float]) -> Iterator[Bound
             "the fall in the second judge's eyes while the first one's score rose",
         ),
         ("addresses_judge", settings.addresses_judge, True, "the share of stories that speak to a judge"),
+        *(
+            (f"probe_{name}", settings.probe, True, f"what the rewards give a text {says} above the text itself")
+            for name, says in WORSE.items()
+        ),
     ):
         value = told.get(measure)
         if bound is not None and value is not None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from training.learner.engine import Learner
 from training.learner.export import adapter_weights
 from training.learner.models import check_folder, load_tokenizer, room
 from training.learner.run import Run
-from training.recipes.grpo_settings import JUDGED, GrpoSettings
+from training.recipes.grpo_settings import JUDGED, GrpoSettings, RewardSettings
 from training.records import Sample
 from training.rewards.embedding import SentenceVectors
 from training.rewards.preference import Preference
@@ -37,7 +38,8 @@ from training.rollouts.policy import Policy, Server
 from training.rollouts.records import Dump, Logprobs, Tokens
 from training.rollouts.server import GivenServer, OwnServer
 from training.rollouts.sync import Adapter, SharedMemory, Sync, fixed_text
-from training.rollouts.tasks import Task, read_tasks
+from training.rollouts.tasks import Task, read_tasks, row
+from training.rollouts.watch import Watch
 from training.teacher.client import Teacher
 
 
@@ -75,6 +77,8 @@ class Rollouts:
         self._fixed = fixed_text(encoder.vocabulary or len(encoder.tokenizer), min(256, settings.context - 1))
         self._wanted: dict[int, list[Wanted]] = {}
         self._at = -1
+        self._seen: list[Group] = []
+        self._looking: Future[dict[str, float]] | None = None
 
     def open(self, stack: ExitStack, context: int) -> None:
         settings = self.settings
@@ -90,17 +94,20 @@ class Rollouts:
             revivals=settings.rollouts.revivals, say=self.run.log.log,
         )  # fmt: skip
         sampling = settings.sampling.model_dump(exclude={"most_tokens"})
-        scoring = scoring_of(settings, self.encoder)
+        scoring, second = scoring_of(settings, self.encoder), second_of(settings)
+        self._watch = Watch(settings, scoring, second, folder / "looks.jsonl")
         self._gatherer = stack.enter_context(
             Gatherer(
                 self._policy, scoring, folder, self._decode, sampling, context=context, most_tokens=settings.sampling.most_tokens,
                 seed=settings.seed,
             )
         )  # fmt: skip
+        for teacher in (*scoring.teachers, *(second.teachers if second else ())):
+            self._gatherer.enter(teacher)
 
     def next(self, learner: Learner, step: int, wanted: Sequence[Sequence[Wanted]]) -> None:
         """`wanted` are the groups of `step` and, unless it is the last, of the one after it."""
-        self._wanted[step] = list(wanted[0])
+        self._wanted = {step: list(wanted[0])}
         self.told = {"seconds_sync": 0.0}
         if self._at < step or not self.settings.rollouts.behind:
             self._hand_over(learner, step)
@@ -115,16 +122,67 @@ class Rollouts:
         """In the order in which they complete; the same for all processes."""
         waited = 0.0
         source = self._replayed(step) if self.settings.replay else self._gatherer and self._gatherer.groups(_name(step))
-        for _ in self._wanted.pop(step):
+        self._seen = []
+        for _ in self._wanted[step]:
             began = time.monotonic()
             group: Group = processes.from_first(next(source) if source else None)
             waited += time.monotonic() - began
+            self._seen.append(group)
             yield group
         if source:
             next(source, None)  # which closes the dump
         if self._gatherer and not self.settings.rollouts.behind:
             self.told["seconds_writing"] = self._gatherer.seconds(_name(step))
         self.told["seconds_waiting"] = waited
+
+    def watched(self, learner: Learner, step: int, first: Sequence[Wanted], *, last: bool) -> dict[str, float]:
+        """What no reward sees, every so many steps; `first` are the groups of the first one.
+
+        What judges say is told with the step after, so that nobody waits for them, but after the last.
+        """
+        due = step % self.settings.guards.every == 0 or last
+        told = self._divergence(learner, first) if due else {}
+        if self._gatherer:
+            looks = [self._looking]
+            self._looking = None
+            if due:
+                seen = sorted(self._seen, key=lambda group: group.number)
+                looks.append(self._gatherer.start(self._watch.look(step, seen)))
+                if not last:
+                    self._looking = looks.pop()
+            for look in looks:
+                told |= look.result() if look else {}
+        answer: dict[str, float] = processes.from_first(told)
+        return answer
+
+    def _divergence(self, learner: Learner, first: Sequence[Wanted]) -> dict[str, float]:
+        """Nats a token from the model that the run began with: log p then - log p now, on average over stories that it wrote then."""
+        examples = processes.from_first(self._written_first(first) if self.run.first else None)
+        sums = {"apart": 0.0, "tokens": 0.0}
+        for numbers, _, logprobs_N in learner.read([(sample,) for sample, _ in examples]) if examples else ():
+            apart_N = np.concatenate([examples[number][1] for number in numbers]) - logprobs_N.float().cpu().numpy()
+            sums["apart"] += float(np.nansum(apart_N, dtype=np.float64))
+            sums["tokens"] += float(np.isfinite(apart_N).sum())
+        found = processes.sums(sums)
+        return {"divergence": found["apart"] / found["tokens"]} if found["tokens"] else {}
+
+    def _written_first(self, first: Sequence[Wanted]) -> list[tuple[Sample, Logprobs]]:
+        dump = self._dump(0)
+        stories = sorted(dump.stories.items())[: self.settings.guards.stories] if dump else []
+        return [
+            (row(first[number].task, story.tokens, 1.0), story.logprobs)
+            for (number, _), story in stories
+            if number < len(first)
+        ]
+
+    def _dump(self, step: int) -> Dump | None:
+        """Of a step that is over."""
+        path = (self.settings.replay or self.settings.run_dir / "rollouts") / f"{_name(step)}.jsonl"
+        if not path.is_file():
+            return None
+        dump = Dump(path)
+        dump.close()
+        return dump
 
     def measure(self, learner: Learner) -> Iterator[Group]:
         """One story for each request that is held out, by the learner as it is now."""
@@ -168,12 +226,11 @@ class Rollouts:
         self.told["seconds_sync"] = self.told.get("seconds_sync", 0.0) + time.monotonic() - began
 
     def _replayed(self, step: int) -> Iterator[Group]:
-        assert self.settings.replay
-        path = self.settings.replay / f"{_name(step)}.jsonl"
-        if not path.is_file():
-            raise MendableError(f"There is nothing to replay of step {step + 1}: {path} is not there.")
-        dump = Dump(path)
-        dump.close()
+        dump = self._dump(step)
+        if dump is None:
+            raise MendableError(
+                f"There is nothing to replay of step {step + 1}: {self.settings.replay} has no {_name(step)}.jsonl."
+            )
         try:
             for number, (task, stories, human) in enumerate(self._wanted[step]):
                 places = [(number, story) for story in range(stories)]
@@ -183,7 +240,7 @@ class Rollouts:
                 )  # fmt: skip
         except KeyError as error:
             raise MendableError(
-                f"{path} lacks story {error}: it is of a run with other settings, or was never finished."
+                f"{dump.path} lacks story {error}: it is of a run with other settings, or was never finished."
             ) from None
 
     def _decode(self, tokens: Sequence[int]) -> str:
@@ -239,6 +296,15 @@ def scoring_of(settings: GrpoSettings, encoder: ChatEncoder) -> Scoring:
         prefer=Preference(given.preference, processes.device(), settings.learner.precision) if given.preference and "preference" in named else None,
         embed=_embed(settings.model, encoder) if "paraphrase" in named else None,
     )  # fmt: skip
+
+
+def second_of(settings: GrpoSettings) -> Scoring | None:
+    """The judge that no reward comes from."""
+    given = settings.guards.judge
+    if given is None:
+        return None
+    teacher = Teacher(given, settings.run_dir / "second-judge.jsonl")
+    return Scoring(RewardSettings(weights={"quality": 1.0}, judge=given), judge=teacher)
 
 
 def _embed(model: Path, encoder: ChatEncoder) -> SentenceVectors:

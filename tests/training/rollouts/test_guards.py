@@ -15,6 +15,7 @@ WELL = {
     "addresses_judge": 0.0,
     "divergence": 0.1,
     "disagreement": 0.0,
+    "probe_stuffed": -0.2,
 }
 
 
@@ -29,6 +30,7 @@ WELL = {
         ("addresses_judge", 0.3, "speak to a judge"),
         ("divergence", 3.0, "divergence"),
         ("disagreement", 0.4, "second judge"),
+        ("probe_stuffed", 0.2, "stuffed with words of praise"),
     ],
 )
 def test_each_bound_ends_the_run_when_it_is_passed_three_times_in_a_row(measure: str, value: float, says: str) -> None:
@@ -56,7 +58,7 @@ def test_figures_that_come_now_and_then_are_counted_by_their_own_looks() -> None
 
 def test_bounds_may_be_left_out() -> None:
     none = GuardSettings(
-        length_ratio=None, repetition=None, entropy=None, cut=None, disagreement=None, addresses_judge=None
+        length_ratio=None, repetition=None, entropy=None, cut=None, disagreement=None, addresses_judge=None, probe=None
     )
     assert list(passed(none, dict.fromkeys(WELL, 1000000.0) | {"entropy": 0.0})) == []
     assert list(passed(GuardSettings(), WELL)) == []

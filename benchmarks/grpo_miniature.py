@@ -1,0 +1,317 @@
+"""The papers' claims in miniature: does GRPO on short stories help far beyond them, and does a human story in each group help it?
+
+    make miniature-grpo        about two hours on two cores; started again it goes on where it was
+
+1. The demo model (7 million parameters, so no story of it is good) is fine-tuned on pieces of 60 to 400 words of public-domain stories, each
+   under a request that names its length, so that it ends what it writes: that is "before".
+2. Two reward models learn from the same demo model which of two texts a person wrote: a piece, or what "before" wrote under the same request. The
+   authors are divided among them. One is a reward; the other judges at the end, and no reward comes from it.
+3. Five seeds of GRPO with a human story in each group and five without, from "before", asked for up to 400 words. Rewards, averaged as in
+   LongWriter-Zero: the range of length, the first reward model, repetition.
+4. Stories of authors that nothing was learned from, asked for 100 to 1,200 words, written in one answer without a narrator's help.
+
+Means are over seeds, with intervals of 95 % by Student's t; "before" is one model, so its intervals are over its stories.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import math
+import random
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from benchmarks.report import ROOT, Measure, write
+from training.corpus.stories import read_stories, split_by_author
+from training.corpus.windows import MeasuredStory, measure, premise
+from training.errors import MendableError
+from training.evaluate.degeneration import words_of
+from training.evaluate.repetition import repeated
+from training.evaluate.served import Client, Served
+from training.records import Window
+from training.serving.vllm import ModelServer
+from training.settings import DemoSettings, read_settings
+from training.text import count_words, round_words, story_request
+
+T = TypeVar("T")
+DEMO = ROOT / "demo" / "model"
+FOLDER = ROOT / "var" / "miniature-grpo"
+SEEDS = range(1, 6)
+LEAST, MOST = 60, 400
+"""Words of a piece."""
+PIECES, PAIRS, REQUESTS = 3000, 240, 24
+"""To fine-tune on, for each reward model, and for each bucket at the end."""
+BUCKETS = ((100, 200), (200, 400), (400, 800), (800, 1200))
+"""Words asked for: the first two as in training, the others beyond it."""
+STEPS = 40
+LEARNER: dict[str, Any] = {"precision": "float32", "gradient_checkpointing": False}
+WARM: dict[str, Any] = {
+    "recipe": "sft", "context": 1024, "overlong": "drop", "batch": 16, "epochs": 1, "evaluate_every": 1000,
+    "learner": LEARNER | {"learning_rate": 3e-4, "threads": 2},
+}  # fmt: skip
+REWARD: dict[str, Any] = {
+    "recipe": "reward_model", "context": 1024, "overlong": "drop", "batch": 16, "epochs": 2, "evaluate_every": 1000,
+    "learner": LEARNER | {"learning_rate": 1e-4, "threads": 2},
+}  # fmt: skip
+GRPO: dict[str, Any] = {
+    "recipe": "grpo", "context": 1024, "batch": 4, "group": 6, "steps": STEPS, "checkpoint_every": 5, "evaluate_every": 1000, "keep": 1,
+    "learner": LEARNER | {"learning_rate": 3e-5, "threads": 1, "schedule": "constant", "warmup_share": 0.0},
+    "rewards": {"how": "averaged", "weights": {"range": 1.0, "preference": 1.0, "repetition": -1.0}},
+    "sampling": {"most_tokens": 800},
+    "guards": {"length_ratio": None, "cut": None, "repetition": None, "probe": None},
+}  # fmt: skip
+HUMAN = {"weight": 0.4, "ramp": 15}
+"""As in POLARIS."""
+
+
+class Piece(NamedTuple):
+    author: str
+    title: str
+    premise: str
+    target: int
+    text: str
+
+    @property
+    def request(self) -> list[Any]:
+        return story_request(title=self.title, premise=self.premise, target=self.target)
+
+
+def pieces(stories: Sequence[MeasuredStory], rng: random.Random) -> Iterator[Piece]:
+    """Whole paragraphs, of which lengths from LEAST to MOST are about as likely as each other."""
+    for story in stories:
+        part: list[str] = []
+        begins, place, wanted = 0, 0, rng.randint(LEAST, MOST)
+        for block in story.story.text.split("\n\n"):
+            part.append(block)
+            place += len(block) + 2
+            text = "\n\n".join(part)
+            words = count_words(text)
+            if words < wanted:
+                continue
+            if words <= MOST:
+                brief = premise(story, Window(0, begins, begins, landing=False, seed=0), rng, len(text))
+                yield Piece(story.story.author, story.story.title, brief, round_words(words), text)
+            part, begins, wanted = [], place, rng.randint(LEAST, MOST)
+
+
+def divided(found: Sequence[Piece]) -> tuple[list[Piece], list[Piece]]:
+    """The authors in two halves of about as many pieces."""
+    sides: tuple[list[Piece], list[Piece]] = ([], [])
+    by_author = itertools.groupby(sorted(found, key=lambda one: one.author), key=lambda one: one.author)
+    for some in sorted((list(some) for _, some in by_author), key=len, reverse=True):
+        min(sides, key=len).extend(some)
+    return sides
+
+
+def requests(stories: Sequence[MeasuredStory], each: int) -> list[tuple[int, Piece]]:
+    """Of each bucket, by its number: titles and premises of the held-out authors, and a length by chance."""
+    rng = random.Random(5)
+    made = []
+    for bucket, (low, high) in enumerate(BUCKETS):
+        for number in range(each):
+            story = stories[(bucket * each + number) % len(stories)]
+            brief = premise(story, Window(0, 0, 0, landing=False, seed=0), rng, 0)
+            target = round_words(rng.randint(low + 10, high))
+            made.append((bucket, Piece(story.story.author, story.story.title, brief, target, "")))
+    return made
+
+
+def once(name: str, make: Callable[[], T]) -> T:
+    """What was made before is read."""
+    path = FOLDER / f"{name}.json"
+    if not path.exists():
+        found = json.dumps(make(), ensure_ascii=False)
+        fresh = path.with_suffix(".writing")
+        fresh.write_text(found)
+        fresh.rename(path)
+    answer: T = json.loads(path.read_text())
+    return answer
+
+
+def lines(name: str, rows: Sequence[dict[str, Any]]) -> str:
+    path = FOLDER / f"{name}.jsonl"
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return str(path)
+
+
+def run(name: str, settings: dict[str, Any], model: Path, data: str, held_out: Sequence[str] = ()) -> Path:
+    """A recipe as it is, in a process of its own; the folder of what it made. Started again it goes on."""
+    folder = FOLDER / name
+    if not (folder / "model").is_dir():
+        given = settings | {"run_dir": str(folder), "model": str(model), "data": [data], "held_out": [*held_out]}
+        path = FOLDER / f"{name}-settings.json"
+        path.write_text(json.dumps(given))
+        print(name, flush=True)
+        with (FOLDER / f"{name}.log").open("ab") as log:
+            command = [sys.executable, "-m", "training", settings["recipe"], str(path)]
+            done = subprocess.run(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, check=False)
+        if done.returncode:
+            raise SystemExit(f"{name} ended with {done.returncode}: see {FOLDER / f'{name}.log'}.")
+    return folder / "model"
+
+
+def written(model: Path, asked: Sequence[Piece], seed: int = 0) -> list[str]:
+    """A story for each, in one answer, by the plain softmax."""
+    server = ModelServer(str(model), "model", adapters=False, dtype="float32")
+
+    async def write_all() -> list[str]:
+        async with Client(Served(server.url, "model", server.key), at_once=48) as client:
+            context = await client.context()
+            answers = await asyncio.gather(
+                *(
+                    client.write(title=one.title, premise=one.premise, target=one.target, seed=seed + number, context=context, temperature=1.0)
+                    for number, one in enumerate(asked)
+                )
+            )  # fmt: skip
+        return [one.text for one in answers]
+
+    with (FOLDER / "server.log").open("ab") as log:
+        server.start(stdout=log)
+        try:
+            server.wait_ready()
+            return asyncio.run(write_all())
+        finally:
+            server.stop()
+
+
+def judged(judge: Path, asked: Sequence[Piece], texts: Sequence[str]) -> list[float]:
+    import torch
+
+    from training.rewards.preference import Preference
+    from training.rollouts.tasks import Task
+
+    torch.set_num_threads(2)
+    prefer = Preference(judge, torch.device("cpu"), "float32")
+    return [
+        prefer(Task(tuple(one.request), (), one.target, None, ""), text) for one, text in zip(asked, texts, strict=True)
+    ]
+
+
+def look(name: str, model: Path, judge: Path, asked: Sequence[tuple[int, Piece]]) -> list[dict[str, float]]:
+    """Of each story: its bucket, words got of words asked, share of repeated runs of four words, and what the judge gives it."""
+    only = [one for _, one in asked]
+    texts = once(f"{name}-stories", lambda: written(model, only))
+    scores = once(f"{name}-judged", lambda: judged(judge, only, texts))
+    return [
+        {
+            "bucket": bucket, "ratio": count_words(text) / one.target, "repetition": repeated(words_of(text), 4),
+            "judge": score,
+        }
+        for (bucket, one), text, score in zip(asked, texts, scores, strict=True)
+    ]  # fmt: skip
+
+
+MEASURES: dict[str, tuple[str, str, str]] = {
+    "length_error": ("share", "lower", "mean |ln(words got / words asked)|"),
+    "length_ratio": ("ratio", "higher", "median of words got / words asked; 1 is right"),
+    "repetition": ("share", "lower", "of runs of four words that stood before"),
+    "preferred": ("share", "higher", "of stories that the judge prefers to the one written before, 0.5 is as good"),
+}
+
+
+def figures(found: Sequence[dict[str, float]], before: Sequence[dict[str, float]], bucket: int) -> dict[str, float]:
+    own = [one for one in found if one["bucket"] == bucket]
+    was = [one for one in before if one["bucket"] == bucket]
+    wins = [
+        float(one["judge"] > other["judge"]) + 0.5 * (one["judge"] == other["judge"]) for one, other in zip(own, was)
+    ]
+    return {
+        "length_error": statistics.mean(abs(math.log(max(one["ratio"], 1e-3))) for one in own),
+        "length_ratio": statistics.median(one["ratio"] for one in own),
+        "repetition": statistics.mean(one["repetition"] for one in own),
+        "preferred": statistics.mean(wins),
+    }
+
+
+_T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571}
+
+
+def interval(values: Sequence[float]) -> str:
+    half = _T95[len(values)] * statistics.stdev(values) / math.sqrt(len(values))
+    return f"{statistics.mean(values) - half:.3f} to {statistics.mean(values) + half:.3f}"
+
+
+def main(*, small: bool = False) -> None:
+    """`small`: a few minutes to see whether it runs; nothing is written."""
+    global FOLDER
+    steps, seeds, each, count, pairs = (3, range(1, 3), 3, 64, 32) if small else (STEPS, SEEDS, REQUESTS, PIECES, PAIRS)
+    FOLDER = FOLDER.with_name("miniature-grpo-small") if small else FOLDER
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    demo = read_settings(ROOT / "demo" / "demo.toml", DemoSettings)
+    if not (ROOT / demo.corpus).exists():
+        raise SystemExit(f"The corpus {demo.corpus} is not here.")
+    split = split_by_author(read_stories(ROOT / demo.corpus, demo.pd_scope), demo.held_out_authors)
+    learned_from, apart = ([measure(story) for story in side] for side in split)
+    rng = random.Random(1)
+    found = list(pieces(learned_from, rng))
+    rng.shuffle(found)
+    told = lines("told", [{"messages": [*one.request, {"role": "assistant", "content": one.text}], "target": one.target} for one in found[:count]])  # fmt: skip
+    before = run("before", WARM, DEMO, told)
+    judges = []
+    for name, side in zip(("reward", "judge"), divided(found[count:]), strict=True):
+        # Of each side a fifth is only to be told whether it was learned.
+        some = side[: pairs + pairs // 4]
+        texts = once(f"{name}-before", lambda some=some: written(before, some, seed=1000))  # type: ignore[misc]
+        rows = [
+            {"prompt": one.request, "chosen": [{"role": "assistant", "content": one.text}], "rejected": [{"role": "assistant", "content": text}]}
+            for one, text in zip(some, texts, strict=True) if text.strip()
+        ]  # fmt: skip
+        apart_from = lines(f"{name}-apart", rows[pairs:])
+        judges.append(run(name, REWARD, DEMO, lines(f"{name}-pairs", rows[:pairs]), [apart_from]))
+    reward, judge = judges
+    asked = requests(apart, each)
+    was = look("before", before, judge, asked)
+    after: dict[bool, list[list[dict[str, float]]]] = {True: [], False: []}
+    for seed, human in itertools.product(seeds, (True, False)):
+        name = f"{'with' if human else 'without'}-{seed}"
+        settings = GRPO | {
+            "steps": steps, "seed": seed, "human": HUMAN if human else None, "rewards": GRPO["rewards"] | {"preference": str(reward)}
+        }  # fmt: skip
+        model = run(name, settings, before, told)
+        after[human].append(look(name, model, judge, asked))
+    measures = [*_measures(was, after)]
+    if small:
+        print(*measures, sep="\n")
+        return
+    learned = {name: _accuracy(FOLDER / name) for name in ("reward", "judge")}
+    settings = {
+        "fine-tuning": WARM, "reward models": REWARD, "grpo": GRPO, "human": HUMAN, "seeds": len(seeds), "stories of a bucket": each,
+        "what the reward models learned from": f"{pairs} pairs each: a person's piece of {LEAST} to {MOST} words preferred to what the model before wrote; by different authors",
+        "pairs held out that they judge right": learned,
+    }  # fmt: skip
+    write("grpo", measures, settings, miniature=True)
+
+
+def _measures(was: Sequence[dict[str, float]], after: dict[bool, list[list[dict[str, float]]]]) -> Iterator[Measure]:
+    for bucket, (low, high) in enumerate(BUCKETS):
+        first = figures(was, was, bucket)
+        sides = {human: [figures(one, was, bucket) for one in runs] for human, runs in after.items()}
+        for name, (unit, better, says) in MEASURES.items():
+            values = {human: [one[name] for one in runs] for human, runs in sides.items()}
+            apart = [one - other for one, other in zip(values[True], values[False], strict=True)]
+            for human, word in ((True, "with"), (False, "without")):
+                yield Measure(
+                    f"{name}_{low}_to_{high}_{word}_human", round(statistics.mean(values[human]), 4), unit,
+                    "lower" if better == "lower" else "higher", "before", round(first[name], 4),
+                    f"{says}; interval {interval(values[human])}" + (f"; with less without: {interval(apart)}" if human else ""),
+                )  # fmt: skip
+
+
+def _accuracy(folder: Path) -> float | None:
+    """Of the pairs that it did not learn from, at the end."""
+    told = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    found = [one["values"] for one in told if one["kind"] == "metrics" and "held_out_accuracy" in one["values"]]
+    return round(float(found[-1]["held_out_accuracy"]), 3) if found else None
+
+
+if __name__ == "__main__":
+    try:
+        main(small="--small" in sys.argv)
+    except MendableError as error:
+        raise SystemExit(str(error)) from None

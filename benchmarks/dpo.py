@@ -50,7 +50,7 @@ PERPLEXITY_STORIES = 12
 TRAINING: dict[str, Any] = {
     "recipe": "dpo", "context": 1024, "batch": 32, "epochs": 1, "length_normalised": True, "beta": 10.0, "seed": 1,
     "checkpoint_every": 50, "evaluate_every": 1000,
-    "learner": {"precision": "float32", "learning_rate": 6e-5, "threads": 2, "gradient_checkpointing": False, "schedule": "cosine"},
+    "learner": {"precision": "float32", "learning_rate": 7.5e-5, "threads": 2, "gradient_checkpointing": False, "schedule": "cosine"},
 }  # fmt: skip
 
 

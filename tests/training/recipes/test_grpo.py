@@ -191,10 +191,12 @@ def test_it_learns_and_tells(given: dict[str, Any], tmp_path: Path) -> None:
         "length_ratio",
         "repeated",
         "deviation",
-        "human_advantage",
         "seconds_sync",
     ):
         assert len(told(run, measure)) == 3, measure
+    assert told(run, "human_advantage")
+    assert list(told(run, "divergence")) == [1, 3]
+    assert abs(told(run, "divergence")[1]) < BOUND  # nothing has moved yet
     assert weights(run / "model")["lm_head.weight"].shape == weights(DEMO_MODEL)["lm_head.weight"].shape
     moved = max(
         (one.float() - weights(DEMO_MODEL)[name].float()).abs().max().item()

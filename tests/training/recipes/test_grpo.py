@@ -35,7 +35,6 @@ from training.text import story_request
 
 pytestmark = [
     pytest.mark.model,
-    pytest.mark.soak,  # in the making
     pytest.mark.xdist_group("rollout server"),
     pytest.mark.skipif(
         not importable(), reason="vLLM is not installed here (requirements/cpu.txt or requirements/gpu.txt)"
@@ -210,14 +209,15 @@ def test_it_learns_and_tells(given: dict[str, Any], tmp_path: Path) -> None:
         assert {line["policy"] for line in lines if "story" in line} == {step}
 
 
+@pytest.mark.soak
 def test_replayed_it_is_the_same(given: dict[str, Any], tmp_path: Path) -> None:
     first = make(tmp_path, rollouts=given)
     finish(start(first))
     again = make(tmp_path, run_dir=tmp_path / "again", replay=first.run_dir / "rollouts")
     finish(start(again))
-    assert told(again.run_dir) == pytest.approx(told(first.run_dir), rel=1e-6)
+    assert told(again.run_dir) == pytest.approx(told(first.run_dir), abs=1e-6)
     for name, one in weights(again.run_dir / "model").items():
-        torch.testing.assert_close(one, weights(first.run_dir / "model")[name], rtol=0, atol=1e-6)
+        torch.testing.assert_close(one, weights(first.run_dir / "model")[name], rtol=0, atol=1e-5)
 
 
 def test_a_step_behind(given: dict[str, Any], tmp_path: Path) -> None:
@@ -232,6 +232,7 @@ def test_a_step_behind(given: dict[str, Any], tmp_path: Path) -> None:
     assert told(settings.run_dir, "apart")[1] < BOUND < told(settings.run_dir, "apart")[3]
 
 
+@pytest.mark.soak
 def test_killed_in_the_middle_of_a_step_it_goes_on(given: dict[str, Any], tmp_path: Path) -> None:
     """The learner is killed while the stories of step 2 are written; what is there of them is not written again."""
     settings = make(tmp_path, rollouts=given, sampling={"most_tokens": 150})
@@ -254,6 +255,7 @@ def test_killed_in_the_middle_of_a_step_it_goes_on(given: dict[str, Any], tmp_pa
     assert list(told(settings.run_dir)) == [1, 2, 3]
 
 
+@pytest.mark.soak
 def test_its_server_is_killed(tmp_path: Path) -> None:
     """One that the run started itself: it is started again, given its weights, and gone at the end."""
     settings = make(tmp_path, sampling={"most_tokens": 150})

@@ -8,7 +8,8 @@ from django.conf import settings
 from pydantic import BaseModel
 
 from training.constitution.settings import Mix
-from training.recipes.settings import RECIPES, DpoSettings, RewardModelSettings
+from training.recipes.kinds import RECIPES
+from training.recipes.settings import DpoSettings, RewardModelSettings
 from training.settings import Settings
 from training.stages import STAGES as ALL_STAGES
 from writer.studio.models import DatasetKind

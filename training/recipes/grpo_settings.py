@@ -121,6 +121,7 @@ class Combining(Settings):
         {"quality": 1.0, "repetition": -1.5, "length": -0.8, "blank": -1.0},
         min_length=1,
         description="a penalty's is negative",
+        json_schema_extra={"names": {str(name): words for name, words in MEANING.items()}},
     )
     clip: float | None = Field(2.0, gt=0, le=1000, description="of a weighted sum, either way")
     epsilon: float = Field(1e-6, gt=0, le=1)

@@ -22,7 +22,8 @@ class Request(BaseModel):
     """A line of the data: messages of which the last is a request, or the human answer to it."""
 
     messages: Messages
-    target: int | None = Field(None, ge=1, le=1_000_000)
+    target: int | None = Field(None, ge=0, le=1_000_000)
+    """Words asked for; 0 as none."""
     thinking: str = ""
     """What leads to the human answer, for a model that thinks first."""
 

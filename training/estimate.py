@@ -146,7 +146,8 @@ class Plan:
     @property
     def sync_hours(self) -> float:
         """Of one step, where the weights go to a server."""
-        return sync_seconds(self.setup) / 3600 if isinstance(self.settings, GrpoSettings) else 0
+        settings = self.settings
+        return sync_seconds(self.setup) / 3600 if isinstance(settings, GrpoSettings) and not settings.replay else 0
 
     def step_hours(self, mfu: float = 1.0, reached: float = 1.0) -> float:
         """`reached`: of the bandwidth. A step behind, the longer of writing and learning counts; else both do."""

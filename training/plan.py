@@ -127,6 +127,8 @@ def _server(plan: Plan) -> Rows:
         return []
     unknown = settings.rewards.preference and preference_shape(settings) is None
     rows = [("?", "the preference model is not there yet: it takes room on the first GPU, too")] if unknown else []
+    if settings.replay:
+        return [*rows, ("none", "stories are learned from again, as another run's folder holds them")]
     if server is None:
         return [*rows, ("?", "it is somebody else's: neither its memory nor its time is in this plan")]
     rest = max(0.0, server.memory - server_weights(server) - SERVER_RESERVE)

@@ -557,6 +557,9 @@ def test_somebody_elses_server_is_not_in_the_plan(tmp_path: Path) -> None:
     found = grpo_plan(tmp_path, rollouts={"url": "http://elsewhere"})
     assert (found.server, found.writing_hours) == (None, 0)
     assert "it is somebody else's" in plan_text(found)
+    again = grpo_plan(tmp_path, replay="runs/other/rollouts")
+    assert (again.server, again.writing_hours, again.sync_hours) == (None, 0, 0)
+    assert "stories are learned from again" in plan_text(again)
 
 
 def test_a_preference_model_takes_room_beside_the_learner(tmp_path: Path) -> None:

@@ -181,7 +181,10 @@ class GuardSettings(Settings):
         0.15, gt=0, le=100, description="by how much the second judge's mean may fall while the first one's rises"
     )
     probe: float | None = Field(
-        0.1, gt=0, description="by how much the rewards may like a text that was made worse better than the text"
+        0.1,
+        gt=0,
+        le=100,
+        description="by how much the rewards may like a text that was made worse better than the text",
     )
 
 

@@ -23,7 +23,14 @@ _TOLD = {
     "human_clamped": "Human stories whose advantage counted as 0",
     "entropy": "Entropy, nats a token",
     "divergence": "Divergence from the first model, nats a token",
+    "first_judge": "First judge, at a look",
+    "second_judge": "Second judge, at a look",
     "disagreement": "Fall in the second judge's eyes",
+    "probe_padded": "What padding a story gains",
+    "probe_stuffed": "What words of praise in a story gain",
+    "probe_addressed": "What speaking to the judge gains",
+    "probe_cut_short": "What cutting a story short gains",
+    "probe_runaway": "What not ending gains",
 }
 OF_A_REWARD = {f"reward_{name}": f"Reward: {name}" for name in MEANING}
 OF_THE_RUBRIC = {f"rubric_{key}": f"{key}: {one.name}" for key, one in BY_KEY.items()}

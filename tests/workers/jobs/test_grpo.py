@@ -85,6 +85,7 @@ def test_from_the_form_to_a_version(keeper: Keeper, demo: ModelVersion, requests
     assert not processes.processes_of(folder)
 
 
+@pytest.mark.soak
 def test_its_server_ends_with_it(keeper: Keeper, demo: ModelVersion, requests: Dataset, admin: User) -> None:
     run = begun(demo, requests, admin, steps="1000")
     work(keeper, run, RunState.RUNNING)

@@ -10,15 +10,13 @@ from pathlib import Path
 
 from training.corpus.settings import CorpusSettings
 from training.errors import AskedToStop, MendableError, full_disk_said_plainly
-from training.recipes.grpo_settings import GrpoSettings
-from training.recipes.settings import RECIPES
+from training.recipes.kinds import RECIPES
 from training.settings import DemoSettings, Settings, read_settings
 from training.stages import STAGES
 
 KINDS: dict[str, type[Settings]] = {
     "corpus": CorpusSettings,
     **RECIPES,
-    "grpo": GrpoSettings,
     **STAGES,
     "demo": DemoSettings,
 }

@@ -23,7 +23,7 @@ SUB_GROUP = 10**9
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A GPU: usable bytes (what CUDA reports), dense bfloat16 FLOP/s of the data sheet, bytes/s to its neighbours.
+    """A GPU: usable bytes (what CUDA reports), dense bfloat16 FLOP/s of the data sheet, bytes/s to its neighbours and, of the data sheet, from its memory.
 
     The link is what all-gather reaches of NVLink, some three quarters of the data sheet's figure for one direction.
     """
@@ -31,15 +31,22 @@ class Card:
     memory: float
     flops: float
     link: float
+    bandwidth: float
 
 
 CARDS = {
-    "a100-80": Card(79.2 * 2**30, 312e12, 230e9),
-    "h100": Card(79.2 * 2**30, 989e12, 340e9),
-    "h200": Card(139.8 * 2**30, 989e12, 340e9),
+    "a100-80": Card(79.2 * 2**30, 312e12, 230e9, 2.039e12),
+    "h100": Card(79.2 * 2**30, 989e12, 340e9, 3.35e12),
+    "h200": Card(139.8 * 2**30, 989e12, 340e9, 4.8e12),
 }
 RESERVE = 2.5e9
 """For the CUDA context, NCCL, cuBLAS, and what the allocator cannot use."""
+SERVER_RESERVE = 3e9
+"""Of a rollout server on each card: the same, captured graphs, and activations of the tokens that it reads at once."""
+REACHED = 0.6
+"""The share of a card's bandwidth that a server is taken to reach while it writes."""
+HOST = 10e9
+"""Bytes/s that one process is taken to move between a card and the host's shared memory."""
 
 
 def attention_flops(shape: Shape, length: float) -> float:
@@ -106,13 +113,15 @@ def layer_bytes(shape: Shape, *, delta: bool) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """Who trains what on how much: `tokens` of the largest micro-batch, `head` if there is an output head over words."""
+    """Who trains what on how much: `tokens` of the largest micro-batch, `head` if there is an output head over words, and the bytes of
+    a card that others take (`beside`)."""
 
     shape: Shape
     learner: LearnerSettings
     gpus: int
     tokens: int
     head: bool = True
+    beside: float = 0
 
     @property
     def total(self) -> int:
@@ -140,10 +149,15 @@ class Memory:
     passing: dict[str, float] = field(default_factory=dict)
     updating: float = 0
     starting: float = 0
+    beside: float = 0
 
     @property
     def peak(self) -> float:
-        return RESERVE + max(self.starting, sum(self.stays.values()) + max(sum(self.passing.values()), self.updating))
+        return (
+            RESERVE
+            + self.beside
+            + max(self.starting, sum(self.stays.values()) + max(sum(self.passing.values()), self.updating))
+        )
 
 
 def state_bytes(setup: Setup) -> dict[str, float]:
@@ -220,6 +234,7 @@ def memory(setup: Setup) -> Memory:
         passing=activation_bytes(setup) | buffer_bytes(setup),
         updating=update_bytes(setup),
         starting=setup.item * setup.total,
+        beside=setup.beside,
     )
 
 
@@ -252,3 +267,95 @@ def traffic_bytes(setup: Setup) -> float:
     if setup.learner.zero_stage != 3:
         return 0
     return setup.item * (2 * setup.total + setup.trained) * (setup.gpus - 1) / setup.gpus
+
+
+# What a server takes that writes the stories of a run
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A vLLM on the first `cards` of the learner's, which share each layer: the bytes that it may take of each, and those of a weight."""
+
+    shape: Shape
+    cards: int
+    memory: float
+    item: int = 2
+
+
+def server_weights(server: Server) -> float:
+    """Bytes on each card: all parameters / cards.
+
+    >>> from training.shapes import KNOWN
+    >>> round(server_weights(Server(KNOWN["Qwen3.5-9B"], 4, 17e9)) / 1e9, 2)
+    4.48
+    """
+    return server.item * parameters(server.shape) / server.cards
+
+
+def token_bytes(server: Server) -> float:
+    """What each card keeps of a token: key and value, 2 * kv heads * head size for each layer that attends. A card has one of the heads at least.
+
+    >>> from training.shapes import KNOWN
+    >>> token_bytes(Server(KNOWN["Qwen3.5-9B"], 1, 0)), token_bytes(Server(KNOWN["Qwen3.5-9B"], 8, 0))
+    (32768.0, 8192.0)
+    """
+    shape = server.shape
+    return 2 * shape.kv_heads * shape.head_size * shape.attention * server.item / min(server.cards, shape.kv_heads)
+
+
+def recurrent_bytes(server: Server) -> float:
+    """What each card keeps of a story's DeltaNet layers, whatever its length: a state of key x value in float32 for each head, and the last inputs
+    of the convolution.
+
+    >>> from training.shapes import KNOWN
+    >>> round(recurrent_bytes(Server(KNOWN["Qwen3.5-9B"], 1, 0)) / 1e6, 1)
+    51.5
+    """
+    shape = server.shape
+    state = 4 * shape.value_heads * shape.key_size * shape.value_size
+    inputs = server.item * (shape.kernel - 1) * (2 * shape.keys + shape.values)
+    return shape.delta * (state + inputs) / server.cards
+
+
+def held(server: Server, tokens: float) -> int:
+    """How many stories of so many tokens it can be writing at once: what it may take, less weights and reserve, over what a story takes.
+
+    >>> from training.shapes import KNOWN
+    >>> held(Server(KNOWN["Qwen3.5-9B"], 4, 17e9), 8448), held(Server(KNOWN["Qwen3.5-9B"], 1, 17e9), 8448)
+    (116, 0)
+    """
+    left = server.memory - server_weights(server) - SERVER_RESERVE
+    return max(0, int(left / (token_bytes(server) * tokens + recurrent_bytes(server))))
+
+
+def writing_seconds(server: Server, card: Card, stories: float, prompt: float, answer: float) -> float:
+    """Of `stories` at the card's bandwidth, which bounds decoding. Each token of all stories at once reads the weights, and for each story the keys and
+    values so far, half of the answer on average, and reads and writes the states:
+
+        answer * (rounds * weights + stories * (token * (prompt + answer / 2) + 2 * recurrent)) / bandwidth
+
+    Stories that it cannot hold at once wait: rounds = stories / held, and at least 1. The prompt's own pass is left out.
+
+    >>> from training.shapes import KNOWN
+    >>> round(writing_seconds(Server(KNOWN["Qwen3.5-9B"], 4, 17e9), CARDS["a100-80"], 40, 256, 8192), 1)
+    25.8
+    """
+    rounds = max(1.0, stories / max(1, held(server, prompt + answer)))
+    weights = server.item * matmul_parameters(server.shape) / server.cards
+    each = token_bytes(server) * (prompt + answer / 2) + 2 * recurrent_bytes(server)
+    return answer * (rounds * weights + stories * each) / card.bandwidth
+
+
+def sync_bytes(setup: Setup) -> float:
+    """Of the weights that go to the server after each step: all of them, or the adapters."""
+    return setup.item * (setup.trained if setup.learner.lora else setup.total)
+
+
+def sync_seconds(setup: Setup) -> float:
+    """Written to the host's memory by the learner, and read from there by the server.
+
+    >>> from training.shapes import KNOWN
+    >>> round(sync_seconds(Setup(KNOWN["Qwen3.5-9B"], LearnerSettings(zero_stage=3), 4, 8192)), 1)
+    3.6
+    """
+    return 2 * sync_bytes(setup) / HOST

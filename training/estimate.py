@@ -15,15 +15,25 @@ from pydantic import ConfigDict, ValidationError
 
 from training.costs import (
     CARDS,
+    REACHED,
+    SERVER_RESERVE,
     Card,
+    Server,
     Setup,
     forward_flops,
+    held,
     memory,
     passes,
+    recurrent_bytes,
+    server_weights,
+    sync_seconds,
+    token_bytes,
+    writing_seconds,
 )
 from training.errors import MendableError
+from training.recipes.grpo_settings import GrpoSettings
+from training.recipes.kinds import RECIPES
 from training.recipes.settings import (
-    RECIPES,
     DpoSettings,
     LearnerSettings,
     PretrainSettings,
@@ -32,11 +42,11 @@ from training.recipes.settings import (
     SftSettings,
 )
 from training.settings import Settings, read_settings
-from training.shapes import Shape, find_shape
-from training.tallies import Texts, count_texts, texts_per_example
+from training.shapes import Shape, find_shape, parameters
+from training.tallies import WORDS, Texts, count_texts, texts_per_example
 
-WORDS = 4500.0
-"""Of a text, where nothing is known: a story of some 6,000 tokens."""
+REQUEST = 150.0
+"""Words of a request, likewise."""
 
 
 class _Kind(Settings):
@@ -68,18 +78,25 @@ class Plan:
     texts: Texts
     known: bool
     mfu: float = 0.4
+    server: Server | None = None
+    """That the run starts for itself, to write its stories."""
     changes: list[str] = field(default_factory=list)
 
     @property
     def fits(self) -> bool:
-        return memory(self.setup).peak <= self.card.memory
+        return memory(self.setup).peak <= self.card.memory and self.held != 0
+
+    @property
+    def held(self) -> int | None:
+        """Stories as long as they may be that the server can be writing at once: one at least, or it does not start."""
+        return held(self.server, self.texts.longest) if self.server else None
 
     @property
     def examples(self) -> float:
         """Of one step; of pretraining, texts or pieces of them."""
         if isinstance(self.settings, PretrainSettings):
             return self.settings.batch_tokens * self.texts.examples / self.texts.tokens
-        assert isinstance(self.settings, SftSettings | RewardModelSettings | DpoSettings)
+        assert isinstance(self.settings, SftSettings | RewardModelSettings | DpoSettings | GrpoSettings)
         return self.settings.batch
 
     @property
@@ -116,6 +133,35 @@ class Plan:
     def hours(self, flops: float, mfu: float = 1.0) -> float:
         return flops / (self.card.flops * mfu * self.setup.gpus) / 3600
 
+    @property
+    def writing_hours(self) -> float:
+        """Of one step's stories, at the bandwidth of the data sheet; 0 where somebody else's server writes them."""
+        if self.server is None:
+            return 0
+        texts = self.texts
+        stories = self.examples * texts.stories / texts.examples
+        mean = (texts.asked / texts.stories, texts.written / texts.stories)
+        return writing_seconds(self.server, self.card, stories, *mean) / 3600
+
+    @property
+    def sync_hours(self) -> float:
+        """Of one step, where the weights go to a server."""
+        settings = self.settings
+        return sync_seconds(self.setup) / 3600 if isinstance(settings, GrpoSettings) and not settings.replay else 0
+
+    def step_hours(self, mfu: float = 1.0, reached: float = 1.0) -> float:
+        """`reached`: of the bandwidth. A step behind, the longer of writing and learning counts; else both do."""
+        learning, writing = self.hours(self.step_flops, mfu), self.writing_hours / reached
+        behind = isinstance(self.settings, GrpoSettings) and self.settings.rollouts.behind
+        return (max(learning, writing) if behind else learning + writing) + self.sync_hours
+
+    def run_hours(self, mfu: float = 1.0, reached: float = 1.0) -> float:
+        return (self.steps or 0) * self.step_hours(mfu, reached) + self.hours(self.reference_flops, mfu)
+
+    @property
+    def likely_hours(self) -> float:
+        return self.run_hours(self.mfu, REACHED)
+
 
 def make_plan(
     path: Path,
@@ -139,7 +185,7 @@ def make_plan(
         raise MendableError("A plan needs at least one GPU, texts, words and tokens above 0, and mfu between 0 and 1.")
     settings = read_recipe(path)
     shape, source = find_shape(settings.model)
-    found = count_texts(settings, tokens_per_word)
+    found = count_texts(settings, tokens_per_word, words or WORDS)
     known = bool(found.examples) or texts is not None
     if not found.examples:
         if found.too_long or found.unread:
@@ -148,8 +194,10 @@ def make_plan(
                 f"({settings.context:,} tokens), {found.unread:,} lines hold no text."
             )
         found = _assumed(settings, texts, words, tokens_per_word)
-    setup = _setup(settings, shape, gpus if settings.learner.zero_stage else 1, found.longest)
-    plan = Plan(settings, shape, source, CARDS[gpu], gpu, setup, found, known, mfu)
+    gpus, card = gpus if settings.learner.zero_stage else 1, CARDS[gpu]
+    server = _server(settings, shape, gpus, card)
+    setup = _setup(settings, shape, gpus, found.longest, card)
+    plan = Plan(settings, shape, source, card, gpu, setup, found, known, mfu, server)
     if not plan.fits:
         plan.changes = _changes(plan)
     return plan
@@ -157,8 +205,11 @@ def make_plan(
 
 def _assumed(settings: RecipeSettings, texts: int | None, words: float | None, tokens_per_word: float) -> Texts:
     several = texts_per_example(settings)
-    found = Texts()
-    found.add([min((words or WORDS) * tokens_per_word, settings.context)] * several, settings)
+    found, tokens = Texts(), (words or WORDS) * tokens_per_word
+    if isinstance(settings, GrpoSettings):
+        found.add_group(min(REQUEST * tokens_per_word, settings.context / 2), tokens, tokens, settings)
+    else:
+        found.add([min(tokens, settings.context)] * several, settings)
     found.multiply(texts or 1)
     found.longest = settings.context * several  # nobody knows; the settings allow it
     found.source = f"taken to be of {words or WORDS:,.0f} words each" + (
@@ -167,14 +218,40 @@ def _assumed(settings: RecipeSettings, texts: int | None, words: float | None, t
     return found
 
 
-def _setup(settings: RecipeSettings, shape: Shape, gpus: int, longest: int) -> Setup:
+def _setup(settings: RecipeSettings, shape: Shape, gpus: int, longest: int, card: Card) -> Setup:
     tokens = max(settings.learner.tokens_per_micro_batch, longest)
-    return Setup(shape, settings.learner, gpus, tokens, head=not isinstance(settings, RewardModelSettings))
+    server, prefers = _server(settings, shape, gpus, card), preference_shape(settings)
+    beside = server.memory if server else 0.0
+    if prefers is not None:
+        beside += (2 if settings.learner.precision == "bfloat16" else 4) * parameters(prefers, head=False)
+    return Setup(
+        shape, settings.learner, gpus, tokens, head=not isinstance(settings, RewardModelSettings), beside=beside
+    )
+
+
+def _server(settings: RecipeSettings, shape: Shape, gpus: int, card: Card) -> Server | None:
+    if not isinstance(settings, GrpoSettings) or settings.rollouts.url or settings.replay:
+        return None
+    given = settings.rollouts
+    if given.tensor_parallel > gpus:
+        raise MendableError(
+            f"The rollout server is to share each layer among {given.tensor_parallel} GPUs, and the run has {gpus}: lower rollouts.tensor_parallel."
+        )
+    item = 2 if settings.learner.precision == "bfloat16" else 4
+    return Server(shape, given.tensor_parallel, given.gpu_memory * card.memory, item)
+
+
+def preference_shape(settings: RecipeSettings) -> Shape | None:
+    """Of the model whose preference is a reward, which stands on the first GPU; None without one, or where its folder is not there yet."""
+    path = settings.rewards.preference if isinstance(settings, GrpoSettings) else None
+    return find_shape(path)[0] if path is not None and (path / "config.json").is_file() else None
 
 
 def _changes(plan: Plan) -> list[str]:
     """Which changes of the settings would make the run fit, each alone; if none does, several of them."""
     now, longest = plan.settings.learner, plan.texts.longest
+    if plan.held == 0:
+        return ["a larger rollouts.gpu_memory, a larger rollouts.tensor_parallel, or a smaller context"]
 
     def fits(change: dict[str, Any], longest: int = longest) -> bool:
         try:
@@ -182,7 +259,7 @@ def _changes(plan: Plan) -> list[str]:
         except ValidationError:
             return False
         settings = plan.settings.model_copy(update={"learner": learner})
-        return memory(_setup(settings, plan.shape, plan.setup.gpus, longest)).peak <= plan.card.memory
+        return memory(_setup(settings, plan.shape, plan.setup.gpus, longest, plan.card)).peak <= plan.card.memory
 
     tries: list[tuple[bool, str, dict[str, Any]]] = [
         (not now.gradient_checkpointing, "learner.gradient_checkpointing = true", {"gradient_checkpointing": True}),
@@ -202,6 +279,7 @@ def _changes(plan: Plan) -> list[str]:
     ]
     useful = [(name, change) for wanted, name, change in tries if wanted]
     found = [name for name, change in useful if fits(change)]
+    found += _smaller_server(plan)
     half = plan.settings.context // 2
     if half >= 2048 and now.tokens_per_micro_batch < longest and fits({}, longest // 2):
         found.append(f"context = {half}")
@@ -211,3 +289,13 @@ def _changes(plan: Plan) -> list[str]:
         if not found and fits(together):
             return [" and ".join(name for name, _ in useful[:number])]
     return found
+
+
+def _smaller_server(plan: Plan) -> list[str]:
+    """The share of the cards that the learner leaves, if the server can hold a story in it."""
+    if plan.server is None:
+        return []
+    server, longest = plan.server, plan.texts.longest
+    least = server_weights(server) + SERVER_RESERVE + token_bytes(server) * longest + recurrent_bytes(server)
+    share = math.floor((server.memory + plan.card.memory - memory(plan.setup).peak) / plan.card.memory * 100) / 100
+    return [f"rollouts.gpu_memory = {share:g}"] if share * plan.card.memory >= least else []

@@ -122,8 +122,8 @@ class Text(BaseModel):
     text: str = Field(min_length=1)
 
 
-class Conversation(BaseModel):
-    """A line to fine-tune on: what the assistant says in it is learned."""
+class Turns(BaseModel):
+    """Messages that somebody has answered, or not yet."""
 
     messages: Messages
     tools: Tools | None = None
@@ -138,6 +138,10 @@ class Conversation(BaseModel):
             kept = {name: value for name, value in line.items() if name not in ("prompt", "completion")}
             return kept | {"messages": [*line["prompt"], *completion]}
         return line
+
+
+class Conversation(Turns):
+    """A line to fine-tune on: what the assistant says in it is learned."""
 
     @model_validator(mode="after")
     def ends_with_an_answer(self) -> Conversation:

@@ -6,9 +6,23 @@ import math
 from pathlib import Path
 from typing import Any
 
-from training.costs import RESERVE, checkpoint_bytes, host_bytes, memory, passes, traffic_bytes
-from training.estimate import Plan, make_plan
-from training.recipes.settings import RECIPES, LearnerSettings
+from training.costs import (
+    REACHED,
+    RESERVE,
+    SERVER_RESERVE,
+    checkpoint_bytes,
+    held,
+    host_bytes,
+    memory,
+    passes,
+    server_weights,
+    sync_bytes,
+    traffic_bytes,
+)
+from training.estimate import Plan, make_plan, preference_shape
+from training.recipes.grpo_settings import GrpoSettings
+from training.recipes.kinds import RECIPES
+from training.recipes.settings import LearnerSettings, RecipeSettings
 from training.shapes import matmul_parameters
 from training.tallies import texts_per_example
 
@@ -52,10 +66,12 @@ def show(plan: Plan) -> str:
     sections = {
         f"{recipe} of {plan.settings.model.name} on {plan.setup.gpus} x {plan.card_name}": _model(plan),
         "Memory of each GPU (1 GB is 10^9 bytes)": _memory(plan),
+        "The server that writes the stories": _server(plan),
         "Memory of the host, and disk": _elsewhere(plan),
         "Work": _work(plan),
         f"Time, with {plan.card.flops / 1e12:.0f} TFLOP/s a GPU": _hours(plan),
     }
+    sections = {title: rows for title, rows in sections.items() if rows}
     width = max(len(value) for rows in sections.values() for value, _ in rows)
     lines: list[str] = []
     for title, rows in sections.items():
@@ -91,20 +107,55 @@ def _memory(plan: Plan) -> Rows:
     more = {"inputs of the layers": most, "activations of all layers": most + slow, "one layer made again": slow}
     rows += [(_gb(size), what + more.get(what, "")) for what, size in found.passing.items() if size]
     rows.append((_gb(RESERVE), "reserve: CUDA context, NCCL, gaps between allocations"))
-    states = RESERVE + sum(found.stays.values())
+    server = plan.server.memory if plan.server else 0
+    if server:
+        rows.append((_gb(server), "for the rollout server, on the GPUs that it shares"))
+    if found.beside > server:
+        rows.append((_gb(found.beside - server), "the preference model, on the first GPU"))
+    states = RESERVE + found.beside + sum(found.stays.values())
     if found.updating > sum(found.passing.values()):
         rows.append((_gb(states + found.updating), "while the weights are updated, without activations"))
-    if found.starting > found.peak - RESERVE - 1:
+    if found.starting > found.peak - RESERVE - found.beside - 1:
         rows.append((_gb(found.starting), "the whole model at the start, before it is divided"))
     rows.append((_gb(found.peak), f"at the peak, of {_gb(plan.card.memory)} that the card has"))
     return rows
 
 
+def _server(plan: Plan) -> Rows:
+    settings, server, texts = plan.settings, plan.server, plan.texts
+    if not isinstance(settings, GrpoSettings):
+        return []
+    unknown = settings.rewards.preference and preference_shape(settings) is None
+    rows = [("?", "the preference model is not there yet: it takes room on the first GPU, too")] if unknown else []
+    if settings.replay:
+        return [*rows, ("none", "stories are learned from again, as another run's folder holds them")]
+    if server is None:
+        return [*rows, ("?", "it is somebody else's: neither its memory nor its time is in this plan")]
+    rest = max(0.0, server.memory - server_weights(server) - SERVER_RESERVE)
+    mean = (texts.asked + texts.written) / texts.stories
+    return [
+        *rows,
+        (_gb(server.memory), f"of each of {server.cards} GPUs (rollouts.gpu_memory {settings.rollouts.gpu_memory:g})"),
+        (
+            _gb(server_weights(server)),
+            f"of it weights, {_gb(SERVER_RESERVE)} reserve, {_gb(rest)} for stories under way",
+        ),
+        (
+            f"{held(server, mean):,}",
+            f"stories at once of the {mean:,.0f} tokens that they have on average, prompt included",
+        ),
+        (f"{plan.held:,}", f"at once if all were as long as they may be, {texts.longest:,} tokens"),
+    ]
+
+
 def _elsewhere(plan: Plan) -> Rows:
     keep, exported = plan.settings.keep, plan.setup.item * plan.setup.total
     saved = checkpoint_bytes(plan.setup)
+    passed = sync_bytes(plan.setup) if isinstance(plan.settings, GrpoSettings) else 0
+    again = "weights on their way to the rollout server: gathered, written, and those before"
     return [
         *((_gb(size), f"of the host's memory, {what}") for what, size in host_bytes(plan.setup).items()),
+        *([(_gb(3 * passed), f"of the host's memory, {again}")] if passed else []),
         (_gb(saved), f"of disk for a checkpoint; {_gb(saved * (keep + 1))} with the {keep} kept and one being written"),
         (
             _gb(exported),
@@ -115,14 +166,20 @@ def _elsewhere(plan: Plan) -> Rows:
 
 def _work(plan: Plan) -> Rows:
     texts, settings = plan.texts, plan.settings
-    what = "pairs" if texts_per_example(settings) == 2 else "texts"
+    what = _examples(settings)
     rows = []
     if plan.known:
         rows.append((_count(texts.tokens), f"tokens in {texts.examples:,.0f} {what}, {texts.source}"))
     else:
         rows.append((f"{texts.tokens / texts.examples:,.0f}", f"tokens in one of the {what}, {texts.source}"))
+    if isinstance(settings, GrpoSettings):
+        drawn = plan.examples * texts.stories / texts.examples
+        most = f"{texts.written / texts.stories:,.0f} tokens each, as long as was asked and {settings.sampling.most_tokens:,} at most"
+        rows.append((f"{drawn:,.0f}", f"stories of the policy in a step of {settings.batch} requests: {most}"))
+        rows.append((f"{settings.batch * settings.group - drawn:,.0f}", "human stories in a step"))
     if texts.too_long:
-        done = {"refuse": "the run will refuse them", "drop": "dropped", "cut": "cut"}[settings.overlong]
+        how = "refuse" if isinstance(settings, GrpoSettings) else settings.overlong
+        done = {"refuse": "the run will refuse them", "drop": "dropped", "cut": "cut"}[how]
         rows.append((f"{texts.too_long:,}", f"{what} are longer than context ({settings.context:,} tokens): {done}"))
     if texts.unread:
         rows.append((f"{texts.unread:,}", "lines hold no text that this plan can see"))
@@ -155,6 +212,12 @@ def _work(plan: Plan) -> Rows:
     ]
 
 
+def _examples(settings: RecipeSettings) -> str:
+    return (
+        "requests" if isinstance(settings, GrpoSettings) else "pairs" if texts_per_example(settings) == 2 else "texts"
+    )
+
+
 def _why(learner: LearnerSettings) -> str:
     parts = ["forward", "gradients of inputs"] + ["of weights"] * (learner.lora is None)
     return ", ".join(parts) + (
@@ -163,10 +226,24 @@ def _why(learner: LearnerSettings) -> str:
 
 
 def _hours(plan: Plan) -> Rows:
+    learns = isinstance(plan.settings, GrpoSettings)
     rows = [
-        (_time(plan.hours(plan.step_flops)), "one step at the speed of light"),
+        (_time(plan.hours(plan.step_flops)), "one step at the speed of light" + ", its stories learned from" * learns),
         (_time(plan.hours(plan.step_flops, plan.mfu)), f"one step at {plan.mfu:.0%} of it"),
     ]
+    if plan.server:
+        speed = f"{plan.card.bandwidth / 1e12:g} TB/s"
+        rows.append((_time(plan.writing_hours), f"its stories written, at the {speed} of a GPU's memory"))
+        rows.append((_time(plan.writing_hours / REACHED), f"the same at {REACHED:.0%} of it"))
+    if plan.sync_hours:
+        rows.append(
+            (_time(plan.sync_hours), f"{_gb(sync_bytes(plan.setup))} of weights to the server, through the host")
+        )
+    if plan.server:
+        behind = "the longer of writing and learning" if plan.settings.rollouts.behind else "writing, then learning"  # type: ignore[attr-defined]
+        rows.append(
+            (_time(plan.step_hours(plan.mfu, REACHED)), f"a step in all: {behind}, and the weights; judges not counted")
+        )
     gathered = traffic_bytes(plan.setup)
     if gathered:
         seconds = gathered / plan.card.link
@@ -181,9 +258,13 @@ def _hours(plan: Plan) -> Rows:
             (_time(plan.hours(plan.reference_flops, plan.mfu)), f"the reference model's pass at {plan.mfu:.0%}")
         )
     if plan.steps:
-        flops = plan.step_flops * plan.steps + plan.reference_flops
-        rows.append((_time(plan.hours(flops)), "the run at the speed of light"))
-        rows.append((_time(plan.hours(flops, plan.mfu)), f"the run at {plan.mfu:.0%} of it"))
+        rows.append((_time(plan.run_hours()), "the run at the speed of light"))
+        rows.append(
+            (
+                _time(plan.likely_hours),
+                f"the run at {plan.mfu:.0%} of it" + f", and {REACHED:.0%} of the bandwidth" * bool(plan.server),
+            )
+        )
     return rows
 
 
@@ -191,6 +272,11 @@ def _verdict(plan: Plan) -> list[str]:
     spare = plan.card.memory - memory(plan.setup).peak
     if plan.fits:
         return [f"It fits: {_gb(spare)} of each GPU stay free."]
+    if plan.held == 0:
+        return [
+            f"It does not fit: the rollout server's share holds no story of {plan.texts.longest:,} tokens. It needs:",
+            *(f"  {change}" for change in plan.changes),
+        ]
     if not plan.changes:
         return [
             f"It does not fit: {_gb(-spare)} too much, and no change of these settings is enough. Use more or larger GPUs."

@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from training.errors import MendableError
+from training.recipes.grpo_settings import GrpoSettings
 from training.recipes.settings import DpoSettings, PretrainSettings, RecipeSettings, RewardModelSettings
-from training.text import count_words
+from training.text import count_words, words_asked
 
+WORDS = 4500.0
+"""Of a text, where nothing is known: a story of some 6,000 tokens."""
 COUNTED = 2000
 """Rows whose words are counted; of the rest the characters are, and the words taken to be as many by character."""
 
@@ -29,12 +32,16 @@ class Texts:
     """The tokens of the data by the settings' rules: examples (a text, or a pair of two), all tokens, and the longest example.
 
     `squares` is the sum of squared lengths: a token's text is squares / tokens long on average, which is what attention costs.
+    Of `grpo` an example is a group; `stories` are what the policy writes in all of them, with the tokens `asked` and `written` for it.
     """
 
     examples: float = 0
     tokens: float = 0
     squares: float = 0
     longest: int = 0
+    stories: float = 0
+    asked: float = 0
+    written: float = 0
     too_long: int = 0
     unread: int = 0
     source: str = ""
@@ -46,9 +53,8 @@ class Texts:
 
     def multiply(self, number: int) -> None:
         """As if there were so many like these."""
-        self.examples, self.tokens, self.squares = (
-            number * total for total in (self.examples, self.tokens, self.squares)
-        )
+        for name in ("examples", "tokens", "squares", "stories", "asked", "written"):
+            setattr(self, name, number * getattr(self, name))
 
     def add(self, lengths: Sequence[float], settings: RecipeSettings) -> None:
         if max(lengths) > settings.context:
@@ -67,14 +73,32 @@ class Texts:
         self.squares += sum(length**2 for length in lengths)
         self.longest = max(self.longest, math.ceil(together))
 
+    def add_group(self, prompt: float, answer: float, human: float, settings: GrpoSettings) -> None:
+        """The stories of a request. What the policy writes may be longer than `answer`, but not than `most_tokens`; `human` is 0 where there is none."""
+        room = settings.context - prompt
+        if room <= 1:
+            self.too_long += 1
+            return
+        most = min(settings.sampling.most_tokens, room)
+        answer, human = min(answer, most), min(human, room) if settings.human else 0
+        stories = settings.group - (human > 0)
+        lengths = [prompt + answer] * stories + [prompt + human] * (human > 0)
+        self.examples += 1
+        self.tokens += sum(lengths)
+        self.squares += sum(length**2 for length in lengths)
+        self.longest = max(self.longest, math.ceil(prompt + max(most, human)))
+        self.stories += stories
+        self.asked += stories * prompt
+        self.written += stories * answer
 
-def count_texts(settings: RecipeSettings, tokens_per_word: float) -> Texts:
-    """From the data files that are there, read as a stream."""
+
+def count_texts(settings: RecipeSettings, tokens_per_word: float, words_of_answers: float = WORDS) -> Texts:
+    """From the data files that are there, read as a stream. Answers that are still to be written are as long as was asked, or `words_of_answers`."""
     found, words, letters = Texts(), 0, 0
     there = [path for path in settings.data if path.is_file()]
     for path in there:
         for row in _rows(path):
-            texts = _texts_of(row)
+            texts = _request_of(row) if isinstance(settings, GrpoSettings) else _texts_of(row)
             if not texts:
                 found.unread += 1
                 continue
@@ -84,7 +108,12 @@ def count_texts(settings: RecipeSettings, tokens_per_word: float) -> Texts:
                 words, letters = words + int(sum(counts)), letters + sum(sizes)
             else:
                 counts = [size * words / max(1, letters) for size in sizes]
-            found.add([max(1, count * tokens_per_word) for count in counts], settings)
+            tokens = [max(1, count * tokens_per_word) if size else 0 for count, size in zip(counts, sizes, strict=True)]
+            if isinstance(settings, GrpoSettings):
+                target = row.get("target") or words_asked(texts[0]) or words_of_answers
+                found.add_group(tokens[0], target * tokens_per_word, tokens[1], settings)
+            else:
+                found.add(tokens, settings)
     missing = [str(path) for path in settings.data if path not in there]
     found.source = f"counted in {', '.join(map(str, there))}" + (
         f"; not there: {', '.join(missing)}" if missing else ""
@@ -113,6 +142,17 @@ def _texts_of(row: Any) -> list[str]:
         return [prompt + _text(row["chosen"]), prompt + _text(row["rejected"])]
     text = "".join(_text(row.get(name)) for name in ("prompt", "messages", "completion", "text"))
     return [text] if text else []
+
+
+def _request_of(row: Any) -> list[str]:
+    """What is asked, and the human story with what leads to it, or nothing."""
+    messages = row.get("messages") if isinstance(row, dict) else None
+    if not isinstance(messages, list) or not messages:
+        return []
+    answered = isinstance(messages[-1], dict) and messages[-1].get("role") == "assistant"
+    human = _text(row.get("thinking")) + _text(messages[-1]) if answered else ""
+    asked = _text(messages[:-1] if answered else messages)
+    return [asked, human] if asked else []
 
 
 def _text(value: Any) -> str:

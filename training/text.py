@@ -71,6 +71,19 @@ def story_request(*, title: str, premise: str, target: int, outline: str = "") -
     return [{"role": "user", "content": "\n".join(lines)}]
 
 
+_ASKED = regex.compile(r"(\d{1,3}(?:,\d{3})+|\d+)\s+words\s+long", regex.IGNORECASE)
+
+
+def words_asked(text: str) -> int | None:
+    """The length that a request names last. POLARIS reads digits without a thousands comma (recipes.md 1.2); here they may have one.
+
+    >>> words_asked(story_request(title="", premise="", target=900)[0]["content"]), words_asked("1,200 words long!"), words_asked("long")
+    (900, 1200, None)
+    """
+    found = _ASKED.findall(text)
+    return int(found[-1].replace(",", "")) if found else None
+
+
 def length_note(*, target: int, written: int, landing: bool = False) -> Message:
     """How far the story is: said between two turns of the assistant, the story so far and its rest.
 

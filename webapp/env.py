@@ -59,6 +59,21 @@ class Env(BaseSettings):
     teacher_inside: bool = False
     """TEACHER_URL is the house's own, too: drafts may go there although their writers allow no model outside of the house."""
 
+    # The judges: models that score the stories of GRPO runs
+    judge_url: str = ""
+    """Any OpenAI-compatible server, without the /v1. Empty: the teacher."""
+    judge_model: str = ""
+    """As that server calls it. Empty: TEACHER_MODEL."""
+    judge_key: str = ""
+    judge_inside: bool = False
+    """JUDGE_URL is the house's own, too."""
+    second_judge_url: str = ""
+    """Another model that no run learns to please: it only watches, and may stop a run. Empty: none does."""
+    second_judge_model: str = ""
+    """As that server calls it. Empty: MODEL."""
+    second_judge_key: str = ""
+    second_judge_inside: bool = False
+
     # Limits
     streams: int = Field(default=64, ge=1)
     """Stories that all narrators write at once; more wait in the queue."""

@@ -70,6 +70,12 @@ TEACHER_URL, TEACHER_MODEL, TEACHER_KEY = env.teacher_url.rstrip("/"), env.teach
 TEACHER_OUTSIDE = bool(TEACHER_URL) and not env.teacher_inside
 if not TEACHER_URL:
     TEACHER_URL, TEACHER_KEY = MODEL_SERVER_URL, MODEL_SERVER_KEY
+JUDGE_URL, JUDGE_MODEL, JUDGE_KEY = env.judge_url.rstrip("/"), env.judge_model or TEACHER_MODEL, env.judge_key
+JUDGE_OUTSIDE = bool(JUDGE_URL) and not env.judge_inside
+if not JUDGE_URL:
+    JUDGE_URL, JUDGE_KEY, JUDGE_OUTSIDE = TEACHER_URL, TEACHER_KEY, TEACHER_OUTSIDE
+SECOND_JUDGE_URL, SECOND_JUDGE_KEY = env.second_judge_url.rstrip("/"), env.second_judge_key
+SECOND_JUDGE_MODEL, SECOND_JUDGE_OUTSIDE = env.second_judge_model or env.model, not env.second_judge_inside
 STORIES_AT_ONCE, WORDS_PER_DAY = env.stories_at_once, env.words_per_day
 PAIRS_PER_DAY = env.pairs_per_day
 STUDIO_DISK_GB = env.studio_disk_gb

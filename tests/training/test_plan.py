@@ -7,6 +7,7 @@ import gzip
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +28,22 @@ import training.shapes
 from tests.training.conftest import ROOT, made_up_story
 from training.costs import (
     CARDS,
+    Server,
     Setup,
     activation_bytes,
     attention_flops,
     checkpoint_bytes,
     delta_flops,
     forward_flops,
+    held,
     host_bytes,
     layer_bytes,
     memory,
     passes,
     state_bytes,
+    sync_seconds,
     traffic_bytes,
+    writing_seconds,
 )
 from training.errors import MendableError
 from training.estimate import make_plan
@@ -404,7 +409,7 @@ def test_a_small_run_needs_less_and_time_goes_with_the_cards(tmp_path: Path) -> 
     ("text", "flags", "says"),
     [
         ("{}", {}, "does not say for which recipe"),
-        ('{"recipe": "grpo"}', {}, "unknown recipe, 'grpo'"),
+        ('{"recipe": "ppo"}', {}, "unknown recipe, 'ppo'"),
         ('{"recipe": 3}', {}, "recipe: Input should be a valid string"),
         ('{"recipe": "sft", "run_dir": "r", "model": "m", "data": ["d"], "bach": 1}', {}, "bach: Extra inputs"),
         ('{"recipe": "sft", "run_dir": "r", "model": "my-model", "data": ["d"]}', {}, "my-model says nothing"),
@@ -447,3 +452,122 @@ def test_nothing_heavy_is_imported(tmp_path: Path) -> None:
         [sys.executable, "-c", script, str(path)], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+# GRPO: a server writes the stories on the same cards
+
+
+def grpo_plan(
+    folder: Path, lines: Sequence[dict[str, Any]] = (), *, gpus: int = 4, words: float | None = None, **changes: Any
+) -> Any:
+    data = folder / "requests.jsonl"
+    if lines:
+        data.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    values: dict[str, Any] = {
+        "recipe": "grpo", "run_dir": "r", "model": "models/Qwen3.5-9B", "data": [str(data)], "batch": 2, "group": 4,
+        "rewards": {"weights": {"length": -1.0}}, "learner": {"zero_stage": 3}, "rollouts": {"gpu_memory": 0.2, "tensor_parallel": 4},
+    }  # fmt: skip
+    (folder / "run.json").write_text(json.dumps(values | changes))
+    return make_plan(folder / "run.json", gpus=gpus, tokens_per_word=1.5, words=words)
+
+
+def asked(*said: str, **more: Any) -> dict[str, Any]:
+    roles = ["user", "assistant"]
+    return {"messages": [{"role": role, "content": text} for role, text in zip(roles, said, strict=False)]} | more
+
+
+def test_a_step_of_grpo_is_its_requests_times_their_stories(tmp_path: Path) -> None:
+    found = grpo_plan(
+        tmp_path,
+        [
+            asked("It should be 100 words long.", "One human word " * 20),  # 6 words, and 60 human ones
+            asked("A tale, please.", target=200),
+            asked("Another tale."),
+            asked("One more tale. It should be 9,000 words long."),
+        ],
+        words=400,
+        sampling={"most_tokens": 1000},
+    )
+    texts = found.texts
+    assert texts.stories == 3 + 4 + 4 + 4
+    assert texts.asked == 1.5 * (3 * 6 + 4 * 3 + 4 * 2 + 4 * 10)  # "9,000" are two
+    assert texts.written == 3 * 150 + 4 * 300 + 4 * 600 + 4 * 1000
+    assert texts.tokens == texts.asked + texts.written + 1.5 * (6 + 60)
+    assert texts.longest == 1000 + 15  # whatever was asked, a story ends there
+    assert found.steps == 2
+    text = plan_text(found)
+    assert "8  stories of the policy in a step of 2 requests" in text
+    assert "0  human stories in a step" in text
+
+
+def test_a_request_without_room_for_an_answer_is_said(tmp_path: Path) -> None:
+    found = grpo_plan(tmp_path, [asked("one two " * 40), asked("A tale.")], context=64)
+    assert "1  requests are longer than context (64 tokens): the run will refuse them" in plan_text(found)
+
+
+def test_a_server_takes_its_share_of_each_card(tmp_path: Path) -> None:
+    alone = Setup(NINE, LearnerSettings(zero_stage=3, tokens_per_micro_batch=16_384), 4, 16_384)
+    found = grpo_plan(tmp_path)
+    share = 0.2 * CARDS["a100-80"].memory
+    assert memory(found.setup).peak == pytest.approx(memory(alone).peak + share)
+    # 17.008 GB less 4.477 of weights and 3 of reserve, over 16,384 tokens of 8,192 bytes and 12.9 MB of states
+    assert found.held == int((share - 8_953_803_264 * 2 / 4 - 3e9) / (16_384 * 8192 + 12_877_824)) == 64
+    assert found.fits
+
+
+def test_decoding_reads_weights_once_for_all_and_each_story_for_itself() -> None:
+    server, card = Server(NINE, 4, 17e9), CARDS["a100-80"]
+    one = 2 * 7_935_098_880 / 4 + 8192 * (100 + 500) + 2 * 12_877_824
+    assert writing_seconds(server, card, 1, 100, 1000) == pytest.approx(1000 * one / 2.039e12, rel=0.002)
+    few, many = writing_seconds(server, card, 10, 100, 1000), writing_seconds(server, card, 20, 100, 1000)
+    assert few < many < 1.2 * few
+    crowd = 4 * held(server, 1100)  # a quarter of them at a time
+    assert writing_seconds(server, card, crowd, 100, 1000) == pytest.approx(
+        4 * writing_seconds(server, card, crowd / 4, 100, 1000), rel=0.001
+    )
+
+
+def test_a_step_behind_the_longer_counts(tmp_path: Path) -> None:
+    one, other = (
+        grpo_plan(tmp_path),
+        grpo_plan(tmp_path, rollouts={"gpu_memory": 0.2, "tensor_parallel": 4, "behind": 1}),
+    )
+    learning, writing, sync = one.hours(one.step_flops), one.writing_hours, one.sync_hours
+    assert sync * 3600 == pytest.approx(sync_seconds(one.setup)) == pytest.approx(2 * 2 * 8_953_803_264 / 10e9)
+    assert one.step_hours() == pytest.approx(learning + writing + sync)
+    assert other.step_hours() == pytest.approx(max(learning, writing) + sync)
+    adapters = grpo_plan(tmp_path, learner={"zero_stage": 3, "lora": {}})
+    assert adapters.sync_hours < sync / 50
+
+
+def test_what_does_not_fit_together_is_said(tmp_path: Path) -> None:
+    large = grpo_plan(tmp_path, rollouts={"gpu_memory": 0.3, "tensor_parallel": 4}, context=20_480)
+    assert not large.fits
+    change = next(one for one in large.changes if "gpu_memory" in one)
+    share = float(change.partition(" = ")[2])
+    assert grpo_plan(tmp_path, rollouts={"gpu_memory": share, "tensor_parallel": 4}, context=20_480).fits
+    small = grpo_plan(tmp_path, rollouts={"gpu_memory": 0.05, "tensor_parallel": 4})
+    assert not small.fits
+    assert "holds no story of 16,384 tokens" in plan_text(small)
+    with pytest.raises(MendableError, match=r"lower rollouts\.tensor_parallel"):
+        grpo_plan(tmp_path, gpus=2)
+
+
+def test_somebody_elses_server_is_not_in_the_plan(tmp_path: Path) -> None:
+    found = grpo_plan(tmp_path, rollouts={"url": "http://elsewhere"})
+    assert (found.server, found.writing_hours) == (None, 0)
+    assert "it is somebody else's" in plan_text(found)
+    again = grpo_plan(tmp_path, replay="runs/other/rollouts")
+    assert (again.server, again.writing_hours, again.sync_hours) == (None, 0, 0)
+    assert "stories are learned from again" in plan_text(again)
+
+
+def test_a_preference_model_takes_room_beside_the_learner(tmp_path: Path) -> None:
+    CONFIGS["qwen3"].save_pretrained(tmp_path / "prefers")
+    rewards = {"weights": {"preference": 1.0}, "preference": str(tmp_path / "prefers")}
+    with_it, without = grpo_plan(tmp_path, rewards=rewards), grpo_plan(tmp_path)
+    shape = read_shape(tmp_path / "prefers" / "config.json")
+    assert with_it.setup.beside - without.setup.beside == pytest.approx(2 * parameters(shape, head=False))
+    assert "the preference model, on the first GPU" in plan_text(with_it)
+    missing = grpo_plan(tmp_path, rewards=rewards | {"preference": "not/there"})
+    assert "the preference model is not there yet" in plan_text(missing)

@@ -69,5 +69,5 @@ def test_the_command_says_one_line_and_no_traceback(tmp_path: Path) -> None:
 
 
 def test_settings_are_readable_without_torch() -> None:
-    code = "import sys, training.settings, training.records; sys.exit('torch' in sys.modules)"
+    code = "import sys, training.settings, training.records, training.recipes.kinds; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

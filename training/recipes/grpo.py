@@ -2,7 +2,7 @@
 
 Where it departs from the papers, by default:
 
-- Sampled is the plain softmax, which is also what is scored; POLARIS draws with top-p, top-k and a repetition penalty (`files/grpo/polaris.toml`).
+- Sampled is the plain softmax, which is also what is scored; POLARIS draws with top-p, top-k and a repetition penalty (`files/papers/polaris.toml`).
 - Means go over the tokens of the whole step; POLARIS' code takes them within two stories (`mean_within`).
 - A human story's loss has a count of its own, its advantage a cap, and below 0 it counts nothing, which is counted.
 - A failed judge leaves its story out; in POLARIS it gets the mean of the batch.

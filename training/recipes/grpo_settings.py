@@ -1,13 +1,13 @@
 """Settings of the recipe `grpo`. No torch is imported here.
 
 Class defaults are the house's: the plain softmax is sampled, a deviation has a floor, a human advantage a cap and a clamp. POLARIS' and LongWriter-Zero's
-own values are `files/grpo/polaris.toml` and `files/grpo/longwriter-zero.toml`.
+own values are `files/papers/polaris.toml` and `files/papers/longwriter-zero.toml`.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -20,6 +20,17 @@ RewardName = Literal[
 ]
 JUDGED: frozenset[str] = frozenset({"quality", "principles"})
 """Rewards that a judge is asked for."""
+MEANING: dict[RewardName, str] = {
+    "quality": "a judge's score by the rubric of stories, from -1.59 to 1.08",
+    "preference": "what a reward model of the editors' votes makes of it",
+    "principles": "the share of the principles in force that a judge finds kept",
+    "length": "how far off the length that was asked for, from 0 to 1; a penalty's weight is negative",
+    "range": "LongWriter-Zero's length: 1 within the range that was asked for, or that a judge finds right",
+    "repetition": "how much it repeats itself, from 0 to 1.5; a penalty",
+    "paraphrase": "the share of sentences that say again what one before said; a penalty",
+    "blank": "1 for fewer than 150 words; a penalty",
+    "form": "1 for thinking and then the answer, each within its tags",
+}
 
 
 class SamplingSettings(Settings):
@@ -78,7 +89,7 @@ class HumanSettings(Settings):
 
     weight: float = Field(0.4, ge=0, le=10)
     ramp: int = Field(15, ge=0, le=10**6, description="steps in which the weight grows from 0")
-    cap: float | None = Field(3.0, gt=0, description="the most that its advantage counts")
+    cap: float | None = Field(3.0, gt=0, le=1e9, description="the most that its advantage counts")
     clamp: bool = Field(True, description="an advantage below 0 counts as 0, so that no human story is unlearned")
     own_count: bool = Field(
         True, description="its loss is the mean over human tokens; off: over all tokens of the step, as in POLARIS"
@@ -106,12 +117,13 @@ class Combining(Settings):
         "weighted",
         description="a weighted sum (POLARIS), or the mean of rewards normalised in the group (LongWriter-Zero)",
     )
-    weights: dict[RewardName, float] = Field(
+    weights: dict[RewardName, Annotated[float, Field(ge=-100, le=100)]] = Field(
         {"quality": 1.0, "repetition": -1.5, "length": -0.8, "blank": -1.0},
         min_length=1,
         description="a penalty's is negative",
+        json_schema_extra={"names": {str(name): words for name, words in MEANING.items()}},
     )
-    clip: float | None = Field(2.0, gt=0, description="of a weighted sum, either way")
+    clip: float | None = Field(2.0, gt=0, le=1000, description="of a weighted sum, either way")
     epsilon: float = Field(1e-6, gt=0, le=1)
     floor: float = Field(0.05, ge=0, le=10, description="the least deviation of a group that is divided by")
 
@@ -157,29 +169,40 @@ class GuardSettings(Settings):
         description="stories that are made worse in five ways at each look, to see what the rewards make of it",
     )
     patience: int = Field(3, ge=1, le=1000, description="steps or looks in a row beyond a bound, before the run stops")
-    length_ratio: float | None = Field(1.6, gt=0, description="words got of words asked, or the inverse")
-    repetition: float | None = Field(0.3, gt=0, description="share of runs of four tokens that stood before")
-    entropy: float | None = Field(0.3, gt=0, description="nats a token, at least")
+    length_ratio: float | None = Field(1.6, gt=0, le=1000, description="words got of words asked, or the inverse")
+    repetition: float | None = Field(0.3, gt=0, le=1, description="share of runs of four tokens that stood before")
+    entropy: float | None = Field(0.3, gt=0, le=100, description="nats a token, at least")
     divergence: float | None = Field(
-        None, gt=0, description="nats a token from the model that the run began with, at most"
+        None, gt=0, le=100, description="nats a token from the model that the run began with, at most"
     )
     cut: float | None = Field(0.5, gt=0, le=1, description="share of stories that did not end")
     addresses_judge: float | None = Field(0.1, gt=0, le=1, description="share of stories that speak of being scored")
     disagreement: float | None = Field(
-        0.15, gt=0, description="by how much the second judge's mean may fall while the first one's rises"
+        0.15, gt=0, le=100, description="by how much the second judge's mean may fall while the first one's rises"
     )
     probe: float | None = Field(
-        0.1, gt=0, description="by how much the rewards may like a text that was made worse better than the text"
+        0.1,
+        gt=0,
+        le=100,
+        description="by how much the rewards may like a text that was made worse better than the text",
     )
+
+
+class GrpoLearnerSettings(LearnerSettings):
+    """As in POLARIS: small steps of one size."""
+
+    learning_rate: float = Field(1e-6, gt=0, le=1)
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup_share: float = Field(0.0, ge=0, le=1, description="of all steps")
+    betas: tuple[float, float] = (0.9, 0.999)
 
 
 class GrpoSettings(RecipeSettings):
     """`python -m training grpo FILE`: group relative policy optimisation on stories that the model writes, with human references."""
 
     recipe: Literal["grpo"] = "grpo"
-    learner: LearnerSettings = LearnerSettings(
-        learning_rate=1e-6, schedule="constant", warmup_share=0.0, betas=(0.9, 0.999)
-    )
+    learner: GrpoLearnerSettings = GrpoLearnerSettings()
+    overlong: Literal["cut"] = Field("cut", description="a human story; a request must fit")
     batch: int = Field(8, ge=1, le=10**5, description="requests of one optimizer step")
     group: int = Field(6, ge=2, le=1024, description="stories of a group, the human one included where there is one")
     human: HumanSettings | None = HumanSettings()

@@ -135,13 +135,6 @@ class DpoSettings(RecipeSettings):
     )
 
 
-RECIPES: dict[str, type[RecipeSettings]] = {
-    "pretrain": PretrainSettings,
-    "sft": SftSettings,
-    "reward_model": RewardModelSettings,
-    "dpo": DpoSettings,
-}
-
 # What may differ between a run and its continuation: how fast it is computed, and how often it tells of itself.
 MAY_CHANGE = {
     "run_dir",

@@ -13,6 +13,12 @@ from training.serving.process import CannotStart
 from training.serving.vllm import ModelServer, on_processor
 
 NAME = "model"
+OF_TORCHRUN = (
+    "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_RANK", "ROLE_NAME", "ROLE_WORLD_SIZE",
+    "MASTER_ADDR", "MASTER_PORT",
+)  # fmt: skip
+"""What makes a process one of several that learn. The server is none of them: its own processes would wait for the launcher's store, and whoever stops the
+run by its ranks would stop the server, too."""
 
 
 class OwnServer(ModelServer):
@@ -27,6 +33,8 @@ class OwnServer(ModelServer):
             dtype=settings.learner.precision,
         )
         self._given, self._log = settings.rollouts, settings.run_dir / "rollout-server.log"
+        judges = (settings.rewards.judge, settings.rewards.ranges, settings.guards.judge)
+        self._keys = {one.key_variable for one in judges if one is not None}
 
     def command(self) -> list[str]:
         # A model's own idea of sampling (its generation_config.json) would come in unseen.
@@ -39,7 +47,14 @@ class OwnServer(ModelServer):
         return argv
 
     def environment(self) -> dict[str, str]:
-        return super().environment() | {"VLLM_SERVER_DEV_MODE": "1"}
+        """As the run has it, its mark in a studio too; without what makes a rank of it, and without keys that are for judges."""
+        left_out = {*OF_TORCHRUN, *self._keys}
+        given = super().environment() | {"VLLM_SERVER_DEV_MODE": "1"}
+        return {
+            name: value
+            for name, value in given.items()
+            if name not in left_out and not name.startswith("TORCHELASTIC_")
+        }
 
     def begin(self) -> None:
         """Start it, or start it again, and wait until it answers."""

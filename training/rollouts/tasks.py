@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import regex
 from pydantic import BaseModel, Field, model_validator
 
 from training.data import ChatEncoder, said_of
@@ -16,17 +15,15 @@ from training.lines import Messages, Said, read_lines
 from training.records import Sample
 from training.rewards.form import thinking_prompt
 from training.rollouts.records import Tokens
-from training.text import Message
-
-_TARGET = regex.compile(r"(\d{1,3}(?:,\d{3})+|\d+)\s+words\s+long", regex.IGNORECASE)
-"""POLARIS reads digits without a thousands comma (recipes.md 1.2); here it may have one."""
+from training.text import Message, words_asked
 
 
 class Request(BaseModel):
     """A line of the data: messages of which the last is a request, or the human answer to it."""
 
     messages: Messages
-    target: int | None = Field(None, ge=1, le=1_000_000)
+    target: int | None = Field(None, ge=0, le=1_000_000)
+    """Words asked for; 0 as none."""
     thinking: str = ""
     """What leads to the human answer, for a model that thinks first."""
 
@@ -86,8 +83,8 @@ def _as_written(text: str, trace: str, thinking: str) -> str:
 
 
 def _target(prompt: Iterable[Message]) -> int | None:
-    found = [match for message in prompt if message["role"] == "user" for match in _TARGET.finditer(message["content"])]
-    return int(found[-1].group(1).replace(",", "")) if found else None
+    found = [words_asked(message["content"]) for message in prompt if message["role"] == "user"]
+    return next((words for words in reversed(found) if words), None)
 
 
 def row(task: Task, tokens: Tokens, weight: float) -> Sample:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from training import lines
 from training.errors import MendableError
@@ -51,8 +51,14 @@ class Text(lines.Text, _Facts):
     pass
 
 
-class Conversation(lines.Conversation, _Facts):
-    pass
+class Conversation(lines.Turns, _Facts):
+    """The last message is an answer, or a request that GRPO has the model answer."""
+
+    @model_validator(mode="after")
+    def asks_or_answers(self) -> Conversation:
+        if self.messages[-1].role not in ("user", "assistant"):
+            raise ValueError("the last message is neither a request nor an answer")
+        return self
 
 
 Line = Text | Conversation | Preference

@@ -16,6 +16,7 @@ from training.errors import MendableError
 from training.manifest import make_manifest, only_weights, sha256_of
 from training.text import storable
 from workers.jobs.runs.folders import forget, private, run_folder, studio, version_folder
+from workers.jobs.runs.results import OF_ROLLOUTS
 from writer.stories.models import ModelVersion
 from writer.studio.models import Run, VersionImport
 from writer.studio.operations.import_version import FOLDER, incoming
@@ -112,10 +113,10 @@ def clear_retired() -> None:
 
 
 def clear_old_runs(days: int = 14) -> None:
-    """Checkpoints, data and calls of runs that ended long ago without having made anything: they hold writers' words, and take room."""
+    """Checkpoints, data, stories and calls of runs that ended long ago without having made anything: they hold writers' words, and take room."""
     before = timezone.now() - timedelta(days=days)
     for run in Run.objects.filter(state__in=("stopped", "failed"), finished__lt=before, forgotten=False):
         if not Run.objects.filter(pk=run.pk, state=run.state, finished=run.finished).update(forgotten=True):
             continue  # somebody let it go on meanwhile
-        for part in ("checkpoints", "data", "dataset", "calls.jsonl"):
+        for part in ("checkpoints", "data", "dataset", "calls.jsonl", *OF_ROLLOUTS):
             forget(run_folder(run) / part)

@@ -15,6 +15,7 @@ USUAL: dict[str, dict[str, Any]] = {
     "dpo": {"overlong": "drop", "epochs": 3, "learner": {"lora": {}, "learning_rate": 5e-6}},
     "sft": {"overlong": "drop", "learner": {"lora": {}, "learning_rate": 1e-4}},
     "reward_model": {"overlong": "drop"},
+    "grpo": {"learner": {"lora": {}, "learning_rate": 1e-5}},
     "pretrain": {},
 }
 

@@ -23,28 +23,40 @@ from writer.studio.kinds import FILLED_IN, KINDS, checked, settings_of
 
 Kind = Literal["whole", "number", "choice", "choices", "yes", "numbers", "part"]
 
-NOT_ASKED = {
-    "recipe",
-    "learner.threads",
-    "learner.betas",
-    *(name for name, whole in FILLED_IN.items() if whole is True),
-    *(f"teacher.{name}" for name in FILLED_IN["teacher"]),
-}
+
+def _filled_in(parts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, bool]]:
+    """Of each setting with dots, and of each part, whether the house fills in all of it."""
+    for name, whole in parts.items():
+        yield prefix + name, whole is True
+        if whole is not True:
+            yield from _filled_in(whole, f"{prefix}{name}.")
+
+
+NOT_ASKED = {"recipe", "learner.threads", "learner.betas", *(name for name, whole in _filled_in(FILLED_IN) if whole)}
 """What the house fills in, paths above all, and what nobody should have to think of."""
+ALWAYS_ON = {name for name, whole in _filled_in(FILLED_IN) if not whole}
+"""Parts that nobody turns off: the house fills in some of them."""
 GROUPS = {
     "": "Settings",
+    "rewards.weights": "What a story is rewarded for: the weight of each reward, empty where it is not used",
+    "human": "Human stories",
+    "sampling": "How stories are drawn",
+    "rewards": "How rewards become advantages",
+    "rewards.judge": "How each judge is asked, and what it may cost",
+    "guards": "What is watched, and stops the run",
+    "rollouts": "The server that writes the stories",
     "learner": "Adapter, optimiser, memory",
     "mix": "How much of each source",
     "teacher": "How the teacher is asked, and what it may cost",
 }
-"""By the part of the settings that a field is of."""
+"""By the part of the settings that a field is of, in the order of a page."""
 LONGEST = 200
 _THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+")
 
 
 @dataclass(frozen=True)
 class Field:
-    """`name` is the setting's own, with dots; `part` turns a whole group on."""
+    """`name` is the setting's own, with dots; `part` turns a whole group on; an `entry` is one of a dictionary, and not in it where it is empty."""
 
     name: str
     kind: Kind
@@ -56,6 +68,7 @@ class Field:
     above_low: bool = False
     optional: bool = False
     choices: tuple[str, ...] = ()
+    entry: bool = False
 
     @property
     def shown(self) -> str:
@@ -88,11 +101,20 @@ class Form:
     @property
     def groups(self) -> list[tuple[str, list[Row], bool]]:
         """What the recipe is about, and the rest of it by its parts; whether something is wrong in one."""
-        found: dict[str, list[Row]] = {GROUPS[""]: []}
+        found: dict[str, list[Row]] = {part: [] for part in GROUPS}
         for row in self.rows:
-            part = "" if row[0].name == "learner.learning_rate" else row[0].name.rpartition(".")[0].partition(".")[0]
-            found.setdefault(GROUPS[part], []).append(row)
-        return [(name, rows, any(error for _, _, error in rows)) for name, rows in found.items()]
+            found[_part_of(row[0])].append(row)
+        return [(GROUPS[part], rows, any(error for _, _, error in rows)) for part, rows in found.items() if rows]
+
+
+def _part_of(one: Field) -> str:
+    """The nearest part that has a group of its own."""
+    if one.name == "learner.learning_rate":
+        return ""
+    part = one.name if one.kind == "part" else one.name.rpartition(".")[0]
+    while part not in GROUPS:
+        part = part.rpartition(".")[0]
+    return part
 
 
 def form_of(recipe: str, values: Mapping[str, Any] | None = None) -> Form:
@@ -111,7 +133,7 @@ def _value(values: Mapping[str, Any], one: Field) -> Any:
     found: Any = values
     for part in one.name.split("."):
         if not isinstance(found, Mapping) or part not in found:
-            return one.default
+            return None if one.entry else one.default
         found = found[part]
     return found is not None if one.kind == "part" else found
 
@@ -133,12 +155,28 @@ def fields_of(kind: type[BaseModel], prefix: str = "") -> Iterator[Field]:
             continue
         optional, annotation = _plain(info.annotation)
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            if optional:
+            if optional and full not in ALWAYS_ON:
                 about = " ".join((annotation.__doc__ or "").split())
                 yield Field(full, "part", _label(full), about, default=info.default is not None)
             yield from fields_of(annotation, f"{full}.")
             continue
+        if get_origin(annotation) is dict:
+            yield from _entries(full, info, annotation)
+            continue
         yield _field(full, info, annotation, optional=optional)
+
+
+def _entries(full: str, info: FieldInfo, annotation: Any) -> Iterator[Field]:
+    """A number for each name that a dictionary may have; the settings say what each means."""
+    names, number = get_args(annotation)
+    low, high, above = _bounds(number.__metadata__[0])
+    given = info.get_default(call_default_factory=True)
+    says = info.json_schema_extra
+    assert isinstance(says, dict)
+    for name in get_args(names):
+        words = str(says["names"][name])  # type: ignore[index]
+        one = f"{full}.{name}"
+        yield Field(one, "number", _label(one), words, given.get(name), low, high, above, optional=True, entry=True)
 
 
 def _field(full: str, info: FieldInfo, annotation: Any, *, optional: bool) -> Field:
@@ -197,10 +235,10 @@ def _bounds(info: FieldInfo) -> tuple[float | None, float | None, bool]:
 
 
 def _label(full: str) -> str:
-    for part in ("learner.", "teacher.", "mix.weights.", "mix."):
-        full = full.removeprefix(part)
+    part = max((one for one in GROUPS if full.startswith(f"{one}.")), key=len, default="")
+    full = full.removeprefix(f"{part}.").removeprefix("weights.")
     words = full.replace(".", " ").replace("_", " ")
-    words = words.replace("lora", "LoRA").replace("zero", "ZeRO")
+    words = words.replace("lora", "LoRA").replace("zero", "ZeRO").replace("gpu", "GPU")
     return words[0].upper() + words[1:]
 
 
@@ -215,10 +253,10 @@ def read(recipe: str, typed: Mapping[str, str]) -> tuple[Form, dict[str, Any] | 
     off = {one.name for one in form.fields if one.kind == "part" and not form.typed.get(one.name)}
     for one in form.fields:
         if one.kind == "part":
-            _put(values, one.name, None if one.name in off else {})
+            _put(values, one, None if one.name in off else {})
         elif not any(one.name.startswith(f"{part}.") for part in off):
             try:
-                _put(values, one.name, _read(one, form.typed.get(one.name, "")))
+                _put(values, one, _read(one, form.typed.get(one.name, "")))
             except Refused as refusal:
                 form.errors[one.name] = refusal.detail
     if form.errors:
@@ -233,12 +271,13 @@ def read(recipe: str, typed: Mapping[str, str]) -> tuple[Form, dict[str, Any] | 
     return form, settings_of(found)
 
 
-def _put(values: dict[str, Any], name: str, value: Any) -> None:
-    *parts, last = name.split(".")
+def _put(values: dict[str, Any], one: Field, value: Any) -> None:
+    *parts, last = one.name.split(".")
     for part in parts:
         values = values.setdefault(part, {})
         assert isinstance(values, dict)
-    values[last] = value
+    if value is not None or not one.entry:
+        values[last] = value
 
 
 def _read(one: Field, text: str) -> Any:

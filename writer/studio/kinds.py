@@ -8,7 +8,8 @@ from django.conf import settings
 from pydantic import BaseModel
 
 from training.constitution.settings import Mix
-from training.recipes.settings import RECIPES, DpoSettings, RewardModelSettings
+from training.recipes.kinds import RECIPES
+from training.recipes.settings import DpoSettings, RewardModelSettings
 from training.settings import Settings
 from training.stages import STAGES as ALL_STAGES
 from writer.studio.models import DatasetKind
@@ -32,23 +33,30 @@ LEARNS_FROM: dict[str, tuple[DatasetKind, ...]] = {
     "sft": (DatasetKind.CONVERSATIONS, DatasetKind.PREFERENCE),
     "reward_model": (DatasetKind.PREFERENCE,),
     "dpo": (DatasetKind.PREFERENCE,),
+    "grpo": (DatasetKind.CONVERSATIONS,),
     "violations": (DatasetKind.TEXTS, DatasetKind.CONVERSATIONS),
     "backtranslate": (DatasetKind.TEXTS, DatasetKind.CONVERSATIONS),
     "references": (DatasetKind.CONVERSATIONS,),
     "tools": (DatasetKind.TEXTS,),
 }
-"""Of preferences, sft learns the preferred text. Violations are made of a snapshot's good texts, too."""
+"""Of preferences, sft learns the preferred text. Violations are made of a snapshot's good texts, too. Of conversations, grpo takes the requests, and the
+answers as human stories."""
 FROM_SNAPSHOTS = ("dpo", "reward_model", "sft", "violations")
 
 _PATHS: dict[str, Any] = {
     "run_dir": "run", "model": "model", "data": ["data"], "constitution": "constitution.json", "corpus": ["corpus"],
 }  # fmt: skip
 _TEACHER = {"url": "http://teacher", "model": "teacher"}
+_REWARDS = {"judge": _TEACHER, "ranges": _TEACHER, "preference": "preference", "constitution": "constitution.json"}
+_BY_THE_HOUSE = dict.fromkeys((*_TEACHER, "key_variable", "replay"), True)
 FILLED_IN: dict[str, Any] = {
-    **dict.fromkeys((*_PATHS, "held_out", "held_out_share", "reference_cache"), True),
-    "teacher": dict.fromkeys((*_TEACHER, "key_variable", "replay"), True),
+    **dict.fromkeys((*_PATHS, "held_out", "held_out_share", "reference_cache", "replay"), True),
+    "teacher": _BY_THE_HOUSE,
+    "rewards": {**dict.fromkeys(_REWARDS, True), "judge": _BY_THE_HOUSE},
+    "guards": {"judge": True},
+    "rollouts": dict.fromkeys(("url", "key_variable", "sync"), True),
 }
-"""What no form asks: the house fills it in when the run begins."""
+"""What no form asks: the house fills it in when the run begins. All judges are asked as the first one is."""
 
 
 def is_stage(recipe: str) -> bool:
@@ -64,14 +72,32 @@ def asks_a_teacher(recipe: str) -> bool:
     return "teacher" in KINDS[recipe].model_fields
 
 
+def asks_judges(recipe: str) -> bool:
+    return "rewards" in KINDS[recipe].model_fields
+
+
 def shows_passages(recipe: str) -> bool:
     return "corpus" in KINDS[recipe].model_fields
 
 
 def teacher_named() -> str:
     """The model that stages ask, and whether that is outside of the house."""
-    where = f"{settings.TEACHER_URL}, outside of the house" if settings.TEACHER_OUTSIDE else "the house's own server"
-    return f"{settings.TEACHER_MODEL} at {where}"
+    return _named(settings.TEACHER_MODEL, settings.TEACHER_URL, outside=settings.TEACHER_OUTSIDE)
+
+
+def judges_named() -> list[str]:
+    """The model that scores a run's stories, and the one that only watches, if there is one."""
+    found = [_named(settings.JUDGE_MODEL, settings.JUDGE_URL, outside=settings.JUDGE_OUTSIDE)]
+    if settings.SECOND_JUDGE_URL:
+        found.append(
+            _named(settings.SECOND_JUDGE_MODEL, settings.SECOND_JUDGE_URL, outside=settings.SECOND_JUDGE_OUTSIDE)
+        )
+    return found
+
+
+def _named(model: str, url: str, *, outside: bool) -> str:
+    where = f"{url}, outside of the house" if outside else "the house's own server"
+    return f"{model} at {where}"
 
 
 def checked(recipe: str, values: dict[str, Any]) -> Settings:
@@ -79,8 +105,23 @@ def checked(recipe: str, values: dict[str, Any]) -> Settings:
     kind = KINDS[recipe]
     given = {name: place for name, place in _PATHS.items() if name in kind.model_fields}
     if asks_a_teacher(recipe):
-        given["teacher"] = values.get("teacher", {}) | _TEACHER
-    return kind.model_validate(values | given)
+        given["teacher"] = _TEACHER
+    if asks_judges(recipe):
+        given["rewards"] = _REWARDS
+    return kind.model_validate(merged(values, given))
+
+
+def merged(values: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
+    """With what the others say, group by group.
+
+    >>> merged({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"c": 4}})
+    {'a': {'b': 1, 'c': 4}, 'd': 3}
+    """
+    found = dict(values)
+    for name, value in others.items():
+        was = found.get(name)
+        found[name] = merged(was, value) if isinstance(was, dict) and isinstance(value, dict) else value
+    return found
 
 
 def settings_of(found: BaseModel) -> dict[str, Any]:

@@ -19,9 +19,9 @@ from tests.training import models
 from tests.training.conftest import ROOT
 from training.learner.events import read_events
 from training.recipes.dpo import dpo
+from training.recipes.kinds import RECIPES as SETTINGS
 from training.recipes.pretrain import pretrain
 from training.recipes.reward_model import reward_model
-from training.recipes.settings import RECIPES as SETTINGS
 from training.recipes.settings import RecipeSettings
 from training.recipes.sft import sft
 from training.records import Metrics

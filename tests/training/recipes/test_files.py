@@ -12,7 +12,7 @@ import pytest
 from tests.training.conftest import ROOT
 from training.estimate import make_plan, read_recipe
 from training.plan import plan
-from training.recipes.settings import RECIPES
+from training.recipes.kinds import RECIPES
 
 FILES = ROOT / "training" / "recipes" / "files"
 PAPERS = sorted((FILES / "papers").glob("*.toml"))
@@ -28,9 +28,9 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def test_they_are_there() -> None:
-    assert [path.stem for path in HOUSE] == ["dpo", "pretrain", "reward-model", "sft"]
+    assert [path.stem for path in HOUSE] == ["dpo", "grpo", "pretrain", "reward-model", "sft"]
     assert {read(path)["recipe"] for path in HOUSE} == set(RECIPES)
-    assert len(PAPERS) == 5
+    assert len(PAPERS) == 7
 
 
 @pytest.mark.parametrize("path", PAPERS + HOUSE, ids=name)
@@ -60,7 +60,7 @@ def test_the_files_for_four_cards_fit_on_them(path: Path) -> None:
 def test_each_value_of_a_paper_says_where_it_is_from(path: Path) -> None:
     for line in path.read_text().splitlines():
         if re.match(r"\w+ = ", line) and not line.startswith(("recipe", "run_dir", "data")):
-            assert re.search(r"# (paper|notes|house|the model's card)", line), line
+            assert re.search(r"# (paper|code|notes|house|the model's card)", line), line
 
 
 @pytest.mark.parametrize(

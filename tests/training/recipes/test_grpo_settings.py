@@ -1,4 +1,4 @@
-"""The settings of `grpo`: what cannot go together is refused in plain words, and the files that come along can be read."""
+"""The settings of `grpo`: what cannot go together is refused in plain words, and the papers' files hold their values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.training.conftest import ROOT
 from training.recipes.grpo_settings import GrpoSettings
 from training.settings import read_settings
 
-FILES = sorted((ROOT / "training" / "recipes" / "files" / "grpo").glob("*.toml"))
+PAPERS = ROOT / "training" / "recipes" / "files" / "papers"
 JUDGE = {"url": "https://judge.example", "model": "judge"}
 
 
@@ -26,13 +26,8 @@ def make(**changes: Any) -> GrpoSettings:
     return GrpoSettings.model_validate(given | changes)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.stem))
-def test_a_file_can_be_read(path: Path) -> None:
-    assert read_settings(path, GrpoSettings).recipe == "grpo"
-
-
 def test_polaris_is_the_paper() -> None:
-    found = read_settings(next(path for path in FILES if path.stem == "polaris"), GrpoSettings)
+    found = read_settings(PAPERS / "polaris.toml", GrpoSettings)
     assert (found.batch, found.group, found.mean_within, found.seed) == (8, 6, 2, 3479)
     assert found.human is not None
     assert (found.human.weight, found.human.ramp, found.human.clamp, found.human.own_count) == (0.4, 15, False, False)
@@ -55,10 +50,15 @@ def test_polaris_is_the_paper() -> None:
 
 
 def test_longwriter_zero_is_the_paper() -> None:
-    found = read_settings(next(path for path in FILES if path.stem == "longwriter-zero"), GrpoSettings)
+    found = read_settings(PAPERS / "longwriter-zero.toml", GrpoSettings)
     assert (found.group, found.steps, found.thinking, found.rewards.how) == (32, 150, "think", "averaged")
     assert found.rewards.weights == {"range": 1.0, "preference": 1.0, "form": 1.0}
     assert (found.sampling.temperature, found.sampling.top_p, found.sampling.most_tokens) == (0.8, 1.0, 14_000)
+
+
+def test_a_table_of_the_learner_that_says_little_keeps_the_recipes_own_defaults() -> None:
+    learner = make(learner={"zero_stage": 3}).learner
+    assert (learner.learning_rate, learner.schedule, learner.betas) == (1e-6, "constant", (0.9, 0.999))
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def test_what_is_written_is_never_a_control_token(tmp_path: Path, encoder: ChatE
         (said("Write. " * 500), "there is no room for an answer"),
         ({"messages": [{"role": "assistant", "content": "So."}]}, "no message asks for anything"),
         ({"messages": []}, "is not a request"),
-        (said("Write.") | {"target": 0}, "target"),
+        (said("Write.") | {"target": -1}, "target"),
     ],
 )
 def test_bad_lines_are_said(tmp_path: Path, encoder: ChatEncoder, line: dict[str, Any], says: str) -> None:

@@ -16,7 +16,7 @@ from tests.training.conftest import made_up_story
 from training.corpus.build import build_corpus
 from training.corpus.settings import CorpusSettings
 from training.manifest import make_manifest, sha256_of
-from training.recipes.settings import RECIPES
+from training.recipes.kinds import RECIPES
 from training.text import count_words
 from workers.jobs.runs.folders import datasets, run_folder
 from workers.jobs.runs.material import prepare

@@ -81,6 +81,39 @@ def test_of_several_choices_all_are_of_the_list(typed: str, says: str) -> None:
     assert says in form.errors["tasks"]
 
 
+def test_each_reward_has_a_field_and_an_empty_one_is_not_used() -> None:
+    typed = as_typed("grpo") | {"rewards.weights.quality": "", "rewards.weights.form": "0.5"}
+    _, values = read("grpo", typed)
+    assert values is not None
+    assert values["rewards"]["weights"] == {"length": -0.8, "repetition": -1.5, "blank": -1.0, "form": 0.5}
+    again = form_of("grpo", values).typed
+    assert (again["rewards.weights.quality"], again["rewards.weights.form"]) == ("", "0.5")
+    none, values = read("grpo", {name: text for name, text in typed.items() if ".weights." not in name})
+    assert values is None
+    assert "at least 1 item" in none.errors[""]
+
+
+def test_what_a_judge_is_stays_with_the_house_and_how_it_is_asked_is_on_the_form() -> None:
+    names = {one.name for one in form_of("grpo").fields}
+    assert {"rewards.judge.at_once", "rewards.judge.most_money", "rollouts.behind"} <= names
+    assert "rewards.judge" not in names, "nobody turns it off"
+    assert not {name for name in names if name.startswith(("guards.judge", "rewards.ranges"))}
+    assert not {name for name in names if name.rpartition(".")[2] in ("url", "key_variable", "sync", "constitution")}
+
+
+def test_fields_stand_in_groups_by_what_they_are_about() -> None:
+    groups = {name: [one.name for one, _, _ in rows] for name, rows, _ in form_of("grpo").groups}
+    assert list(groups)[1].startswith("What a story is rewarded for")
+    assert groups["Human stories"][0] == "human"
+    assert groups["How rewards become advantages"] == [
+        "rewards.how",
+        "rewards.clip",
+        "rewards.epsilon",
+        "rewards.floor",
+    ]
+    assert sum(map(len, groups.values())) == len(form_of("grpo").fields)
+
+
 def test_thousands_may_have_their_comma() -> None:
     _, values = read("dpo", as_typed("dpo") | {"context": "16,384"})
     assert values is not None

@@ -206,6 +206,45 @@ def test_a_run_on_a_data_set(browser: Client, make_run: Callable[..., Run]) -> N
     look(browser, reverse("run_new", args=["sft"]) + "?data=<script>")
 
 
+def test_a_run_of_grpo(browser: Client, make_run: Callable[..., Run], settings: Any) -> None:
+    settings.SECOND_JUDGE_URL, settings.SECOND_JUDGE_MODEL, settings.SECOND_JUDGE_OUTSIDE = "https://x", "owl", True
+    requests = Dataset.objects.create(name="Requests", kind=DatasetKind.CONVERSATIONS, folder="requests")
+    taste = ModelVersion.objects.create(name="taste", served_name="taste", tokenizer="-", sha256="7" * 64, writes=False)
+    run = make_run(
+        recipe="grpo",
+        snapshot=None,
+        dataset=requests,
+        reward_model=taste,
+        plan=PLAN | {"judges": ["mole at the burrow"]},
+    )
+    look(browser, reverse("run", args=[run.pk]), "Rewarded by", "taste", "Judged by", "mole at the burrow")
+    for step, reward in ((1, 0.25), (2, 0.5), (3, 0.75)):
+        values = {
+            "loss": 0.1, "entropy": 2.0, "reward": reward, "reward_quality": reward / 2, "rubric_N3": 6.0, "human_clamped": 0.0,
+        }  # fmt: skip
+        RunEvent.objects.create(
+            run=run, seq=2 * step, kind="metrics", time=timezone.now(), step=step, body={"values": values}
+        )
+        held_out = {"values": {"held_out_reward": 9.0}}
+        RunEvent.objects.create(
+            run=run, seq=2 * step + 1, kind="metrics", time=timezone.now(), step=step, body=held_out
+        )
+    page = look(browser, reverse("run", args=[run.pk]), "The first step and the newest")
+    rows = re.findall(r'<th scope="row">([^<]*)</th><td class="right">([^<]*)</td><td class="right">([^<]*)</td>', page)
+    assert rows == [
+        ("Reward in all", "0.250", "0.750"), ("Reward: quality", "0.125", "0.375"),
+        ("N3: Stock language and templates", "6", "6"), ("Human stories whose advantage counted as 0", "0", "0"),
+        ("Entropy, nats a token", "2", "2"),
+    ]  # fmt: skip
+    assert '"held_out_rubric_P1": "Held out. P1: Prompt and premise"' in page
+    look(
+        browser,
+        reverse("run_new", args=["grpo"]) + f"?clone={run.pk}",
+        f'value="{taste.pk}" selected',
+        "only watches: owl at https://x",
+    )
+
+
 @pytest.mark.parametrize("recipe", KINDS)
 @pytest.mark.parametrize("query", ["", "?clone=1", "?clone=nobody", "?clone=99999999"])
 def test_a_new_run(browser: Client, model: ModelVersion, recipe: str, query: str) -> None:

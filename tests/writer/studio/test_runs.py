@@ -16,8 +16,9 @@ from writer.editorial.models import Making, Snapshot, SnapshotKind
 from writer.refusals import Missing, NotNow, Refused, Unavailable
 from writer.stories.models import ModelVersion
 from writer.studio.forms import form_of
-from writer.studio.models import Gpu, Machine, Run, RunState
+from writer.studio.models import Dataset, DatasetKind, Gpu, Machine, Run, RunState
 from writer.studio.operations.ask_run import MOST_DRAFTS, draft_run, resume_run, retrain, start_run, stop_run
+from writer.studio.operations.retire import retire
 from writer.studio.ready import ready_to_start
 
 pytestmark = pytest.mark.django_db
@@ -216,3 +217,62 @@ def test_events_come_in_order_from_where_one_has_read(
     assert told["run"]["state"] == RunState.DRAFT
     for nonsense in ("-1", "x", "1e3", "9" * 12, "²"):
         assert client.get(f"/studio/runs/{run.pk}/events?after={nonsense}").status_code == 400
+
+
+@pytest.fixture
+def conversations() -> Dataset:
+    return Dataset.objects.create(name="Requests", kind=DatasetKind.CONVERSATIONS, folder="requests", rows=10)
+
+
+@pytest.fixture
+def grpo(draft: Callable[..., Run], conversations: Dataset) -> Callable[..., Run]:
+    def make(*, gpus: str = "1", reward_model: str = "", **typed: str) -> Run:
+        usual = {one.name: one.shown for one in form_of("grpo").fields if one.shown}
+        data = f"dataset:{conversations.pk}"
+        return draft(recipe="grpo", data=data, typed=usual | typed, gpus=gpus, reward_model=reward_model)
+
+    return make
+
+
+def reward_model(number: int, **given: Any) -> ModelVersion:
+    return ModelVersion.objects.create(
+        name=f"taste {number}",
+        served_name=f"taste-{number}",
+        tokenizer="-",
+        writes=False,
+        sha256=str(number) * 64,
+        **given,
+    )
+
+
+def test_a_preference_is_that_of_the_newest_reward_model_or_of_the_chosen_one(grpo: Callable[..., Run]) -> None:
+    weight = {"rewards.weights.preference": "1"}
+    with pytest.raises(Refused, match="no reward model yet") as refusal:
+        grpo(**weight)
+    assert refusal.value.field == "rewards.weights.preference"
+    first, second = reward_model(1), reward_model(2)
+    reward_model(3, retired=timezone.now())
+    assert grpo(**weight).reward_model == second
+    assert grpo(reward_model=str(first.pk), **weight).reward_model == first
+    assert grpo(reward_model=str(first.pk)).reward_model is None, "nothing is asked of it"
+    for odd in ("999", "; rm", str(ModelVersion.objects.get(writes=True).pk)):
+        with pytest.raises(Refused) as refusal:
+            grpo(reward_model=odd, **weight)
+        assert refusal.value.field == "reward_model"
+
+
+def test_a_rollout_server_has_no_more_gpus_than_the_run(grpo: Callable[..., Run]) -> None:
+    typed = {"rollouts.tensor_parallel": "2", "learner.zero_stage": "3"}
+    with pytest.raises(Refused) as refusal:
+        grpo(**typed)
+    assert refusal.value.field == "rollouts.tensor_parallel"
+    assert grpo(gpus="2", **typed).gpus == 2
+
+
+def test_a_reward_model_that_a_run_needs_is_kept(grpo: Callable[..., Run], admin: User) -> None:
+    version = reward_model(1)
+    run = grpo(**{"rewards.weights.preference": "1"})
+    with pytest.raises(NotNow, match="rewarded by it"):
+        retire(by=admin, version_id=version.pk)
+    stop_run(by=admin, run_id=run.pk)
+    assert retire(by=admin, version_id=version.pk).retired

@@ -47,7 +47,9 @@ class Follower:
         from workers.jobs.runs.processes import life
         from writer.studio.models import Run
 
-        self.run = Run.objects.select_related("base", "snapshot", "dataset", "corpus", "machine").get(pk=run_id)
+        self.run = Run.objects.select_related("base", "snapshot", "dataset", "corpus", "reward_model", "machine").get(
+            pk=run_id
+        )
         self.folder = private(run_folder(self.run))
         self.events = self.folder / "events.jsonl"
         self.attempt = 0
@@ -145,9 +147,9 @@ class Follower:
 
     def _start(self) -> None:
         from training.errors import MendableError
-        from workers.jobs.runs import command, processes, stages
+        from workers.jobs.runs import command, processes, rewards, stages
         from workers.jobs.runs.material import prepare
-        from writer.studio.kinds import asks_a_teacher
+        from writer.studio.kinds import asks_a_teacher, asks_judges
 
         try:
             settings = self._durably(lambda: prepare(self.run))
@@ -158,9 +160,11 @@ class Follower:
         numbers = [index for index, memory in gpus] if any(memory for _, memory in gpus) else None
         self._began = self.events.stat().st_size if self.events.exists() else 0
         argv = command.command(self.run.recipe, settings, self.run.gpus if numbers else 1)
-        environment = command.environment(self.folder, numbers) | (
-            stages.key() if asks_a_teacher(self.run.recipe) else {}
-        )
+        environment = command.environment(self.folder, numbers)
+        if asks_a_teacher(self.run.recipe):
+            environment |= stages.key()
+        if asks_judges(self.run.recipe):
+            environment |= rewards.keys()
         self._child = processes.start(argv, environment, self.folder)
         log.info("run_started", run=self.run.pk, attempt=self.attempt, pid=self._child.pid)
 

@@ -15,12 +15,12 @@ from training.constitution.settings import Mix
 from training.errors import MendableError
 from training.settings import Settings
 from workers.jobs import datasets
-from workers.jobs.runs import stages
+from workers.jobs.runs import rewards, stages
 from workers.jobs.runs.folders import model_path, private, run_folder
 from writer.editorial.models import Making, SnapshotKind, SnapshotRow
 from writer.editorial.snapshots.formats import example_of
 from writer.studio.held_out import is_held_out
-from writer.studio.kinds import FROM_SNAPSHOTS, LEARNS_FROM, is_stage, settings_class
+from writer.studio.kinds import FROM_SNAPSHOTS, LEARNS_FROM, asks_judges, is_stage, settings_class
 from writer.studio.models import Run
 
 
@@ -42,7 +42,8 @@ def _of_training(run: Run, data: Path) -> dict[str, Any]:
     train, held_out = data / "train.jsonl", data / "held_out.jsonl"
     if not train.exists():
         _write(run, train, held_out)
-    return {
+    filled_in = rewards.filled_in(run, data) if asks_judges(run.recipe) else {}
+    return filled_in | {
         "model": str(model_path(run.base)),
         "data": [str(train)],
         "held_out": [str(held_out)] if held_out.stat().st_size else [],
@@ -88,7 +89,10 @@ def lines_of(run: Run) -> Iterator[tuple[dict[str, Any], bool]]:
     assert run.dataset is not None
     if run.dataset.kind not in LEARNS_FROM[run.recipe]:
         raise MendableError(f"{run.recipe} cannot learn from {run.dataset}.")
-    yield from datasets.lines_of(run.dataset)
+    for line, is_apart in datasets.lines_of(run.dataset):
+        if run.recipe == "sft" and "messages" in line and line["messages"][-1]["role"] != "assistant":
+            raise MendableError(f"{run.dataset} holds requests without an answer: only grpo learns from such.")
+        yield line, is_apart
 
 
 def _snapshot_lines(run: Run) -> Iterator[tuple[dict[str, Any], bool]]:

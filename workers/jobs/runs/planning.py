@@ -23,7 +23,7 @@ from workers.jobs.runs import stage_plan
 from workers.jobs.runs.folders import lines_in, model_path, private, run_folder, size, studio
 from workers.jobs.runs.material import prepare
 from writer.editorial.models import Making
-from writer.studio.kinds import is_stage
+from writer.studio.kinds import asks_judges, is_stage, judges_named
 from writer.studio.models import Gpu, Run, RunState
 from writer.studio.operations.ask_run import queue_run
 
@@ -54,7 +54,7 @@ def make(run_id: int) -> None:
     """Plan one run; one that starts itself goes into the queue. Of two workers at once one does it."""
     if run_id not in waiting() or not _unplanned().filter(pk=run_id).update(lease_until=timezone.now() + LONGEST):
         return
-    run = Run.objects.select_related("base", "snapshot", "dataset", "corpus").get(pk=run_id)
+    run = Run.objects.select_related("base", "snapshot", "dataset", "corpus", "reward_model").get(pk=run_id)
     try:
         plan = stage_plan.plan(run) if is_stage(run.recipe) else _plan(run)
     except (MendableError, OSError, ValueError) as error:
@@ -111,6 +111,8 @@ def _plan(run: Run) -> dict[str, Any]:
         "notes": notes,
     }
     found["gpu_hours"], found["hours_from"] = _hours(run, plan)
+    if asks_judges(run.recipe):
+        found["judges"] = judges_named()
     free = free_disk()
     if free is not None and needs + DISK_RESERVE > free:
         found["problem"] = (
@@ -131,6 +133,8 @@ def _fit_batch(run: Run, path: Path, rows: int, context: int, notes: list[str]) 
         done = {"drop": "are left out", "cut": "are cut"}.get(
             fitting.overlong, "end the run: set overlong to drop or cut"
         )
+        if run.recipe == "grpo":
+            done = "leave no room for an answer, which ends the run: raise the context"
         notes.append(f"About {texts.too_long:,} of {rows:,} rows are longer than {context:,} tokens and {done}.")
     if not examples:
         raise MendableError(f"There is nothing to learn from: no row of {rows:,} fits into {context:,} tokens.")
@@ -162,8 +166,7 @@ def _hours(run: Run, plan: Any) -> tuple[float | None, str]:
             speed = sorted(speeds)[len(speeds) // 2] * run.gpus / max(1, last.gpus)
             return tokens / speed / 3600 * run.gpus, f"by the speed of run {last.pk}"
     if Gpu.objects.filter(memory__gt=0).exists() and plan.steps:
-        flops = plan.step_flops * plan.steps + plan.reference_flops
-        return plan.hours(flops, plan.mfu) * run.gpus, f"computed, at {plan.mfu:.0%} of the cards' arithmetic"
+        return plan.likely_hours * run.gpus, f"computed, at {plan.mfu:.0%} of the cards' arithmetic"
     return None, "no run of this kind was made on a processor yet"
 
 

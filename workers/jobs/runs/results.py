@@ -17,6 +17,12 @@ from writer.studio.kinds import is_stage
 from writer.studio.models import ENDED, Gpu, Run, RunState
 from writer.studio.operations.ask_evaluation import evaluate_new
 
+CALLS = ("judge.jsonl", "ranges.jsonl", "second-judge.jsonl")
+"""What judges answered in a GRPO run: only a run that goes on needs it."""
+OF_ROLLOUTS = ("rollouts", *CALLS)
+MOST_ROLLOUTS = 8 * 2**20
+"""Bytes. A step of 48 stories of 6,000 tokens takes some five million, a run a hundred times that."""
+
 
 def end(run: Run, attempt: int, state: str, problem: str) -> bool:
     """False: the run is not ours any more. Its processes must be gone, since its GPUs are free from here on."""
@@ -74,7 +80,21 @@ def _register_version(run: Run, attempt: int, folder: Path) -> tuple[str, ...]:
         _rest(found, RunState.DONE, "")
         if version.writes:
             evaluate_new(version)
-    return ("checkpoints", "data")
+    _thin(folder / "rollouts")
+    return ("checkpoints", "data", *CALLS)
+
+
+def _thin(rollouts: Path) -> None:
+    """Of a run's stories those of its last step stay, and what was looked at beside the rewards: by them one sees what the version writes."""
+    steps = sorted(rollouts.glob("step-*.jsonl"), reverse=True)
+    others = sorted(set(rollouts.glob("*")) - set(steps), reverse=True)
+    left = MOST_ROLLOUTS
+    for place in [*steps[:1], *others]:
+        left -= place.stat().st_size
+        if left < 0:
+            forget(place)
+    for place in steps[1:]:
+        forget(place)
 
 
 def _learned(folder: Path) -> dict[str, Any] | None:

@@ -56,7 +56,7 @@ def reads(run: Run, data: Path) -> dict[str, Any]:
             (data / TEXTS).unlink(missing_ok=True)
         found["data"] = [_written(data / TEXTS, _texts(run))]
     if "constitution" in settings_class(run.recipe).model_fields:
-        found["constitution"] = _written(data / "constitution.json", [{"principle": list(_constitution())}])
+        found["constitution"] = constitution(data)
     if asks_a_teacher(run.recipe):
         if not settings.TEACHER_URL:
             raise MendableError("There is no teacher: set TEACHER_URL, or MODEL_SERVER_URL.")
@@ -67,6 +67,11 @@ def reads(run: Run, data: Path) -> dict[str, Any]:
 def key() -> dict[str, str]:
     """What a stage needs in its environment to be let in by its teacher."""
     return {"TEACHER_KEY": settings.TEACHER_KEY}
+
+
+def constitution(data: Path) -> str:
+    """The path of a file with the principles in force."""
+    return _written(data / "constitution.json", [{"principle": list(_constitution())}])
 
 
 def _written(path: Path, lines: Iterable[dict[str, Any]]) -> str:

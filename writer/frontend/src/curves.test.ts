@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { inOrder, Series, short, type Told } from "./curves";
+import { inOrder, inWords, Series, short, type Told } from "./curves";
 
 const metrics = (step: number, values: Record<string, number>): Told => ({ kind: "metrics", time: 0, step, body: { values } });
 
@@ -24,5 +24,10 @@ describe("the measures of a run", () => {
 
   it("are shown with what matters first", () => {
     expect(inOrder(["seconds", "zeal", "grad_norm", "loss", "alpha"])).toEqual(["loss", "grad_norm", "alpha", "zeal"]);
+    expect(inOrder(["loss", "rubric_P1", "reward"], ["reward", "rubric_P1"])).toEqual(["reward", "rubric_P1", "loss"]);
+  });
+
+  it("are named in words where there are some", () => {
+    expect([inWords("rubric_P1", { rubric_P1: "P1: Premise" }), inWords("grad_norm", {})]).toEqual(["P1: Premise", "grad norm"]);
   });
 });

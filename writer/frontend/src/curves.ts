@@ -45,8 +45,14 @@ const STEPS = [1, 2, 5].flatMap((one) => [0, 1, 2, 3, 4, 5, 6].map((power) => on
 const FIRST = ["loss", "held_out_loss", "accuracy", "held_out_accuracy", "margin", "grad_norm", "learning_rate", "tokens_per_second"];
 const HIDDEN = new Set(["tokens", "seconds"]);
 
-export function inOrder(names: string[]): string[] {
-  const place = (name: string): number => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length);
+export function inWords(name: string, words: Record<string, string>): string {
+  return words[name] ?? name.replaceAll("_", " ");
+}
+
+/** `before` come before all others. */
+export function inOrder(names: string[], before: string[] = []): string[] {
+  const order = [...before, ...FIRST];
+  const place = (name: string): number => (order.includes(name) ? order.indexOf(name) : order.length);
   return names.filter((name) => !HIDDEN.has(name)).sort((one, other) => place(one) - place(other) || one.localeCompare(other));
 }
 
@@ -60,14 +66,17 @@ export function short(value: number): string {
 export class Curves {
   readonly #charts = new Map<string, uPlot>();
 
-  constructor(readonly place: HTMLElement) {
+  constructor(
+    readonly place: HTMLElement,
+    readonly words: Record<string, string> = {},
+  ) {
     new ResizeObserver(() => {
       for (const chart of this.#charts.values()) chart.setSize({ width: this.#width(), height: HEIGHT });
     }).observe(place);
   }
 
   draw(series: Series): void {
-    for (const name of inOrder(series.names)) {
+    for (const name of inOrder(series.names, Object.keys(this.words))) {
       const points = series.points(name);
       const chart = this.#charts.get(name);
       if (chart) chart.setData(points);
@@ -83,7 +92,7 @@ export class Curves {
   #make(name: string, points: [number[], number[]]): uPlot {
     const figure = document.createElement("figure");
     const caption = document.createElement("figcaption");
-    caption.textContent = name.replaceAll("_", " ");
+    caption.textContent = inWords(name, this.words);
     figure.append(caption);
     this.place.append(figure);
     const style = getComputedStyle(document.documentElement);

@@ -2,7 +2,7 @@
 
 import "./styles/site.css";
 import "./styles/studio.css";
-import { Curves, Series, type Told } from "./curves";
+import { Curves, inWords, Series, type Told } from "./curves";
 import { element, number, say, show } from "./page";
 
 const LOOK = 1000;
@@ -30,7 +30,9 @@ interface Answer {
 const live = element("live");
 const log = element<HTMLOListElement>("log");
 const series = new Series();
-const curves = new Curves(element("curves"));
+/** Measures by the words for them, in the order in which they matter; others are named by themselves. */
+const names = JSON.parse(element("names").textContent ?? "{}") as Record<string, string>;
+const curves = new Curves(element("curves"), names);
 let after = 0;
 let timer = 0;
 
@@ -99,10 +101,11 @@ function figures(): void {
     ...series.names.map((name) => {
       const row = document.createElement("tr");
       const [step, value] = series.last(name);
-      for (const text of [name.replaceAll("_", " "), number(step), value.toPrecision(4)]) {
+      const words = inWords(name, names);
+      for (const text of [words, number(step), value.toPrecision(4)]) {
         const cell = document.createElement("td");
         cell.textContent = text;
-        if (text !== name.replaceAll("_", " ")) cell.className = "right";
+        if (text !== words) cell.className = "right";
         row.append(cell);
       }
       return row;

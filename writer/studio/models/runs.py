@@ -78,6 +78,9 @@ class Run(models.Model):
     corpus = models.ForeignKey(
         Dataset, models.PROTECT, null=True, related_name="shown_by", help_text="Whose passages a stage shows"
     )
+    reward_model = models.ForeignKey(
+        ModelVersion, models.PROTECT, null=True, related_name="preferred_by", help_text="Whose preference is a reward"
+    )
     gpus = models.PositiveSmallIntegerField(default=1, validators=[MinValueValidator(0), MaxValueValidator(MOST_GPUS)])
     note = models.CharField(max_length=500, blank=True)
     plan = models.JSONField(null=True, help_text="What the dry run found")

@@ -20,7 +20,7 @@ from writer.stories.operations.deploy import in_service
 from writer.stories.text import checked_text
 from writer.studio.defaults import defaults_of
 from writer.studio.forms import read
-from writer.studio.kinds import FROM_SNAPSHOTS, LEARNS_FROM, is_stage, shows_passages
+from writer.studio.kinds import FROM_SNAPSHOTS, LEARNS_FROM, asks_judges, is_stage, shows_passages
 from writer.studio.models import ENDED, Dataset, DatasetKind, Gpu, Run, RunState
 from writer.studio.models.runs import MOST_GPUS
 from writer.studio.wake import call_keepers
@@ -50,6 +50,11 @@ def corpora_for(recipe: str) -> list[tuple[str, str]]:
     return [(str(one.pk), one.name) for one in Dataset.objects.filter(kind=DatasetKind.TEXTS)]
 
 
+def reward_models() -> QuerySet[ModelVersion]:
+    """Versions that say which text editors would prefer, the newest first."""
+    return ModelVersion.objects.filter(writes=False, retired=None).order_by("-pk")
+
+
 def draft_run(
     *,
     by: User,
@@ -58,6 +63,7 @@ def draft_run(
     data: str,
     base: str = "",
     corpus: str = "",
+    reward_model: str = "",
     gpus: str = "1",
     note: str = "",
     key: str | None = None,
@@ -69,6 +75,8 @@ def draft_run(
         name, problem = next(iter(form.errors.items()))
         raise Refused(problem, field=name)
     fields = _of_stage(recipe, corpus) if is_stage(recipe) else _of_training(values, base, gpus)
+    if asks_judges(recipe):
+        fields |= _of_rewards(values, reward_model, fields["gpus"])
     if data not in dict(data_for(recipe)):
         raise Refused("Choose what it reads." if is_stage(recipe) else "Choose what it learns from.", field="data")
     kind, _, number = data.partition(":")
@@ -93,6 +101,25 @@ def _of_training(values: dict[str, Any], base: str, gpus: str) -> dict[str, Any]
     if int(gpus) > 1 and not values["learner"]["zero_stage"]:
         raise Refused("Several GPUs need ZeRO stage 1, 2 or 3.", field="learner.zero_stage")
     return {"base": version, "gpus": int(gpus)}
+
+
+def _of_rewards(values: dict[str, Any], reward_model: str, gpus: int) -> dict[str, Any]:
+    """The reward model that was chosen, or else the newest one, where its preference has a weight."""
+    if values["rollouts"]["tensor_parallel"] > gpus:
+        raise Refused(f"The run has {gpus} GPU{'s' * (gpus > 1)} only.", field="rollouts.tensor_parallel")
+    if "preference" not in values["rewards"]["weights"]:
+        return {}
+    found = reward_models()
+    if reward_model:
+        found = found.filter(pk=int(reward_model) if reward_model.isdecimal() and len(reward_model) < 10 else 0)
+    version = found.first()
+    if version is None and reward_model:
+        raise Refused("Choose a reward model of the list.", field="reward_model")
+    if version is None:
+        raise Refused(
+            "There is no reward model yet: train one, or leave the reward empty.", field="rewards.weights.preference"
+        )
+    return {"reward_model": version}
 
 
 def _of_stage(recipe: str, corpus: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from writer.accounts.audit import record
@@ -29,8 +30,8 @@ def retire(*, by: User, version_id: int) -> ModelVersion:
             raise NotNow("It is in service, or on its way there.")
         if Generation.objects.filter(model=version, state__in=LIVE_STATES).exists():
             raise NotNow("A story is being written by it. Wait until that is finished.")
-        if Run.objects.filter(base=version).exclude(state__in=ENDED).exists():
-            raise NotNow("A run begins from it. Wait until that has ended.")
+        if Run.objects.filter(Q(base=version) | Q(reward_model=version)).exclude(state__in=ENDED).exists():
+            raise NotNow("A run begins from it, or is rewarded by it. Wait until that has ended.")
         if version.pk in wanted_versions():
             raise NotNow("It is still loaded as the version to go back to, or is being measured.")
         version.retired = timezone.now()

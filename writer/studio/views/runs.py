@@ -15,7 +15,17 @@ from writer.accounts.http import admins_only, person
 from writer.refusals import Refused
 from writer.studio.defaults import defaults_of
 from writer.studio.forms import Form, form_of, read
-from writer.studio.kinds import KINDS, STAGES, asks_a_teacher, is_stage, shows_passages, teacher_named
+from writer.studio.kinds import (
+    KINDS,
+    STAGES,
+    asks_a_teacher,
+    asks_judges,
+    is_stage,
+    judges_named,
+    shows_passages,
+    teacher_named,
+)
+from writer.studio.measures import before_and_after, names_told
 from writer.studio.models import ENDED, Dataset, Run, RunEvent, RunState
 from writer.studio.operations.ask_run import (
     bases,
@@ -24,11 +34,13 @@ from writer.studio.operations.ask_run import (
     draft_run,
     resume_run,
     retrain,
+    reward_models,
     start_run,
     stop_run,
 )
 
 AT_ONCE = 2000
+_GIVEN = ("base", "data", "corpus", "reward_model", "gpus", "note", "key", "clone")
 LISTED = 100
 
 
@@ -59,7 +71,7 @@ def run_new(request: HttpRequest, recipe: str) -> HttpResponse:
     if request.method != "POST":
         return _fresh(request, recipe)
     post = request.POST
-    given = {name: post.get(name, "") for name in ("base", "data", "corpus", "gpus", "note", "key", "clone")}
+    given = {name: post.get(name, "") for name in _GIVEN}
     typed = {name.removeprefix("s."): ", ".join(post.getlist(name)) for name in post if name.startswith("s.")}
     form, values = read(recipe, typed)
     try:
@@ -72,6 +84,7 @@ def run_new(request: HttpRequest, recipe: str) -> HttpResponse:
             base=given["base"],
             data=given["data"],
             corpus=given["corpus"],
+            reward_model=given["reward_model"],
             gpus=given["gpus"] or "1",
             note=given["note"],
             key=given["key"] or None,
@@ -89,6 +102,7 @@ def _fresh(request: HttpRequest, recipe: str) -> HttpResponse:
     if clone.isdecimal() and len(clone) < 9 and (run := Run.objects.filter(pk=int(clone), recipe=recipe).first()):
         data = f"snapshot:{run.snapshot_id}" if run.snapshot_id else f"dataset:{run.dataset_id}"
         given |= {"base": str(run.base_id), "data": data, "corpus": str(run.corpus_id)}
+        given |= {"reward_model": str(run.reward_model_id or "")}
         given |= {"gpus": str(run.gpus), "clone": clone, "note": run.note}
         return _form(request, form_of(recipe, run.settings), given)
     base = bases().filter(deployments__state="serving").first() or bases().first()
@@ -106,6 +120,9 @@ def _form(request: HttpRequest, form: Form, given: dict[str, Any], *, status: in
         "shows_passages": shows_passages(form.recipe),
         "corpora": corpora_for(form.recipe),
         "is_stage": is_stage(form.recipe),
+        "asks_judges": asks_judges(form.recipe),
+        "reward_models": [(str(one.pk), one.name) for one in reward_models()] if asks_judges(form.recipe) else [],
+        "judges": judges_named() if asks_judges(form.recipe) else [],
         "teacher": teacher_named() if asks_a_teacher(form.recipe) else "",
         "errors": form.errors,
     }
@@ -113,7 +130,9 @@ def _form(request: HttpRequest, form: Form, given: dict[str, Any], *, status: in
 
 
 def _run(run_id: int) -> Run:
-    found = Run.objects.select_related("base", "by", "snapshot", "dataset", "corpus", "made", "version", "machine")
+    found = Run.objects.select_related(
+        "base", "by", "snapshot", "dataset", "corpus", "reward_model", "made", "version", "machine"
+    )
     run = found.filter(pk=run_id).first()
     if run is None:
         raise Http404
@@ -124,7 +143,7 @@ def _run(run_id: int) -> Run:
 @require_safe
 @never_cache
 def run(request: HttpRequest, run_id: int) -> HttpResponse:
-    """studio/run.html with `run`, `plan`, `settings`, and `changed` against the last good run, `before`."""
+    """studio/run.html with `run`, `plan`, `settings`, and `changed` against the last good run, `before`; of GRPO its `changes` from the first step."""
     found = _run(run_id)
     before = (
         Run.objects.filter(recipe=found.recipe, state=RunState.DONE).exclude(pk=found.pk).order_by("-finished").first()
@@ -135,6 +154,8 @@ def run(request: HttpRequest, run_id: int) -> HttpResponse:
         "plan": found.plan,
         "before": before,
         "tables": tables_of(found.report or {}),
+        "changes": before_and_after(found) if asks_judges(found.recipe) else [],
+        "names": names_told() if asks_judges(found.recipe) else {},
         "settings": changes({}, found.settings),
         "changed": changes(before.settings, found.settings) if before else [],
         "ended": found.state in ENDED,

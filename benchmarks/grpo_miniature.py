@@ -158,7 +158,7 @@ def run(name: str, settings: dict[str, Any], model: Path, data: str, held_out: S
 
 def written(model: Path, asked: Sequence[Piece], seed: int = 0) -> list[str]:
     """A story for each, in one answer, by the plain softmax."""
-    server = ModelServer(str(model), "model", adapters=False, dtype="float32")
+    server = ModelServer(str(model), "model", adapters=0, dtype="float32")
 
     async def write_all() -> list[str]:
         async with Client(Served(server.url, "model", server.key), at_once=48) as client:

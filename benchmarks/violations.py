@@ -191,7 +191,7 @@ def main() -> None:
     options = parser.parse_args()
     if not SHARED.is_dir():
         raise MendableError("The corpus ../shared/corpus is not here.")
-    server = Server(str(ROOT / "demo" / "model"), "demo/model", adapters=False)
+    server = Server(str(ROOT / "demo" / "model"), "demo/model", adapters=0)
     os.environ |= {"TEACHER_KEY": server.key, "OPENAI_API_KEY": server.key, "VLLM_SERVER_DEV_MODE": "1"}
     with tempfile.TemporaryDirectory(prefix="longhand-bench-") as folder:
         try:

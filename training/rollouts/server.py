@@ -13,6 +13,8 @@ from training.serving.process import CannotStart
 from training.serving.vllm import ModelServer, on_processor
 
 NAME = "model"
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""That a server can be told to take (vllm/config/lora.py)."""
 OF_TORCHRUN = (
     "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_RANK", "ROLE_NAME", "ROLE_WORLD_SIZE",
     "MASTER_ADDR", "MASTER_PORT",
@@ -25,11 +27,12 @@ class OwnServer(ModelServer):
     """Of the run's process, and gone with it. It takes token ids, and weights while it runs; whoever has its key may give it both."""
 
     def __init__(self, settings: GrpoSettings, context: int) -> None:
+        lora = settings.learner.lora
         super().__init__(
             str(settings.model),
             NAME,
             context=context,
-            adapters=bool(settings.learner.lora),
+            adapters=next(rank for rank in RANKS if rank >= lora.rank) if lora else 0,
             dtype=settings.learner.precision,
         )
         self._given, self._log = settings.rollouts, settings.run_dir / "rollout-server.log"

@@ -70,12 +70,12 @@ class ModelServer:
         context: int = 0,
         key: str = "",
         port: int = 0,
-        adapters: bool = True,
+        adapters: int = ADAPTER_RANK,
         dtype: str = "",
     ) -> None:
         """`model` is a folder or a name; `served_as` what requests call it; `context` 0 means what the model allows.
 
-        With `adapters` it takes LoRA adapters while it runs, from whoever has its key.
+        It takes LoRA adapters of the rank `adapters` at most while it runs, from whoever has its key; 0: none.
         """
         if not importable():
             raise CannotStart(
@@ -111,7 +111,7 @@ class ModelServer:
         if self.context:
             argv += ["--max-model-len", str(self.context)]
         if self.adapters:
-            argv += ["--enable-lora", "--max-lora-rank", str(ADAPTER_RANK), "--max-loras", str(ADAPTERS)]
+            argv += ["--enable-lora", "--max-lora-rank", str(self.adapters), "--max-loras", str(ADAPTERS)]
             argv += ["--lora-target-modules", *ADAPTED]
         if on_processor():
             argv += ["--enforce-eager"]  # compiling takes longer than the demo model gains from it

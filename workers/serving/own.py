@@ -42,7 +42,7 @@ def start(version: ModelVersion, serving: Serving, machine: Machine) -> None:
         context=settings.MODEL_CONTEXT,
         key=settings.MODEL_SERVER_KEY,
         port=free_port(),
-        adapters=False,
+        adapters=0,
     )
     serving.url, serving.machine = server.url, machine
     serving.save()

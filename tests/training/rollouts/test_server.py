@@ -1,4 +1,4 @@
-"""The environment of a run's own server: the run's mark stays, a rank's place among processes and judges' keys do not."""
+"""A run's own server: its environment, in which the run's mark stays but no rank's place among processes and no judge's key, and its adapters."""
 
 from __future__ import annotations
 
@@ -11,6 +11,17 @@ from training.rollouts.server import OwnServer
 from training.serving.vllm import importable
 
 pytestmark = pytest.mark.skipif(not importable(), reason="vLLM is not installed here")
+
+
+@pytest.mark.parametrize(("rank", "told"), [(1, "8"), (32, "32"), (65, "128"), (512, "512")])
+def test_it_takes_adapters_of_the_run_s_rank(tmp_path: Path, rank: int, told: str) -> None:
+    rewards = {"weights": {"repetition": -1.0}}
+    learner = {"lora": {"rank": rank}}
+    settings = GrpoSettings(run_dir=tmp_path, model=tmp_path, data=(tmp_path,), rewards=rewards, learner=learner)
+    command = OwnServer(settings, 256).command()
+    assert command[command.index("--max-lora-rank") + 1] == told
+    without = settings.model_copy(update={"learner": settings.learner.model_copy(update={"lora": None})})
+    assert "--enable-lora" not in OwnServer(without, 256).command()
 
 
 def test_what_it_gets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,8 +50,8 @@ def run(work: Work, turns: Turns) -> None:
         }
         turns.done(round(told["tokens_drawn"]), phases | {"judge": judge.took(), "waiting": told["seconds_waiting"]})
 
-    rollouts.scoring_of = lambda *_: Judges()  # type: ignore[assignment,return-value]
-    rollouts.Gatherer = OfGivenLengths  # type: ignore[misc]
+    rollouts.scoring_of = lambda *_: Judges()  # type: ignore[assignment]
+    rollouts.Gatherer = OfGivenLengths  # type: ignore[attr-defined]
     Run.did = did_and_waits  # type: ignore[method-assign]
     grpo(settings_of(work))
 

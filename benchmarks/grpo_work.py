@@ -27,6 +27,9 @@ from training.errors import MendableError
 AT_ONCE = 4
 """Stories that the judge reads at the same time."""
 THREADS = len(os.sched_getaffinity(0))
+WAITING = {"OMP_WAIT_POLICY": "passive"}
+"""Of both sides: torch's threads sleep while they wait for each other. By default they spin, and where the server has one of two cores, two threads
+of a learner then take six times as long as one."""
 MODEL, CONTEXT = ROOT / "demo" / "model", 2048
 LEARNER: dict[str, Any] = {
     "precision": "float32", "learning_rate": 1e-6, "schedule": "constant", "warmup_share": 0.0, "betas": (0.9, 0.999), "threads": THREADS,
@@ -164,7 +167,8 @@ class Side:
         self._wire, far = Pipe()
         with far, self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", module, str(far.fileno())], cwd=ROOT, pass_fds=[far.fileno()], stdout=log, stderr=subprocess.STDOUT
+                [sys.executable, "-m", module, str(far.fileno())], cwd=ROOT, env=os.environ | WAITING, pass_fds=[far.fileno()], stdout=log,
+                stderr=subprocess.STDOUT,
             )  # fmt: skip
         self._wire.send(work)
 

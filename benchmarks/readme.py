@@ -33,6 +33,10 @@ ASKED = {
     "perplexity_change": "less than 0.05",
     "memory_vs_trl": "at most 1.0",
     "memory_vs_dense": "at most 0.25",
+    "grpo_speedup": "at least 1.15, aim 1.5",
+    "grpo_speedup_slow_judge": "at least 1.15",
+    "grpo_speedup_slow_judge_one_behind": "at least 1.4",
+    "grpo_memory_vs_trl": "at most 1.0",
 } | {
     f"{recipe}_speedup_{shape}_{lengths}": f"at least {least}"
     for recipe in ("sft", "dpo", "reward_model")

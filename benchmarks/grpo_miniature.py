@@ -30,7 +30,6 @@ from typing import Any, NamedTuple, TypeVar
 from benchmarks.report import ROOT, Measure, write
 from training.corpus.stories import read_stories, split_by_author
 from training.corpus.windows import MeasuredStory, measure, premise
-from training.errors import MendableError
 from training.evaluate.degeneration import words_of
 from training.evaluate.repetition import repeated
 from training.evaluate.served import Client, Served
@@ -308,10 +307,3 @@ def _accuracy(folder: Path) -> float | None:
     told = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     found = [one["values"] for one in told if one["kind"] == "metrics" and "held_out_accuracy" in one["values"]]
     return round(float(found[-1]["held_out_accuracy"]), 3) if found else None
-
-
-if __name__ == "__main__":
-    try:
-        main(small="--small" in sys.argv)
-    except MendableError as error:
-        raise SystemExit(str(error)) from None

@@ -16,10 +16,14 @@ write stories that nobody's policy wrote, and the run stops rather than learn fr
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,6 +38,9 @@ from training.rollouts.records import Logprobs, Tokens
 
 SECONDS = 600.0
 SHARED = Path("/dev/shm")  # noqa: S108 - folders in it are made by mkdtemp
+PREFIX = "longhand-weights-"
+JUST_MADE = 60.0
+"""Seconds in which a folder may not be locked yet."""
 POLICY = "policy"
 """What the server calls the adapter that learns."""
 Weights = Mapping[str, torch.Tensor]
@@ -52,9 +59,35 @@ class Sync(Protocol):
     def close(self) -> None: ...
 
 
-def shared_folder() -> Path:
-    """In the machine's memory where it has such a place; weights that pass through it are the learner's alone."""
-    return Path(tempfile.mkdtemp(prefix="longhand-weights-", dir=SHARED if SHARED.is_dir() else None))
+class SharedFolder:
+    """In the machine's memory where it has such a place; weights that pass through it are the learner's alone.
+
+    A learner that was killed cannot take its folder away, and all weights of a model lie in it: whoever comes next does. Each is locked by its
+    process, which the kernel undoes with it.
+    """
+
+    def __init__(self) -> None:
+        base = SHARED if SHARED.is_dir() else Path(tempfile.gettempdir())
+        for other in base.glob(f"{PREFIX}*"):
+            _forget_if_left(other)
+        self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
+        self._lock = os.open(self.path, os.O_RDONLY)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    def close(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock)
+
+
+def _forget_if_left(folder: Path) -> None:
+    with suppress(OSError):  # it is somebody else's, in use, or gone meanwhile
+        lock = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if time.time() - folder.stat().st_mtime > JUST_MADE:
+                shutil.rmtree(folder)
+        finally:
+            os.close(lock)
 
 
 class Held:
@@ -78,22 +111,22 @@ class SharedMemory:
     model = ""
 
     def __init__(self) -> None:
-        self._folder = shared_folder()
+        self._folder = SharedFolder()
 
     def put(self, weights: Weights) -> None:
-        _write(weights, self._folder / "model.safetensors")
+        _write(weights, self._folder.path / "model.safetensors")
 
     async def load(self, client: TokenClient) -> None:
         async with Held(client):
             order: dict[str, Any] = {
                 "method": "reload_weights",
-                "kwargs": {"weights_path": str(self._folder)},
+                "kwargs": {"weights_path": str(self._folder.path)},
                 "timeout": SECONDS,
             }
             await client.tell("/collective_rpc", order, seconds=SECONDS)
 
     def close(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.close()
 
 
 class Adapter:
@@ -102,23 +135,23 @@ class Adapter:
     model = POLICY
 
     def __init__(self, lora: Lora, model: Path) -> None:
-        self._folder = shared_folder()
+        self._folder = SharedFolder()
         config = {
             "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": lora.rank, "lora_alpha": lora.alpha, "lora_dropout": 0.0, "bias": "none",
             "target_modules": "all-linear", "base_model_name_or_path": model.name, "inference_mode": True,
         }  # fmt: skip
-        (self._folder / "adapter_config.json").write_text(json.dumps(config), "utf-8")
+        (self._folder.path / "adapter_config.json").write_text(json.dumps(config), "utf-8")
 
     def put(self, weights: Weights) -> None:
-        _write(weights, self._folder / "adapter_model.safetensors")
+        _write(weights, self._folder.path / "adapter_model.safetensors")
 
     async def load(self, client: TokenClient) -> None:
         async with Held(client):
-            order = {"lora_name": POLICY, "lora_path": str(self._folder), "load_inplace": True}
+            order = {"lora_name": POLICY, "lora_path": str(self._folder.path), "load_inplace": True}
             await client.tell("/v1/load_lora_adapter", order, seconds=SECONDS)
 
     def close(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.close()
 
 
 def _write(weights: Weights, path: Path) -> None:

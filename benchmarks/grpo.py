@@ -70,7 +70,7 @@ PHASES = ("rollout", "judge", "update", "sync")
 
 
 class Races:
-    """Steps of all sides on one server."""
+    """Steps of all sides on one server. A side has one more than are taken: after a run's last step we look at the divergence, too."""
 
     def __init__(self, work: Work, rounds: int) -> None:
         self.work, self.rounds = work, rounds
@@ -103,12 +103,12 @@ class Races:
         return {"batch": best, "pieces": min(by_pieces, key=by_pieces.__getitem__)}
 
     def plain(self, trl: dict[str, int]) -> tuple[list[Done], list[Done]]:
-        with self.side(OURS, steps=self.rounds + 1) as one, self.side(TRL, steps=self.rounds + 1, **trl) as other:
+        with self.side(OURS, steps=self.rounds + 2) as one, self.side(TRL, steps=self.rounds + 2, **trl) as other:
             return in_turns("the judge answers at once", self.rounds, [one.step, other.step])  # type: ignore[return-value]
 
     def slow_judge(self, trl: dict[str, int], seconds: float) -> list[list[Done]]:
         """Ours, TRL's, TRL's with stories judged in the rollout_func, and ours a step behind."""
-        slow = {"judge_seconds": seconds, "steps": self.rounds + 1}
+        slow = {"judge_seconds": seconds, "steps": self.rounds + 2}
 
         def behind() -> Done:
             with self.side(OURS, **slow | {"steps": 4}, behind=1) as side:

@@ -21,7 +21,7 @@ def settings_of(work: Work) -> GrpoSettings:
             "run_dir": work.folder / "run", "model": MODEL, "data": (work.folder.parent / "requests.jsonl",), "context": CONTEXT,
             "steps": work.steps, "batch": len(work.lengths), "group": len(work.lengths[0]), "human": None,
             "checkpoint_every": 10**6, "evaluate_every": 10**6, "learner": LEARNER,
-            "rollouts": {"url": work.url, "behind": work.behind}, "rewards": {"weights": {"length": 1.0}}, "guards": {"cut": None},
+            "rollouts": {"url": work.url, "behind": work.behind}, "rewards": {"weights": {"length": 1.0}}, "guards": {"cut": None, "probes": 0, "every": 10**6},
         }
     )  # fmt: skip
 
@@ -30,6 +30,8 @@ def run(work: Work, turns: Turns) -> None:
     judge = FakeJudge(work.judge_seconds)
 
     class Judges:
+        teachers = ()
+
         async def verdict(self, task: Task, answer: str) -> Verdict:  # noqa: ARG002
             return Verdict({"length": await judge.score(answer)})
 

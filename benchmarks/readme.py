@@ -44,6 +44,8 @@ ASKED = {
     for lengths, least in (("mixed", 1.3), ("equal", 1.0))
 }
 """What was asked of a measure before it was taken."""
+SMALLER = {"miniature-length", "miniature-streaming"}
+"""Sizes of benchmarks whose full size is there, too."""
 BEGIN, END = "<!-- figures -->\n", "<!-- /figures -->"
 
 
@@ -53,13 +55,15 @@ def table(result: dict[str, Any], name: str) -> str:
         f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['gpu'] or 'no GPU'}"
     )
     rows = [
-        f"`make bench-{name}`, {result['date'][:10]}, {where}",
+        f"`make {name if name.startswith('miniature-') else f'bench-{name}'}`, {result['date'][:10]}, {where}",
         "",
         "| measure | value | asked | |",
         "| --- | --- | --- | --- |",
     ]
     for measure in result["measures"]:
         value = "not measured" if measure["value"] is None else f"{_short(measure['value'])} {measure['unit']}"
+        if measure["peer"] == "before" and measure["peer_value"] is not None:
+            value += f", {_short(measure['peer_value'])} before"
         rows.append(f"| {measure['measure']} | {value} | {ASKED.get(measure['measure'], '')} | {measure['note']} |")
     return "\n".join(rows) + "\n"
 
@@ -70,7 +74,7 @@ def _short(value: float) -> str:
 
 def figures() -> str:
     """The part of the README between its two marks."""
-    paths = (path for path in sorted(RESULTS.glob("*.json")) if not path.stem.startswith("miniature-"))
+    paths = (path for path in sorted(RESULTS.glob("*.json")) if path.stem not in SMALLER)
     return "\n".join(table(json.loads(path.read_text()), path.stem) for path in paths)
 
 

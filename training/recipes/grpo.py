@@ -44,7 +44,8 @@ def grpo(settings: GrpoSettings) -> Path | None:
         evaluate = held_out(rollouts, learner) if rollouts.held_out else None
         first = of(rollouts.tasks, take(0), settings, 0)
         for step in run.steps(learner, total, fingerprint(rollouts.tasks), evaluate):
-            wanted = [of(rollouts.tasks, take(one), settings, one) for one in range(step, min(step + 2, total))]
+            ahead = range(step, min(step + 1 + settings.rollouts.behind, total))
+            wanted = [of(rollouts.tasks, take(one), settings, one) for one in ahead]
             rollouts.next(learner, step, wanted)
             one = Step(learner, settings, step)
             for group in rollouts.groups(step):

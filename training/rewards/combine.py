@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from training.recipes.grpo_settings import Combining, RewardName
 
@@ -39,7 +40,7 @@ def deviation(values: Sequence[float]) -> float:
     >>> round(deviation([0.52, 0.48, 0.44, 0.36, 0.56]), 4)
     0.0769
     """
-    mean = math.fsum(values) / len(values)
+    mean = fmean(values)
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
@@ -47,7 +48,7 @@ class Scale:
     """Where a value stands among the policy's: (value - mean) / (deviation + epsilon)."""
 
     def __init__(self, values: Sequence[float], how: Combining) -> None:
-        self.mean = math.fsum(values) / len(values)
+        self.mean = fmean(values)
         self.deviation = deviation(values)
         self._divisor = max(self.deviation, how.floor) + how.epsilon
 

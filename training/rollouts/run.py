@@ -106,7 +106,7 @@ class Rollouts:
             self._gatherer.enter(teacher)
 
     def next(self, learner: Learner, step: int, wanted: Sequence[Sequence[Wanted]]) -> None:
-        """`wanted` are the groups of `step` and, unless it is the last, of the one after it."""
+        """`wanted` are the groups of `step` and, a step behind and unless it is the last, of the one after it."""
         self._wanted = {step: list(wanted[0])}
         self.told = {"seconds_sync": 0.0}
         if self._at < step or not self.settings.rollouts.behind:

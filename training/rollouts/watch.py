@@ -9,10 +9,10 @@ probe_padded    what the rewards give a story made worse in that way (`training.
 from __future__ import annotations
 
 import json
-import math
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple
 
 from training.appended import whole_lines
@@ -66,7 +66,7 @@ class Watch:
         both = [(first, other) for (_, _, first), other in zip(scored, answers, strict=True) if other is not None]
         if not both:
             return {}
-        now = Look(step, *(math.fsum(values) / len(both) for values in zip(*both, strict=True)))
+        now = Look(step, *map(fmean, zip(*both, strict=True)))
         self._keep(now)
         return {"first_judge": now.first, "second_judge": now.second, "disagreement": disagreement(self._looks, now)}
 
@@ -87,7 +87,7 @@ class Watch:
 
         found = [one for one in await each(probes, tried, AT_ONCE) if one is not None]
         by_name = {name: [value for other, value in found if other == name] for name, _ in found}
-        return {name: math.fsum(values) / len(values) for name, values in by_name.items()}
+        return {name: fmean(values) for name, values in by_name.items()}
 
     def _keep(self, one: Look) -> None:
         with self._path.open("a", encoding="utf-8") as file:

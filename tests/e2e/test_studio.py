@@ -69,6 +69,23 @@ run = Run.objects.create(recipe="backtranslate", settings={"tasks": ["write", "e
     state=RunState.DONE, queued=now, started=now, finished=now, made=made, report=report, step=3105, steps=3105, plan={"rows": 1234, "teacher": "big-model at https://teacher.example", "questions": 3600})
 print(run.pk)
 """
+GRPO = """
+from django.utils import timezone
+from writer.accounts.models import User
+from writer.studio.models import Dataset, Run, RunEvent, RunState
+admin, now = User.objects.get(email="admin@longhand.test"), timezone.now()
+requests = Dataset.objects.get(name="backtranslate 2")
+names = {"reward": (0.31, 0.58), "reward_quality": (0.42, 0.61), "reward_length": (0.12, 0.03), "reward_repetition": (0.08, 0.05), "rubric_P1": (4.1, 5.9),
+    "rubric_BONUS": (0.2, 1.1), "rubric_N1": (2.2, 1.4), "words": (812, 1104), "length_ratio": (0.68, 0.93), "repeated": (0.08, 0.05), "cut": (0.12, 0.0),
+    "entropy": (2.91, 2.62), "divergence": (0.0, 0.041), "first_judge": (0.41, 0.6), "second_judge": (0.39, 0.52), "disagreement": (0.0, 0.01),
+    "probe_padded": (-0.05, -0.02), "human_advantage": (1.8, 0.7)}
+run = Run.objects.create(recipe="grpo", settings={"steps": 40, "batch": 8, "group": 8}, dataset=requests, gpus=4, by=admin, note="Longer, without padding",
+    state=RunState.RUNNING, queued=now, started=now, step=20, steps=40, plan={"rows": 812, "held_out": 91, "judges": ["judge-large at https://judge.example", "other-judge"], "steps": 40,
+    "gpu_hours": 31.5, "hours_from": "reckoned from the cards", "text": "The whole plan."})
+bodies = [{"values": {name: was + (end - was) * step / 20 for name, (was, end) in names.items()}} for step in range(1, 21)]
+RunEvent.objects.bulk_create([RunEvent(run=run, seq=step, kind="metrics", time=now, step=step, body=body) for step, body in enumerate(bodies, 1)])
+print(run.pk)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -216,10 +233,12 @@ def test_the_circle(window: Callable[[str], Page], real: Stack, record_property:
 def other_pages(admin: Page, real: Stack) -> None:
     """After the circle, so that there is something to see; in both lights, and on a telephone."""
     stage = real.run(STAGE).strip()
+    grpo = real.run(GRPO).strip()
     for name, path in (
         ("run-new", "runs/new/dpo"), ("versions", "versions/"), ("version", "versions/2"), ("references", "references"),
         ("from-editor", "from/editor/2"), ("run", "runs/1"), ("arena", "arenas/1"), ("runs", "runs/"), ("overview", ""),
         ("files", "datasets"), ("stage", f"runs/{stage}"), ("stage-new", "runs/new/violations"), ("stage-tasks", "runs/new/backtranslate"),
+        ("grpo", f"runs/{grpo}"), ("grpo-new", "runs/new/grpo"),
     ):  # fmt: skip
         for look, width in (("light", 1200), ("dark", 1200), ("phone", 390)):
             admin.set_viewport_size({"width": width, "height": 900})

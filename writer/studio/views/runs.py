@@ -16,6 +16,7 @@ from writer.refusals import Refused
 from writer.studio.defaults import defaults_of
 from writer.studio.forms import Form, form_of, read
 from writer.studio.kinds import (
+    FROM_SNAPSHOTS,
     KINDS,
     STAGES,
     asks_a_teacher,
@@ -119,6 +120,7 @@ def _form(request: HttpRequest, form: Form, given: dict[str, Any], *, status: in
         "data": data_for(form.recipe),
         "shows_passages": shows_passages(form.recipe),
         "corpora": corpora_for(form.recipe),
+        "from_snapshots": form.recipe in FROM_SNAPSHOTS,
         "is_stage": is_stage(form.recipe),
         "asks_judges": asks_judges(form.recipe),
         "reward_models": [(str(one.pk), one.name) for one in reward_models()] if asks_judges(form.recipe) else [],

@@ -19,13 +19,16 @@ import asyncio
 import itertools
 import json
 import math
+import os
 import random
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
+
+from safetensors.torch import load_file
 
 from benchmarks.report import ROOT, Measure, write
 from training.corpus.stories import read_stories, split_by_author
@@ -33,8 +36,11 @@ from training.corpus.windows import MeasuredStory, measure, premise
 from training.evaluate.degeneration import words_of
 from training.evaluate.repetition import repeated
 from training.evaluate.served import Client, Served
+from training.recipes.grpo_settings import GrpoSettings
 from training.records import Window
-from training.serving.vllm import ModelServer
+from training.rollouts.client import TokenClient
+from training.rollouts.server import OwnServer
+from training.rollouts.sync import SharedMemory
 from training.settings import DemoSettings, read_settings
 from training.text import count_words, round_words, story_request
 
@@ -59,8 +65,8 @@ REWARD: dict[str, Any] = {
     "learner": LEARNER | {"learning_rate": 1e-4, "threads": 2},
 }  # fmt: skip
 GRPO: dict[str, Any] = {
-    "recipe": "grpo", "context": 1024, "batch": 4, "group": 6, "steps": STEPS, "checkpoint_every": 5, "evaluate_every": 1000, "keep": 1,
-    "learner": LEARNER | {"learning_rate": 3e-5, "threads": 1, "schedule": "constant", "warmup_share": 0.0},
+    "context": 1024, "batch": 4, "group": 6, "steps": STEPS, "checkpoint_every": 5, "evaluate_every": 1000, "keep": 1,
+    "learner": LEARNER | {"learning_rate": 3e-5, "threads": 2, "schedule": "constant", "warmup_share": 0.0},
     "rewards": {"how": "averaged", "weights": {"range": 1.0, "preference": 1.0, "repetition": -1.0}},
     "sampling": {"most_tokens": 800},
     "guards": {"length_ratio": None, "cut": None, "repetition": None, "probe": None},
@@ -155,12 +161,40 @@ def run(name: str, settings: dict[str, Any], model: Path, data: str, held_out: S
     return folder / "model"
 
 
-def written(model: Path, asked: Sequence[Piece], seed: int = 0) -> list[str]:
-    """A story for each, in one answer, by the plain softmax."""
-    server = ModelServer(str(model), "model", adapters=0, dtype="float32")
+class Writer:
+    """One rollout server for all runs and all stories: whoever comes hands it the weights."""
 
-    async def write_all() -> list[str]:
-        async with Client(Served(server.url, "model", server.key), at_once=48) as client:
+    def __init__(self, model: Path) -> None:
+        self._folder = FOLDER / "writer"
+        self._folder.mkdir(exist_ok=True)
+        of_none = {"weights": {"repetition": -1.0}}
+        settings = GrpoSettings.model_validate(
+            {"run_dir": self._folder, "model": model, "data": ("none",), "learner": LEARNER, "rewards": of_none}
+        )
+        self._server, self._sync = OwnServer(settings, 0), SharedMemory()
+        self._server.begin()
+        os.environ["ROLLOUT_KEY"] = self._server.key
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.stop()
+        self._sync.close()
+
+    @property
+    def url(self) -> str:
+        return self._server.url
+
+    def stories(self, model: Path, asked: Sequence[Piece], seed: int = 0) -> list[str]:
+        """One for each, in one answer, by the plain softmax."""
+        self._sync.put(load_file(model / "model.safetensors"))
+        return asyncio.run(self._write(asked, seed))
+
+    async def _write(self, asked: Sequence[Piece], seed: int) -> list[str]:
+        async with TokenClient(self.url, self._server.key, self._server.served_as, seconds=600) as wire:
+            await self._sync.load(wire)
+        async with Client(Served(self.url, self._server.served_as, self._server.key), at_once=48) as client:
             context = await client.context()
             answers = await asyncio.gather(
                 *(
@@ -169,14 +203,6 @@ def written(model: Path, asked: Sequence[Piece], seed: int = 0) -> list[str]:
                 )
             )  # fmt: skip
         return [one.text for one in answers]
-
-    with (FOLDER / "server.log").open("ab") as log:
-        server.start(stdout=log)
-        try:
-            server.wait_ready()
-            return asyncio.run(write_all())
-        finally:
-            server.stop()
 
 
 def judged(judge: Path, asked: Sequence[Piece], texts: Sequence[str]) -> list[float]:
@@ -192,10 +218,12 @@ def judged(judge: Path, asked: Sequence[Piece], texts: Sequence[str]) -> list[fl
     ]
 
 
-def look(name: str, model: Path, judge: Path, asked: Sequence[tuple[int, Piece]]) -> list[dict[str, float]]:
+def look(
+    name: str, writer: Writer, model: Path, judge: Path, asked: Sequence[tuple[int, Piece]]
+) -> list[dict[str, float]]:
     """Of each story: its bucket, words got of words asked, share of repeated runs of four words, and what the judge gives it."""
     only = [one for _, one in asked]
-    texts = once(f"{name}-stories", lambda: written(model, only))
+    texts = once(f"{name}-stories", lambda: writer.stories(model, only))
     scores = once(f"{name}-judged", lambda: judged(judge, only, texts))
     return [
         {
@@ -252,28 +280,29 @@ def main(*, small: bool = False) -> None:
     rng.shuffle(found)
     told = lines("told", [{"messages": [*one.request, {"role": "assistant", "content": one.text}], "target": one.target} for one in found[:count]])  # fmt: skip
     before = run("before", WARM, DEMO, told)
-    judges = []
-    for name, side in zip(("reward", "judge"), divided(found[count:]), strict=True):
-        # Of each side a fifth is only to be told whether it was learned.
-        some = side[: pairs + pairs // 4]
-        texts = once(f"{name}-before", lambda some=some: written(before, some, seed=1000))  # type: ignore[misc]
-        rows = [
-            {"prompt": one.request, "chosen": [{"role": "assistant", "content": one.text}], "rejected": [{"role": "assistant", "content": text}]}
-            for one, text in zip(some, texts, strict=True) if text.strip()
-        ]  # fmt: skip
-        apart_from = lines(f"{name}-apart", rows[pairs:])
-        judges.append(run(name, REWARD, DEMO, lines(f"{name}-pairs", rows[:pairs]), [apart_from]))
-    reward, judge = judges
-    asked = requests(apart, each)
-    was = look("before", before, judge, asked)
-    after: dict[bool, list[list[dict[str, float]]]] = {True: [], False: []}
-    for seed, human in itertools.product(seeds, (True, False)):
-        name = f"{'with' if human else 'without'}-{seed}"
-        settings = GRPO | {
-            "steps": steps, "seed": seed, "human": HUMAN if human else None, "rewards": GRPO["rewards"] | {"preference": str(reward)}
-        }  # fmt: skip
-        model = run(name, settings, before, told)
-        after[human].append(look(name, model, judge, asked))
+    with Writer(before) as writer:
+        judges = []
+        for name, side in zip(("reward", "judge"), divided(found[count:]), strict=True):
+            # Of each side a fifth is only to be told whether it was learned.
+            some = side[: pairs + pairs // 4]
+            texts = once(f"{name}-before", lambda some=some: writer.stories(before, some, seed=1000))  # type: ignore[misc]
+            rows = [
+                {"prompt": one.request, "chosen": [{"role": "assistant", "content": one.text}], "rejected": [{"role": "assistant", "content": text}]}
+                for one, text in zip(some, texts, strict=True) if text.strip()
+            ]  # fmt: skip
+            apart_from = lines(f"{name}-apart", rows[pairs:])
+            judges.append(run(name, REWARD, DEMO, lines(f"{name}-pairs", rows[:pairs]), [apart_from]))
+        reward, judge = judges
+        asked = requests(apart, each)
+        was = look("before", writer, before, judge, asked)
+        after: dict[bool, list[list[dict[str, float]]]] = {True: [], False: []}
+        for seed, human in itertools.product(seeds, (True, False)):
+            name = f"{'with' if human else 'without'}-{seed}"
+            settings = GRPO | {
+                "recipe": "grpo", "steps": steps, "seed": seed, "human": HUMAN if human else None, "rollouts": {"url": writer.url},
+                "rewards": GRPO["rewards"] | {"preference": str(reward)},
+            }  # fmt: skip
+            after[human].append(look(name, writer, run(name, settings, before, told), judge, asked))
     measures = [*_measures(was, after)]
     if small:
         print(*measures, sep="\n")

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, nullcontext, suppress
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -99,7 +100,7 @@ class Run:
         self._found = latest_checkpoint(self.folder / "checkpoints", self.log.log)
         if self._found:
             before = self._found[1]["settings"]
-            if changed := sorted(_changes(self.settings.model_dump(mode="json"), before)):
+            if changed := sorted(changes(self.settings.model_dump(mode="json"), before)):
                 raise MendableError(
                     f"{self.folder} holds a run with other settings ({', '.join(changed)}): choose another run_dir, or set them "
                     "back."
@@ -222,13 +223,14 @@ def _join_processes() -> None:
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=LONGEST_WAIT, **alone)
 
 
-def _changes(now: dict[str, Any], before: dict[str, Any], prefix: str = "") -> Iterator[str]:
+def changes(now: dict[str, Any], before: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """The names of the settings in which a run and its continuation may not differ, and do."""
     for name in now.keys() | before.keys():
         full = prefix + name
         one, other = now.get(name), before.get(name)
         if isinstance(one, dict) and isinstance(other, dict):
-            yield from _changes(one, other, f"{full}.")
-        elif one != other and full not in MAY_CHANGE:
+            yield from changes(one, other, f"{full}.")
+        elif one != other and not any(fnmatchcase(full, pattern) for pattern in MAY_CHANGE):
             yield full
 
 

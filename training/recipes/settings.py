@@ -135,7 +135,6 @@ class DpoSettings(RecipeSettings):
     )
 
 
-# What may differ between a run and its continuation: how fast it is computed, and how often it tells of itself.
 MAY_CHANGE = {
     "run_dir",
     "data",  # what it holds is compared
@@ -147,4 +146,14 @@ MAY_CHANGE = {
     "learner.tokens_per_micro_batch",
     "learner.gradient_checkpointing",
     "learner.threads",
+    "guards.*",  # which only watch
+    *(
+        f"rollouts.{one}"
+        for one in ("url", "key_variable", "sync", "tensor_parallel", "gpu_memory", "agreement", "seconds", "revivals")
+    ),
+    *(
+        f"rewards.*.{one}"
+        for one in ("url", "key_variable", "at_once", "*_per_minute", "seconds", "tries", "most_*", "price_*")
+    ),
 }
+"""Patterns of what may differ between a run and its continuation: where things are, how quickly they work, what they may cost, what is only watched."""

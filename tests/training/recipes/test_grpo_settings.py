@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.training.conftest import ROOT
+from training.learner.run import changes
 from training.recipes.grpo_settings import GrpoSettings
 from training.settings import read_settings
 
@@ -78,3 +79,17 @@ def test_a_table_of_the_learner_that_says_little_keeps_the_recipes_own_defaults(
 def test_what_cannot_go_together_is_refused(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         make(**changes)
+
+
+def test_what_may_change_when_a_run_goes_on() -> None:
+    """A server that moved, a larger budget, a looser guard: what results would be the same."""
+    before = make(guards={"judge": JUDGE | {"model": "second"}}).model_dump(mode="json")
+    moved = JUDGE | {"url": "http://elsewhere", "at_once": 4, "most_money": 50.0}
+    after = make(
+        rewards={"judge": moved}, rollouts={"url": "http://elsewhere", "gpu_memory": 0.2}, guards={"cut": None}
+    )
+    assert not [*changes(after.model_dump(mode="json"), before)]
+    other = make(rewards={"judge": JUDGE | {"model": "other"}}, rollouts={"behind": 1}, sampling={"most_tokens": 64})
+    assert {*changes(other.model_dump(mode="json"), before)} == {
+        "rewards.judge.model", "rollouts.behind", "sampling.most_tokens",
+    }  # fmt: skip

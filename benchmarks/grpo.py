@@ -207,12 +207,12 @@ def main() -> None:
         "--miniature", action="store_true", help="the papers' claims in miniature: benchmarks/grpo_miniature.py"
     )
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Stopped."))  # so that no server is left, and no side
     if options.miniature:
         from benchmarks.grpo_miniature import main as miniature
 
         miniature(small=options.small)
         return
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Stopped."))  # so that no server is left, and no side
     rounds, median_tokens, judge_seconds = (1, 60, 0.5) if options.small else (options.rounds, 450, JUDGE_SECONDS)
     lengths = lengths_of(4, 4, median_tokens)
     with tempfile.TemporaryDirectory(prefix="longhand-bench-") as name:

@@ -72,6 +72,7 @@ print(run.pk)
 GRPO = """
 from django.utils import timezone
 from writer.accounts.models import User
+from writer.stories.models import ModelVersion
 from writer.studio.models import Dataset, Run, RunEvent, RunState
 admin, now = User.objects.get(email="admin@longhand.test"), timezone.now()
 requests = Dataset.objects.get(name="backtranslate 2")
@@ -79,8 +80,8 @@ names = {"reward": (0.31, 0.58), "reward_quality": (0.42, 0.61), "reward_length"
     "rubric_BONUS": (0.2, 1.1), "rubric_N1": (2.2, 1.4), "words": (812, 1104), "length_ratio": (0.68, 0.93), "repeated": (0.08, 0.05), "cut": (0.12, 0.0),
     "entropy": (2.91, 2.62), "divergence": (0.0, 0.041), "first_judge": (0.41, 0.6), "second_judge": (0.39, 0.52), "disagreement": (0.0, 0.01),
     "probe_padded": (-0.05, -0.02), "human_advantage": (1.8, 0.7)}
-run = Run.objects.create(recipe="grpo", settings={"steps": 40, "batch": 8, "group": 8}, dataset=requests, gpus=4, by=admin, note="Longer, without padding",
-    state=RunState.RUNNING, queued=now, started=now, step=20, steps=40, plan={"rows": 812, "held_out": 91, "judges": ["judge-large at https://judge.example", "other-judge"], "steps": 40,
+run = Run.objects.create(recipe="grpo", base=ModelVersion.objects.earliest("pk"), settings={"steps": 40, "batch": 8, "group": 8}, dataset=requests, gpus=4, by=admin, note="Longer, without padding",
+    state=RunState.STOPPED, queued=now, started=now, finished=now, step=20, steps=40, plan={"rows": 812, "held_out": 91, "judges": ["judge-large at https://judge.example", "other-judge"], "steps": 40,
     "gpu_hours": 31.5, "hours_from": "reckoned from the cards", "text": "The whole plan."})
 bodies = [{"values": {name: was + (end - was) * step / 20 for name, (was, end) in names.items()}} for step in range(1, 21)]
 RunEvent.objects.bulk_create([RunEvent(run=run, seq=step, kind="metrics", time=now, step=step, body=body) for step, body in enumerate(bodies, 1)])

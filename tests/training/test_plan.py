@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import gzip
 import json
 import subprocess
@@ -23,8 +22,6 @@ from transformers import (
     Qwen3Config,
 )
 
-import training.costs
-import training.shapes
 from tests.training.conftest import ROOT, made_up_story
 from training.costs import (
     CARDS,
@@ -88,11 +85,6 @@ def settings_file(folder: Path, text: str = "", **learner: Any) -> Path:
     values = {"recipe": "sft", "run_dir": "r", "model": "models/Qwen3.5-9B", "data": ["none.jsonl"], "learner": learner}
     path.write_text(text or json.dumps(values))
     return path
-
-
-@pytest.mark.parametrize("module", [training.shapes, training.costs])
-def test_the_examples_of_the_docstrings(module: Any) -> None:
-    assert doctest.testmod(module).failed == 0
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import json
 import math
 import re
@@ -63,11 +62,6 @@ def drawings(html: str) -> list[ElementTree.Element]:
 def points_of(drawing: ElementTree.Element, kind: str = "polyline") -> list[tuple[float, float]]:
     lines = [line.get("points", "") for line in drawing.iter(kind)]
     return [(float(x), float(y)) for line in lines for x, y in (point.split(",") for point in line.split())]
-
-
-@pytest.mark.parametrize("module", [training.figures, training.report])
-def test_the_examples_of_the_docstrings(module: Any) -> None:
-    assert doctest.testmod(module).failed == 0
 
 
 def test_the_page_of_a_run(tmp_path: Path) -> None:

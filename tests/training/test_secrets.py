@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import hashlib
 import json
 import time
@@ -19,10 +18,6 @@ from training.secrets import HIDDEN, Redactor, redact
 
 hide = Redactor({})
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nabc/+=\n-----END RSA PRIVATE KEY-----"
-
-
-def test_the_examples_of_the_docstrings() -> None:
-    assert doctest.testmod(training.secrets).failed == 0
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,8 @@ class Rule:
 def evidence(wins: int, losses: int, share: float = 0.5) -> float:
     """Against "the candidate wins at most `share`": 1 says nothing, 20 is a bet won at 20 to 1.
 
-    >>> round(evidence(7, 0), 2)
-    31.88
+    >>> round(evidence(7, 0), 1)
+    31.9
     """
     tail = betainc(losses + 1, wins + 1, 1 - share)  # of Beta(w + 1, l + 1) above `share`
     if tail <= 0:

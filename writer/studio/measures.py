@@ -41,8 +41,8 @@ NAMES = {"reward": _TOLD["reward"], **OF_A_REWARD, **OF_THE_RUBRIC, **_TOLD}
 @dataclass(frozen=True)
 class Change:
     name: str
-    before: float | None
-    after: float | None
+    before: str
+    after: str
 
 
 def names_told() -> dict[str, str]:
@@ -56,4 +56,19 @@ def before_and_after(run: Run) -> list[Change]:
     if first is None or last is None or first.step == last.step:
         return []
     was, now = first.body["values"], last.body["values"]
-    return [Change(words, was.get(name), now.get(name)) for name, words in NAMES.items() if name in was or name in now]
+    return [
+        Change(words, figure(was.get(name)), figure(now.get(name)))
+        for name, words in NAMES.items()
+        if name in was or name in now
+    ]
+
+
+def figure(value: float | None) -> str:
+    """To three digits, as a page says it.
+
+    >>> [figure(one) for one in (1104.4, 0.0485, -2.0, 3e-7, None)]
+    ['1,104', '0.0485', '-2', '0', '–']
+    """
+    if value is None:
+        return "–"
+    return f"{round(value):,}" if abs(value) >= 100 or abs(value) < 1e-5 else f"{value:.3g}"

@@ -6,6 +6,7 @@ upstream writes; where the real thing is meant, the session's vLLM does.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import os
@@ -19,7 +20,9 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
@@ -29,7 +32,7 @@ import psycopg
 ROOT = Path(__file__).resolve().parents[2]
 
 PREPARE = """
-import json, os, django
+import json, django
 django.setup()
 from dataclasses import asdict
 from django.core.management import call_command
@@ -38,9 +41,7 @@ from writer.accounts.demo import ensure_demo_accounts
 from writer.editorial.operations.import_constitution import ensure_constitution
 from writer.stories.operations.models import ensure_model_version
 ensure_constitution()
-model = ensure_model_version()
-model.served_name = os.environ["SERVED_NAME"]  # what the upstream of this test calls it
-model.save()
+ensure_model_version()
 print(json.dumps([asdict(account) for account in ensure_demo_accounts()]))
 """
 
@@ -166,41 +167,59 @@ def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+@cache
+def prepared(database_url: str) -> tuple[str, list[Account]]:
+    """A database with all tables and the demo accounts, made once for each process that tests; a house has a copy of it."""
+    name = f"e2e_{uuid4().hex[:12]}"
+    _maintain(database_url, f'CREATE DATABASE "{name}"')
+    atexit.register(_maintain, database_url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+    with TemporaryDirectory() as folder:
+        ran = subprocess.run(
+            [sys.executable, "-c", PREPARE], env=_env(database_url, name, Path(folder)), cwd=ROOT, capture_output=True, text=True, timeout=120
+        )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    return name, [Account(**account) for account in json.loads(ran.stdout.splitlines()[-1])]
+
+
+def _maintain(database_url: str, order: str) -> None:
+    with psycopg.connect(urlunsplit(urlsplit(database_url)._replace(path="/postgres")), autocommit=True) as connection:
+        connection.execute(order)
+
+
+def _env(database_url: str, name: str, folder: Path) -> dict[str, str]:
+    return dict(os.environ) | {
+        "DATABASE_URL": urlunsplit(urlsplit(database_url)._replace(path=f"/{name}")),
+        "DJANGO_SETTINGS_MODULE": "webapp.settings",
+        "PYTHONPATH": str(ROOT),
+        "DEBUG": "true",
+        "VAR": str(folder / "var"),
+        "MODEL": "demo/model",
+    }
+
+
 @contextmanager
 def running(
     folder: Path, model_url: str, *, served: str = "scripted", key: str = "", **settings: str
 ) -> Iterator[Stack]:
     """Start it all on a new database, and take everything away again."""
-    url = urlsplit(os.environ["DATABASE_URL"])
-    name = f"e2e_{uuid4().hex[:12]}"
-    maintenance = urlunsplit(url._replace(path="/postgres"))
-    with psycopg.connect(maintenance, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-    env = dict(os.environ) | {
-        "DATABASE_URL": urlunsplit(url._replace(path=f"/{name}")),
-        "DJANGO_SETTINGS_MODULE": "webapp.settings",
-        "PYTHONPATH": str(ROOT),
-        "DEBUG": "true",
-        "VAR": str(folder / "var"),
+    database_url, name = os.environ["DATABASE_URL"], f"e2e_{uuid4().hex[:12]}"
+    template, accounts = prepared(database_url)
+    _maintain(database_url, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    env = _env(database_url, name, folder) | {
         "MODEL_SERVER_URL": model_url,
         "MODEL_SERVER_KEY": key,
-        "MODEL": "demo/model",
-        "SERVED_NAME": served,
         "LEASE_SECONDS": "3",
         "STORIES_AT_ONCE": "50",
         "WORDS_PER_DAY": "10000000",
     } | settings  # fmt: skip
     try:
-        prepared = subprocess.run(
-            [sys.executable, "-c", PREPARE], env=env, cwd=ROOT, capture_output=True, text=True, timeout=120
-        )
-        assert prepared.returncode == 0, prepared.stderr
-        stack = Stack(env, folder, [Account(**account) for account in json.loads(prepared.stdout.splitlines()[-1])])
+        with psycopg.connect(env["DATABASE_URL"]) as connection:  # what the upstream of this test calls the model
+            connection.execute("UPDATE stories_modelversion SET served_name = %s", [served])
+        stack = Stack(env, folder, accounts)
         try:
             stack.wait_ready()
             yield stack
         finally:
             stack.stop()
     finally:
-        with psycopg.connect(maintenance, autocommit=True) as connection:
-            connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        _maintain(database_url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')

@@ -67,7 +67,7 @@ REWARD: dict[str, Any] = {
 GRPO: dict[str, Any] = {
     "context": 1024, "batch": 4, "group": 6, "steps": STEPS, "checkpoint_every": 5, "evaluate_every": 1000, "keep": 1,
     "learner": LEARNER | {"learning_rate": 3e-5, "threads": 2, "schedule": "constant", "warmup_share": 0.0},
-    "rewards": {"how": "averaged", "weights": {"range": 1.0, "preference": 1.0, "repetition": -1.0}},
+    "rewards": {"how": "averaged", "longest": 600, "weights": {"range": 1.0, "preference": 1.0, "repetition": -1.0}},
     "sampling": {"most_tokens": 800},
     "guards": {"length_ratio": None, "cut": None, "repetition": None, "probe": None},
 }  # fmt: skip

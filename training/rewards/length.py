@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from training.rewards.counts import longwriter_words, polaris_words
 
-LONGEST = 12_000
-"""Words of the longest text that anybody is to ask for: the end of LongWriter-Zero's ranges."""
-
-
 def _clamp(value: float, low: float, high: float) -> float:
     return min(max(value, low), high)
 
@@ -34,7 +30,7 @@ def polaris_length(text: str, target: int) -> float:
     return min(1.0, max(0.0, words / high - 1))
 
 
-def longwriter_length(text: str, low: int, high: int, most: int = LONGEST) -> float:
+def longwriter_length(text: str, low: int, high: int, most: int) -> float:
     """LongWriter-Zero's length reward, from 0 to 1 (arXiv 2506.18841; recipes.md 2.2).
 
     1 from `low` to `high` words, words / low below, and above that falling evenly to 0 at `most`. How far `most` lies the paper does not

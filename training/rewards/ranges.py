@@ -13,12 +13,11 @@ from typing import Annotated, NamedTuple
 import regex
 from pydantic import BaseModel, ConfigDict, Field
 
-from training.rewards.length import LONGEST
 from training.teacher.client import Question
 from training.teacher.fences import fenced
 from training.text import Message
 
-MOST, WIDEST, UNIT = LONGEST, 3_000, 100
+MOST, WIDEST, UNIT = 12_000, 3_000, 100
 _NUMBER = r"(\d{1,3}(?:,\d{3})+|\d+)"
 _MOST = regex.compile(
     rf"\b(?:at most|no more than|not more than|up to|under|maximum of|max\.?)\s+{_NUMBER}\s+words\b", regex.IGNORECASE

@@ -104,7 +104,7 @@ class Scoring:
         if found is None and self._ranges is not None:
             predicted = await _answer(self._ranges, range_question(task.prompt))
             found = None if predicted is None else Range(predicted.low, predicted.high)
-        return (None if found is None else longwriter_length(text, *found)), {}
+        return (None if found is None else longwriter_length(text, *found, self._settings.longest)), {}
 
 
 async def _answer(teacher: Teacher | None, question: Question[Any]) -> Any:

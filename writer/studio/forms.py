@@ -41,7 +41,7 @@ GROUPS = {
     "rewards.weights": "What a story is rewarded for: the weight of each reward, empty where it is not used",
     "human": "Human stories",
     "sampling": "How stories are drawn",
-    "rewards": "How rewards become advantages",
+    "rewards": "How rewards are reckoned and become advantages",
     "rewards.judge": "How each judge is asked, and what it may cost",
     "guards": "What is watched, and stops the run",
     "rollouts": "The server that writes the stories",

@@ -66,8 +66,8 @@ class TestLongWriterLength:
         assert longwriter_length(words(count), 900, 1100, 12_000) == pytest.approx(reward)
 
     def test_a_request_that_no_length_answers(self) -> None:
-        assert longwriter_length("", 0, 0) == 1.0
-        assert longwriter_length(words(6000), 0, 0) == pytest.approx(0.5)
+        assert longwriter_length("", 0, 0, 12_000) == 1.0
+        assert longwriter_length(words(6000), 0, 0, 12_000) == pytest.approx(0.5)
 
 
 class TestRepetition:

@@ -105,11 +105,12 @@ def test_fields_stand_in_groups_by_what_they_are_about() -> None:
     groups = {name: [one.name for one, _, _ in rows] for name, rows, _ in form_of("grpo").groups}
     assert list(groups)[1].startswith("What a story is rewarded for")
     assert groups["Human stories"][0] == "human"
-    assert groups["How rewards become advantages"] == [
+    assert groups["How rewards are reckoned and become advantages"] == [
         "rewards.how",
         "rewards.clip",
         "rewards.epsilon",
         "rewards.floor",
+        "rewards.longest",
     ]
     assert sum(map(len, groups.values())) == len(form_of("grpo").fields)
 

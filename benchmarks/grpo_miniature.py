@@ -54,7 +54,7 @@ PIECES, PAIRS, REQUESTS = 3000, 240, 24
 """To fine-tune on, for each reward model, and for each bucket at the end."""
 BUCKETS = ((100, 200), (200, 400), (400, 800), (800, 1200))
 """Words asked for: the first two as in training, the others beyond it."""
-STEPS = 40
+STEPS = 30
 LEARNER: dict[str, Any] = {"precision": "float32", "gradient_checkpointing": False}
 WARM: dict[str, Any] = {
     "recipe": "sft", "context": 1024, "overlong": "drop", "batch": 16, "epochs": 1, "evaluate_every": 1000,
@@ -66,7 +66,7 @@ REWARD: dict[str, Any] = {
 }  # fmt: skip
 GRPO: dict[str, Any] = {
     "context": 1024, "batch": 4, "group": 6, "steps": STEPS, "checkpoint_every": 5, "evaluate_every": 1000, "keep": 1,
-    "learner": LEARNER | {"learning_rate": 3e-5, "threads": 2, "schedule": "constant", "warmup_share": 0.0},
+    "learner": LEARNER | {"learning_rate": 1e-4, "threads": 2, "schedule": "constant", "warmup_share": 0.0},
     "rewards": {"how": "averaged", "longest": 600, "weights": {"range": 1.0, "preference": 1.0, "repetition": -1.0}},
     "sampling": {"most_tokens": 800},
     "guards": {"length_ratio": None, "cut": None, "repetition": None, "probe": None},

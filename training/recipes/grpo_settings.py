@@ -136,7 +136,10 @@ class RewardSettings(Combining):
         None, description="says how long a good answer is, where a request names no length"
     )
     longest: int = Field(
-        12_000, ge=1, le=10**6, description="words at which the reward range is down to 0: the longest that a story may be"
+        12_000,
+        ge=1,
+        le=10**6,
+        description="words at which the reward range is down to 0: the longest that a story may be",
     )
     preference: Path | None = Field(None, description="a reward model's folder")
     constitution: Path | None = Field(None, description="the principles in force, TOML or JSON")

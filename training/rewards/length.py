@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from training.rewards.counts import longwriter_words, polaris_words
 
+
 def _clamp(value: float, low: float, high: float) -> float:
     return min(max(value, low), high)
 

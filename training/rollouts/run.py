@@ -156,7 +156,10 @@ class Rollouts:
         return answer
 
     def _divergence(self, learner: Learner, first: Sequence[Wanted]) -> dict[str, float]:
-        """Nats a token from the model that the run began with: log p then - log p now, on average over stories that it wrote then."""
+        """Nats a token from the model that the run began with: log p then - log p now, on average over stories that it wrote then.
+
+        The first step learned from them, so it is less than the divergence itself, and in a short run may be below 0.
+        """
         examples = processes.from_first(self._written_first(first) if self.run.first else None)
         sums = {"apart": 0.0, "tokens": 0.0}
         for numbers, _, logprobs_N in learner.read([(sample,) for sample, _ in examples]) if examples else ():

@@ -1,6 +1,6 @@
 """What passes between the server that writes stories, the judges, and the learner; and the dump that holds all of it.
 
-    Task -> Rollout (tokens as the server drew them) -> Judged (with its rewards) -> Group (with an advantage for each)
+    Task -> Rollout (tokens as the server drew them) -> Verdict (its rewards) -> Group (what is learned from)
 
 `rollouts/step-00012.jsonl` has a line for each story as soon as it is written, and another when it is judged:
 

@@ -232,7 +232,7 @@ def test_a_run_of_grpo(browser: Client, make_run: Callable[..., Run], settings: 
     page = look(browser, reverse("run", args=[run.pk]), "The first step and the newest")
     rows = re.findall(r'<th scope="row">([^<]*)</th><td class="right">([^<]*)</td><td class="right">([^<]*)</td>', page)
     assert rows == [
-        ("Reward in all", "0.250", "0.750"), ("Reward: quality", "0.125", "0.375"),
+        ("Reward in all", "0.25", "0.75"), ("Reward: quality", "0.125", "0.375"),
         ("N3: Stock language and templates", "6", "6"), ("Human stories whose advantage counted as 0", "0", "0"),
         ("Entropy, nats a token", "2", "2"),
     ]  # fmt: skip

@@ -94,8 +94,9 @@ class Desk:
         return "\n\n".join(block for block in blocks if block.strip())
 
     def wait_words(self, words: int, seconds: float = 30) -> None:
+        """Wait, across a change of pages too, until a story's page counts so many `words`."""
         self.page.wait_for_function(
-            "words => Number(document.getElementById('words').textContent.replace(/,/g, '').split(' ')[0]) >= words",
+            "words => Number((document.getElementById('words')?.textContent ?? '').replace(/,/g, '').split(' ')[0]) >= words",
             arg=words,
             timeout=seconds * 1000,
         )

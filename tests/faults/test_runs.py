@@ -109,7 +109,9 @@ def test_a_run_from_the_queue_to_a_version(keeper: Keeper, queued: Callable[...,
     check_events(run)
 
 
-@pytest.mark.parametrize("who", ["training", "follower", "both"])
+@pytest.mark.parametrize(
+    "who", ["both", *(pytest.param(who, marks=pytest.mark.soak) for who in ("training", "follower"))]
+)
 def test_kill_9(who: str, keeper: Keeper, queued: Callable[..., Run]) -> None:
     run = begun(keeper, queued(steps=60))
     with watched(run) as seen:

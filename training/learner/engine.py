@@ -124,6 +124,8 @@ class DeepSpeedEngine:
     def __init__(self, module: torch.nn.Module, settings: LearnerSettings) -> None:
         import deepspeed
 
+        # On a CPU it compiles its own collectives for a minute, which then spin while they wait: gloo's are there.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         self.stage, self.processes = settings.zero_stage, processes.world()
         groups = [
             group for group in parameter_groups(module.named_parameters(), settings.weight_decay) if group["params"]

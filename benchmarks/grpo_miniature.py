@@ -304,7 +304,7 @@ def main(*, small: bool = False) -> None:
                 "rewards": GRPO["rewards"] | {"preference": str(reward)},
             }  # fmt: skip
             after[human].append(look(name, writer, run(name, settings, before, told), judge, asked))
-    measures = [*_measures(was, after)]
+    measures = [*_rewards(seeds), *_measures(was, after)]
     if small:
         print(*measures, sep="\n")
         return
@@ -332,8 +332,27 @@ def _measures(was: Sequence[dict[str, float]], after: dict[bool, list[list[dict[
                 )  # fmt: skip
 
 
+def _rewards(seeds: Sequence[int]) -> Iterator[Measure]:
+    """What was learned from: the last five steps of a run beside its first five."""
+    for reward, human in itertools.product(("range", "preference"), (True, False)):
+        name, word = f"reward_{reward}", "with" if human else "without"
+        runs = [[one[name] for one in _told(FOLDER / f"{word}-{seed}", name)] for seed in seeds]
+        first, last = ([statistics.mean(run[part]) for run in runs] for part in (slice(5), slice(-5, None)))
+        rise = [after - before for before, after in zip(first, last, strict=True)]
+        yield Measure(
+            f"{name}_{word}_human", round(statistics.mean(last), 4), "reward", "higher", "before", round(statistics.mean(first), 4),
+            f"in training, mean of the last five steps; before: of the first five; rise {interval(rise)}",
+        )  # fmt: skip
+
+
 def _accuracy(folder: Path) -> float | None:
     """Of the pairs that it did not learn from, at the end."""
-    told = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
-    found = [one["values"] for one in told if one["kind"] == "metrics" and "held_out_accuracy" in one["values"]]
-    return round(float(found[-1]["held_out_accuracy"]), 3) if found else None
+    found = _told(folder, "held_out_accuracy")
+    return round(found[-1]["held_out_accuracy"], 3) if found else None
+
+
+def _told(folder: Path, measure: str) -> list[dict[str, float]]:
+    """The values of all steps that told of a measure; of a step that was done again after a stop, the later ones."""
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    found = {one["step"]: one["values"] for one in events if one["kind"] == "metrics" and measure in one["values"]}
+    return [found[step] for step in sorted(found)]

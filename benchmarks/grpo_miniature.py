@@ -7,8 +7,8 @@
 2. Two reward models learn from the same demo model which of two texts a person wrote: a piece, or what "before" wrote under the same request. The
    authors are divided among them. One is a reward; the other judges at the end, and no reward comes from it.
 3. Five seeds of GRPO with a human story in each group and five without, from "before", asked for up to 400 words. Rewards, averaged as in
-   LongWriter-Zero: the range of length, the first reward model, repetition. The learning rate is one of two, chosen by the rewards of a run's first
-   twenty steps, not by what is measured at the end.
+   LongWriter-Zero: the range of length, the first reward model, repetition. The learning rate is one of three (3e-5, 1e-4, 3e-4), chosen by
+   the rewards of a run's first twenty steps, not by what is measured at the end.
 4. Stories of authors that nothing was learned from, asked for 100 to 1,200 words, written in one answer without a narrator's help.
 
 Means are over seeds, with intervals of 95 % by Student's t; "before" is one model, so its intervals are over its stories.

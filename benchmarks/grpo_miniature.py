@@ -27,11 +27,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 from safetensors.torch import load_file
 
-from benchmarks.report import ROOT, Measure, write
+from benchmarks.report import ROOT, Measure, median_interval, write
 from training.corpus.stories import read_stories, split_by_author
 from training.corpus.windows import MeasuredStory, measure, premise
 from training.evaluate.degeneration import words_of
@@ -235,29 +235,35 @@ def look(
     ]  # fmt: skip
 
 
-MEASURES: dict[str, tuple[str, str, str]] = {
-    "length_error": ("share", "lower", "mean |ln(words got / words asked)|"),
+MEASURES: dict[str, tuple[str, Literal["higher", "lower"], str]] = {
+    "length_error": ("log ratio", "lower", "mean |ln(words got / words asked)|"),
     "length_ratio": ("ratio", "higher", "median of words got / words asked; 1 is right"),
     "repetition": ("share", "lower", "of runs of four words that stood before"),
     "preferred": ("share", "higher", "of stories that the judge prefers to the one written before, 0.5 is as good"),
 }
 
 
-def figures(found: Sequence[dict[str, float]], before: Sequence[dict[str, float]], bucket: int) -> dict[str, float]:
-    own = [one for one in found if one["bucket"] == bucket]
-    was = [one for one in before if one["bucket"] == bucket]
-    wins = [
-        float(one["judge"] > other["judge"]) + 0.5 * (one["judge"] == other["judge"]) for one, other in zip(own, was)
-    ]
+def values(
+    found: Sequence[dict[str, float]], before: Sequence[dict[str, float]], bucket: int
+) -> dict[str, list[float]]:
+    """Of each measure, one for each story of a bucket."""
+    own, was = ([one for one in side if one["bucket"] == bucket] for side in (found, before))
     return {
-        "length_error": statistics.mean(abs(math.log(max(one["ratio"], 1e-3))) for one in own),
-        "length_ratio": statistics.median(one["ratio"] for one in own),
-        "repetition": statistics.mean(one["repetition"] for one in own),
-        "preferred": statistics.mean(wins),
+        "length_error": [abs(math.log(max(one["ratio"], 1e-3))) for one in own],
+        "length_ratio": [one["ratio"] for one in own],
+        "repetition": [one["repetition"] for one in own],
+        "preferred": [
+            float(one["judge"] > other["judge"]) + 0.5 * (one["judge"] == other["judge"])
+            for one, other in zip(own, was, strict=True)
+        ],
     }
 
 
-_T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571}
+def middle(name: str, of: Sequence[float]) -> float:
+    return statistics.median(of) if name == "length_ratio" else statistics.mean(of)
+
+
+_T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 24: 2.069}
 
 
 def interval(values: Sequence[float]) -> str:
@@ -319,16 +325,21 @@ def main(*, small: bool = False) -> None:
 
 def _measures(was: Sequence[dict[str, float]], after: dict[bool, list[list[dict[str, float]]]]) -> Iterator[Measure]:
     for bucket, (low, high) in enumerate(BUCKETS):
-        first = figures(was, was, bucket)
-        sides = {human: [figures(one, was, bucket) for one in runs] for human, runs in after.items()}
+        before = values(was, was, bucket)
+        sides = {human: [values(one, was, bucket) for one in runs] for human, runs in after.items()}
         for name, (unit, better, says) in MEASURES.items():
-            values = {human: [one[name] for one in runs] for human, runs in sides.items()}
-            apart = [one - other for one, other in zip(values[True], values[False], strict=True)]
+            means = {human: [middle(name, one[name]) for one in runs] for human, runs in sides.items()}
+            apart = [one - other for one, other in zip(means[True], means[False], strict=True)]
+            if name == "length_ratio":
+                least, _, most = median_interval(before[name])
+                known = f"{least:.3f} to {most:.3f}"
+            else:
+                known = interval(before[name])
             for human, word in ((True, "with"), (False, "without")):
                 yield Measure(
-                    f"{name}_{low}_to_{high}_{word}_human", round(statistics.mean(values[human]), 4), unit,
-                    "lower" if better == "lower" else "higher", "before", round(first[name], 4),
-                    f"{says}; interval {interval(values[human])}" + (f"; with less without: {interval(apart)}" if human else ""),
+                    f"{name}_{low}_to_{high}_{word}_human", round(statistics.mean(means[human]), 4), unit, better,
+                    "before", round(middle(name, before[name]), 4),
+                    f"{says}; interval {interval(means[human])}, before {known}" + (f"; with less without: {interval(apart)}" if human else ""),
                 )  # fmt: skip
 
 

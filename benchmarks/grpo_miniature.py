@@ -37,8 +37,9 @@ from training.corpus.windows import MeasuredStory, measure, premise
 from training.evaluate.degeneration import words_of
 from training.evaluate.repetition import repeated
 from training.evaluate.served import Client, Served
+from training.learner.events import read_events
 from training.recipes.grpo_settings import GrpoSettings
-from training.records import Window
+from training.records import Metrics, Window
 from training.rollouts.client import TokenClient
 from training.rollouts.server import OwnServer
 from training.rollouts.sync import SharedMemory
@@ -364,6 +365,6 @@ def _accuracy(folder: Path) -> float | None:
 
 def _told(folder: Path, measure: str) -> list[dict[str, float]]:
     """The values of all steps that told of a measure; of a step that was done again after a stop, the later ones."""
-    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
-    found = {one["step"]: one["values"] for one in events if one["kind"] == "metrics" and measure in one["values"]}
+    events = read_events(folder / "events.jsonl")
+    found = {one.step: one.values for one in events if isinstance(one, Metrics) and measure in one.values}
     return [found[step] for step in sorted(found)]

@@ -10,7 +10,6 @@ from pathlib import Path
 from training.common.errors import AskedToStop, MendableError, full_disk_said_plainly
 from training.config.declarations import Recipe
 from training.config.settings import read_settings
-from training.recipes.registry import COMMANDS, read_run
 from training.test_model.settings import DemoSettings
 
 OF_THE_DEMO = {
@@ -21,6 +20,26 @@ OF_THE_DEMO = {
 
 
 def main(arguments: list[str] | None = None) -> int:
+    try:
+        chosen = parse(arguments)
+        with full_disk_said_plainly(Path.cwd()):
+            run(chosen)
+    except MendableError as error:
+        say(" ".join(str(error).splitlines()))
+        return 2
+    except KeyboardInterrupt:
+        say("Interrupted; the same command resumes from what is saved.")
+        return 130
+    except AskedToStop:
+        pass  # the run has logged it
+    return 0
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    from training.recipes.registry import (
+        COMMANDS,  # which raises MendableError where another package's declaration is broken
+    )
+
     parser = argparse.ArgumentParser(prog="python -m training", description="Train and measure story models.")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, what in ({name: one.about for name, one in COMMANDS.items()} | OF_THE_DEMO).items():
@@ -43,19 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--mfu", type=float, default=0.4, help="share of the GPUs' arithmetic that a run gets")
     report = "write report.html, a page with the curves of a run, into its folder"
     commands.add_parser("report", help=report, description=report).add_argument("run", type=Path)
-    chosen = parser.parse_args(arguments)
-    try:
-        with full_disk_said_plainly(Path.cwd()):
-            run(chosen)
-    except MendableError as error:
-        say(" ".join(str(error).splitlines()))
-        return 2
-    except KeyboardInterrupt:
-        say("Interrupted; the same command goes on from what is saved.")
-        return 130
-    except AskedToStop:
-        pass  # the run told of it
-    return 0
+    return parser.parse_args(arguments)
 
 
 def say(text: str) -> None:
@@ -64,6 +71,8 @@ def say(text: str) -> None:
 
 
 def run(chosen: argparse.Namespace) -> None:
+    from training.recipes.registry import COMMANDS, read_run
+
     if command := COMMANDS.get(chosen.command):
         settings = read_settings(chosen.settings, command.settings)
         for name, value in command.environment.items():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import types
 import typing
+from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, cast, get_args, get_origin
 
 from django.conf import settings
 from pydantic import BaseModel, create_model
@@ -20,7 +21,8 @@ from training.constitution.settings import Mix
 from training.recipes.registry import RECIPES, STAGES
 from writer.studio.models import DatasetKind
 
-DECLARED: Mapping[str, Recipe | Stage] = {**RECIPES, **STAGES}
+DECLARED = cast("Mapping[str, Recipe | Stage]", ChainMap[str, Any](STAGES, RECIPES))
+"""Recipes, then stages."""
 
 
 def is_stage(recipe: str) -> bool:

@@ -120,8 +120,8 @@ class Recipe(_Studio):
     """What the model answers: the next word, or one number for a text."""
     reference: bool = False
     """A reference model reads all examples once before the first step."""
-    mixes_sources: bool = False
-    """Its pairs come from several sources, mixed by the weights of the form (`training.constitution.mix`)."""
+    mix: type[Settings] | None = None
+    """Settings of how its pairs are mixed, where they come from several sources: a form asks for them as the group `mix`."""
 
     @property
     def noun(self) -> str:

@@ -17,7 +17,6 @@ from pydantic.fields import FieldInfo
 from training.config.declarations import Recipe, Stage
 from training.config.markers import FilledIn, Part, marker
 from training.config.settings import Settings
-from training.constitution.settings import Mix
 from training.recipes.registry import RECIPES, STAGES
 from writer.studio.models import DatasetKind
 
@@ -38,8 +37,8 @@ def kinds_read(recipe: str) -> list[DatasetKind]:
 def form_class(recipe: str) -> type[Settings]:
     """The settings that a form asks for: the declared ones and, where pairs of several sources are mixed, how much of each."""
     declared = DECLARED[recipe]
-    if isinstance(declared, Recipe) and declared.mixes_sources:
-        mix: Any = (Annotated[Mix, Part("How much of each source", 80)], Mix())
+    if isinstance(declared, Recipe) and declared.mix is not None:
+        mix: Any = (Annotated[declared.mix, Part("How much of each source", 80)], declared.mix())
         return create_model(f"Mixed{declared.settings.__name__}", __base__=declared.settings, mix=mix)
     return declared.settings
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from training.config.declarations import Recipe
 from training.config.recipe import RecipeSettings
+from training.constitution.settings import Mix
 
 
 class DpoSettings(RecipeSettings):
@@ -37,6 +38,6 @@ RECIPE = Recipe(
     example="pair",
     rows="preference",
     reference=True,
-    mixes_sources=True,
+    mix=Mix,
     defaults={"overlong": "drop", "epochs": 3, "learner": {"lora": {}, "learning_rate": 5e-6}},
 )

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from training.config.declarations import Recipe
 from training.config.recipe import RecipeSettings
+from training.constitution.settings import Mix
 
 
 class RewardModelSettings(RecipeSettings):
@@ -42,6 +43,6 @@ RECIPE = Recipe(
     example="pair",
     rows="preference",
     head="reward",
-    mixes_sources=True,
+    mix=Mix,
     defaults={"overlong": "drop"},
 )

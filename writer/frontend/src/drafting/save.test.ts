@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { ApiError, Unreachable } from "../shared/api";
-import type { Save } from "../shared/outbox";
+import type { Save } from "./outbox";
 import { Saver, type SaveState, type Theirs } from "./save";
 
 /** A server with one story, as docs/protocol.md has it: revisions, the same name answered the same, 409 with both texts. */

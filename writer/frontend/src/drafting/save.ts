@@ -7,9 +7,9 @@
  */
 
 import { ApiError, Unreachable } from "../shared/api";
-import type { Kept, Save, Store } from "../shared/outbox";
 import { randomId, storable } from "../shared/text";
 import type { Savable } from "./growing";
+import type { Kept, Save, Store } from "./outbox";
 
 export interface Saved {
   revision: string;

@@ -1,16 +1,18 @@
 /** The drafting page: the text, what writes it, and what keeps it. */
 
 import "../shared/site.css";
-import "../shared/story.css";
+import "../shared/prose.css";
+import "../shared/desk.css";
+import "./story.css";
 import "prosemirror-view/style/prosemirror.css";
 import { ApiError, request } from "../shared/api";
-import { aside, type Kept, Outbox, type Store } from "../shared/outbox";
 import { copy, element, say, show } from "../shared/page";
 import { indexOfPoint, join, points, tailOf } from "../shared/text";
 import * as conflict from "./conflict";
 import { Controls } from "./controls";
 import { Editor, type Opening } from "./editor";
 import { Follower } from "./follow";
+import { aside, type Kept, Outbox, type Store } from "./outbox";
 import { isLive, type End, Reader, type Row } from "./reader";
 import { type Saved, Saver, type SaveState, type Theirs } from "./save";
 import { Connection, GONE, SIGNED_OUT } from "./socket";

@@ -9,7 +9,7 @@
  */
 
 import { ApiError, request } from "../shared/api";
-import { open } from "../shared/outbox";
+import { openDatabase } from "../shared/database";
 import { randomId } from "../shared/text";
 
 export type Act = { kind: string } & Record<string, unknown>;
@@ -266,7 +266,7 @@ function plain({ op_id, act, page, label, before }: Row): Done {
 
 const browserShelf: Shelf = {
   async change(user, work) {
-    const database = await open();
+    const database = await openDatabase();
     return new Promise((resolve, reject) => {
       const transaction = database.transaction("acts", "readwrite");
       const store = transaction.objectStore("acts");

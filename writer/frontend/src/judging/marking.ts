@@ -1,7 +1,8 @@
 /** The marking page: a text, the marks of one editor on it, and the keys to make them. */
 
 import "../shared/site.css";
-import "../shared/story.css";
+import "../shared/prose.css";
+import "../shared/desk.css";
 import "./marking.css";
 import { request } from "../shared/api";
 import { element, number, say, show } from "../shared/page";

@@ -1,7 +1,8 @@
 /** A writer reads what editors noted: the text as it is now, the notes painted on it, the list beside it. Nothing changes. */
 
 import "../shared/site.css";
-import "../shared/story.css";
+import "../shared/prose.css";
+import "../shared/desk.css";
 import "./marking.css";
 import { copy, element, say } from "../shared/page";
 import { LAYER_OF } from "./passages";

@@ -1,7 +1,8 @@
 /** Two takes side by side, blind: read, compared, voted on; or settled, where others disagree. */
 
 import "../shared/site.css";
-import "../shared/story.css";
+import "../shared/prose.css";
+import "../shared/desk.css";
 import "./judging.css";
 import "./pair.css";
 import { ApiError, request } from "../shared/api";

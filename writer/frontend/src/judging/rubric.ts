@@ -1,7 +1,8 @@
 /** A text scored by the rubric: sixteen dimensions and two catch-alls, each with its bands, an exact score and a note. */
 
 import "../shared/site.css";
-import "../shared/story.css";
+import "../shared/prose.css";
+import "../shared/desk.css";
 import "./judging.css";
 import "./rubric.css";
 import { element, say, show } from "../shared/page";

@@ -6,7 +6,8 @@
  * closes; the record of a closed one is taken over by the next window that opens the story.
  */
 
-import { randomId } from "./text";
+import { openDatabase } from "../shared/database";
+import { randomId } from "../shared/text";
 
 export interface Save {
   base_revision: string;
@@ -31,35 +32,8 @@ export interface Store {
   part(sent: Save | null, draft: Save | null): void;
 }
 
-/** The one database that the pages of this browser share. */
-export const open = (() => {
-  let opened: Promise<IDBDatabase> | null = null;
-  return (): Promise<IDBDatabase> =>
-    (opened ??= new Promise((resolve, reject) => {
-      const asked = indexedDB.open("longhand", 2);
-      asked.onupgradeneeded = ({ oldVersion }) => {
-        const database = asked.result;
-        if (oldVersion < 1) {
-          database.createObjectStore("outbox", { keyPath: ["story", "window"] });
-          database.createObjectStore("aside", { keyPath: "story" });
-        }
-        if (oldVersion < 2) database.createObjectStore("acts", { keyPath: "user" });
-      };
-      asked.onsuccess = () => {
-        // A page of a newer Longhand waits for the older ones to let go.
-        asked.result.onversionchange = () => {
-          asked.result.close();
-          opened = null;
-        };
-        resolve(asked.result);
-      };
-      asked.onblocked = () => reject(new Error("A page of an older Longhand is still open in this browser"));
-      asked.onerror = () => reject(asked.error ?? new Error("This browser keeps nothing"));
-    }));
-})();
-
 async function within<T>(name: "outbox" | "aside", mode: IDBTransactionMode, work: (store: IDBObjectStore) => IDBRequest<T>): Promise<T> {
-  const database = await open();
+  const database = await openDatabase();
   return new Promise((resolve, reject) => {
     const transaction = database.transaction(name, mode);
     const asked = work(transaction.objectStore(name));

@@ -1,8 +1,9 @@
 import { EditorState, TextSelection } from "prosemirror-state";
 import { history, undo } from "prosemirror-history";
 import { describe, expect, test } from "vitest";
-import { indexOfPoint, join, points } from "../shared/text";
+import { indexOfPoint, points } from "../shared/text";
 import { append, growth, growthPlugin, savable, setLive } from "./growing";
+import { join } from "./log";
 import { documentOf, paragraphNode, textOf } from "./manuscript";
 
 function page(text = "", absorbed = 0): EditorState {
@@ -83,7 +84,8 @@ test("the saved text and the log behind it are the text on the page", () => {
         state = grow(state, piece);
       } else {
         const at = 1 + next(Math.max(1, state.doc.content.size - 1));
-        if (state.doc.resolve(at).parent.isTextblock) state = type(state, ["a", "𝄞"][next(2)]!, at);
+        const typed = ["a", "𝄞", ...(textOf(state.doc) ? [" ", "\u00a0", "\u3000"] : [])]; // a page of blanks is an empty one
+        if (state.doc.resolve(at).parent.isTextblock) state = type(state, typed[next(typed.length)]!, at);
       }
       if (next(15) === 0) state = state.apply(setLive(state, !growth.getState(state)!.live));
       const { live } = growth.getState(state)!;

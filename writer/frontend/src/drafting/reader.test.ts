@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { points } from "../shared/text";
-import { type Chunk, type End, type Message, Reader } from "./reader";
+import type { Chunk } from "./log";
+import { type End, type Message, Reader } from "./reader";
 
 const PIECES = ["Once", " there", " was 🌲", " and 𝔘", ".\n\nThen", " it", " ended."];
 

@@ -6,8 +6,8 @@
  */
 
 import { points } from "../shared/text";
+import type { ChannelName, Chunk } from "./log";
 
-export type ChannelName = "story" | "thinking";
 export type State = "queued" | "running" | "paused" | "done" | "stopped" | "failed";
 
 export interface Row {
@@ -22,16 +22,6 @@ export interface Row {
   last_seq: number;
   revision: string;
   model_ready: boolean;
-}
-
-export interface Chunk {
-  type: "chunk";
-  first: number;
-  seq: number;
-  channel: ChannelName;
-  start: number;
-  text: string;
-  words: number;
 }
 
 export interface Heartbeat {

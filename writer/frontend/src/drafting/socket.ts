@@ -3,7 +3,7 @@
  * when the page becomes visible or the network returns.
  */
 
-import { sha256 } from "../shared/text";
+import { sha256 } from "./log";
 import type { Effect, Message, Reader } from "./reader";
 
 const FIRST_DELAY = 500;

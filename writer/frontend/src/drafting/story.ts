@@ -7,12 +7,13 @@ import "./story.css";
 import "prosemirror-view/style/prosemirror.css";
 import { ApiError, request } from "../shared/api";
 import { copy, element, say, show } from "../shared/page";
-import { indexOfPoint, join, points, tailOf } from "../shared/text";
+import { indexOfPoint, points } from "../shared/text";
 import * as conflict from "./conflict";
 import { Controls } from "./controls";
 import { Editor, type Opening } from "./editor";
 import { Follower } from "./follow";
 import { aside, type Kept, Outbox, type Store } from "./outbox";
+import { tailOf } from "./log";
 import { isLive, type End, Reader, type Row } from "./reader";
 import { type Saved, Saver, type SaveState, type Theirs } from "./save";
 import { Connection, GONE, SIGNED_OUT } from "./socket";
@@ -269,8 +270,7 @@ class Page {
 }
 
 function opening({ text, absorbed, full_text, generation }: Pick<StoryData, "text" | "absorbed" | "full_text" | "generation">): Opening {
-  const chars = generation ? generation.story_chars - absorbed : 0;
-  return { text, absorbed, tail: join(text, "") === full_text ? "" : tailOf(text, full_text, chars) };
+  return { text, absorbed, tail: generation ? tailOf(full_text, generation.story_chars - absorbed) : "" };
 }
 
 new Page();

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { countWords, emphases, indexOfPoint, join, joinParagraphs, kindOf, paragraphs, points, sha256, storable, tailOf } from "./text";
+import { countWords, emphases, indexOfPoint, joinParagraphs, kindOf, paragraphs, points, storable } from "./text";
 
 describe("words", () => {
   test.each([
@@ -41,12 +41,6 @@ describe("emphasis", () => {
   ])("%s", (text, found) => expect(emphases(text).map(({ from, to }) => text.slice(from, to))).toEqual(found));
 });
 
-describe("join", () => {
-  test("puts the log behind the text", () => expect(join("One. \n", "\n\nTwo")).toBe("One.\n\nTwo"));
-  test("begins with the log where the text is empty", () => expect(join(" \n", "\n\nTwo")).toBe("Two"));
-  test("goes on in the middle of a paragraph", () => expect(join("One", " and two")).toBe("One and two"));
-});
-
 describe("offsets", () => {
   const text = "a🌲b𝔘c";
   test("count code points", () => expect(points(text)).toBe(5));
@@ -55,15 +49,5 @@ describe("offsets", () => {
 });
 
 test("what the server does not keep is left out", () => {
-  expect(storable("a\0b\ud800c🌲\r\nd\u0085e\tf")).toBe("ab\ufffdc🌲\nde\tf");
-});
-
-test("the tail is found behind the head", () => {
-  expect(tailOf("One. ", "One.\n\nTwo", 5)).toBe("\n\nTwo");
-  expect(tailOf("", "Two", 3)).toBe("Two");
-  expect(tailOf("", "Two", 5)).toBe("\n\nTwo");
-});
-
-test("sha256 is of the UTF-8", async () => {
-  expect(await sha256("abc")).toBe("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  expect(storable("a\0b\ud800c🌲\r\nd\u0085e\u0086f\tg")).toBe("ab\ufffdc🌲\nd\nef\tg");
 });

@@ -27,12 +27,6 @@ export function joinParagraphs(blocks: Iterable<string>): string {
   return [...blocks].filter((block) => block.trim() !== "").join("\n\n");
 }
 
-/** A text and what follows it in the log, as docs/protocol.md joins them. */
-export function join(head: string, tail: string): string {
-  const trimmed = head.replace(/[ \t\n]+$/, "");
-  return trimmed === "" ? tail.replace(/^(?:[ \t]*\n)+/, "") : trimmed + tail;
-}
-
 /** How many Unicode code points a string has: what the server counts. A string's own length counts UTF-16 units. */
 export function points(text: string): number {
   let count = text.length;
@@ -67,24 +61,17 @@ export function emphases(paragraph: string): { from: number; to: number }[] {
   return [...paragraph.matchAll(EMPHASIS)].map((found) => ({ from: found.index, to: found.index + found[0].length }));
 }
 
-/** Leave out what the server does not keep (control characters, halves of characters): a paste may bring them. */
+/**
+ * A text as the server keeps it: line ends of every kind (a paste may bring them) are line feeds, other control characters and
+ * halves of characters are left out.
+ */
 export function storable(text: string): string {
-  return text.toWellFormed().replace(/\r\n?/g, "\n").replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, "");
-}
-
-export async function sha256(text: string): Promise<string | null> {
-  // Browsers lend their cryptography to https and localhost only; without it the length has to do.
-  if (!globalThis.crypto?.subtle) return null;
-  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
-  return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return text
+    .toWellFormed()
+    .replace(/\r\n|[\r\v\f\u001c-\u001f\u0085\u2028\u2029]/g, "\n")
+    .replace(/[\u0000-\u0008\u000e-\u001b\u007f-\u009f]/g, "");
 }
 
 export function randomId(): string {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-/** What of the log stands behind `head` in the whole text that the server showed, `chars` code points of it. */
-export function tailOf(head: string, whole: string, chars: number): string {
-  const shown = whole.slice(join(head, "").length);
-  return "\n".repeat(Math.max(0, chars - points(shown))) + shown; // behind an empty head the blank line is left out
 }

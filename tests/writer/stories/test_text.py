@@ -20,7 +20,6 @@ from writer.stories.reading import story_for, whole
 from writer.stories.text import Origins, attribute, checked_text, paragraphs
 
 
-
 @given(PARAGRAPHS, PARAGRAPHS)
 def test_every_paragraph_has_one_origin(old: list[str], new: list[str]) -> None:
     before, after = "\n\n".join(old), "\n\n".join(new)

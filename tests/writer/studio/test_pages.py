@@ -161,7 +161,7 @@ RUNS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "running": (RunState.RUNNING, {"plan": PLAN, "steps": 450, "step": 7}, ("step 7 of 450", "Save and stop")),
     "being stopped": (RunState.RUNNING, {"plan": PLAN, "wish": RunWish.STOP}, ("Saving and stopping", "Stop at once")),
     "done": (RunState.DONE, {"plan": PLAN, "step": 450, "steps": 450}, ("Finished",)),
-    "stopped": (RunState.STOPPED, {"plan": PLAN, "step": 9}, ("Go on from the last checkpoint",)),
+    "stopped": (RunState.STOPPED, {"plan": PLAN, "step": 9}, ("Resume from the last checkpoint",)),
     "forgotten": (RunState.STOPPED, {"plan": PLAN, "forgotten": True}, ("Stopped",)),
     "discarded": (RunState.STOPPED, {}, ("Stopped",)),
     "failed": (RunState.FAILED, {"plan": PLAN, "problem": "Three deaths at step 9."}, ("Three deaths at step 9.",)),
@@ -182,7 +182,7 @@ def test_a_run(
         fields |= {"machine": machine, "lease_until": timezone.now(), "started": timezone.now()}
     run = make_run(state, **fields, **({"version": candidate} if state == RunState.DONE else {}))
     RunEvent.objects.create(run=run, seq=1, kind="metrics", time=timezone.now(), step=1, body={"values": {"loss": 0.7}})
-    look(browser, reverse("run", args=[run.pk]), *said, "Otherwise than in run")
+    look(browser, reverse("run", args=[run.pk]), *said, "Changes since run")
     for name in ("runs", "studio", "versions"):
         look(browser, reverse(name))
     look(browser, reverse("run_new", args=["dpo"]) + f"?clone={run.pk}")
@@ -407,14 +407,14 @@ def test_a_new_arena(browser: Client, model: ModelVersion, candidate: ModelVersi
         ("2001-01-01T00:00", "No version was in service."),
         ("2100-01-01T00:00:00", "was in service."),
         ("2100-01-01T00:00+02:00", "was in service."),
-        ("2026-13-45", "That is no time."),
-        ("2026-13-45T10:00", "That is no time."),
-        ("2026-02-30 10:00", "That is no time."),
-        ("99999999", "That is no time."),
-        ("yesterday", "That is no time."),
+        ("2026-13-45", "That is not a time."),
+        ("2026-13-45T10:00", "That is not a time."),
+        ("2026-02-30 10:00", "That is not a time."),
+        ("99999999", "That is not a time."),
+        ("yesterday", "That is not a time."),
         ("0001-01-01T00:00+14:00", "No version was in service."),
         ("9999-12-31T23:59:59-14:00", "was in service."),
-        ("\0", "That is no time."),
+        ("\0", "That is not a time."),
     ],
 )
 def test_the_ledger_of_any_time(browser: Client, model: ModelVersion, at: str, said: str) -> None:

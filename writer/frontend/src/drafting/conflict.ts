@@ -1,4 +1,4 @@
-/** Two windows changed the same text. Both versions are shown, and the writer says which one goes on. */
+/** Two windows changed the same text. Both versions are shown, and the writer chooses which one to keep. */
 
 import { copy, element, say } from "../shared/page";
 import { countWords, paragraphs } from "../shared/text";

@@ -11,7 +11,7 @@ export class Controls {
   readonly #more = element<HTMLFormElement>("more");
   readonly #problem = element("problem");
 
-  /** `saved` makes sure that what the model goes on from is what the writer sees. */
+  /** `saved` makes sure that what the model continues is what the writer sees. */
   constructor(
     readonly story: string,
     readonly generation: string | null,
@@ -42,7 +42,7 @@ export class Controls {
     show(this.#more, askable);
     const field = this.#more.elements.namedItem("target_words") as HTMLInputElement;
     if (askable && field !== document.activeElement && Number(field.value) <= words) field.value = String(Math.ceil((words + 500) / 100) * 100);
-    say(this.#more.querySelector("button")!, words > 0 ? "Write on" : "Write it");
+    say(this.#more.querySelector("span")!, words > 0 ? "Continue to" : "Write");
   }
 
   async #ask(button: HTMLButtonElement, what: "pause" | "stop" | "continue"): Promise<void> {
@@ -53,7 +53,7 @@ export class Controls {
     button.disabled = true;
     this.problem("");
     try {
-      if (!(await this.saved())) this.problem("Your last changes are not saved yet. Nothing was asked of the model.");
+      if (!(await this.saved())) this.problem("Your last changes are not saved yet, so the model was not asked.");
       else await work();
     } catch (error) {
       this.problem(error instanceof Error ? error.message : String(error));

@@ -29,8 +29,8 @@ export function growthPlugin(absorbed: number): Plugin<Growth> {
     state: {
       init: () => ({ live: false, shown: absorbed, growing: null, held: "" }),
       apply(tr, before) {
-        const told = tr.getMeta(growth) as Growth | undefined;
-        if (told) return told;
+        const next = tr.getMeta(growth) as Growth | undefined;
+        if (next) return next;
         // At rest the whole text is the writer's: after a change there is no telling what of it is the model's.
         return tr.docChanged && !before.live && before.growing ? { ...before, growing: null } : before;
       },

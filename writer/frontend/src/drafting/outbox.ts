@@ -2,8 +2,8 @@
  * What was typed and is not on the server yet, kept in the browser so that a lost connection, a reload or an expired
  * session costs nothing.
  *
- * Each window has a record of its own. Which window is still open is told by a lock that the browser frees when it
- * closes; the record of a closed one is taken over by the next window that opens the story.
+ * Each window has a record of its own. A lock that the browser frees when a window
+ * closes shows which windows are still open; the record of a closed one is taken over by the next window that opens the story.
  */
 
 import { openDatabase } from "../shared/database";

@@ -30,13 +30,13 @@ export interface Port {
   savable(): Savable;
   send(save: Save): Promise<Saved>;
   store: Store;
-  told(state: SaveState, detail: string): void;
+  report(state: SaveState, detail: string): void;
   conflict(theirs: Theirs): void;
 }
 
 const KEEP_AFTER = 150;
 const SAVE_AFTER = 1_000;
-/** A writer who never rests for a second is saved all the same. */
+/** A writer who never pauses for a second is saved at least this often. */
 const SAVE_AT_LEAST = 10_000;
 const RETRY_AFTER = [1_000, 2_000, 5_000, 10_000, 20_000];
 
@@ -65,7 +65,7 @@ export class Saver {
     if (!this.#dirty) this.#waitingSince = Date.now();
     this.#dirty = true;
     this.#keeping ??= setTimeout(() => void this.keep(), KEEP_AFTER);
-    if (this.state === "saved" || this.state === "refused") this.#tell("unsaved");
+    if (this.state === "saved" || this.state === "refused") this.#setState("unsaved");
     if (this.state === "unsaved") this.#schedule(Math.min(SAVE_AFTER, this.#waitingSince + SAVE_AT_LEAST - Date.now()));
   }
 
@@ -86,7 +86,7 @@ export class Saver {
     this.base = (kept.sent ?? kept.draft)?.base_revision ?? this.base;
     this.#sent = kept.sent;
     this.#dirty = kept.draft !== null;
-    this.#tell("unsaved");
+    this.#setState("unsaved");
     void this.keep();
     void this.save();
   }
@@ -107,7 +107,7 @@ export class Saver {
     this.base = theirs.revision;
     this.#sent = null;
     this.#dirty = true;
-    this.#tell("unsaved");
+    this.#setState("unsaved");
     await this.keep();
     return this.save();
   }
@@ -118,7 +118,7 @@ export class Saver {
     this.base = revision;
     this.#sent = null;
     this.#dirty = false;
-    this.#tell("saved");
+    this.#setState("saved");
     await this.keep();
   }
 
@@ -138,7 +138,7 @@ export class Saver {
       this.#dirty = false;
     }
     const sent = this.#sent;
-    this.#tell("saving");
+    this.#setState("saving");
     await this.keep(); // before it goes out: a crash must not forget its name
     try {
       const saved = await this.port.send(sent);
@@ -148,7 +148,7 @@ export class Saver {
       this.base = saved.revision;
       await this.keep();
       if (this.#dirty) this.#schedule(SAVE_AFTER);
-      this.#tell(this.#dirty ? "unsaved" : "saved");
+      this.#setState(this.#dirty ? "unsaved" : "saved");
     } catch (error) {
       if (this.#sent === sent) this.#failed(error);
     }
@@ -160,9 +160,9 @@ export class Saver {
     } else if (error instanceof ApiError && error.signedOut) {
       this.#again("signed-out");
     } else if (error instanceof ApiError && error.status === 404) {
-      this.#tell("gone");
+      this.#setState("gone");
     } else if (error instanceof ApiError && error.status === 409 && error.body.theirs) {
-      this.#tell("conflict");
+      this.#setState("conflict");
       this.port.conflict(error.body.theirs as Theirs);
     } else {
       this.#sent = null; // the server will not have it as it is; the next try composes it anew
@@ -172,7 +172,7 @@ export class Saver {
   }
 
   #again(state: SaveState, detail = ""): void {
-    this.#tell(state, detail);
+    this.#setState(state, detail);
     const delay = RETRY_AFTER[Math.min(this.#failures++, RETRY_AFTER.length - 1)]!;
     this.#schedule(delay * (0.75 + Math.random() / 2));
   }
@@ -182,8 +182,8 @@ export class Saver {
     this.#saving = setTimeout(() => void this.save(), Math.max(0, delay));
   }
 
-  #tell(state: SaveState, detail = ""): void {
+  #setState(state: SaveState, detail = ""): void {
     this.state = state;
-    this.port.told(state, detail);
+    this.port.report(state, detail);
   }
 }

@@ -8,7 +8,7 @@ import type { Effect, Message, Reader } from "./reader";
 
 const FIRST_DELAY = 500;
 const LONGEST_DELAY = 15_000;
-/** A heartbeat comes every 5 s; a connection that is silent for longer is dead, whatever the browser thinks. */
+/** A heartbeat comes every 5 s; a connection that is silent for longer is dead, whatever the browser reports. */
 const SILENCE = 13_000;
 
 export const GONE = 4404;
@@ -19,7 +19,7 @@ export interface SocketEvents {
   /** The text is complete and the same as the server's, or was thrown away and is being read again. */
   verified(whole: boolean): void;
   connected(yes: boolean): void;
-  /** The server will not have this connection: 4401, 4404, or 0 where the browser does not tell. */
+  /** The server will not have this connection: 4401, 4404, or 0 where the browser does not say. */
   refused(code: number): void;
 }
 
@@ -113,7 +113,7 @@ export class Connection {
   async #verify(chars: number, expected: string): Promise<void> {
     const { seq, story } = this.reader;
     const same = story.points === chars && [expected, null].includes(await sha256(story.text));
-    if (this.reader.seq !== seq || this.#closed) return; // it went on meanwhile
+    if (this.reader.seq !== seq || this.#closed) return; // more of it came meanwhile
     if (!same) this.#carryOut(this.reader.forget());
     this.events.verified(same);
   }

@@ -74,7 +74,7 @@ function notice({ row }: Situation, speed: Speed): string {
   if (row.notice) return row.notice;
   // Words that come say more than an answer of a moment ago.
   if (!row.model_ready && speed.perMinute(Date.now()) === null && (row.state === "queued" || row.state === "running")) {
-    return "The model is being loaded, or its server is away. The story goes on by itself as soon as it answers.";
+    return "The model is being loaded, or its server is away. The story continues by itself as soon as it answers.";
   }
   return "";
 }

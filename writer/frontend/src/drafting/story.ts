@@ -74,7 +74,7 @@ class Page {
         savable: () => this.savable,
         send: (save) => request<Saved>("PUT", `/api/stories/${given.id}/text`, save),
         store: { keep: (sent, draft) => this.outbox.keep(sent, draft), part: (sent, draft) => this.outbox.part(sent, draft) },
-        told: (state, detail) => this.#saveState(state, detail),
+        report: (state, detail) => this.#saveState(state, detail),
         conflict: (theirs) => void this.choose(theirs),
       },
       given.revision,
@@ -174,9 +174,9 @@ class Page {
     this.draw();
   }
 
-  async choose(told: Theirs | null): Promise<void> {
+  async choose(saved: Theirs | null): Promise<void> {
     const now = await request<StoryData>("GET", `/api/stories/${given.id}`).catch(() => null);
-    const theirs = now ?? (told && { ...told, full_text: told.text, generation });
+    const theirs = now ?? (saved && { ...saved, full_text: saved.text, generation });
     if (!theirs) return;
     const mine = this.editor.text;
     const choice = await conflict.ask({ mine, theirs: theirs.full_text });
@@ -197,7 +197,7 @@ class Page {
     this.draw();
   }
 
-  /** What to save when the head has gone on to another generation, whose log this page does not have. */
+  /** What to save when the head belongs to another generation, whose log this page does not have. */
   #foreign: { text: string; absorbed: number } | null = null;
 
   get savable(): { text: string; absorbed: number } {

@@ -1,5 +1,5 @@
 /**
- * What an editor does (votes, marks, scores, ...), kept in the browser until the server has it, and taken back by one key.
+ * What an editor does (votes, marks, scores, ...), kept in the browser until the server has it, and undone by one key.
  *
  * The protocol: an act gets a name (`op_id`) and is written to IndexedDB before it is sent; it is sent under this name until
  * it is answered, and the server stores it once. One tab of the browser sends at a time, one act after another, in the order
@@ -21,7 +21,7 @@ export interface Done {
   /** The address of the page that it was done on. */
   page: string;
   label: string;
-  /** What the page gave along, to put back when the act is undone. */
+  /** What the page needs to restore when the act is undone. */
   before?: unknown;
 }
 
@@ -49,7 +49,7 @@ export interface Row extends Done {
 
 /** Where the rows are kept. */
 export interface Shelf {
-  /** Change this person's rows in place, all at once or not at all; answers with the rows as they are then. */
+  /** Change this person's rows in place, all at once or not at all; returns the rows as they are then. */
   change(user: number, work: (rows: Row[]) => void): Promise<Row[]>;
 }
 
@@ -61,7 +61,7 @@ export interface Port {
   alone(work: () => Promise<void>): Promise<void>;
   /** Something that changes whenever somebody signs in. */
   session(): string;
-  told(state: ActState, detail: string, op_id?: string): void;
+  report(state: ActState, detail: string, op_id?: string): void;
 }
 
 const UNDOABLE = 50;
@@ -73,7 +73,7 @@ export class Acts {
   /** False where the browser keeps nothing: acts live only as long as the page. */
   durable = true;
   #rows: Row[] = [];
-  /** Acts that this page has seen waiting: it is told when the server will not have one of them. */
+  /** Acts that this page has seen waiting: it hears when the server refuses one of them. */
   #watched = new Set<string>();
   #verified = "";
   #running: Promise<void> | null = null;
@@ -85,11 +85,11 @@ export class Acts {
 
   constructor(readonly port: Port) {}
 
-  static async open(user: number, told: Port["told"]): Promise<Acts> {
+  static async open(user: number, report: Port["report"]): Promise<Acts> {
     const locks = navigator.locks as LockManager | undefined;
     const acts = new Acts({
       user,
-      told,
+      report,
       shelf: browserShelf,
       send: request,
       alone: (work) => (locks ? locks.request(`longhand:acts:${user}`, work) : work()),
@@ -109,7 +109,7 @@ export class Acts {
     return done;
   }
 
-  /** Takes back this person's newest act that stands. */
+  /** Undo this person's newest act that stands. */
   async undo(): Promise<Done | null> {
     let found: Row | undefined;
     await this.#doHere((rows) => {
@@ -161,13 +161,13 @@ export class Acts {
     await this.#change(work);
     this.#writing--;
     this.#settle();
-    if (this.waiting === 0) this.port.told("saved", "");
+    if (this.waiting === 0) this.port.report("saved", "");
     if (this.#retry === undefined) this.wake();
   }
 
   /** While the server is away the page knows that already. */
   #begun(): void {
-    if (!this.#failures) this.port.told("saving", "");
+    if (!this.#failures) this.port.report("saving", "");
   }
 
   #settle(): void {
@@ -209,14 +209,14 @@ export class Acts {
 
   #rested(): void {
     this.#failures = 0;
-    this.port.told(this.waiting ? "saving" : "saved", "");
+    this.port.report(this.waiting ? "saving" : "saved", "");
   }
 
   #failed(error: unknown): void {
     this.#verified = "";
     const [status, detail] = error instanceof ApiError ? [error.status, error.message] : [0, ""];
-    if (status === 401 || status === 403) this.port.told("signed-out", detail.startsWith("somebody") ? detail : "");
-    else this.port.told(status === 429 ? "saving" : "offline", "");
+    if (status === 401 || status === 403) this.port.report("signed-out", detail.startsWith("somebody") ? detail : "");
+    else this.port.report(status === 429 ? "saving" : "offline", "");
     const delay = RETRY_AFTER[Math.min(this.#failures++, RETRY_AFTER.length - 1)]!;
     this.#retry = setTimeout(() => this.wake(), delay * (0.75 + Math.random() / 2));
   }
@@ -232,7 +232,7 @@ export class Acts {
     }
     for (const row of this.#rows) {
       if (isWaiting(row)) this.#watched.add(row.op_id);
-      else if (this.#watched.delete(row.op_id) && row.state === "refused") this.port.told("refused", row.detail, row.op_id);
+      else if (this.#watched.delete(row.op_id) && row.state === "refused") this.port.report("refused", row.detail, row.op_id);
     }
     this.#settle();
   }

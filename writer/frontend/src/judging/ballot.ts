@@ -26,7 +26,7 @@ export interface Filled {
 
 const NOTHING: Filled = { preference: null, axes: {}, reason: "", principles: [], why: "", version: null };
 
-/** What was filled in for this act, to be filled in again when it is taken back. */
+/** What was filled in for this act, to be filled in again when it is undone. */
 export function filledFor(act: Act): Filled {
   const asked = act as Partial<Filled> & { words?: string };
   return act.kind === "skip" ? NOTHING : { ...NOTHING, ...pick(asked), reason: asked.reason ?? asked.words ?? "" };
@@ -112,7 +112,7 @@ export class Ballot {
     if (preference === null) return { words: "Which is better? Choose one of the five first.", field: this.#preference.first };
     if (this.#why && !why) return { words: "Why did they disagree? Choose a reason.", field: this.#why };
     if (this.#version && why === "unclear" && !version) return { words: "Which principle is unclear?", field: this.#version };
-    if (this.#why && !reason.trim()) return { words: "Say in a few words why it is settled so.", field: this.reason };
+    if (this.#why && !reason.trim()) return { words: "Give the reason in a few words.", field: this.reason };
     return null;
   }
 

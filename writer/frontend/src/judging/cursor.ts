@@ -31,7 +31,7 @@ export class Cursor {
     return this.view.blocks.trimmed(course.base === course.head ? this.walk.wordAt(course.base) : spanOf(course));
   }
 
-  /** Answers whether the key was one of the cursor's. */
+  /** Return whether the key was one of the cursor's. */
   press(event: KeyboardEvent): boolean {
     const { key, shiftKey, ctrlKey, metaKey, altKey } = event;
     if (altKey) return false;

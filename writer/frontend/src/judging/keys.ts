@@ -1,4 +1,4 @@
-/** Keys that judge. They act while nobody types: in a field a key means its letter, and Ctrl+Enter stores. */
+/** Keys that judge. They act while nobody types: in a field a key means its letter, and Ctrl+Enter saves. */
 
 import { element } from "../shared/page";
 import { Kept } from "./kept";

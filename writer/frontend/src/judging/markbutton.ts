@@ -1,4 +1,4 @@
-/** The button that comes up beside what a pointer has selected. Whoever selects by keyboard has a key for it. */
+/** The button that appears beside what a pointer has selected. Whoever selects by keyboard has a key for it. */
 
 import { element, show } from "../shared/page";
 import type { Cursor } from "./cursor";

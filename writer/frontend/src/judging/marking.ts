@@ -73,7 +73,7 @@ class Page {
   }
 
   async #open(): Promise<void> {
-    this.acts = await Acts.open(given.user, (state, detail, op_id) => this.#told(state, detail, op_id));
+    this.acts = await Acts.open(given.user, (state, detail, op_id) => this.#showState(state, detail, op_id));
     show(element("kept"), !this.acts.durable);
     for (const doing of this.acts.unsent) this.#doings.set(doing.op_id, doing);
     this.passages.reset(given.marks, this.acts.unsent);
@@ -169,9 +169,9 @@ class Page {
     if (!this.acts) return;
     this.#changes++;
     const kept = this.acts.do(act, label, mark && { take: given.take.id, mark });
-    this.passages.apply({ op_id: "", act, page: "", label }); // shown at once; what is refused is taken back
+    this.passages.apply({ op_id: "", act, page: "", label }); // shown at once; what is refused is undone
     this.draw();
-    for (const told of ["problem", "elsewhere"]) show(element(told), false);
+    for (const id of ["problem", "elsewhere"]) show(element(id), false);
     const done = await kept;
     this.#doings.set(done.op_id, { ...done, undone: false });
     show(element("kept"), !this.acts.durable);
@@ -213,7 +213,7 @@ class Page {
     this.draw();
   }
 
-  #told(state: ActState, detail: string, op_id?: string): void {
+  #showState(state: ActState, detail: string, op_id?: string): void {
     if (state !== "refused") {
       this.#saveState(state, detail);
       return this.#drawUndo();
@@ -328,7 +328,7 @@ class Page {
     if (course && course.base !== course.head && !getSelection()?.isCollapsed) return;
     const unit = this.view.under(event.clientX, event.clientY);
     const found = unit === null ? [] : this.view.marksAt(unit);
-    // Where marks overlap, each click goes on to the next of them.
+    // Where marks overlap, each click goes to the next of them.
     const here = found.findIndex(({ id }) => id === this.#active);
     const next = found[(here + 1) % Math.max(1, found.length)];
     this.activate(next?.id ?? null);

@@ -10,7 +10,7 @@ export const passing = (error: unknown): boolean =>
 
 /**
  * The id of the next reading; null when nothing is waiting; undefined when the reader does something else meanwhile (`over`),
- * or the answer is no. `failed` is told each time that no reading came.
+ * or the answer is no. `failed` is called each time that no reading came.
  */
 export async function nextReading(over: () => boolean, failed: (error: unknown) => void): Promise<string | null | undefined> {
   while (!over()) {

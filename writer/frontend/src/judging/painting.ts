@@ -23,7 +23,7 @@ export class Layers {
     return this.#spans.get(layer) ?? [];
   }
 
-  /** Answers with the spans that were, or are now, in the layer and not in both: there is something to draw anew. */
+  /** Return the spans that were, or are now, in the layer and not in both: there is something to draw anew. */
   set(layer: Layer, spans: readonly Span[]): Span[] {
     const [before, after] = [this.get(layer), spans].map((all) => new Set(all.map(keyOf))) as [Set<string>, Set<string>];
     this.#spans.set(layer, spans);

@@ -66,25 +66,25 @@ class Page {
   constructor() {
     clearAway("ballot", "read");
     const kept = new Kept<Told>("read", user, reading.id);
-    const told = resumed(kept, reading);
+    const earlier = resumed(kept, reading);
     const [left, right] = [takeOf(reading.left), takeOf(reading.right)];
     this.panes = new Panes(
       element("panes"),
       {
-        left: { scroller: element("left"), take: left, place: told.place_left },
-        right: { scroller: element("right"), take: right, place: told.place_right },
+        left: { scroller: element("left"), take: left, place: earlier.place_left },
+        right: { scroller: element("right"), take: right, place: earlier.place_right },
       },
       () => this.#drawPanes(),
     );
-    const seen = [new Coverage(left.words, told.seen_left), new Coverage(right.words, told.seen_right)] as const;
-    this.progress = new Progress(`/api/readings/${reading.id}`, kept, this.panes, ...seen, told.seconds, () => this.#drawRead());
+    const seen = [new Coverage(left.words, earlier.seen_left), new Coverage(right.words, earlier.seen_right)] as const;
+    this.progress = new Progress(`/api/readings/${reading.id}`, kept, this.panes, ...seen, earlier.seconds, () => this.#drawRead());
     this.panes.lock(this.lock.get() ?? true);
     this.ballot.fill(this.draft.get());
     this.#drawOpinions();
     this.#listen();
     this.#drawPanes();
     this.#drawRead();
-    this.acts = Acts.open(user, (state, detail, op_id) => this.#told(state, detail, op_id));
+    this.acts = Acts.open(user, (state, detail, op_id) => this.#showState(state, detail, op_id));
     void this.acts.then((acts) => this.#begin(acts));
   }
 
@@ -96,7 +96,7 @@ class Page {
       this.#close({ op_id: known?.op_id ?? null, act: known?.act ?? null });
       if (mine) void this.#goOn(acts);
     } else this.#reopen();
-    if (!acts.durable) this.#say("This browser keeps nothing (private window?). A vote is stored only while the server answers.");
+    if (!acts.durable) this.#say("This browser keeps nothing (private window?). A vote is saved only while the server answers.");
     if (document.activeElement === document.body) element("left").focus({ preventScroll: true });
   }
 
@@ -178,8 +178,8 @@ class Page {
   async #judge(act: Act, label: string): Promise<void> {
     if (this.#busy || this.judged) return;
     this.#busy = true;
-    const told = this.progress.tell(); // how much was read is stored with the vote
-    await Promise.race([told, rest(1_500)]);
+    const sent = this.progress.send(); // how much was read is stored with the vote
+    await Promise.race([sent, rest(1_500)]);
     const acts = await this.acts;
     const { op_id } = await acts.do(act, reading.brief.title ? `${label} (${reading.brief.title})` : label);
     this.#busy = false;
@@ -228,7 +228,7 @@ class Page {
     const turn = ++this.#turn;
     const over = (): boolean => turn !== this.#turn;
     this.#going = true;
-    this.#say("Going on…");
+    this.#say("Continuing…");
     await acts.settled();
     if (over()) return;
     const next = reading.settling ? null : await nextReading(over, (error) => this.#waiting(error));
@@ -242,8 +242,8 @@ class Page {
   }
 
   #waiting(error: unknown): void {
-    if (error instanceof ApiError && error.signedOut) this.#told("signed-out", "");
-    else if (passing(error)) this.#told("offline", "");
+    if (error instanceof ApiError && error.signedOut) this.#showState("signed-out", "");
+    else if (passing(error)) this.#showState("offline", "");
     else this.#say((error as Error).message);
   }
 
@@ -251,7 +251,7 @@ class Page {
     if (this.#busy) return;
     const acts = await this.acts;
     const done = await acts.undo();
-    if (!done) return this.#say("There is nothing to take back.");
+    if (!done) return this.#say("There is nothing to undo.");
     await this.#undone(acts, done);
   }
 
@@ -265,7 +265,7 @@ class Page {
       await request("DELETE", `/api/acts/${op_id}`);
       await this.#undone(acts, { op_id, act, page: data.urls.here, label: "Your judgement" });
     } catch (error) {
-      this.#say(`It was not taken back. ${(error as Error).message}`);
+      this.#say(`It was not undone. ${(error as Error).message}`);
     }
   }
 
@@ -275,11 +275,11 @@ class Page {
       this.#takenBack = { op_id, act };
       if (act.kind !== "skip") this.ballot.fill(filledFor(act));
       this.#reopen();
-      return this.#say("Taken back. You can judge this pair again.");
+      return this.#say("Undone. You can judge this pair again.");
     }
     void this.#drawUndo();
-    if (!JUDGING.includes(act.kind)) return this.#say(`Taken back: ${label}.`);
-    this.#say(`Taken back: ${label}. Going back to that pair…`);
+    if (!JUDGING.includes(act.kind)) return this.#say(`Undone: ${label}.`);
+    this.#say(`Undone: ${label}. Going back to that pair…`);
     if (act.kind !== "skip") new Kept<Filled>("ballot", user, String(act.reading)).set(filledFor(act));
     await acts.settled();
     if (turn === this.#turn) location.assign(page);
@@ -291,14 +291,14 @@ class Page {
     const last = (await this.acts).last();
     const button = element("undo");
     show(button, last !== null && last.op_id !== this.judged?.op_id); // which has a button of its own
-    button.title = last ? `Take back: ${last.label}` : "";
+    button.title = last ? `Undo: ${last.label}` : "";
   }
 
-  #told(state: ActState, detail: string, op_id?: string): void {
+  #showState(state: ActState, detail: string, op_id?: string): void {
     if (state === "refused") {
       if (op_id && op_id === this.judged?.op_id) this.#reopen();
       else if (op_id && op_id === this.#takenBack?.op_id) this.#close(this.#takenBack);
-      return this.#say(`That was not stored. ${detail}`);
+      return this.#say(`That was not saved. ${detail}`);
     }
     const line = element("save-state");
     line.dataset.state = state;

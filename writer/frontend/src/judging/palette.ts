@@ -204,7 +204,7 @@ export class Palette {
     else if (key === "Enter" && onRadio) this.#submit();
     else if (/^[123]$/.test(key) && (onRadio || (inFilter && this.#filter.value === ""))) {
       this.#severity = Number(key);
-      if (onRadio) this.#on(); // the checked one is where Tab goes on from
+      if (onRadio) this.#on(); // the checked one is where Tab continues from
     } else if (inFilter && key in steps) this.#move(this.#cursor + steps[key]!);
     else return;
     event.preventDefault();

@@ -6,7 +6,7 @@
  * reached. A pane that follows puts the matching place at the same height, and paragraphs that both have stand side by side.
  *
  * Locked, the pane that the reader moves leads, and the other follows by the alignment of the texts. Unlocked, each stays where it is.
- * Locked again, nothing jumps: what stands side by side then is what the reader calls matching, and both go on from there. Only where the texts
+ * Locked again, nothing jumps: what stands side by side then is what the reader calls matching, and both move on from there. Only where the texts
  * themselves know better (they share paragraphs, and one pane is past what is still to come in the other), the other pane comes along.
  */
 

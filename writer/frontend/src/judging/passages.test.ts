@@ -42,8 +42,8 @@ describe("the marks on a page", () => {
   test("show what the server has not heard yet, however often it is told", () => {
     const all = passages(mark("a", 3));
     const unsent = [done(made("b", 9)), done(act("remark", "b", { version: 1 })), done({ kind: "unmark", id: "a" }), done(made("c", 1), true)];
-    for (const told of [[mark("a", 3)], [mark("a", 3), mark("b", 9)], [mark("b", 9), mark("c", 1)]]) {
-      all.reset(told, unsent);
+    for (const known of [[mark("a", 3)], [mark("a", 3), mark("b", 9)], [mark("b", 9), mark("c", 1)]]) {
+      all.reset(known, unsent);
       expect(shown(all)).toBe("b One 3");
     }
   });

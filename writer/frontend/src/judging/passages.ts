@@ -1,4 +1,4 @@
-/** The marks of one text as the page shows them: what the server told, with what was done here since. */
+/** The marks of one text as the page shows them: what the server has, with what was done here since. */
 
 import type { Act, Done, Unsent } from "./acts";
 
@@ -36,7 +36,7 @@ export class Passages {
     this.reset(marks, []);
   }
 
-  /** What the server told, and on top of it what it has not heard yet. */
+  /** What the server has, and on top of it what was not sent yet. */
   reset(marks: readonly Mark[], unsent: readonly Unsent[]): void {
     this.#marks = new Map(marks.map((mark) => [mark.id, mark]));
     for (const done of unsent) (done.undone ? this.revert(done) : this.apply(done));
@@ -63,7 +63,7 @@ export class Passages {
     if (act.kind === "unmark") this.#marks.delete(id);
   }
 
-  /** Take back an act that is undone; `before` is the mark as it was. */
+  /** Undo an act; `before` is the mark as it was. */
   revert({ act, before }: Done): void {
     const id = String(act.id);
     if (act.kind === "finish" && act.take === this.take) this.finished = false;

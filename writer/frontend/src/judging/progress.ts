@@ -1,5 +1,5 @@
 /**
- * Where the reader of a pair is, and how much was read: told to the server every few seconds and when the page is left.
+ * Where the reader of a pair is, and how much was read: sent to the server every few seconds and when the page is left.
  *
  * Losing such a message does no harm: the server only ever adds to what was seen. What it did not confirm stays in the
  * browser, so that a reload finds it before the last message has arrived.
@@ -19,14 +19,14 @@ export interface Told {
 }
 
 const TICK = 1_000;
-const TELL_EVERY = 5_000;
+const SEND_EVERY = 5_000;
 
-/** What was told before: by the server, and by this browser where the server may not have it yet. */
+/** What was read before: as the server has it, and as this browser has it where the server may not yet. */
 export function resumed(kept: Kept<Told>, server: Told): Told {
   const here = kept.get();
   if (!here) return server;
   const seen = { seen_left: [...server.seen_left, ...here.seen_left], seen_right: [...server.seen_right, ...here.seen_right] };
-  // Time only grows: with more of it on the server, somebody went on reading elsewhere.
+  // Time only grows: with more of it on the server, somebody continued reading elsewhere.
   return { ...(server.seconds > here.seconds ? server : here), ...seen };
 }
 
@@ -34,7 +34,7 @@ export class Progress {
   readonly #presence = new Presence();
   #milliseconds: number;
   #ticked = Date.now();
-  #told: string;
+  #sent: string;
   /** Read no more: the pair is judged. The places are kept on. */
   over = false;
 
@@ -48,11 +48,11 @@ export class Progress {
     readonly changed: () => void,
   ) {
     this.#milliseconds = 1000 * seconds;
-    this.#told = kept.get() ? "" : this.#now;
+    this.#sent = kept.get() ? "" : this.#now;
     setInterval(() => this.#tick(), TICK);
-    setInterval(() => void this.tell(), TELL_EVERY);
-    addEventListener("pagehide", () => void this.tell());
-    document.addEventListener("visibilitychange", () => void (document.visibilityState === "hidden" && this.tell()));
+    setInterval(() => void this.send(), SEND_EVERY);
+    addEventListener("pagehide", () => void this.send());
+    document.addEventListener("visibilitychange", () => void (document.visibilityState === "hidden" && this.send()));
   }
 
   get now(): Told {
@@ -78,10 +78,10 @@ export class Progress {
     if (look([[this.left, left.visible], [this.right, right.visible]], time)) this.changed();
   }
 
-  /** Resolves when the server has it, or cannot be told. */
-  async tell(): Promise<void> {
+  /** Resolves when the server has it, or cannot be reached. */
+  async send(): Promise<void> {
     const now = this.#now;
-    if (now === this.#told) return;
+    if (now === this.#sent) return;
     this.kept.set(JSON.parse(now) as Told);
     // Not `request` of api.ts: this one outlives the page that sends it.
     const answer = await fetch(this.path, {
@@ -93,7 +93,7 @@ export class Progress {
       body: now,
     }).catch(() => null);
     if (!answer?.ok) return;
-    this.#told = now;
+    this.#sent = now;
     if (JSON.stringify(this.kept.get()) === now) this.kept.drop();
   }
 }

@@ -114,7 +114,7 @@ class Page {
     this.#fill(this.draft.get() ?? filledOf(data.sheet));
     this.#listen();
     this.#draw();
-    this.acts = Acts.open(data.user, (state, detail, op_id) => this.#told(state, detail, op_id));
+    this.acts = Acts.open(data.user, (state, detail, op_id) => this.#showState(state, detail, op_id));
     void this.acts.then((acts) => this.#begin(acts));
   }
 
@@ -172,29 +172,29 @@ class Page {
     const { op_id } = await (await this.acts).do({ kind: "rubric", take: data.take, sheet }, "Rubric");
     this.#stored = op_id;
     this.draft.drop();
-    this.#say(`Stored: ${element("total").textContent}, ${element("label").textContent}.`);
+    this.#say(`Saved: ${element("total").textContent}, ${element("label").textContent}.`);
     void this.#drawUndo();
   }
 
   async #undo(): Promise<void> {
     const done = await (await this.acts).undo();
-    if (!done) return this.#say("There is nothing to take back.");
+    if (!done) return this.#say("There is nothing to undo.");
     const mine = done.act.kind === "rubric" && done.act.take === data.take;
     if (mine) this.draft.set(this.#filled);
-    this.#say(mine ? "Taken back. What you filled in is still here." : `Taken back: ${done.label}.`);
+    this.#say(mine ? "Undone. What you filled in is still here." : `Undone: ${done.label}.`);
     void this.#drawUndo();
   }
 
   async #drawUndo(): Promise<void> {
     const last = (await this.acts).last();
     show(element("undo"), last !== null);
-    element("undo").title = last ? `Take back: ${last.label}` : "";
+    element("undo").title = last ? `Undo: ${last.label}` : "";
   }
 
-  #told(state: ActState, detail: string, op_id?: string): void {
+  #showState(state: ActState, detail: string, op_id?: string): void {
     if (state === "refused") {
       if (op_id === this.#stored) this.draft.set(this.#filled);
-      return this.#say(`That was not stored. ${detail}`);
+      return this.#say(`That was not saved. ${detail}`);
     }
     const line = element("save-state");
     line.dataset.state = state;

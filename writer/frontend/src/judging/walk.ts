@@ -2,7 +2,7 @@
 
 import type { Blocks, Span } from "./blocks";
 
-/** What is selected, with a direction: it began at `base` and goes on at `head`. */
+/** What is selected, with a direction: it runs from `base` to `head`. */
 export interface Course {
   base: number;
   head: number;
@@ -46,7 +46,7 @@ export class Walk {
     return this.wordAt(found?.start ?? 0);
   }
 
-  /** The selection grown, or taken back, by one word, sentence or paragraph; the word that it began with stays in it. */
+  /** The selection grown, or shrunk, by one word, sentence or paragraph; the word that it began with stays in it. */
   grow({ base, head }: Course, by: Unit, forward: boolean): Course {
     const right = head >= base;
     const first = this.#firstWord(base, right);

@@ -36,8 +36,8 @@ export async function request<T>(method: string, path: string, body?: unknown, p
   if (response.ok && answer !== null) return answer as T;
   // 502 to 504 come from a proxy whose web server is away: the same as no answer.
   if (response.ok || (response.status >= 502 && response.status <= 504)) throw new Unreachable("The server gave no answer.");
-  const told = (answer ?? {}) as Record<string, unknown>;
-  throw new ApiError(response.status, plain(told.detail) ?? `The server answered ${response.status}.`, told);
+  const fields = (answer ?? {}) as Record<string, unknown>;
+  throw new ApiError(response.status, plain(fields.detail) ?? `The server answered ${response.status}.`, fields);
 }
 
 function plain(detail: unknown): string | undefined {

@@ -4,7 +4,7 @@ import { inOrder, inWords, Series, short, type Told } from "./curves";
 const metrics = (step: number, values: Record<string, number>): Told => ({ kind: "metrics", time: 0, step, body: { values } });
 
 describe("the measures of a run", () => {
-  it("are in the order of their steps, and a step that was done again counts as it was told last", () => {
+  it("are in the order of their steps, and a step that was repeated counts as it was reported last", () => {
     const series = new Series();
     for (const event of [metrics(1, { loss: 3 }), metrics(2, { loss: 2 }), metrics(3, { loss: 9 }), metrics(2, { loss: 2.5 })]) series.add(event);
     expect(series.points("loss")).toEqual([[1, 2, 3], [3, 2.5, 9]]);

@@ -10,7 +10,7 @@ export interface Told {
   body: { values?: Record<string, number>; text?: string; name?: string; seconds?: number };
 }
 
-/** A step that was done again after a death counts as it was told last. */
+/** A step that was repeated after a crash counts as it was reported last. */
 export class Series {
   readonly #values = new Map<string, Map<number, number>>();
 

@@ -8,11 +8,11 @@ import os
 import sys
 from pathlib import Path
 
+from training.common.errors import AskedToStop, MendableError, full_disk_said_plainly
+from training.config.settings import Settings, read_settings
 from training.corpus.settings import CorpusSettings
-from training.errors import AskedToStop, MendableError, full_disk_said_plainly
-from training.recipes.kinds import RECIPES
-from training.settings import DemoSettings, Settings, read_settings
-from training.stages import STAGES
+from training.recipes.registry import RECIPES, STAGES
+from training.test_model.settings import DemoSettings
 
 KINDS: dict[str, type[Settings]] = {
     "corpus": CorpusSettings,
@@ -22,11 +22,11 @@ KINDS: dict[str, type[Settings]] = {
 }
 FUNCTIONS = {
     "corpus": ("training.corpus.build:build_corpus", "books and files to clean stories, without doubles"),
-    "pretrain": ("training.recipes.pretrain:pretrain", "go on training a model on stories and books"),
-    "sft": ("training.recipes.sft:sft", "fine-tune a model on conversations"),
-    "reward_model": ("training.recipes.reward_model:reward_model", "learn what editors prefer"),
-    "dpo": ("training.recipes.dpo:dpo", "prefer what editors prefer"),
-    "grpo": ("training.recipes.grpo:grpo", "write stories, and learn from what is better among them"),
+    "pretrain": ("training.recipes.pretrain.loop:pretrain", "go on training a model on stories and books"),
+    "sft": ("training.recipes.sft.loop:sft", "fine-tune a model on conversations"),
+    "reward_model": ("training.recipes.reward_model.loop:reward_model", "learn what editors prefer"),
+    "dpo": ("training.recipes.dpo.loop:dpo", "prefer what editors prefer"),
+    "grpo": ("training.recipes.grpo.loop:grpo", "write stories, and learn from what is better among them"),
     "violations": (
         "training.constitution.violations:violations",
         "good texts, each with the smallest change that breaks a principle",
@@ -41,7 +41,7 @@ FUNCTIONS = {
         "conversations, some with a similar passage of another text beside the request",
     ),
     "tools": ("training.instruct.tools:tools", "conversations in which a writing room's tools are called"),
-    "demo": ("training.recipes.demo:train_demo", "train the demo's model from scratch"),
+    "demo": ("training.test_model.train:train_demo", "train the demo's model from scratch"),
 }
 """Where a command's function is. torch takes seconds to import: what is wrong with the settings is said before."""
 OF_THE_DEMO = {
@@ -107,12 +107,12 @@ def run(chosen: argparse.Namespace) -> None:
             quiet_libraries()
         getattr(importlib.import_module(module), function)(settings)
     elif chosen.command == "plan":
-        from training.plan import plan
+        from training.planning.plan import plan
 
         flags = {name: value for name, value in vars(chosen).items() if name not in ("command", "settings")}
         print(plan(chosen.settings, **flags))
     elif chosen.command == "report":
-        from training.report import write_report
+        from training.reporting.report import write_report
 
         print(write_report(chosen.run))
     else:
@@ -121,18 +121,18 @@ def run(chosen: argparse.Namespace) -> None:
 
 def measure(chosen: argparse.Namespace, settings: DemoSettings) -> None:
     if chosen.command == "export":
-        from training.recipes.demo import export
+        from training.test_model.train import export
 
         export(settings, chosen.model)
     elif chosen.command == "evaluate":
-        from training.evaluate.story_model import evaluate
+        from training.test_model.evaluate import evaluate
 
         report = evaluate(settings, chosen.model, samples=chosen.samples)
         chosen.report.parent.mkdir(parents=True, exist_ok=True)
         chosen.report.write_text(report.model_dump_json(indent=2) + "\n")
     else:
-        from training.card import write_card
-        from training.records import Report
+        from training.common.records import Report
+        from training.test_model.card import write_card
 
         try:
             report = Report.model_validate_json(chosen.report.read_text())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from training.settings import Settings
+from training.config.settings import Settings
 
 
 class CorpusSettings(Settings):

@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from training.settings import Settings
-from training.teacher.settings import TeacherSettings
+from training.config.settings import Settings
+from training.config.teacher import TeacherSettings
 
 
 class ReferencesSettings(Settings):

@@ -7,9 +7,9 @@ from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
-from training.records import Task
-from training.settings import Settings
-from training.teacher.settings import TeacherSettings
+from training.common.records import Task
+from training.config.settings import Settings
+from training.config.teacher import TeacherSettings
 
 ALL_TASKS: tuple[Task, ...] = get_args(Task)
 

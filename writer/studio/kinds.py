@@ -7,11 +7,12 @@ from typing import Any
 from django.conf import settings
 from pydantic import BaseModel
 
+from training.config.settings import Settings
 from training.constitution.settings import Mix
-from training.recipes.kinds import RECIPES
-from training.recipes.settings import DpoSettings, RewardModelSettings
-from training.settings import Settings
-from training.stages import STAGES as ALL_STAGES
+from training.recipes.dpo import DpoSettings
+from training.recipes.registry import RECIPES
+from training.recipes.registry import STAGES as ALL_STAGES
+from training.recipes.reward_model import RewardModelSettings
 from writer.studio.models import DatasetKind
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.training.conftest import ROOT
-from training.estimate import make_plan, read_recipe
-from training.plan import plan
-from training.recipes.kinds import RECIPES
+from training.planning.estimate import make_plan, read_recipe
+from training.planning.plan import plan
+from training.recipes.registry import RECIPES
 
 FILES = ROOT / "training" / "recipes" / "files"
 PAPERS = sorted((FILES / "papers").glob("*.toml"))

@@ -13,11 +13,11 @@ from django.core.management import CommandError, call_command
 
 from tests.training import models
 from tests.training.conftest import made_up_story
+from training.common.manifest import make_manifest, sha256_of
+from training.common.text import count_words
 from training.corpus.build import build_corpus
 from training.corpus.settings import CorpusSettings
-from training.manifest import make_manifest, sha256_of
-from training.recipes.kinds import RECIPES
-from training.text import count_words
+from training.recipes.registry import RECIPES
 from workers.jobs.runs.folders import datasets, run_folder
 from workers.jobs.runs.material import prepare
 from writer.accounts.models import AuditEvent, User

@@ -15,8 +15,8 @@ from django.db import transaction
 from tests.training.constitution.recorded import PRINCIPLES, TEXTS, Recorded, Text
 from tests.training.teacher.fake import FakeTeacher
 from tests.workers.jobs.house import snapshot_of, wait, work
-from training.errors import MendableError
-from training.records import Principle
+from training.common.errors import MendableError
+from training.common.records import Principle
 from workers.jobs.datasets import add_dataset
 from workers.jobs.keeper import Keeper
 from workers.jobs.runs import claim, command, planning, stages

@@ -146,7 +146,7 @@ class Follower:
     # Starting and stopping
 
     def _start(self) -> None:
-        from training.errors import MendableError
+        from training.common.errors import MendableError
         from workers.jobs.runs import command, processes, rewards, stages
         from workers.jobs.runs.material import prepare
         from writer.studio.kinds import asks_a_teacher, asks_judges
@@ -206,7 +206,7 @@ class Follower:
 
     def _ended(self) -> bool:
         """The training is gone: end the run, or start it again. False where it goes on."""
-        from training.errors import MendableError
+        from training.common.errors import MendableError
         from workers.jobs.runs.processes import kill
         from workers.jobs.runs.results import register
 
@@ -343,7 +343,7 @@ def _new_lines(path: Path, start: int) -> tuple[list[dict[str, Any]], int]:
     """Whole lines after byte `start`, some at a time, and where they end. Lines that are no events are passed over."""
     from pydantic import TypeAdapter, ValidationError
 
-    from training.records import Event
+    from training.common.records import Event
 
     event: TypeAdapter[Event] = TypeAdapter(Event)
     try:

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from training.common.errors import MendableError
+from training.config.settings import Settings
 from training.constitution.mix import mix
 from training.constitution.pairs import Sourced, facts_of
 from training.constitution.settings import Mix
-from training.errors import MendableError
-from training.settings import Settings
 from workers.jobs import datasets
 from workers.jobs.runs import rewards, stages
 from workers.jobs.runs.folders import model_path, private, run_folder

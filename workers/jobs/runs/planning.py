@@ -14,11 +14,11 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from training.costs import checkpoint_bytes, memory
-from training.errors import MendableError
-from training.estimate import make_plan, read_recipe
-from training.plan import show
-from training.tallies import count_texts
+from training.common.errors import MendableError
+from training.planning.costs import checkpoint_bytes, memory
+from training.planning.estimate import make_plan, read_recipe
+from training.planning.plan import show
+from training.planning.token_counts import count_texts
 from workers.jobs.runs import stage_plan
 from workers.jobs.runs.folders import lines_in, model_path, private, run_folder, size, studio
 from workers.jobs.runs.material import prepare

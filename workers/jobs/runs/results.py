@@ -9,7 +9,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from training.manifest import make_manifest, sha256_of
+from training.common.manifest import make_manifest, sha256_of
 from workers.jobs.runs import stages
 from workers.jobs.runs.folders import forget, size
 from writer.stories.models import ModelVersion

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from training.errors import MendableError
+from training.common.errors import MendableError
 from workers.jobs.runs import stages
 from workers.jobs.runs.folders import lines_in, run_folder
 from workers.jobs.runs.material import prepare

@@ -16,8 +16,8 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Q, QuerySet
 
+from training.common.errors import MendableError
 from training.constitution.texts import GoodText
-from training.errors import MendableError
 from workers.jobs import datasets
 from workers.jobs.runs.folders import files_of
 from writer.editorial.constitution import record_of

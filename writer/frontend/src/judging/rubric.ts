@@ -12,7 +12,7 @@ import { clearAway, Kept } from "./kept";
 import { isField, listen } from "./keys";
 import { drawn } from "./panes";
 
-/** As `training.rubric.Scores` has it. */
+/** As `training.common.rubric.Scores` has it. */
 interface Sheet {
   scores: Record<string, number>;
   bonus: number;
@@ -33,7 +33,7 @@ interface Data {
   urls: { here: string };
 }
 
-/** As `training.rubric.LABELS` has it. */
+/** As `training.common.rubric.LABELS` has it. */
 const LABELS: readonly (readonly [number, string])[] = [[75, "excellent"], [55, "good"], [35, "fair"], [15, "poor"]];
 const labelOf = (overall: number): string => LABELS.find(([lowest]) => overall >= lowest)?.[1] ?? "very poor";
 

@@ -1,0 +1,17 @@
+"""The recipe `pretrain`: its settings. No torch is imported here."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from training.config.recipe import RecipeSettings
+
+
+class PretrainSettings(RecipeSettings):
+    """`python -m training pretrain FILE`: goes on training a model on plain texts, short stories and whole books alike."""
+
+    recipe: Literal["pretrain"] = "pretrain"
+    overlong: Literal["cut"] = Field("cut", description="a book is read in pieces of `context` tokens, all of it")
+    batch_tokens: int = Field(2**20, ge=16, le=2**30, description="tokens of one optimizer step")

@@ -20,7 +20,7 @@ _LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x1c-\x1f\x85\u2028\u2029]")
 def join(head: str, tail: str) -> str:
     """Return `head` with `tail`, the rest of the log, behind it.
 
-    The tail brings the blank line that parts it from the head. So line ends at the end of the head go, with the spaces and tabs
+    The tail brings the blank line that separates it from the head. So line ends at the end of the head go, with the spaces and tabs
     around them; behind a head of nothing but blanks the blank lines at the start of the tail go instead, and the head with them.
     """
     if not tail:
@@ -38,7 +38,7 @@ def ends_paragraph(log: str, at: int) -> bool:
 
 
 def plain_line_ends(text: str) -> str:
-    """Return `text` with a line feed for each line end of another kind: what parts words must not vanish."""
+    """Return `text` with a line feed for each line end of another kind: what separates words must not vanish."""
     return _LINE_ENDS.sub("\n", text)
 
 

@@ -34,7 +34,7 @@ describe("the tail is found", () => {
   test("where there is none", () => expect(tailOf("One. ", 0)).toBe(""));
 });
 
-test.each(examples.line_ends)("what parts words does not vanish: $text", ({ text, plain }) => expect(storable(text)).toBe(plain));
+test.each(examples.line_ends)("what separates words does not vanish: $text", ({ text, plain }) => expect(storable(text)).toBe(plain));
 
 test("a chunk is read as the server writes it", () => {
   const { message, json } = examples.chunk;

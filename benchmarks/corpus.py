@@ -23,12 +23,12 @@ import time
 from pathlib import Path
 
 from benchmarks.report import ROOT, Measure, median_interval, write
+from training.common.errors import MendableError
 from training.corpus.build import build_corpus
 from training.corpus.duplicates import find_duplicates, fingerprint
 from training.corpus.report import CorpusReport
 from training.corpus.settings import CorpusSettings
 from training.corpus.stories import read_stories
-from training.errors import MendableError
 
 SHARED = ROOT.parent / "shared" / "corpus"
 COPIES, CHANGED = 150, 0.1

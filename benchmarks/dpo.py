@@ -32,14 +32,15 @@ from transformers import AutoModelForCausalLM, Qwen3ForCausalLM
 
 from benchmarks.mechanical import RULES, Rule
 from benchmarks.report import ROOT, Measure, write
+from training.common.records import Learned, Window
+from training.common.text import Message, count_words, last_sentence, round_words, story_request
+from training.config.settings import read_settings
 from training.corpus.stories import read_stories, split_by_author
-from training.corpus.windows import MeasuredStory, measure, premise
-from training.evaluate.perplexity import all_nats
-from training.evaluate.sampling import sample
-from training.records import Learned, Window
-from training.settings import DemoSettings, read_settings
-from training.text import Message, count_words, last_sentence, round_words, story_request
-from training.tokenizer import Encoder
+from training.test_model.perplexity import all_nats
+from training.test_model.sampling import sample
+from training.test_model.settings import DemoSettings
+from training.test_model.tokenizer import Encoder
+from training.test_model.windows import MeasuredStory, measure, premise
 
 MODEL = ROOT / "demo" / "model"
 FOLDER = ROOT / "var" / "miniature-dpo"

@@ -54,14 +54,14 @@ from benchmarks.grpo_work import (
     lengths_of,
 )
 from benchmarks.report import Measure, median_interval, write
-from training.costs import forward_flops, passes
-from training.data import ChatEncoder
+from training.common.text import story_request
+from training.datasets.encoding import ChatEncoder
+from training.datasets.requests import Task, read_tasks
 from training.learner.models import load_tokenizer
+from training.planning.costs import forward_flops, passes
+from training.planning.shapes import read_shape
 from training.rollouts.client import TokenClient
 from training.rollouts.server import OwnServer
-from training.rollouts.tasks import Task, read_tasks
-from training.shapes import read_shape
-from training.text import story_request
 
 OURS, TRL = "benchmarks.grpo_ours", "benchmarks.grpo_trl"
 JUDGE_SECONDS = 5.0

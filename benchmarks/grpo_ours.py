@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.grpo_work import CONTEXT, LEARNER, MODEL, FakeJudge, Turns, Work, take_turns
+from training.datasets.requests import Task
 from training.learner.run import Run
-from training.recipes.grpo import grpo
-from training.recipes.grpo_settings import GrpoSettings
+from training.recipes.grpo import GrpoSettings
+from training.recipes.grpo.loop import grpo
+from training.rewards.records import Verdict
 from training.rollouts import run as rollouts
 from training.rollouts.gather import Gatherer
-from training.rollouts.records import Place, Verdict
-from training.rollouts.tasks import Task
+from training.rollouts.records import Place
 
 
 def settings_of(work: Work) -> GrpoSettings:

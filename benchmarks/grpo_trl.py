@@ -22,12 +22,12 @@ from transformers import AutoModelForCausalLM, PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from benchmarks.grpo_work import CONTEXT, LEARNER, MODEL, THREADS, FakeJudge, Turns, Work, asking, take_turns
-from training.data import ChatEncoder
+from training.datasets.encoding import ChatEncoder
+from training.datasets.requests import read_tasks
 from training.learner.models import load_tokenizer
 from training.rollouts.client import TokenClient
 from training.rollouts.server import GivenServer
 from training.rollouts.sync import SharedMemory
-from training.rollouts.tasks import read_tasks
 
 
 class Writer:

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import Measure, write
+from training.common.text import WORD, count_words
 from training.serving.vllm import ModelServer
-from training.text import WORD, count_words
 from workers.embedded.postgres import PostgreSQL
 from workers.embedded.redis import Redis
 from workers.embedded.state import home, server_owner

@@ -2,7 +2,7 @@
 
     python -m benchmarks.mfu [--layers N]
 
-Utilisation is the arithmetic that the model asks for (training/costs.py: no recomputation counted) over what the card could have
+Utilisation is the arithmetic that the model asks for (training/planning/costs.py: no recomputation counted) over what the card could have
 done in that time. The floor beside it is the time at the card's full speed.
 """
 
@@ -22,17 +22,18 @@ import torch
 from transformers import Qwen3_5ForCausalLM, Qwen3_5TextConfig
 
 from benchmarks.report import Measure, write
-from training.costs import CARDS, forward_flops
-from training.data import Pairs
+from training.common.records import Sample
+from training.config.learner import LearnerSettings, Lora
+from training.datasets.encoding import Pairs
 from training.learner.engine import DTYPES, Learner
 from training.learner.models import packs, prepare
 from training.learner.processes import device
-from training.recipes.dpo import against
+from training.planning.costs import CARDS, forward_flops
+from training.planning.shapes import read_shape
+from training.recipes.dpo import DpoSettings
+from training.recipes.dpo.loop import against
 from training.recipes.pairs import learn_pairs
-from training.recipes.settings import DpoSettings, LearnerSettings, Lora
-from training.recipes.sft import learn
-from training.records import Sample
-from training.shapes import read_shape
+from training.recipes.sft.loop import learn
 
 TOKENS, TEXTS, STEPS, PROMPT = 8192, 4, 5, 256
 

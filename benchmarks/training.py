@@ -46,17 +46,19 @@ from transformers import (
 from benchmarks import mfu, trl_peer
 from benchmarks.report import ROOT, Measure, median_interval, write
 from benchmarks.trl_peer import Recipe
-from training.data import Pairs
+from training.common.records import Sample
+from training.config.learner import LearnerSettings
+from training.datasets.encoding import Pairs
 from training.learner.batches import Example
 from training.learner.engine import Learner
 from training.learner.models import prepare
 from training.objectives.logprobs import token_logprobs
-from training.recipes.dpo import against, reference_of
+from training.recipes.dpo import DpoSettings
+from training.recipes.dpo.loop import against, reference_of
 from training.recipes.pairs import learn_pairs
-from training.recipes.reward_model import by_reward
-from training.recipes.settings import DpoSettings, LearnerSettings, RewardModelSettings
-from training.recipes.sft import learn
-from training.records import Sample
+from training.recipes.reward_model import RewardModelSettings
+from training.recipes.reward_model.loop import by_reward
+from training.recipes.sft.loop import learn
 
 RECIPES: tuple[Recipe, ...] = ("sft", "dpo", "reward_model")
 SHAPES: dict[str, dict[str, Any]] = {

@@ -40,10 +40,10 @@ from pydantic import Field
 
 from benchmarks.corpus import SHARED
 from benchmarks.report import ROOT, Measure, median_interval, write
+from training.common.errors import MendableError
 from training.constitution import questions
 from training.constitution.settings import ViolationsSettings
 from training.constitution.violations import violations
-from training.errors import MendableError
 from training.serving.vllm import ModelServer, on_processor
 
 ASKED: dict[str, Any] = {"words": 50, "shown": 2, "rounds": 1, "most_answer": 60}

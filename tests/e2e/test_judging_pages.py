@@ -50,7 +50,7 @@ def test_a_rubric_sheet(editor: PairDesk, stack: Stack) -> None:
         stack.run(f"""
 import json
 from writer.editorial.models import RubricSheet
-from training.rubric import Scores
+from training.common.rubric import Scores
 print(json.dumps([[s.overall, Scores.model_validate(s.sheet).label, s.sheet["notes"], s.removed is None] for s in RubricSheet.objects.filter(take={take})]))
 """)
     )

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.e2e.stack import ROOT
-from training.text import count_words
+from training.common.text import count_words
 
 FRONTEND = ROOT / "writer" / "frontend"
 TEXTS = [

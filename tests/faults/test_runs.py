@@ -18,7 +18,7 @@ import pytest
 from django.db import connection
 
 from tests.workers.jobs.house import wait, work
-from training.manifest import verify
+from training.common.manifest import verify
 from workers.jobs.keeper import Keeper
 from workers.jobs.runs import claim
 from workers.jobs.runs.folders import run_folder

@@ -15,7 +15,7 @@ import pytest
 from tests.faults.house import wait_for
 from tests.servers import DEMO_MODEL
 from tests.workers.serving.adapted import adapted
-from training.manifest import make_manifest, sha256_of
+from training.common.manifest import make_manifest, sha256_of
 from training.serving.vllm import ModelServer, importable
 from workers.jobs.runs import machine
 from workers.jobs.runs.processes import processes_of

@@ -20,8 +20,8 @@ import pytest
 from tests.training import models
 from tests.training.recipes.runs import NAMES, RECIPES, Name, apart, make_settings, told
 from training.__main__ import main
-from training.learner.events import read_events
-from training.recipes.settings import RecipeSettings
+from training.common.events import read_events
+from training.config.recipe import RecipeSettings
 
 KILLS = 20
 FURTHER = 2

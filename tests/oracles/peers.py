@@ -11,11 +11,11 @@ from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerFast
 
 from tests.training import models
-from training.data import ChatEncoder, Fitting, Pairs, conversations, pairs
+from training.common.records import Sample
+from training.config.learner import LearnerSettings
+from training.datasets.encoding import ChatEncoder, Fitting, Pairs, conversations, pairs
 from training.learner.engine import Learner
 from training.learner.models import load_tokenizer, packs, prepare
-from training.recipes.settings import LearnerSettings
-from training.records import Sample
 
 Gradients = dict[str, torch.Tensor]
 TOLERANCE = 1e-5

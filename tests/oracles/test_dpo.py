@@ -14,11 +14,11 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from tests.oracles import peers
 from tests.training import models
-from training.data import Pairs
+from training.datasets.encoding import Pairs
 from training.learner.engine import Learner
-from training.recipes.dpo import against, reference_of
+from training.recipes.dpo import DpoSettings
+from training.recipes.dpo.loop import against, reference_of
 from training.recipes.pairs import learn_pairs
-from training.recipes.settings import DpoSettings
 
 BETA = 0.1
 

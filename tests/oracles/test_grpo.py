@@ -15,12 +15,13 @@ from trl import GRPOConfig, GRPOTrainer
 from tests.oracles import peers
 from tests.training import models
 from tests.training.conftest import made_up_story
-from training.recipes.grpo import Step
-from training.recipes.grpo_settings import GrpoSettings
+from training.datasets.requests import Task, read_tasks
+from training.recipes.grpo import GrpoSettings
+from training.recipes.grpo.loop import Step
+from training.rewards.records import Verdict
 from training.rollouts.gather import Group
-from training.rollouts.records import Rollout, Verdict
-from training.rollouts.tasks import Task, read_tasks
-from training.tokenizer import END
+from training.rollouts.records import Rollout
+from training.test_model.tokenizer import END
 
 STORIES = 4
 REWARDS = ((0.1, 0.9, 0.4, 0.35), (0.2, 0.2, 0.2, 0.8))

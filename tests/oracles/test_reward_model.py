@@ -13,10 +13,10 @@ from trl.trainer.reward_trainer import DataCollatorForPreference
 
 from tests.oracles import peers
 from tests.training import models
-from training.data import Pairs
+from training.datasets.encoding import Pairs
 from training.recipes.pairs import learn_pairs
-from training.recipes.reward_model import by_reward
-from training.recipes.settings import RewardModelSettings
+from training.recipes.reward_model import RewardModelSettings
+from training.recipes.reward_model.loop import by_reward
 
 
 def trl_loss(model: Any, some: Pairs, folder: Path, center: float | None, margins: bool) -> torch.Tensor:

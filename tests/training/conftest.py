@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from training.settings import DemoSettings
+from training.test_model.settings import DemoSettings
 
 ROOT = Path(__file__).parents[2]
 CORPUS = ROOT.parent / "shared" / "corpus" / "stories.jsonl.gz"

@@ -21,8 +21,8 @@ from transformers import (
 )
 
 from tests.training.conftest import made_up_story
-from training.text import Message
-from training.tokenizer import END, PAD, save_tokenizer, train_tokenizer
+from training.common.text import Message
+from training.test_model.tokenizer import END, PAD, save_tokenizer, train_tokenizer
 
 Kind = Literal["llama", "qwen3", "qwen3.5"]
 KINDS: tuple[Kind, ...] = ("llama", "qwen3", "qwen3.5")

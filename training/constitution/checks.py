@@ -20,11 +20,11 @@ from enum import StrEnum
 
 import regex
 
+from training.common.records import Principle
+from training.common.text import WORD, count_words
 from training.constitution.edits import changed_share
 from training.corpus.profile import STOP_WORDS
-from training.drops import Dropped
-from training.records import Principle
-from training.text import WORD, count_words
+from training.datasets.rejected import Dropped
 
 
 class Drop(StrEnum):

@@ -12,7 +12,7 @@ import regex
 from pydantic import BaseModel, ConfigDict, Field
 from rapidfuzz.distance import Levenshtein
 
-from training.text import WORD
+from training.common.text import WORD
 
 MOST_EDITS = 8
 _ALIKE = str.maketrans("“”‘’«»—–\u00a0", '""\'\'""-- ')

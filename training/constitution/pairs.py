@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from training.common.errors import MendableError
+from training.common.text import count_words
 from training.constitution.mix import LENGTHS, Facts, mix
 from training.constitution.settings import PairsSettings
-from training.datacard import Table, card
-from training.errors import MendableError
-from training.lines import Preference, read_lines
-from training.stage import stage
-from training.text import count_words
+from training.datasets.card import Table, card
+from training.datasets.jsonl import Preference, read_lines
+from training.datasets.stage import stage
 
 Row = dict[str, Any]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from training.errors import MendableError
-from training.records import Principle
+from training.common.errors import MendableError
+from training.common.records import Principle
 
 
 class Known(Principle):

@@ -11,10 +11,10 @@ from functools import cache
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from training.common.records import Principle
+from training.common.text import Message
 from training.constitution.edits import MOST_EDITS, Edit
-from training.records import Principle
 from training.teacher.fences import fenced
-from training.text import Message
 
 
 class _Answer(BaseModel):

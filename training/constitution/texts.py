@@ -13,9 +13,9 @@ from typing import Any
 
 from pydantic import BaseModel, Field, model_validator
 
-from training.lines import Messages, Said, read_lines
-from training.records import Domain, Task
-from training.text import count_words, length_note, round_words, story_request
+from training.common.records import Domain, Task
+from training.common.text import count_words, length_note, round_words, story_request
+from training.datasets.jsonl import Messages, Said, read_lines
 
 
 class GoodText(BaseModel):

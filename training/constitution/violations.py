@@ -21,16 +21,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from training.common.errors import MendableError
 from training.constitution import questions
 from training.constitution.checks import Drop, little, no_copy, runs_of, same_language
 from training.constitution.edits import NotThere, apply, changed_share
 from training.constitution.principles import Known, read_principles
 from training.constitution.settings import ViolationsSettings
 from training.constitution.texts import GoodText, excerpt, is_held_out, read_good
-from training.datacard import Table, card
-from training.drops import Dropped
-from training.errors import MendableError
-from training.stage import Stage, run_until_stopped, stage
+from training.datasets.card import Table, card
+from training.datasets.rejected import Dropped
+from training.datasets.stage import Stage, run_until_stopped, stage
 from training.teacher.client import Absent, Question, Teacher
 
 
@@ -141,7 +141,7 @@ def _sift(chosen: Sequence[tuple[Work, str]], made: Sequence[Made | Dropped], to
 
 
 def _row(work: Work, principles: Mapping[str, Known]) -> dict[str, Any]:
-    """As `training.lines.Preference` reads it, and what else one may want to know."""
+    """As `training.datasets.jsonl.Preference` reads it, and what else one may want to know."""
     assert work.made is not None
     key = work.tried[-1]
     return {

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from training.errors import MendableError
+from training.common.errors import MendableError
 
 MIB = 2**20
 MOST_FILE = 512 * MIB

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 import regex
 
+from training.common.errors import MendableError
 from training.corpus.drafts import Draft
 from training.corpus.duplicates import Duplicate, find_duplicates
 from training.corpus.judged import Judged, judge_drafts
@@ -27,7 +28,6 @@ from training.corpus.report import AuthorReport, CorpusReport, Dropped, SideRepo
 from training.corpus.settings import CorpusSettings
 from training.corpus.sources import Read, Source, find_sources, read_source
 from training.corpus.split import Tie, author_key, author_names, split
-from training.errors import MendableError
 
 T = TypeVar("T")
 CHUNK = 24  # stories that a process is given at a time

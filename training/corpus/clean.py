@@ -11,8 +11,8 @@ import unicodedata
 
 import regex
 
+from training.common.text import SCENE_BREAK
 from training.corpus.flatten import ORNAMENT
-from training.text import SCENE_BREAK
 
 _LIGATURES = {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"}
 _DASHES = {"⸺": "——", "⸻": "———", "―": "—"}  # the two-em, the three-em and the horizontal bar
@@ -54,7 +54,7 @@ _HEADING = re.compile(r"(?:(?i:chapter|part) )?(?:[IVXL]{1,7}|\d{1,2}|(?i:chapte
 
 
 def clean(text: str) -> str:
-    """The text in the format of `training.text`.
+    """The text in the format of `training.common.text`.
 
     >>> clean("The ﬁ\\u00adrst\\u00a0 night .\\r\\n\\r\\n\\r\\n***\\r\\n\\r\\nHe--waited.")
     'The first night .\\n\\n* * *\\n\\nHe—waited.'

@@ -11,7 +11,7 @@ from typing import Any
 class Draft:
     """A story as a source has it.
 
-    `text` is in the format of `training.text`. `marked_as` is "play" or "verse" where the source itself says so.
+    `text` is in the format of `training.common.text`. `marked_as` is "play" or "verse" where the source itself says so.
     `facts` is what else a record keeps: pd_scope, license, translators, year, ...
     """
 

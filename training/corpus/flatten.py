@@ -1,4 +1,4 @@
-"""From the elements of a page to the paragraphs of a story, in the format of `training.text`.
+"""From the elements of a page to the paragraphs of a story, in the format of `training.common.text`.
 
 Verse, addresses and table rows keep their line breaks inside a paragraph; emphasis becomes `*...*`, line by line; a rule or
 an ornament becomes a scene break. Note references, page marks, pictures, captions, epigraphs and dedications are left out.
@@ -13,10 +13,10 @@ from typing import Literal
 
 import regex
 
+from training.common.text import SCENE_BREAK
 from training.corpus.bounded import BrokenSource
 from training.corpus.headings import is_chapter, is_numbered_name
 from training.corpus.markup import Element, attribute, content, entity_text, tag, types
-from training.text import SCENE_BREAK
 
 MOST_DEPTH = 120
 _ORNAMENTS = r"*＊⁂⁎✻✽❦❧☙•·∙◦◆◇○●□■★☆#~〜＝=_—–\-+†‡\.§※"

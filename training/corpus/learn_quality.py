@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import minimize
 
+from training.common.records import Story
 from training.corpus.clean import clean
 from training.corpus.features import FEATURES, SIGNS, Floats, Tables, class_ids, features, letter_ids, pieces_of
 from training.corpus.negatives import KINDS
@@ -26,7 +27,6 @@ from training.corpus.rules import judge
 from training.corpus.settings import CorpusSettings
 from training.corpus.shingles import TOKEN
 from training.corpus.stories import read_stories
-from training.records import Story
 
 VOCABULARY, CLASSES, SEED, DECAY = 4000, 110, 1, 0.0005
 FLOOR = 0.3

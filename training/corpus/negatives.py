@@ -15,7 +15,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from training.records import Story
+from training.common.records import Story
 
 Pool = Sequence[Story]
 _CONFUSED = dict(

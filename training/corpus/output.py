@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from training.common.errors import MendableError
 from training.corpus.page import page
 from training.corpus.record import Record
 from training.corpus.report import MADE_BY, CorpusReport, Dropped
-from training.errors import MendableError
 
 
 def check_out(out: Path, sources: Sequence[Path]) -> None:

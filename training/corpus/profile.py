@@ -9,8 +9,8 @@ from functools import cached_property
 
 import numpy as np
 
+from training.common.text import SCENE_BREAK, count_words, paragraphs
 from training.corpus.shingles import TOKEN, Hashes, joined, normalised, run_hashes, word_hashes
-from training.text import SCENE_BREAK, count_words, paragraphs
 
 REPEATED = 8
 _HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")

@@ -16,7 +16,7 @@ Hashes = npt.NDArray[np.uint64]
 
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 _CJK = regex.compile(r"[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}]")
-TOKEN = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")  # `training.text.WORD`, where no sign is Chinese or combines
+TOKEN = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")  # `training.common.text.WORD`, where no sign is Chinese or combines
 
 
 def mix(values: Hashes) -> Hashes:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import regex
 
-from training.errors import MendableError
+from training.common.errors import MendableError
 
 _UNKNOWN = {
     *(

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from training.errors import MendableError
-from training.records import Story
+from training.common.errors import MendableError
+from training.common.records import Story
 
 
 class Split(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 
 import httpx
 
-from training.text import Message, count_words, storable, story_request
+from training.common.text import Message, count_words, storable, story_request
 
 SECONDS = 1800.0
 TRIES = 4

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from training.common.records import BucketRow, Figure, Interval, VersionReport
 from training.evaluate import repetition
 from training.evaluate.degeneration import words_of
 from training.evaluate.lengths import BUCKETS, buckets_for, log_error, slope, table, targets
 from training.evaluate.prompts import own_prompts
 from training.evaluate.served import Scored, Written
-from training.records import BucketRow, Figure, Interval, VersionReport
 
 RESAMPLES = 2000
 LEAST_CUT = 50

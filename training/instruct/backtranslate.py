@@ -20,20 +20,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from training.common.errors import MendableError
+from training.common.records import Domain, Task
+from training.common.text import count_words, round_words, story_request
 from training.constitution.texts import GoodText, excerpt, is_held_out, read_good
-from training.datacard import Table, card
-from training.drops import Dropped
-from training.errors import MendableError
+from training.datasets.card import Table, card
+from training.datasets.rejected import Dropped
+from training.datasets.stage import Stage, run_until_stopped, stage
 from training.instruct import questions
 from training.instruct.answers import Plan, Score
 from training.instruct.checks import Drop, found_well, plans_well
 from training.instruct.choice import alike, not_best
 from training.instruct.settings import BacktranslateSettings
 from training.instruct.tasks import VOICES, WAYS, Way
-from training.records import Domain, Task
-from training.stage import Stage, run_until_stopped, stage
 from training.teacher.client import Absent, Question, Teacher
-from training.text import count_words, round_words, story_request
 
 AGAIN = 2
 """Added to the seed of a plan that is asked for once more: the teacher's client itself uses the two before."""
@@ -114,7 +114,7 @@ def _chosen(made: Sequence[Exercise | Dropped], settings: BacktranslateSettings)
 
 
 def _row(one: Exercise, settings: BacktranslateSettings) -> dict[str, Any]:
-    """As `training.lines.Conversation` reads it, and what else one may want to know."""
+    """As `training.datasets.jsonl.Conversation` reads it, and what else one may want to know."""
     answer = one.answer
     if settings.thinking_in_answer and one.thinking:
         answer = f"<think>\n{one.thinking}\n</think>\n<answer>\n{answer}\n</answer>"

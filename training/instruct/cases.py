@@ -13,9 +13,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from training.common.records import Domain, Passage, Task
 from training.instruct.answers import Found, Plan
 from training.instruct.tasks import WAYS
-from training.records import Domain, Passage, Task
 
 
 class Source(BaseModel):

@@ -26,16 +26,16 @@ from functools import cache
 
 import regex
 
+from training.common.records import Task
+from training.common.text import WORD, count_words
 from training.constitution import checks as of_violations
 from training.constitution.edits import changed_share
 from training.corpus.profile import STOP_WORDS
 from training.corpus.shingles import normalised
-from training.drops import Dropped
+from training.datasets.rejected import Dropped
 from training.instruct.answers import Found, Listing, Quoting, Request
 from training.instruct.cases import cases_of
 from training.instruct.tasks import Way
-from training.records import Task
-from training.text import WORD, count_words
 
 LEAK, CASE, PLAN = 12, 12, 8
 LEAST_PLAN = 40

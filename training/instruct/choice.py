@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Protocol
 
+from training.common.records import Domain, Task
 from training.corpus.duplicates import PERMUTATIONS, fingerprint, jaccard
-from training.records import Domain, Task
 
 
 class Scored(Protocol):

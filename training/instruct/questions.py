@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from training.common.records import Task
+from training.common.text import Message
 from training.instruct.cases import cases_of, plan_cases
 from training.instruct.tasks import Way
-from training.records import Task
 from training.teacher.fences import fenced
-from training.text import Message
 
 _SCHOOL = (
     "You make exercises for a school of writers. An exercise is a request, as a writer, an editor or an author would make it, and the answer to "

@@ -30,15 +30,15 @@ import numpy.typing as npt
 import regex
 from pydantic import BaseModel, Field, RootModel, model_validator
 
+from training.common.errors import MendableError
+from training.common.text import count_words
 from training.corpus.shingles import normalised, run_hashes, word_hashes
-from training.datacard import Table, card
-from training.errors import MendableError
+from training.datasets.card import Table, card
+from training.datasets.jsonl import Conversation, read_lines
+from training.datasets.stage import stage
 from training.instruct.data_settings import ReferencesSettings
 from training.instruct.similar import CHUNK, Found, Similar, cut_passages
-from training.lines import Conversation, read_lines
-from training.stage import stage
 from training.teacher.fences import fence_of
-from training.text import count_words
 
 RUN = 8
 """Words in a row that are no chance."""

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple, TypeVar, get_type_hints
 import regex
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from training.records import Principle, Task
-from training.text import WORD, paragraphs, sentence_bounds
-from training.text import count_words as counted
+from training.common.records import Principle, Task
+from training.common.text import WORD, paragraphs, sentence_bounds
+from training.common.text import count_words as counted
 
 MOST_FOUND = 5
 """Places, references and principles that an answer shows."""

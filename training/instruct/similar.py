@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from training.common.text import SCENE_BREAK, count_words, paragraphs
 from training.corpus.shingles import normalised, word_hashes
-from training.text import SCENE_BREAK, count_words, paragraphs
 
 COLUMNS = 2**20
 BLOCK, CHUNK = 8192, 64

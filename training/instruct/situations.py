@@ -13,12 +13,12 @@ from typing import Any, Literal, get_args
 
 import regex
 
+from training.common.records import Principle, Task
+from training.common.text import WORD, count_words, paragraphs, round_words
 from training.constitution.texts import GoodText
 from training.instruct.data_settings import ToolsSettings
 from training.instruct.room import TOOLS, Chapter, Outcome, Reference, Refused, Room, run
 from training.instruct.similar import cut_passages
-from training.records import Principle, Task
-from training.text import WORD, count_words, paragraphs, round_words
 
 Kind = Literal["one", "two", "refused", "none"]
 """One call; two, of which the second follows from the first; one that is refused; none, because no tool is of use."""

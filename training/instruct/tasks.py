@@ -21,8 +21,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from training.common.records import Task
 from training.instruct.answers import Beside, Found, Listing, Quoting, Request, Written
-from training.records import Task
 
 
 @dataclass(frozen=True)

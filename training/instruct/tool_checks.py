@@ -20,10 +20,10 @@ from typing import Any
 import regex
 from pydantic import ValidationError
 
-from training.drops import Dropped
+from training.datasets.jsonl import Conversation
+from training.datasets.rejected import Dropped
 from training.instruct.room import TOOLS, Refused, Room, run, said
 from training.instruct.situations import Done
-from training.lines import Conversation
 
 
 class Drop(StrEnum):

@@ -6,10 +6,10 @@ import json
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from training.common.text import Message
 from training.instruct.room import TOOLS, said
 from training.instruct.situations import Situation
 from training.teacher.fences import fenced
-from training.text import Message
 
 
 class _Answer(BaseModel):

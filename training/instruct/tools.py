@@ -19,17 +19,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from training.common.errors import MendableError
 from training.constitution.principles import read_principles
 from training.constitution.texts import is_held_out, read_good
-from training.datacard import Table, card
-from training.drops import Dropped
-from training.errors import MendableError
+from training.datasets.card import Table, card
+from training.datasets.rejected import Dropped
+from training.datasets.stage import Stage, run_until_stopped, stage
 from training.instruct import tool_questions as questions
 from training.instruct.data_settings import ToolsSettings
 from training.instruct.room import TOOLS, said
 from training.instruct.situations import Situation, situations
 from training.instruct.tool_checks import Drop, all_said, check_row, honest, no_tool_named, nothing_invented
-from training.stage import Stage, run_until_stopped, stage
 from training.teacher.client import Absent, Question, Teacher
 
 
@@ -112,7 +112,7 @@ class Asking:
 
 
 def row_of(situation: Situation, user: str, answer: str) -> dict[str, Any]:
-    """As `training.lines.Conversation` and TRL read it. One call stands in each message: not every chat template has room for more."""
+    """As `training.datasets.jsonl.Conversation` and TRL read it. One call stands in each message: not every chat template has room for more."""
     messages: list[dict[str, Any]] = [{"role": "user", "content": user}]
     for number, one in enumerate(situation.done):
         name = hashlib.sha256(f"{situation.id}/{number}".encode()).hexdigest()[

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from transformers import AttentionInterface
 
-from training.errors import MendableError
+from training.common.errors import MendableError
 
 ATTENTION = "longhand"
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
-from training.records import Sample
+from training.common.records import Sample
 
 Example = tuple[Sample, ...]
 

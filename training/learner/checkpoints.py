@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from training.errors import MendableError, full_disk_said_plainly
+from training.common.errors import MendableError, full_disk_said_plainly
 from training.learner.processes import rank, wait_for_all
 
 KEEP = 2

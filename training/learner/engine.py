@@ -23,11 +23,11 @@ from typing import Any, Protocol
 import torch
 from transformers import PreTrainedModel
 
-from training.errors import MendableError
+from training.common.errors import MendableError
+from training.config.learner import LearnerSettings
 from training.learner import processes
 from training.learner.batches import Batch, Example, micro_batches, to_batch
 from training.learner.scorer import Scorer
-from training.recipes.settings import LearnerSettings
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
+from training.config.learner import LearnerSettings, Lora
 from training.learner.engine import DTYPES
 from training.learner.models import load_tokenizer
-from training.recipes.settings import LearnerSettings, Lora
 
 
 def save_model(

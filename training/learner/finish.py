@@ -8,14 +8,14 @@ from typing import cast
 
 from transformers import PreTrainedModel
 
-from training.errors import full_disk_said_plainly
+from training.common.errors import full_disk_said_plainly
+from training.common.events import read_events
+from training.common.records import Metrics
+from training.common.redaction import redact
 from training.learner import processes
 from training.learner.engine import Learner
-from training.learner.events import read_events
 from training.learner.export import save_model
 from training.learner.run import Run
-from training.records import Metrics
-from training.secrets import redact
 
 _CARD = """---
 library_name: transformers

@@ -20,12 +20,12 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from training.errors import MendableError
+from training.common.errors import MendableError
+from training.config.learner import LearnerSettings, Lora
 from training.learner.attention import ATTENTION
 from training.learner.engine import DTYPES
 from training.learner.recompute import keeping_attention
 from training.learner.scorer import LogprobHead
-from training.recipes.settings import LearnerSettings, Lora
 
 
 def load_model(folder: Path, settings: LearnerSettings, *, reward: bool = False) -> PreTrainedModel:

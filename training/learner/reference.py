@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from training.errors import MendableError, full_disk_said_plainly
+from training.common.errors import MendableError, full_disk_said_plainly
 from training.learner import processes
 from training.learner.batches import Example
 from training.learner.engine import Learner

@@ -30,17 +30,17 @@ import torch
 import torch.distributed as dist
 from tqdm import tqdm
 
-from training.errors import AskedToStop, MendableError, full_disk_said_plainly, of_the_disk
-from training.folders import locked
+from training.common.errors import AskedToStop, MendableError, full_disk_said_plainly, of_the_disk
+from training.common.events import EventLog
+from training.common.redaction import redact
+from training.common.run_lock import locked
+from training.config.recipe import MAY_CHANGE, RecipeSettings
 from training.learner import processes
 from training.learner.checkpoints import latest_checkpoint, save_checkpoint
 from training.learner.engine import Learner
-from training.learner.events import EventLog
 from training.learner.models import load_model, packs
 from training.learner.schedule import rate_share
 from training.learner.stopping import stop_on_sigterm
-from training.recipes.settings import MAY_CHANGE, RecipeSettings
-from training.secrets import redact
 
 LONGEST_WAIT = timedelta(hours=6)
 """Of one process for the others: the first of them may be waiting for stories to be written and judged."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from training.recipes.settings import LearnerSettings
+from training.config.learner import LearnerSettings
 
 
 def rate_share(step: int, total: int, settings: LearnerSettings) -> float:

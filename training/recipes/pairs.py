@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from training.data import ChatEncoder, Fitting, Pairs, pairs
+from training.config.recipe import RecipeSettings
+from training.datasets.encoding import ChatEncoder, Fitting, Pairs, pairs
 from training.learner.batches import Batch
 from training.learner.engine import Learner
 from training.learner.models import load_tokenizer, room
 from training.learner.processes import sums
 from training.learner.run import Run
-from training.recipes.settings import RecipeSettings
 
 Judge = Callable[[Sequence[int], Batch, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 """From the numbers of P pairs, their texts and the model's answer: the loss and the margin of each, [P]."""

@@ -11,10 +11,10 @@ from collections import defaultdict
 import torch
 from scipy.stats import binomtest
 
-from training.data import Pairs
+from training.common.records import Interval, Learned
+from training.datasets.encoding import Pairs
 from training.learner import processes
 from training.learner.run import Run
-from training.records import Interval, Learned
 
 FILE = "principles.json"
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from training.recipes.grpo_settings import Combining, RewardName
+from training.rewards.settings import Combining, RewardName
 
 Rewards = Mapping[str, float | None]
 """Of one story, by name; None is an absent value."""

@@ -1,4 +1,4 @@
-r"""The words and tokens that the papers' formulas count. Each formula names its counter; none is the product's (`training.text.count_words`).
+r"""The words and tokens that the papers' formulas count. Each formula names its counter; none is the product's (`training.common.text.count_words`).
 
 POLARIS' patterns see a line of Chinese as one word, and a whole story as a blank one. Here each Chinese or Japanese character is a word of its
 own in both counters; texts in other scripts are counted as the papers count them.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import regex
 
-from training.text import IDEOGRAPH
+from training.common.text import IDEOGRAPH
 
 _OTHER = rf"[\w--[{IDEOGRAPH}]]"
 _WORDS = regex.compile(rf"[{IDEOGRAPH}]|{_OTHER}+", regex.VERSION1)

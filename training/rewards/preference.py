@@ -6,15 +6,15 @@ from pathlib import Path
 
 import torch
 
-from training.data import ChatEncoder
+from training.common.records import Sample
+from training.config.learner import LearnerSettings
+from training.datasets.encoding import ChatEncoder
+from training.datasets.jsonl import Said
+from training.datasets.requests import Task
 from training.learner.batches import to_batch
 from training.learner.engine import DTYPES
 from training.learner.models import load_model, load_tokenizer
 from training.learner.scorer import Scorer
-from training.lines import Said
-from training.recipes.settings import LearnerSettings
-from training.records import Sample
-from training.rollouts.tasks import Task
 
 
 class Preference:

@@ -10,8 +10,8 @@ from functools import cache
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from training.common.records import Principle
 from training.constitution.questions import numbered
-from training.records import Principle
 from training.rewards.quotes import plain, stands_in
 from training.teacher.client import Question
 from training.teacher.fences import fenced

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 
 import regex
 
-from training.text import paragraphs, sentence_bounds
+from training.common.text import paragraphs, sentence_bounds
 
 PRAISED = (
     "vividly", "with profound emotional depth", "in a richly textured, immersive scene", "with layered subtext", "in a distinctive narrative voice",

@@ -17,11 +17,11 @@ from typing import Any, Literal, cast
 import regex
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from training.common.rubric import CATCH_ALLS, DIMENSIONS, NEGATIVE, POSITIVE, PRINCIPLES, Dimension, Scores
+from training.common.text import Message
 from training.rewards.quotes import plain, stands_in
-from training.rubric import CATCH_ALLS, DIMENSIONS, NEGATIVE, POSITIVE, PRINCIPLES, Dimension, Scores
 from training.teacher.client import Question
 from training.teacher.fences import fenced
-from training.text import Message
 
 LOWEST, HIGHEST = -159, 108
 MOST_TOKENS = 8192

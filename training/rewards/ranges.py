@@ -13,9 +13,9 @@ from typing import Annotated, NamedTuple
 import regex
 from pydantic import BaseModel, ConfigDict, Field
 
+from training.common.text import Message
 from training.teacher.client import Question
 from training.teacher.fences import fenced
-from training.text import Message
 
 MOST, WIDEST, UNIT = 12_000, 3_000, 100
 _NUMBER = r"(\d{1,3}(?:,\d{3})+|\d+)"

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from training.common.text import count_words, paragraphs, sentence_bounds
 from training.evaluate.repetition import ngrams
 from training.rewards.counts import polaris_tokens
-from training.text import count_words, paragraphs, sentence_bounds
 
 RUN, WINDOW = 4, 64
 """Tokens of a run, and how many runs back it counts as near."""

@@ -9,20 +9,21 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from training.common.answers import parts
+from training.common.records import Principle
 from training.constitution.principles import Known
+from training.datasets.requests import Task
 from training.evaluate.repetition import repeated
-from training.recipes.grpo_settings import RewardSettings
-from training.records import Principle
 from training.rewards.counts import polaris_tokens, polaris_words
-from training.rewards.form import longwriter_form, parts, polaris_blank
+from training.rewards.form import longwriter_form, polaris_blank
 from training.rewards.length import longwriter_length, polaris_length
 from training.rewards.principles import adherence, adherence_question
 from training.rewards.probes import addresses_a_judge
 from training.rewards.quality import quality, quality_question
 from training.rewards.ranges import Range, asked, range_question
+from training.rewards.records import Verdict
 from training.rewards.repetition import Embed, paraphrased, polaris_repetition
-from training.rollouts.records import Verdict
-from training.rollouts.tasks import Task
+from training.rewards.settings import RewardSettings
 from training.teacher.client import Absent, Question, Teacher
 
 Prefer = Callable[[Task, str], float]

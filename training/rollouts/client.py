@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 import httpx
 import numpy as np
 
-from training.errors import MendableError
+from training.common.errors import MendableError
 from training.rollouts.records import Logprobs, Tokens
 
 NEVER = -9000.0

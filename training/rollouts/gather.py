@@ -22,9 +22,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
+from training.datasets.requests import Task
+from training.rewards.records import Verdict
 from training.rollouts.policy import Policy
-from training.rollouts.records import Dump, Place, Rollout, Verdict
-from training.rollouts.tasks import Task
+from training.rollouts.records import Dump, Place, Rollout
 
 HUMAN = -1
 """The number of the human story in its group."""

@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from training.errors import MendableError
-from training.recipes.grpo_settings import GuardSettings
+from training.common.errors import MendableError
+from training.rollouts.settings import GuardSettings
 
 WORSE = {
     "padded": "padded by saying it again",

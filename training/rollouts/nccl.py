@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from training.errors import MendableError
+from training.common.errors import MendableError
 from training.rollouts.client import TokenClient
 from training.rollouts.sync import SECONDS, Held, Weights
 from training.serving.process import free_port

@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, Self
 
-from training.errors import MendableError
+from training.common.errors import MendableError
 from training.rollouts.client import Away, TokenClient, Written
 from training.rollouts.records import Logprobs, Tokens
 from training.rollouts.sync import Sync, Weights, check

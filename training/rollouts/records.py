@@ -15,16 +15,16 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from training.appended import whole_lines
-from training.errors import MendableError
+from training.common.append_only import whole_lines
+from training.common.errors import MendableError
+from training.rewards.records import Verdict
 
 Place = tuple[int, int]
 """The number of a task within its step, and of a story within its task."""
@@ -42,14 +42,6 @@ class Rollout:
     """By itself; else it was cut."""
     text: str
     policy: int
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the rewards say of a story, None where one is absent; `notes` are figures that are told and move nothing."""
-
-    rewards: Mapping[str, float | None]
-    notes: Mapping[str, float] = field(default_factory=dict)
 
 
 class Dump:

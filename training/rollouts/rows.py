@@ -6,12 +6,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from training.recipes.grpo_settings import GrpoSettings
-from training.records import Sample
+from training.common.records import Sample
+from training.datasets.requests import Task
 from training.rewards.combine import advantages, total
 from training.rollouts.gather import Group
-from training.rollouts.records import Logprobs
-from training.rollouts.tasks import row
+from training.rollouts.records import Logprobs, Tokens
+from training.rollouts.settings import GroupSettings
+
+
+def row(task: Task, tokens: Tokens, weight: float) -> Sample:
+    """A story of the policy as the learner reads it: the prompt is given, each token of the answer has the weight."""
+    weights = np.zeros(len(task.tokens) + len(tokens), dtype=np.float32)
+    weights[len(task.tokens) :] = weight
+    return Sample(np.concatenate([np.asarray(task.tokens, dtype=np.int32), tokens]), weights)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +41,7 @@ class Learned:
     """Sums over the group's stories, and under `stories`, `groups`, ... of how many."""
 
 
-def learned(group: Group, settings: GrpoSettings, step: int) -> Learned:
+def learned(group: Group, settings: GroupSettings, step: int) -> Learned:
     """The rows of a group at `step`, from 0. Stories that count nothing have no row, but their tokens are counted: they are part of the mean."""
     how, human = settings.rewards, settings.human
     verdicts = [verdict.rewards for verdict in group.verdicts]
@@ -64,7 +71,7 @@ def learned(group: Group, settings: GrpoSettings, step: int) -> Learned:
     return Learned(kept, of_human if own else None, count, told)
 
 
-def _shared(rows: list[Row], lengths: list[int], group: Group, settings: GrpoSettings) -> tuple[list[Row], float]:
+def _shared(rows: list[Row], lengths: list[int], group: Group, settings: GroupSettings) -> tuple[list[Row], float]:
     """The rows with their shares of the mean, and what all is to be divided by."""
     human = [] if len(rows) == len(lengths) else [group.task.human.learned if group.task.human else 0]
     sizes = [*lengths, *human]
@@ -79,7 +86,7 @@ def _shared(rows: list[Row], lengths: list[int], group: Group, settings: GrpoSet
     return [one for one in kept if one.sample.weights.any()], float(parts)
 
 
-def _told(group: Group, settings: GrpoSettings, found: list[float | None]) -> dict[str, float]:
+def _told(group: Group, settings: GroupSettings, found: list[float | None]) -> dict[str, float]:
     told = {"stories": float(len(group.stories)), "groups": 1.0, "absent": float(sum(one is None for one in found))}
     told |= {"tokens_drawn": float(sum(len(story.tokens) for story in group.stories))}
     told |= {"cut": float(sum(not story.ended for story in group.stories))}

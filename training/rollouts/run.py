@@ -19,32 +19,34 @@ from typing import Any
 import numpy as np
 import torch
 
+from training.common.errors import MendableError
+from training.common.records import Sample
 from training.constitution.principles import read_principles
-from training.data import ChatEncoder
-from training.errors import MendableError
+from training.datasets.encoding import ChatEncoder
+from training.datasets.requests import Task, read_tasks
 from training.learner import processes
 from training.learner.engine import Learner
 from training.learner.export import adapter_weights
 from training.learner.models import check_folder, load_tokenizer, room
 from training.learner.run import Run
-from training.recipes.grpo_settings import JUDGED, GrpoSettings, RewardSettings
-from training.records import Sample
 from training.rewards.embedding import SentenceVectors
 from training.rewards.preference import Preference
 from training.rewards.scoring import Scoring
+from training.rewards.settings import JUDGED, RewardSettings
 from training.rollouts.gather import HUMAN, Gatherer, Group, Wanted
 from training.rollouts.guards import Guards
 from training.rollouts.policy import Policy, Server
 from training.rollouts.records import Dump, Logprobs, Tokens
+from training.rollouts.rows import row
 from training.rollouts.server import GivenServer, OwnServer
+from training.rollouts.settings import GroupSettings
 from training.rollouts.sync import Adapter, SharedMemory, Sync, fixed_text
-from training.rollouts.tasks import Task, read_tasks, row
 from training.rollouts.watch import Watch
 from training.teacher.client import Teacher
 
 
 @contextmanager
-def open_rollouts(run: Run, settings: GrpoSettings) -> Iterator[Rollouts]:
+def open_rollouts(run: Run, settings: GroupSettings) -> Iterator[Rollouts]:
     with run.log.phase("data"):
         encoder = ChatEncoder(load_tokenizer(settings.model), settings.model)
         context = room(settings.model, settings.context, run.log.log)
@@ -66,7 +68,7 @@ def open_rollouts(run: Run, settings: GrpoSettings) -> Iterator[Rollouts]:
 
 class Rollouts:
     def __init__(
-        self, run: Run, settings: GrpoSettings, encoder: ChatEncoder, tasks: list[Task], held_out: list[Task]
+        self, run: Run, settings: GroupSettings, encoder: ChatEncoder, tasks: list[Task], held_out: list[Task]
     ) -> None:
         self.run, self.settings, self.encoder, self.tasks, self.held_out = run, settings, encoder, tasks, held_out
         self.guards = Guards(settings.guards, run.log.log)
@@ -265,20 +267,20 @@ def read(learner: Learner, text: Tokens) -> Logprobs:
     return answer
 
 
-def _sent(weights: dict[str, torch.Tensor], settings: GrpoSettings) -> dict[str, torch.Tensor]:
+def _sent(weights: dict[str, torch.Tensor], settings: GroupSettings) -> dict[str, torch.Tensor]:
     """Under the names that the server knows them by."""
     bare = {name.removeprefix("model."): one for name, one in weights.items()}
     return adapter_weights(bare) if settings.learner.lora else bare
 
 
-def _server(settings: GrpoSettings, context: int) -> Server:
+def _server(settings: GroupSettings, context: int) -> Server:
     given = settings.rollouts
     if given.url:
         return GivenServer(given.url, given.key_variable)
     return OwnServer(settings, context)
 
 
-def _sync(settings: GrpoSettings) -> Sync:
+def _sync(settings: GroupSettings) -> Sync:
     if settings.learner.lora:
         return Adapter(settings.learner.lora, settings.model)
     if settings.rollouts.sync == "nccl":
@@ -288,7 +290,7 @@ def _sync(settings: GrpoSettings) -> Sync:
     return SharedMemory()
 
 
-def scoring_of(settings: GrpoSettings, encoder: ChatEncoder) -> Scoring:
+def scoring_of(settings: GroupSettings, encoder: ChatEncoder) -> Scoring:
     given = settings.rewards
     named = given.weights.keys()
     judge = Teacher(given.judge, settings.run_dir / "judge.jsonl") if given.judge and named & JUDGED else None
@@ -301,7 +303,7 @@ def scoring_of(settings: GrpoSettings, encoder: ChatEncoder) -> Scoring:
     )  # fmt: skip
 
 
-def second_of(settings: GrpoSettings) -> Scoring | None:
+def second_of(settings: GroupSettings) -> Scoring | None:
     """The judge that no reward comes from."""
     given = settings.guards.judge
     if given is None:

@@ -7,8 +7,8 @@ from typing import IO
 
 import httpx
 
-from training.errors import MendableError
-from training.recipes.grpo_settings import GrpoSettings
+from training.common.errors import MendableError
+from training.rollouts.settings import GroupSettings
 from training.serving.process import CannotStart
 from training.serving.vllm import ModelServer, on_processor
 
@@ -26,7 +26,7 @@ run by its ranks would stop the server, too."""
 class OwnServer(ModelServer):
     """Of the run's process, and gone with it. It takes token ids, and weights while it runs; whoever has its key may give it both."""
 
-    def __init__(self, settings: GrpoSettings, context: int) -> None:
+    def __init__(self, settings: GroupSettings, context: int) -> None:
         lora = settings.learner.lora
         super().__init__(
             str(settings.model),

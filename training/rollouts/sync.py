@@ -31,8 +31,8 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from training.errors import MendableError
-from training.recipes.settings import Lora
+from training.common.errors import MendableError
+from training.config.learner import Lora
 from training.rollouts.client import TokenClient
 from training.rollouts.records import Logprobs, Tokens
 

@@ -15,15 +15,15 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
-from training.appended import whole_lines
-from training.errors import MendableError
-from training.recipes.grpo_settings import GrpoSettings
+from training.common.answers import parts
+from training.common.append_only import whole_lines
+from training.common.errors import MendableError
+from training.datasets.requests import Task
 from training.rewards.combine import Rewards, total
-from training.rewards.form import parts
 from training.rewards.probes import PROBES
+from training.rewards.records import Verdict
 from training.rollouts.gather import Group, Judges
-from training.rollouts.records import Verdict
-from training.rollouts.tasks import Task
+from training.rollouts.settings import GroupSettings
 from training.teacher.client import each
 
 AT_ONCE = 64
@@ -40,7 +40,7 @@ class Look(NamedTuple):
 class Watch:
     """`second` is None where only the first judge's rewards are probed."""
 
-    def __init__(self, settings: GrpoSettings, scoring: Judges, second: Judges | None, path: Path) -> None:
+    def __init__(self, settings: GroupSettings, scoring: Judges, second: Judges | None, path: Path) -> None:
         self._settings, self._scoring, self._second, self._path = settings, scoring, second, path
         self._looks = _read(path)
 
@@ -111,7 +111,7 @@ def disagreement(looks: Mapping[int, Look], now: Look) -> float:
     return max([0.0, *falls])
 
 
-def _best(group: Group, settings: GrpoSettings) -> tuple[Task, str, float] | None:
+def _best(group: Group, settings: GroupSettings) -> tuple[Task, str, float] | None:
     """A good text of a group, with its worth: the human story where it was scored, else the best of the policy's."""
     answers: list[tuple[str, Verdict]] = [
         (story.text, verdict) for story, verdict in zip(group.stories, group.verdicts, strict=True)

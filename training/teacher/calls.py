@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.appended import whole_lines
-from training.errors import MendableError
+from training.common.append_only import whole_lines
+from training.common.errors import MendableError
 
 
 @dataclass(frozen=True, slots=True)

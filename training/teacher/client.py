@@ -27,11 +27,11 @@ from typing import Any, Generic, Self, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from training.errors import MendableError
+from training.common.errors import MendableError
+from training.common.text import Message, storable
+from training.config.teacher import TeacherSettings
 from training.teacher.calls import Calls, Kept, key_of
 from training.teacher.limits import Budget, Pace
-from training.teacher.settings import TeacherSettings
-from training.text import Message, storable
 
 A = TypeVar("A", bound=BaseModel)
 Item = TypeVar("Item")

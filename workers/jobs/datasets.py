@@ -19,12 +19,12 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from pydantic import BaseModel, Field, model_validator
 
-from training import lines
-from training.errors import MendableError
-from training.lines import MOST_BYTES, Preference, read_lines
-from training.manifest import make_manifest, sha256_of
-from training.records import Domain, Task
-from training.text import count_words
+from training.common.errors import MendableError
+from training.common.manifest import make_manifest, sha256_of
+from training.common.records import Domain, Task
+from training.common.text import count_words
+from training.datasets import jsonl as lines
+from training.datasets.jsonl import MOST_BYTES, Preference, read_lines
 from workers.jobs.runs.folders import datasets, files_of, forget, private
 from writer.accounts.audit import record
 from writer.refusals import Refused

@@ -12,9 +12,9 @@ import structlog
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from training.errors import MendableError
-from training.manifest import make_manifest, only_weights, sha256_of
-from training.text import storable
+from training.common.errors import MendableError
+from training.common.manifest import make_manifest, only_weights, sha256_of
+from training.common.text import storable
 from workers.jobs.runs.folders import forget, private, run_folder, studio, version_folder
 from workers.jobs.runs.results import OF_ROLLOUTS
 from writer.stories.models import ModelVersion

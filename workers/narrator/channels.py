@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import regex
 
-from training.text import storable
+from training.common.text import storable
 from writer.stories.models import Channel
 
 Pieces = list[tuple[Channel, str]]

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import structlog
 
-from training.text import length_note, story_request
+from training.common.text import length_note, story_request
 from workers.narrator.prompt import Prompter, Spoken, UnusableModel
 from workers.narrator.upstream import Answer, Away, Broken, ModelServer, TooLong
 from workers.narrator.wire import Exchange

@@ -11,7 +11,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 
-from training.text import WORD
+from training.common.text import WORD
 
 _GRAM = 8
 _SUSPICIOUS, _LOOP = 12, 32

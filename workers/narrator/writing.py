@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
-from training.text import count_words
+from training.common.text import count_words
 from workers.narrator.channels import Pieces, Splitter, Tidy
 from workers.narrator.length import Length, Plan, WordCount, end_of_word, quotation_closed, sentence_ends
 from workers.narrator.loops import LoopGuard

@@ -12,9 +12,9 @@ from typing import Any
 
 import httpx
 
-from training.errors import MendableError
+from training.common.errors import MendableError
+from training.common.manifest import only_weights, verify
 from training.evaluate.served import Client, Served, ServerFailed
-from training.manifest import only_weights, verify
 
 SECONDS = 120.0
 SMOKE = ("The Lamp", "A keeper lights the lamp and somebody knocks.")

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from typing import Any, TypeAlias
 
-from training.text import count_words, paragraphs
+from training.common.text import count_words, paragraphs
 from writer.refusals import Refused
 
 __all__ = [

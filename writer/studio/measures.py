@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from training.recipes.grpo_settings import MEANING
-from training.rubric import BY_KEY
+from training.common.rubric import BY_KEY
+from training.rewards.settings import MEANING
 from writer.studio.models import Run
 from writer.studio.models.runs import EventKind
 

@@ -4,9 +4,9 @@ from enum import StrEnum
 
 import pytest
 
+from training.common.records import Example, Principle
 from training.constitution.checks import Drop, little, no_copy, same_language
-from training.drops import Dropped
-from training.records import Example, Principle
+from training.datasets.rejected import Dropped
 
 GOOD = "The lamp was lit at six, and nobody came up the stairs that night.\n\nIn the morning the door stood open."
 RULE = Principle(

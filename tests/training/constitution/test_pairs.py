@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from training.__main__ import main
+from training.common.errors import MendableError
 from training.constitution.pairs import pairs
 from training.constitution.settings import PairsSettings
-from training.errors import MendableError
-from training.lines import Preference, read_lines
+from training.datasets.jsonl import Preference, read_lines
 
 
 def line(source: str, number: int, **more: Any) -> dict[str, Any]:

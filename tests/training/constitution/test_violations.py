@@ -15,13 +15,13 @@ from tests.servers import ServedModel
 from tests.training.constitution.recorded import TEXTS, Recorded, Text, write_inputs
 from tests.training.teacher.fake import FakeTeacher
 from training.__main__ import main
+from training.common.errors import MendableError
+from training.common.events import read_events
+from training.common.records import LogLine, Metrics
 from training.constitution import questions
 from training.constitution.settings import ViolationsSettings
 from training.constitution.violations import violations
-from training.errors import MendableError
-from training.learner.events import read_events
-from training.lines import Preference, read_lines
-from training.records import LogLine, Metrics
+from training.datasets.jsonl import Preference, read_lines
 from training.teacher import client
 
 Rows = dict[str, dict[str, Any]]

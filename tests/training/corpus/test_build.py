@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 
 from tests.training.corpus.books import epub, paragraphs, prose
+from training.common.errors import MendableError
+from training.config.settings import read_settings
 from training.corpus import build, output
 from training.corpus.build import _read_all, build_corpus
 from training.corpus.report import CorpusReport, histogram
 from training.corpus.settings import CorpusSettings
 from training.corpus.sources import find_sources
 from training.corpus.stories import read_stories
-from training.errors import MendableError
-from training.settings import read_settings
 
 EVIL = "<script>alert('x')</script>"
 

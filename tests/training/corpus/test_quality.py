@@ -11,6 +11,7 @@ import pytest
 
 from tests.training.conftest import CORPUS
 from tests.training.corpus.books import OTHER, prose
+from training.common.records import Story
 from training.corpus.clean import clean
 from training.corpus.features import FEATURES, SAMPLE, features, sample
 from training.corpus.learn_quality import learn, measure, save, split
@@ -20,7 +21,6 @@ from training.corpus.quality import WEIGHTS, judge_quality, load
 from training.corpus.rules import RULES, judge
 from training.corpus.settings import CorpusSettings
 from training.corpus.stories import read_stories
-from training.records import Story
 
 SETTINGS = CorpusSettings(sources=(Path("a"),), out=Path("b"), min_words=1)
 

@@ -14,11 +14,11 @@ from docx.enum.text import WD_BREAK
 
 from tests.training.conftest import CORPUS
 from tests.training.corpus.books import OTHER, prose
+from training.common.errors import MendableError
 from training.corpus.readers.docx import read_docx
 from training.corpus.readers.jsonl import read_jsonl
 from training.corpus.readers.plain import decode, read_text
 from training.corpus.stories import read_stories
-from training.errors import MendableError
 
 
 def wrapped(text: str, width: int = 72) -> str:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from training.common.errors import MendableError
 from training.corpus.split import Tie, author_key, author_names, split
-from training.errors import MendableError
 
 NAMES = st.sampled_from(
     ["", "Anonymous", "Ann Lee", "Lee, Ann", "Bo", "Bo & Cy", "Cy", "Di Ed", "DI ED", "Fé", "Fe\u0301", "Gil", "Hal"]

@@ -15,20 +15,20 @@ import pytest
 from tests.servers import ServedModel
 from tests.training.instruct.recorded import EELS, MAST, Recorded, Text, schema_of, write_data
 from tests.training.teacher.fake import FakeTeacher
+from training.common.errors import MendableError
+from training.common.events import read_events
+from training.common.records import LogLine, Metrics, Task
+from training.common.text import count_words, round_words, story_request
+from training.config.settings import read_settings
 from training.constitution.texts import GoodText
-from training.errors import MendableError
+from training.datasets.jsonl import Conversation, read_lines
 from training.instruct import questions
 from training.instruct.answers import Plan, Score
 from training.instruct.backtranslate import backtranslate, length_sentence
 from training.instruct.settings import ALL_TASKS, BacktranslateSettings
 from training.instruct.tasks import WAYS
-from training.learner.events import read_events
-from training.lines import Conversation, read_lines
-from training.records import LogLine, Metrics, Task
-from training.settings import read_settings
 from training.teacher import client
 from training.teacher.client import Absent, Question, Teacher
-from training.text import count_words, round_words, story_request
 
 Made = Callable[..., BacktranslateSettings]
 Rows = dict[str, dict[str, Any]]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from training.drops import Dropped
+from training.common.records import Task
+from training.datasets.rejected import Dropped
 from training.instruct import checks
 from training.instruct.cases import Case, cases_of, plan_cases
 from training.instruct.checks import Drop, found_well, plans_well
 from training.instruct.settings import ALL_TASKS
 from training.instruct.tasks import WAYS
-from training.records import Task
 
 CASES = [(task, case) for task in ALL_TASKS for case in cases_of(task)]
 

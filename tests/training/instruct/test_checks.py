@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from tests.training.instruct.recorded import EELS, MAST
-from training.drops import Dropped
+from training.common.records import Task
+from training.datasets.rejected import Dropped
 from training.instruct.answers import Request
 from training.instruct.cases import cases_of
 from training.instruct.checks import Drop, common_share, found_well, has_run, plans_well
 from training.instruct.settings import ALL_TASKS
 from training.instruct.tasks import WAYS
-from training.records import Task
 
 SENTENCE = "She brought them on the first of the month, alive, in a bucket with a lid"
 """Of the text, with more than twelve words."""

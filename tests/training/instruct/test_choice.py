@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from training.common.records import Domain, Task
 from training.instruct.choice import alike, not_best
-from training.records import Domain, Task
 
 
 @dataclass(frozen=True)

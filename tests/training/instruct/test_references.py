@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 
 from tests.training.conftest import CORPUS
 from tests.training.models import write_lines
+from training.common.errors import MendableError
+from training.common.text import count_words
 from training.corpus.stories import read_stories
-from training.errors import MendableError
+from training.datasets.jsonl import Conversation, read_lines
 from training.instruct import similar
 from training.instruct.data_settings import ReferencesSettings
 from training.instruct.references import RUN, _runs, references, templates
 from training.instruct.similar import Similar, cut_passages
-from training.lines import Conversation, read_lines
 from training.teacher.fences import fence_of
-from training.text import count_words
 
 FIELDS = {
     "sea": [

@@ -20,19 +20,19 @@ from tests.training.conftest import CORPUS, ROOT, made_up_story
 from tests.training.constitution.recorded import PRINCIPLES
 from tests.training.models import write_lines
 from tests.training.teacher.fake import FakeTeacher
+from training.common.errors import MendableError
+from training.common.records import Principle
+from training.common.text import count_words
 from training.corpus.stories import read_stories
-from training.drops import Dropped
-from training.errors import MendableError
+from training.datasets.jsonl import Conversation, read_lines
+from training.datasets.rejected import Dropped
 from training.instruct import room as rooms
 from training.instruct.data_settings import ToolsSettings
 from training.instruct.room import TOOLS, Chapter, Reference, Refused, Room, run
 from training.instruct.situations import Call, Done, Situation, chapters_of, characters
 from training.instruct.tool_checks import all_said, check_row, honest, nothing_invented
 from training.instruct.tools import all_situations, tools
-from training.lines import Conversation, read_lines
-from training.records import Principle
 from training.teacher import client
-from training.text import count_words
 
 HOUSE = [Principle.model_validate(one | {"domains": ["fiction"], "tasks": ["write", "polish"]}) for one in PRINCIPLES]
 ROOM = Room(

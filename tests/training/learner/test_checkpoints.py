@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.errors import MendableError
+from training.common.errors import MendableError
+from training.common.events import EventLog, read_events
 from training.learner import checkpoints
 from training.learner.checkpoints import latest_checkpoint, load_state, save_checkpoint
-from training.learner.events import EventLog, read_events
 
 
 def save(folder: Path, step: int) -> Path:

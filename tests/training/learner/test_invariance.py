@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.training import models
-from training.data import ChatEncoder, Fitting, conversations
-from training.errors import MendableError
+from training.common.errors import MendableError
+from training.common.records import Sample
+from training.config.learner import LearnerSettings
+from training.datasets.encoding import ChatEncoder, Fitting, conversations
 from training.learner.batches import Example, micro_batches, to_batch
 from training.learner.engine import Learner
 from training.learner.models import load_tokenizer, packs, prepare
 from training.objectives.logprobs import token_logprobs
-from training.recipes.settings import LearnerSettings
-from training.recipes.sft import learn
-from training.records import Sample
+from training.recipes.sft.loop import learn
 
 
 def learner(kind: models.Kind, *, packed: bool | None = None, **changes: object) -> Learner:

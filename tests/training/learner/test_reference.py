@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from tests.training import models
-from training.data import ChatEncoder, Fitting, Pairs, fingerprint, pairs
+from training.config.learner import LearnerSettings
+from training.datasets.encoding import ChatEncoder, Fitting, Pairs, fingerprint, pairs
 from training.learner.engine import Learner
 from training.learner.models import load_model, load_tokenizer
 from training.learner.reference import reference_logprobs
-from training.recipes.settings import LearnerSettings
 
 Precision = Literal["float32", "bfloat16"]
 

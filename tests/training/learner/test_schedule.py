@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from training.config.learner import LearnerSettings
 from training.learner.schedule import rate_share
-from training.recipes.settings import LearnerSettings
 
 
 def shares(total: int, **changes: object) -> list[float]:

@@ -17,14 +17,14 @@ from safetensors.torch import load_file
 
 from tests.training import models
 from tests.training.conftest import ROOT
-from training.learner.events import read_events
-from training.recipes.dpo import dpo
-from training.recipes.kinds import RECIPES as SETTINGS
-from training.recipes.pretrain import pretrain
-from training.recipes.reward_model import reward_model
-from training.recipes.settings import RecipeSettings
-from training.recipes.sft import sft
-from training.records import Metrics
+from training.common.events import read_events
+from training.common.records import Metrics
+from training.config.recipe import RecipeSettings
+from training.recipes.dpo.loop import dpo
+from training.recipes.pretrain.loop import pretrain
+from training.recipes.registry import RECIPES as SETTINGS
+from training.recipes.reward_model.loop import reward_model
+from training.recipes.sft.loop import sft
 
 Name = Literal["pretrain", "sft", "reward_model", "dpo"]
 NAMES: tuple[Name, ...] = ("pretrain", "sft", "reward_model", "dpo")
@@ -60,7 +60,7 @@ def make_settings(
         "context": 1024, "steps": 12, "checkpoint_every": 4, "evaluate_every": 6,
     }  # fmt: skip
     values |= {"batch_tokens": 1500, "context": 300} if name == "pretrain" else {"batch": 6}
-    return SETTINGS[name].model_validate(values | changes)
+    return SETTINGS[name].settings.model_validate(values | changes)
 
 
 def command(name: Name, settings: RecipeSettings, *, processes: int = 0) -> tuple[list[str], dict[str, str]]:

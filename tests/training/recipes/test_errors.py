@@ -28,9 +28,10 @@ from tests.training import models
 from tests.training.conftest import ROOT
 from tests.training.recipes.runs import RECIPES, Name, apart, command, make_settings, told
 from training.__main__ import main
-from training.learner.events import read_events
-from training.lines import MOST_BYTES
-from training.recipes.settings import RewardModelSettings, SftSettings
+from training.common.events import read_events
+from training.datasets.jsonl import MOST_BYTES
+from training.recipes.reward_model import RewardModelSettings
+from training.recipes.sft import SftSettings
 
 STEPS, SAVED = 4, 2
 

@@ -23,15 +23,15 @@ from tests.servers import DEMO_MODEL
 from tests.training import models
 from tests.training.conftest import ROOT
 from tests.training.recipes.runs import told, weights
+from training.common.text import story_request
 from training.learner.engine import Learner
 from training.learner.models import load_model
-from training.recipes.grpo_settings import GrpoSettings
+from training.recipes.grpo import GrpoSettings
 from training.rollouts.policy import Policy
 from training.rollouts.run import _sent, read
 from training.rollouts.server import OwnServer
 from training.rollouts.sync import Adapter, Astray, SharedMemory, fixed_text
 from training.serving.vllm import importable
-from training.text import story_request
 
 pytestmark = [
     pytest.mark.model,

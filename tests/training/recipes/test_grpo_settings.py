@@ -9,9 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from tests.training.conftest import ROOT
+from training.config.settings import read_settings
 from training.learner.run import changes
-from training.recipes.grpo_settings import GrpoSettings
-from training.settings import read_settings
+from training.recipes.grpo import GrpoSettings
 
 PAPERS = ROOT / "training" / "recipes" / "files" / "papers"
 JUDGE = {"url": "https://judge.example", "model": "judge"}

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from tests.training.recipes.runs import make_settings
-from training.data import ChatEncoder, Fitting, Pairs, pairs
+from training.common.records import Learned, Sample
+from training.datasets.encoding import ChatEncoder, Fitting, Pairs, pairs
 from training.learner.models import load_tokenizer
-from training.recipes.dpo import dpo
+from training.recipes.dpo.loop import dpo
 from training.recipes.principles import learned
-from training.records import Learned, Sample
 
 
 def sample(learned_tokens: int) -> Sample:

@@ -14,11 +14,11 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from tests.training import models
 from tests.training.conftest import ROOT
 from tests.training.recipes.runs import NAMES, RECIPES, Name, apart, command, make_settings, run_until, told, weights
-from training.data import ChatEncoder, Fitting, conversations
+from training.common.events import read_events
+from training.datasets.encoding import ChatEncoder, Fitting, conversations
 from training.learner.engine import Learner
-from training.learner.events import read_events
 from training.learner.models import load_model, load_tokenizer, packs
-from training.recipes.sft import held_out_loss
+from training.recipes.sft.loop import held_out_loss
 
 TRAJECTORIES = Path(__file__).with_name("trajectories.json")
 

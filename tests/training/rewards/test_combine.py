@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.recipes.grpo_settings import Combining, HumanSettings
 from training.rewards.combine import Rewards, advantages, total
+from training.rewards.settings import Combining
+from training.rollouts.settings import HumanSettings
 
 
 def combining(how: str, weights: dict[str, float], **changes: float) -> Combining:

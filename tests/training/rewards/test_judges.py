@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from tests.training.teacher.fake import FakeTeacher
-from training.records import Principle
+from training.common.records import Principle
+from training.common.rubric import CATCH_ALLS, DIMENSIONS, Scores
+from training.common.text import Message, story_request
+from training.config.teacher import TeacherSettings
 from training.rewards.principles import adherence, adherence_question
 from training.rewards.quality import composite, instructions, quality, quality_question, sheet_class, without_length
 from training.rewards.quotes import plain, stands_in
 from training.rewards.ranges import UNANSWERABLE, Range, asked, range_question
-from training.rubric import CATCH_ALLS, DIMENSIONS, Scores
 from training.teacher.client import Absent, Question, Teacher
-from training.teacher.settings import TeacherSettings
-from training.text import Message, story_request
 
 STORY = "He came at night. “Nobody’s here,” she said — and put out the lamp. The tide went on counting its waves.\n\nIn the morning the boat was gone."
 PROMPT = story_request(title="The tide", premise="A harbour counts its waves.", target=900)

@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from tests.training.rollouts.fake import FakeServer
-from training.errors import MendableError
+from training.common.errors import MendableError
+from training.datasets.requests import Task
+from training.rewards.records import Verdict
 from training.rollouts import policy as policies
 from training.rollouts.gather import Gatherer, Group, Wanted
 from training.rollouts.policy import Policy
-from training.rollouts.records import Verdict
 from training.rollouts.sync import Astray, SharedMemory, fixed_text
-from training.rollouts.tasks import Task
 
 FIXED = fixed_text(300, 16)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from training.recipes.grpo_settings import GuardSettings
 from training.rollouts.guards import Guards, Halted, passed
+from training.rollouts.settings import GuardSettings
 
 WELL = {
     "length_ratio": 1.0,

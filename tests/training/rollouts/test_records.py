@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.errors import MendableError
-from training.rollouts.records import Dump, Rollout, Verdict
+from training.common.errors import MendableError
+from training.rewards.records import Verdict
+from training.rollouts.records import Dump, Rollout
 
 
 def story(number: int, words: str = "It rained. 雨") -> Rollout:

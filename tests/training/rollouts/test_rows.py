@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from training.recipes.grpo_settings import GrpoSettings
-from training.records import Sample
+from training.common.records import Sample
+from training.datasets.requests import Task
+from training.recipes.grpo import GrpoSettings
+from training.rewards.records import Verdict
 from training.rollouts.gather import Group
-from training.rollouts.records import Rollout, Verdict
+from training.rollouts.records import Rollout
 from training.rollouts.rows import human_rows, learned
-from training.rollouts.tasks import Task
 
 TASK = Task(
     ({"role": "user", "content": "Write."},), (1, 2, 3), 100, Sample.of([1, 2, 3, 8, 9], [0, 0, 0, 1, 1]), "So."

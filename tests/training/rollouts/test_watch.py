@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.errors import MendableError
-from training.recipes.grpo_settings import GrpoSettings
+from training.common.errors import MendableError
+from training.datasets.requests import Task
+from training.recipes.grpo import GrpoSettings
 from training.rewards.probes import ADDRESS
+from training.rewards.records import Verdict
 from training.rewards.repetition import polaris_repetition
 from training.rollouts.gather import Group
 from training.rollouts.guards import WORSE, Guards, Halted
-from training.rollouts.records import Rollout, Verdict
-from training.rollouts.tasks import Task
+from training.rollouts.records import Rollout
 from training.rollouts.watch import Watch
 
 STORY = """At six the keeper climbed the stairs, counting. Fog had eaten the harbour, and with it every boat.

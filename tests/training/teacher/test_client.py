@@ -13,10 +13,10 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from tests.training.teacher.fake import FakeTeacher
-from training.errors import MendableError
+from training.common.errors import MendableError
+from training.config.teacher import TeacherSettings
 from training.teacher import client
 from training.teacher.client import Absent, Question, Teacher, each
-from training.teacher.settings import TeacherSettings
 
 
 class Sum(BaseModel):

@@ -20,8 +20,8 @@ from django.utils import timezone
 from tests.servers import ROOT
 from tests.workers.jobs.fake_server import FakeServer
 from tests.workers.jobs.house import snapshot_of, wait
+from training.common.records import Figure, VersionReport
 from training.evaluate import served
-from training.records import Figure, VersionReport
 from workers.jobs import evaluate as task
 from workers.jobs.evaluate import due, evaluate, mark_sent
 from workers.jobs.runs.folders import datasets, private

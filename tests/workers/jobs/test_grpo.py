@@ -9,9 +9,9 @@ import pytest
 
 from tests.servers import DEMO_MODEL
 from tests.workers.jobs.house import wait, work
+from training.common.text import story_request
 from training.rollouts.records import Dump
 from training.serving.vllm import importable
-from training.text import story_request
 from workers.jobs.datasets import add_dataset
 from workers.jobs.keeper import Keeper
 from workers.jobs.runs import planning, processes

@@ -18,8 +18,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tests.training import models
-from training.manifest import sha256_of, verify
-from training.tokenizer import CHAT_TEMPLATE
+from training.common.manifest import sha256_of, verify
+from training.test_model.tokenizer import CHAT_TEMPLATE
 from workers.jobs import imports
 from workers.jobs.runs.folders import forget, model_path, run_folder, studio
 from writer.accounts.models import User

@@ -16,7 +16,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from tests.workers.jobs.house import snapshot_of, wait
-from training.text import count_words
+from training.common.text import count_words
 from workers.jobs.runs import planning
 from workers.jobs.runs.folders import datasets, private, run_folder
 from workers.jobs.runs.machine import register

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from tests.training.constitution.recorded import PRINCIPLES
-from training.errors import MendableError
-from training.recipes.grpo_settings import GrpoSettings
-from training.records import Principle
-from training.settings import read_settings
+from training.common.errors import MendableError
+from training.common.records import Principle
+from training.config.settings import read_settings
+from training.recipes.grpo import GrpoSettings
 from workers.jobs.datasets import add_dataset
 from workers.jobs.runs import planning, results, rewards
 from workers.jobs.runs.folders import model_path, private, run_folder

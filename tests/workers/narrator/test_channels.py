@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.text import count_words
+from training.common.text import count_words
 from workers.narrator.channels import Splitter, Tidy
 from writer.stories.models import Channel
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.text import count_words
+from training.common.text import count_words
 from workers.narrator.writing import Verdict, Writing
 
 

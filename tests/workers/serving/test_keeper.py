@@ -12,10 +12,10 @@ import torch
 
 from tests.servers import ServedModel
 from tests.workers.serving.adapted import adapted
+from training.common.manifest import make_manifest, sha256_of
+from training.common.text import Message
 from training.evaluate.served import Client, Served, ServerFailed
-from training.manifest import make_manifest, sha256_of
 from training.serving.vllm import ADAPTERS
-from training.text import Message
 from workers.jobs.runs import machine
 from workers.serving import own
 from workers.serving.keeper import ServingKeeper

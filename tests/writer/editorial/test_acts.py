@@ -13,7 +13,7 @@ from django.utils import timezone
 from pydantic import TypeAdapter
 
 from tests.cast import PRINCIPLE, TEXTS
-from training.rubric import DIMENSIONS
+from training.common.rubric import DIMENSIONS
 from writer.accounts.models import User
 from writer.editorial.acts import AnyAct
 from writer.editorial.models import (

@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 from tests.cast import PRINCIPLE, TEXTS
 from tests.writer.editorial.test_acts import do
 from tests.writer.editorial.test_store_violations import stored
-from training.records import Principle as Record
+from training.common.records import Principle as Record
 from writer.accounts.models import User
 from writer.accounts.operations.delete_account import delete_account
 from writer.editorial.models import Act, Pair, PairSource, PrincipleVersion, Violation

@@ -11,8 +11,8 @@ from typing import Any
 
 from django.conf import settings
 
-from training.errors import MendableError
-from training.recipes.grpo_settings import JUDGED
+from training.common.errors import MendableError
+from training.rewards.settings import JUDGED
 from workers.jobs.runs import stages
 from workers.jobs.runs.folders import model_path
 from writer.studio.models import Run

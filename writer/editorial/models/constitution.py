@@ -66,7 +66,7 @@ class Principle(models.Model):
 
 
 class PrincipleVersion(models.Model):
-    """One wording of a principle. `examples` holds `training.records.Example`s."""
+    """One wording of a principle. `examples` holds `training.common.records.Example`s."""
 
     principle = models.ForeignKey(Principle, models.CASCADE, related_name="versions")
     number = models.PositiveIntegerField()

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from django.db import transaction
 
-from training.records import Principle as Record
+from training.common.records import Principle as Record
 from writer.accounts.models import User
 from writer.editorial.constitution import OURS, read_constitution, record_of
 from writer.editorial.models import Principle, PrincipleState

@@ -14,7 +14,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from training.text import Message
+from training.common.text import Message
 from writer.editorial.messages import completion_messages
 from writer.editorial.models import Snapshot, SnapshotKind, SnapshotRow
 from writer.editorial.snapshots.passages import passage_messages

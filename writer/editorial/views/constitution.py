@@ -12,9 +12,9 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from training.records import MOST_EXAMPLES, Example
-from training.records import Principle as Record
-from training.text import storable
+from training.common.records import MOST_EXAMPLES, Example
+from training.common.records import Principle as Record
+from training.common.text import storable
 from writer.accounts.http import editors_only, person
 from writer.editorial.constitution import (
     FILE_BYTES,

@@ -11,7 +11,7 @@ import { element, say, show } from "./page";
 import { drawn } from "./panes";
 import { paragraphs } from "./text";
 
-/** As `training.rubric.Scores` has it. */
+/** As `training.common.rubric.Scores` has it. */
 interface Sheet {
   scores: Record<string, number>;
   bonus: number;
@@ -32,7 +32,7 @@ interface Data {
   urls: { here: string };
 }
 
-/** As `training.rubric.LABELS` has it. */
+/** As `training.common.rubric.LABELS` has it. */
 const LABELS: readonly (readonly [number, string])[] = [[75, "excellent"], [55, "good"], [35, "fair"], [15, "poor"]];
 const labelOf = (overall: number): string => LABELS.find(([lowest]) => overall >= lowest)?.[1] ?? "very poor";
 

@@ -1,4 +1,4 @@
-/** The text of a story in the browser: words, paragraphs, offsets. `training/text.py` holds the same for everybody else. */
+/** The text of a story in the browser: words, paragraphs, offsets. `training/common/text.py` holds the same for everybody else. */
 
 const IDEOGRAPH = String.raw`\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}`;
 const LETTER = String.raw`[[\p{L}\p{N}\p{M}]--[${IDEOGRAPH}]]`;

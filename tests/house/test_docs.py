@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from benchmarks.readme import PAGE, QUOTED, README, page, quoted
 from benchmarks.report import RESULTS, ROOT
 from tests.house.test_compose import FOR_COMPOSE, OF_OTHERS
-from training.recipes.grpo_settings import GrpoSettings
+from training.recipes.grpo import GrpoSettings
 from webapp.env import VERSION, Env
 from writer.help.pages import DOCS, MARKDOWN, headings
 

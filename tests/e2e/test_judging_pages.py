@@ -116,12 +116,20 @@ looked at it for some time, and went out *without a word* to see to the boats.
 
 “You might have asked,” said his daughter, when he came back. “You might at least have asked.”
 
-“Asked whom?” He hung the wet coat on its nail. “There was nobody to ask. There has been nobody since Michaelmas, 🌊 and well you know it.”
+“Asked whom?” He hung the wet coat on its nail. “There was nobody to ask. There has been nobody since Michaelmas, and well you know it.”
 
 * * *
 
 In the morning the tide had taken the small boat, and with it the *oars*, the lantern and the dog’s blanket. What it had left in exchange was a \
-crate of oranges, every one of them sound, and each wrapped in a page of somebody’s letters."""
+crate of oranges, 🌊 every one of them sound, and each wrapped in a page of somebody’s letters."""
+RIGHT = """The lamp was lit when he woke, and he had not lit it.
+
+He lay and listened to the house. Nobody was on the stairs. Nobody had been on the stairs: the third step speaks, and it had said \
+nothing all night.
+
+“Did you go up?” he asked his daughter at breakfast.
+
+“Up where?” She went on cutting the bread, and did not look to see how much of it she had cut."""
 
 
 PREMISE = (
@@ -131,7 +139,7 @@ PREMISE = (
 
 
 def test_the_pair_page(visit: Callable[..., PairDesk], stack: Stack, look: str) -> None:
-    right = [*LEFT.split("\n\n")[3:], *prose("other", 12)]
+    right = [RIGHT, *LEFT.split("\n\n")[4:], *prose("other", 12)]
     lay_out(
         stack, [(LEFT + "\n\n" + text(prose("left", 12)), text(right))], title="What the tide left", premise=PREMISE, target=9000, begun=True
     )  # fmt: skip

@@ -15,8 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
-import httpx
-
+from training.serving.http import ServerFailed, models_of
 from training.serving.process import CannotStart, Process, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -142,10 +141,9 @@ class ModelServer:
 
     def ready(self) -> bool:
         try:
-            answer = httpx.get(f"{self.url}/v1/models", headers={"Authorization": f"Bearer {self.key}"}, timeout=5)
-        except httpx.HTTPError:
+            return bool(models_of(self.url, self.key, seconds=5))
+        except ServerFailed:
             return False
-        return answer.status_code == 200
 
     def wait_ready(self, timeout: float = 600.0) -> None:
         end = time.monotonic() + timeout

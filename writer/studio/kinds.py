@@ -49,7 +49,7 @@ _PATHS: dict[str, Any] = {
 }  # fmt: skip
 _TEACHER = {"url": "http://teacher", "model": "teacher"}
 _REWARDS = {"judge": _TEACHER, "ranges": _TEACHER, "preference": "preference", "constitution": "constitution.json"}
-_BY_THE_HOUSE = dict.fromkeys((*_TEACHER, "key_variable", "replay"), True)
+_BY_THE_HOUSE = dict.fromkeys((*_TEACHER, "key_variable", "inside", "replay"), True)
 FILLED_IN: dict[str, Any] = {
     **dict.fromkeys((*_PATHS, "held_out", "held_out_share", "reference_cache", "replay"), True),
     "teacher": _BY_THE_HOUSE,

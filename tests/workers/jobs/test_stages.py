@@ -344,7 +344,12 @@ def test_only_a_stage_has_the_teachers_key(settings: Settings, tmp_path: Path) -
 
 
 def test_a_stage_knows_whether_its_teacher_is_outside(
-    stories: Dataset, constitution: None, house: Path, drafted: Callable[..., Run], settings: Settings
+    stories: Dataset,
+    constitution: None,
+    house: Path,
+    fake: FakeTeacher,
+    drafted: Callable[..., Run],
+    settings: Settings,
 ) -> None:
     run = drafted("violations", stories)
     for outside in (True, False):

@@ -96,7 +96,7 @@ class Client:
         whole = await self._tokens([*prompt, *completion], opens=False)
         if whole[: len(before)] != before:
             raise ServerFailed(
-                "The chat template writes a conversation differently when it goes on; it cannot be scored."
+                "The chat template writes a conversation differently once there is an answer; it cannot be scored."
             )
         read = await self._complete({"prompt": whole, "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0})
         try:

@@ -28,12 +28,12 @@ ADAPTED = (
     "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
     "in_proj_qkv", "in_proj_qkvz", "in_proj_z", "in_proj_b", "in_proj_a", "in_proj_ba", "out_proj",
 )  # fmt: skip
-"""What adapters of this house change: linear layers of attention, of gated linear attention, and of MLPs; never the head. It must be said:
+"""What our adapters change: linear layers of attention, of gated linear attention, and of MLPs; never the head. It must be named:
 where the head may be adapted too, a request for the log-probabilities of a prompt beside another one ends all of vLLM 0.32
 (its issue 16668)."""
 
 STRUCTURED = '{"backend":"xgrammar","disable_any_whitespace":true}'
-"""Answers that are held to a schema have no blanks between their parts: a small model would go on with them for ever."""
+"""Answers that are held to a schema have no blanks between their parts: a small model would never stop writing them."""
 
 
 def importable() -> bool:
@@ -116,7 +116,7 @@ class ModelServer:
             argv += ["--enforce-eager"]  # compiling takes longer than the demo model gains from it
         return argv
 
-    def as_said(self) -> str:
+    def reported_command(self) -> str:
         """The command as a report holds it, without this machine's paths."""
         return " ".join(["python", *self.command()[1:]]).replace(f"{ROOT}/", "")
 

@@ -33,7 +33,7 @@ where the head may be adapted too, a request for the log-probabilities of a prom
 (its issue 16668)."""
 
 STRUCTURED = '{"backend":"xgrammar","disable_any_whitespace":true}'
-"""Answers that are held to a schema have no blanks between their parts: a small model would never stop writing them."""
+"""Answers that are held to a schema have no blanks between their parts: a small model would write blanks without end."""
 
 
 def importable() -> bool:

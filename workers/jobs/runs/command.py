@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from workers.jobs.runs.processes import mark
-from writer.studio.kinds import KINDS
+from writer.studio.registry import DECLARED
 
 _PASSED_ON = (
-    "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_HOME", "NCCL_SOCKET_IFNAME", "NCCL_DEBUG",
+    "PATH", "PYTHONPATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_HOME", "NCCL_SOCKET_IFNAME", "NCCL_DEBUG",
     "OMP_NUM_THREADS", "XDG_CACHE_HOME", "TORCH_EXTENSIONS_DIR", "TRITON_CACHE_DIR", "SSL_CERT_FILE", "SSL_CERT_DIR",
     *(name for proxy in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY") for name in (proxy, proxy.lower())),
 )  # fmt: skip
@@ -19,7 +19,7 @@ _PASSED_ON = (
 
 def command(recipe: str, settings: Path, gpus: int) -> list[str]:
     """`gpus` processes, one of a stage; `settings` is the file that the recipe reads."""
-    if recipe not in KINDS:
+    if recipe not in DECLARED:
         raise ValueError(f"there is no recipe {recipe!r}")
     if not settings.is_absolute():
         raise ValueError("the settings file is named by its whole path")

@@ -84,7 +84,7 @@ class GivenServer:
             self.served_as = models_of(self.url, self.key, seconds=30)[0]
         except (ServerFailed, IndexError) as error:
             raise MendableError(
-                f"The rollout server at {url} does not say what it serves ({error}): mend `rollouts.url` in the settings, or put its key into {key_variable}."
+                f"The rollout server at {url} does not say what it serves ({error}): correct `rollouts.url` in the settings, or put its key into {key_variable}."
             ) from None
 
     def begin(self) -> None:

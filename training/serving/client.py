@@ -23,7 +23,7 @@ from training.common.text import storable
 from training.serving.http import MOST_BYTES, Unavailable, check, connections, failure
 
 if TYPE_CHECKING:
-    from openai._types import RequestOptions
+    from openai import RequestOptions
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from training.common.text import storable
+
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 MOST_BYTES, LOGPROBS_BYTES = 16 * 2**20, 256 * 2**20
 """Of an answer: a text, and one in which each token has its log-probability, in a hundred bytes or more."""
@@ -32,7 +34,7 @@ class ServerFailed(Exception):
 class Unavailable(ServerFailed):
     """There is no answer, or none that can be read; the same request may succeed later. The message is a clause that says why.
 
-    `retry_after` is what the server asks for, in seconds. `reached` is false where the server certainly did no work for the request.
+    `retry_after` is what the server asks for, in seconds. `reached`: the server may have worked on the request, which then costs its prompt.
     """
 
     def __init__(self, why: str, *, retry_after: float | None = None, reached: bool = True) -> None:
@@ -49,7 +51,7 @@ class Refused(ServerFailed):
     """The server does not take this request, now or later. The message is a clause that says so with the server's own words."""
 
     def __init__(self, status: int, said: str) -> None:
-        super().__init__(f"the server refuses the request ({status}): {said[:300]}")
+        super().__init__(f"the server refuses the request ({status}): {said}")
         self.status = status
 
 
@@ -76,6 +78,7 @@ def connections(
     async def bounded(response: httpx2.Response) -> None:
         if response.headers.get("Content-Encoding", "identity") != "identity":  # a few bytes may hold gigabytes
             raise Unavailable("the answer is compressed, which was not asked for")
+        response.encoding = "utf-8"  # whatever it says: among Python's codecs are some that are not for text
         assert isinstance(response.stream, httpx2.AsyncByteStream)
         response.stream = _Bounded(response.stream, most_bytes)
 
@@ -136,12 +139,12 @@ def failure(error: BaseException | None, seconds: float) -> Unavailable:
 
 def check(response: httpx2.Response) -> None:
     """Raises ServerFailed where the status is not 200."""
-    status = response.status_code
+    status, said = response.status_code, storable(response.text[:300])
     if status in RETRYABLE or status >= 500:
-        why = f"the server answers {status}: {response.text[:200]}"
+        why = f"the server answers {status}: {said}"
         raise Unavailable(why, retry_after=_retry_after(response), reached=False)
     if status != 200:
-        raise Refused(status, response.text)
+        raise Refused(status, said)
 
 
 def _retry_after(response: httpx2.Response) -> float | None:

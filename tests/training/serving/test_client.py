@@ -180,6 +180,17 @@ def test_what_is_refused_is_refused_for_good(status: int, script: Script) -> Non
     assert len(script.asked) == 1, "a redirect is not followed"
 
 
+@pytest.mark.parametrize("charset", ["hex", "rot13", "idna", "undefined", "utf-99"])
+@pytest.mark.parametrize("status", [200, 400, 500])
+def test_an_encoding_that_is_none(charset: str, status: int, script: Script) -> None:
+    script.reply = lambda handler: handler.reply(
+        status, b"no \x00 \xff", {"Content-Type": f"text/plain; charset={charset}"}
+    )
+    with pytest.raises(Unavailable if status != 400 else Refused) as failed:
+        ask(script.url)
+    assert "\x00" not in str(failed.value)
+
+
 @pytest.mark.parametrize(
     ("raw", "says"),
     [

@@ -256,7 +256,7 @@ def main() -> None:
         "threads": THREADS,
         "lengths": lengths,
         "deviation_of_log_lengths": {"between_requests": BETWEEN, "within": WITHIN},
-        "server": server.as_said(),
+        "server": server.reported_command(),
         "learner": LEARNER,
         "trl": trl,
         "trl_seconds_by_settings": races.tried,

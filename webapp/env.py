@@ -59,7 +59,7 @@ class Env(BaseSettings):
     """As that server calls it. Empty: MODEL."""
     teacher_key: str = ""
     teacher_inside: bool = False
-    """TEACHER_URL is the site's own, too: drafts may go there although their writers allow no model outside of this site."""
+    """TEACHER_URL is the site's own, too: drafts may go there although their writers allow no model outside of this site, and no proxy is used."""
 
     # The judges: models that score the stories of GRPO runs
     judge_url: str = ""
@@ -68,7 +68,7 @@ class Env(BaseSettings):
     """As that server calls it. Empty: TEACHER_MODEL."""
     judge_key: str = ""
     judge_inside: bool = False
-    """JUDGE_URL is the site's own, too."""
+    """JUDGE_URL is the site's own, too, and no proxy is used."""
     second_judge_url: str = ""
     """Another model that no run learns to please: it only watches, and may stop a run. Empty: none does."""
     second_judge_model: str = ""

@@ -53,7 +53,7 @@ MAY_CHANGE = {
     ),
     *(
         f"rewards.*.{one}"
-        for one in ("url", "key_variable", "at_once", "*_per_minute", "seconds", "tries", "most_*", "price_*")
+        for one in ("url", "key_variable", "inside", "at_once", "*_per_minute", "seconds", "tries", "most_*", "price_*")
     ),
 }
 """Patterns of what may differ between a run and its continuation: where things are, how quickly they work, what they may cost, what is only watched."""

@@ -102,7 +102,7 @@ async def _violations(
             made = await at.each(chosen, lambda one: asking.violation(*one), teacher)
             _sift(chosen, made, told)
             at.log.log(f"Round {number}: {len(chosen):,} asked for, {sum(told.made.values()):,} violations in all.")
-        cost = teacher.told()
+        cost = teacher.metrics()
     parts: dict[str, list[dict[str, Any]]] = {"train": [], "held_out": []}
     for work in works:
         if work.made:

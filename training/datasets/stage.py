@@ -59,7 +59,7 @@ class Stage:
 
     def tell(self, teacher: Teacher) -> None:
         self._told_at = time.monotonic()
-        self.log.metrics(self._done, of=self._of, **teacher.told())
+        self.log.metrics(self._done, of=self._of, **teacher.metrics())
 
     @property
     def calls(self) -> Path:

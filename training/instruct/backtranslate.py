@@ -82,7 +82,7 @@ async def _backtranslate(settings: BacktranslateSettings, goods: Sequence[GoodTe
     async with Teacher(settings.teacher, at.calls) as teacher:
         asking = Asking(settings, teacher)
         made = await at.each(items, asking.exercise, teacher)
-        cost = teacher.told()
+        cost = teacher.metrics()
     made = _chosen(made, settings)
     parts: dict[str, list[dict[str, Any]]] = {"train": [], "held_out": []}
     dropped = []

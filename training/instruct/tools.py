@@ -60,7 +60,7 @@ async def _tools(settings: ToolsSettings, found: Sequence[Situation], at: Stage)
     async with Teacher(settings.teacher, at.calls) as teacher:
         asking = Asking(settings, teacher)
         made = await at.each(found, asking.row, teacher)
-        cost = teacher.told()
+        cost = teacher.metrics()
     parts: dict[str, list[dict[str, Any]]] = {"train": [], "held_out": [], "dropped": []}
     words: set[str] = set()
     for situation, one in zip(found, made):

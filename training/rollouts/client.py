@@ -10,11 +10,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
-import httpx
+import httpx2
 import numpy as np
 
 from training.common.errors import MendableError
 from training.rollouts.records import Logprobs, Tokens
+from training.serving.http import LOGPROBS_BYTES, Unavailable, connections
 
 NEVER = -9000.0
 """vLLM writes -9999 for a log-probability that is no number."""
@@ -41,10 +42,10 @@ class TokenClient:
         self._headers, self._at_once = headers, at_once
         self._http = self._new()
 
-    def _new(self) -> httpx.AsyncClient:
-        limits = httpx.Limits(max_connections=self._at_once, max_keepalive_connections=self._at_once)
-        timeout = httpx.Timeout(self._seconds, connect=10)
-        return httpx.AsyncClient(base_url=self.url, headers=self._headers, timeout=timeout, limits=limits)
+    def _new(self) -> httpx2.AsyncClient:
+        http = connections(self.url, seconds=self._seconds, at_once=self._at_once, own=True, most_bytes=LOGPROBS_BYTES)
+        http.headers.update(self._headers)
+        return http
 
     async def __aenter__(self) -> Self:
         return self
@@ -112,13 +113,13 @@ class TokenClient:
 
     async def _sent(
         self, path: str, body: Mapping[str, Any] | None = None, *, seconds: float | None = None
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         try:
             async with asyncio.timeout(seconds or self._seconds):
                 answer = await self._http.post(path, json=body)
-        except (TimeoutError, httpx.TimeoutException):
+        except (TimeoutError, httpx2.TimeoutException):
             raise Away(f"{path} was not answered within {seconds or self._seconds:g} seconds") from None
-        except httpx.HTTPError as error:
+        except (httpx2.HTTPError, Unavailable) as error:
             raise Away(f"{path}: {str(error) or type(error).__name__}") from None
         if answer.status_code >= 500:
             raise Away(f"{path} is answered by {answer.status_code}: {answer.text[:200]}")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from typing import IO
 
-import httpx
-
 from training.common.errors import MendableError
 from training.rollouts.settings import GroupSettings
+from training.serving.http import ServerFailed, models_of
 from training.serving.process import CannotStart
 from training.serving.vllm import ModelServer, on_processor
 
@@ -82,11 +81,10 @@ class GivenServer:
     def __init__(self, url: str, key_variable: str) -> None:
         self.url, self.key = url.rstrip("/"), os.environ.get(key_variable, "")
         try:
-            found = httpx.get(f"{self.url}/v1/models", headers={"Authorization": f"Bearer {self.key}"}, timeout=30)
-            self.served_as = str(found.raise_for_status().json()["data"][0]["id"])
-        except (httpx.HTTPError, ValueError, KeyError, IndexError, TypeError) as error:
+            self.served_as = models_of(self.url, self.key, seconds=30)[0]
+        except (ServerFailed, IndexError) as error:
             raise MendableError(
-                f"The rollout server at {url} does not say what it serves ({error}): mend `rollouts.url` in the settings, or put its key into {key_variable}."
+                f"The rollout server at {url} does not say what it serves ({error}): correct `rollouts.url` in the settings, or put its key into {key_variable}."
             ) from None
 
     def begin(self) -> None:

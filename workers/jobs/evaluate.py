@@ -19,8 +19,9 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 
 from training.evaluate.overlap import Overlap
-from training.evaluate.served import Client, Served, ServerFailed, Written
+from training.evaluate.served import Client, Served, Written
 from training.evaluate.version import Assignment, Facts, Pair, assignments, build_report
+from training.serving.http import ServerFailed
 from workers.jobs.runs.material import lines_of
 from workers.serving.own import home
 from writer.editorial.models import Making, Snapshot, SnapshotKind, SnapshotRow

@@ -27,7 +27,7 @@ from training.instruct.answers import Plan, Score
 from training.instruct.backtranslate import backtranslate, length_sentence
 from training.instruct.settings import ALL_TASKS, BacktranslateSettings
 from training.instruct.tasks import WAYS
-from training.teacher import client
+from training.serving import http
 from training.teacher.client import Absent, Question, Teacher
 
 Made = Callable[..., BacktranslateSettings]
@@ -49,7 +49,7 @@ def fake(recorded: Recorded) -> Iterator[FakeTeacher]:
 
 @pytest.fixture(autouse=True)
 def no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
 
 
 @pytest.fixture

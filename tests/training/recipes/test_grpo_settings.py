@@ -84,7 +84,7 @@ def test_what_cannot_go_together_is_refused(changes: dict[str, Any], says: str) 
 def test_what_may_change_when_a_run_goes_on() -> None:
     """A server that moved, a larger budget, a looser guard: what results would be the same."""
     before = make(guards={"judge": JUDGE | {"model": "second"}}).model_dump(mode="json")
-    moved = JUDGE | {"url": "http://elsewhere", "at_once": 4, "most_money": 50.0}
+    moved = JUDGE | {"url": "http://elsewhere", "inside": True, "at_once": 4, "most_money": 50.0}
     after = make(
         rewards={"judge": moved}, rollouts={"url": "http://elsewhere", "gpu_memory": 0.2}, guards={"cut": None}
     )

@@ -98,7 +98,9 @@ def test_what_a_judge_is_stays_with_the_house_and_how_it_is_asked_is_on_the_form
     assert {"rewards.judge.at_once", "rewards.judge.most_money", "rollouts.behind"} <= names
     assert "rewards.judge" not in names, "nobody turns it off"
     assert not {name for name in names if name.startswith(("guards.judge", "rewards.ranges"))}
-    assert not {name for name in names if name.rpartition(".")[2] in ("url", "key_variable", "sync", "constitution")}
+    assert not {
+        name for name in names if name.rpartition(".")[2] in ("url", "key_variable", "inside", "sync", "constitution")
+    }
 
 
 def test_fields_stand_in_groups_by_what_they_are_about() -> None:

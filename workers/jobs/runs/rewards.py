@@ -42,18 +42,19 @@ def keys() -> dict[str, str]:
     return {"JUDGE_KEY": settings.JUDGE_KEY, "SECOND_JUDGE_KEY": settings.SECOND_JUDGE_KEY}
 
 
-def _judge() -> dict[str, str]:
+def _judge() -> dict[str, Any]:
     if not settings.JUDGE_URL:
         raise MendableError(
             "There is no judge: set JUDGE_URL, TEACHER_URL or MODEL_SERVER_URL, or use no reward that asks one."
         )
-    return {"url": settings.JUDGE_URL, "model": settings.JUDGE_MODEL, "key_variable": "JUDGE_KEY"}
+    judge = {"url": settings.JUDGE_URL, "model": settings.JUDGE_MODEL, "key_variable": "JUDGE_KEY"}
+    return judge | {"inside": not settings.JUDGE_OUTSIDE}
 
 
-def _second() -> dict[str, str]:
+def _second() -> dict[str, Any]:
     found = {"url": settings.SECOND_JUDGE_URL, "model": settings.SECOND_JUDGE_MODEL}
     if found == {"url": settings.JUDGE_URL, "model": settings.JUDGE_MODEL}:
         raise MendableError(
             "SECOND_JUDGE_URL and SECOND_JUDGE_MODEL name the judge itself: name another model, or none."
         )
-    return found | {"key_variable": "SECOND_JUDGE_KEY"}
+    return found | {"key_variable": "SECOND_JUDGE_KEY", "inside": not settings.SECOND_JUDGE_OUTSIDE}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydantic.fields import FieldInfo
@@ -29,3 +30,14 @@ def is_filled_in(info: FieldInfo) -> bool:
 
 def part_of(info: FieldInfo) -> Part | None:
     return next((one for one in info.metadata if isinstance(one, Part)), None)
+
+
+@dataclass(frozen=True)
+class Entries:
+    """The setting is a dictionary of numbers with these names, and what each means."""
+
+    names: Mapping[str, str]
+
+
+def entries_of(info: FieldInfo) -> Mapping[str, str]:
+    return next(one.names for one in info.metadata if isinstance(one, Entries))

@@ -150,7 +150,7 @@ class Plan:
     def step_hours(self, mfu: float = 1.0, reached: float = 1.0) -> float:
         """`reached`: of the bandwidth. A step behind, the longer of writing and learning counts; else both do."""
         learning, writing = self.hours(self.step_flops, mfu), self.writing_hours / reached
-        behind = isinstance(self.settings, GrpoSettings) and self.settings.rollouts.behind
+        behind = isinstance(self.settings, GrpoSettings) and self.settings.rollouts.max_staleness
         return (max(learning, writing) if behind else learning + writing) + self.sync_hours
 
     def run_hours(self, mfu: float = 1.0, reached: float = 1.0) -> float:

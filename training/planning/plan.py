@@ -241,7 +241,7 @@ def _hours(plan: Plan) -> Rows:
             (_time(plan.sync_hours), f"{_gb(sync_bytes(plan.setup))} of weights to the server, through the host")
         )
     if plan.server:
-        behind = "the longer of writing and learning" if plan.settings.rollouts.behind else "writing, then learning"  # type: ignore[attr-defined]
+        behind = "the longer of writing and learning" if plan.settings.rollouts.max_staleness else "writing, then learning"  # type: ignore[attr-defined]
         rows.append(
             (_time(plan.step_hours(plan.mfu, REACHED)), f"a step in all: {behind}, and the weights; judges not counted")
         )

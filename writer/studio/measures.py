@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from training.common.rubric import BY_KEY
-from training.rewards.settings import MEANING
+from training.rewards.registry import REWARDS
 from writer.studio.models import Run
 from writer.studio.models.runs import EventKind
 
@@ -32,7 +32,7 @@ _TOLD = {
     "probe_cut_short": "What cutting a story short gains",
     "probe_runaway": "What not ending gains",
 }
-OF_A_REWARD = {f"reward_{name}": f"Reward: {name}" for name in MEANING}
+OF_A_REWARD = {f"reward_{name}": f"Reward: {name}" for name in REWARDS}
 OF_THE_RUBRIC = {f"rubric_{key}": f"{key}: {one.name}" for key, one in BY_KEY.items()}
 NAMES = {"reward": _TOLD["reward"], **OF_A_REWARD, **OF_THE_RUBRIC, **_TOLD}
 """In the order of a page. What was measured on held-out requests has the same names behind `held_out_`."""

@@ -41,7 +41,7 @@ def test_polaris_is_the_paper() -> None:
         8192,
     )
     assert found.rewards.weights == {"quality": 1.0, "repetition": -1.5, "length": -0.8, "blank": -1.0}
-    assert (found.rewards.how, found.rewards.clip, found.rewards.epsilon, found.rewards.floor) == (
+    assert (found.rewards.how, found.rewards.clip, found.rewards.epsilon, found.rewards.min_std) == (
         "weighted",
         2.0,
         1e-6,
@@ -70,8 +70,8 @@ def test_a_table_of_the_learner_that_says_little_keeps_the_recipes_own_defaults(
         ({"rewards": {"weights": {"preference": 1.0}}}, "the reward preference needs preference"),
         ({"rewards": {"weights": {"length": 0.0}}}, "no reward has a weight"),
         ({"rewards": {"weights": {}}}, "at least 1 item"),
-        ({"rewards": {"weights": {"charm": 1.0}}}, "Input should be"),
-        ({"rollouts": {"behind": 1}, "sampling": {"top_p": 0.9}}, "need the plain softmax"),
+        ({"rewards": {"weights": {"charm": 1.0}}}, "there is no reward 'charm': choose from quality, preference"),
+        ({"rollouts": {"max_staleness": 1}, "sampling": {"top_p": 0.9}}, "needs the plain softmax"),
         ({"guards": {"judge": JUDGE}}, "the second judge is the first one"),
         ({"group": 1}, "greater than or equal to 2"),
     ],
@@ -89,7 +89,9 @@ def test_what_may_change_when_a_run_goes_on() -> None:
         rewards={"judge": moved}, rollouts={"url": "http://elsewhere", "gpu_memory": 0.2}, guards={"cut": None}
     )
     assert not [*changes(after.model_dump(mode="json"), before)]
-    other = make(rewards={"judge": JUDGE | {"model": "other"}}, rollouts={"behind": 1}, sampling={"most_tokens": 64})
+    other = make(
+        rewards={"judge": JUDGE | {"model": "other"}}, rollouts={"max_staleness": 1}, sampling={"most_tokens": 64}
+    )
     assert {*changes(other.model_dump(mode="json"), before)} == {
-        "rewards.judge.model", "rollouts.behind", "sampling.most_tokens",
+        "rewards.judge.model", "rollouts.max_staleness", "sampling.most_tokens",
     }  # fmt: skip

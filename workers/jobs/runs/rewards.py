@@ -12,7 +12,7 @@ from typing import Any
 from django.conf import settings
 
 from training.common.errors import MendableError
-from training.rewards.settings import JUDGED
+from training.rewards.registry import needs_of
 from workers.jobs.runs import stages
 from workers.jobs.runs.folders import model_path
 from writer.studio.models import Run
@@ -21,15 +21,15 @@ from writer.studio.models import Run
 def filled_in(run: Run, data: Path) -> dict[str, Any]:
     """The groups `rewards` and `guards` as the recipe reads them. The run's own server writes, so nothing of `rollouts` is filled in."""
     asked = run.settings["rewards"]
-    names, pace = set(asked["weights"]), asked["judge"]
+    needs, pace = needs_of(asked["weights"]), asked["judge"]
     rewards: dict[str, Any] = {"judge": None}
-    if names & JUDGED:
+    if "judge" in needs:
         rewards["judge"] = pace | _judge()
-    if "range" in names:
+    if "ranges" in needs:
         rewards["ranges"] = pace | _judge()
-    if "principles" in names:
+    if "constitution" in needs:
         rewards["constitution"] = stages.constitution(data)
-    if "preference" in names:
+    if "preference" in needs:
         if run.reward_model is None or run.reward_model.retired is not None:
             raise MendableError("The reward model of this run is gone. Clone it, and choose another one.")
         rewards["preference"] = str(model_path(run.reward_model))

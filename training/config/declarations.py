@@ -8,10 +8,11 @@ library (`training.recipes.registry`, `training.rewards.registry`) and those of 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from typing import Any, Literal, Protocol, TypeVar, get_args
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,50 @@ Data = Literal["texts", "conversations", "preference"]
 """Kinds of data sets: plain texts, conversations, and pairs of a chosen and a rejected answer (`training.datasets.jsonl`)."""
 Example = Literal["text", "pair", "group"]
 """What counts as one example of a step: a text, a chosen and a rejected text, or a request with the stories that the model writes to it."""
+
+
+class Sampling(Protocol):
+    @property
+    def most_tokens(self) -> int: ...
+
+
+class RolloutServer(Protocol):
+    """Of the server that writes the stories: `url` is empty where the run starts one of its own."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def tensor_parallel(self) -> int: ...
+    @property
+    def gpu_memory(self) -> float: ...
+    @property
+    def max_staleness(self) -> int: ...
+
+
+class Rewards(Protocol):
+    @property
+    def preference(self) -> Path | None: ...
+
+
+class GroupSettings(Protocol):
+    """What the plan needs to know of the settings of a recipe whose examples are groups (`training.rollouts.settings`)."""
+
+    @property
+    def context(self) -> int: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def group(self) -> int: ...
+    @property
+    def human(self) -> object | None: ...
+    @property
+    def sampling(self) -> Sampling: ...
+    @property
+    def rollouts(self) -> RolloutServer: ...
+    @property
+    def rewards(self) -> Rewards: ...
+    @property
+    def replay(self) -> Path | None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +126,23 @@ class Recipe(_Studio):
     """What the model answers: the next word, or one number for a text."""
     reference: bool = False
     """A reference model reads all examples once before the first step."""
-    mixes_sources: bool = False
-    """Its pairs come from several sources, mixed by the weights of the form (`training.constitution.mix`)."""
+    mix: type[Settings] | None = None
+    """Settings of how its pairs are mixed, where they come from several sources: a form asks for them as the group `mix`."""
+
+    @property
+    def noun(self) -> str:
+        """What its examples are called, several of them."""
+        return {"text": "texts", "pair": "pairs", "group": "requests"}[self.example]
+
+    @property
+    def texts_per_example(self) -> int:
+        """Texts that go through the model together."""
+        return 2 if self.example == "pair" else 1
+
+
+def of_groups(recipe: Recipe, settings: Settings) -> GroupSettings | None:
+    """The settings, where the recipe learns from groups; else None."""
+    return cast("GroupSettings", settings) if recipe.example == "group" else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,13 +250,21 @@ def found_outside(group: str, kind: type[Declared]) -> list[Declared]:
     return found
 
 
-def by_name(declared: list[Declared], name: Callable[[Declared], str]) -> dict[str, Declared]:
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+Named = TypeVar("Named", bound=_Named)
+
+
+def by_name(declared: Iterable[Named]) -> dict[str, Named]:
     """The declarations by their names. Raises MendableError where two have the same."""
-    found: dict[str, Declared] = {}
+    found: dict[str, Named] = {}
     for one in declared:
-        if name(one) in found:
+        if one.name in found:
             raise MendableError(
-                f"Two {type(one).__name__.lower()}s are called {name(one)!r}: remove one of the packages."
+                f"Two {type(one).__name__.lower()}s are called {one.name!r}: remove one of the packages."
             )
-        found[name(one)] = one
+        found[one.name] = one
     return found

@@ -17,7 +17,7 @@ from training.rewards.repetition import REWARD as REPETITION
 
 OURS = [QUALITY, PREFERENCE, PRINCIPLES, LENGTH, RANGE, REPETITION, PARAPHRASE, BLANK, FORM]
 """In the order of a form."""
-REWARDS = by_name([*OURS, *found_outside("longhand.rewards", Reward)], lambda one: one.name)
+REWARDS: dict[str, Reward] = by_name([*OURS, *found_outside("longhand.rewards", Reward)])
 
 
 def needs_of(names: Iterable[str]) -> set[Need]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AliasChoices, Field, create_model, model_validator
 
 from training.common.errors import MendableError
-from training.config.markers import Entries
+from training.config.markers import Entries, FilledIn, Part
 from training.config.settings import Settings
 from training.config.teacher import TeacherSettings
 from training.rewards.registry import REWARDS
@@ -33,6 +33,7 @@ class Combining(Settings):
     )
     weights: Annotated[
         dict[str, Annotated[float, Field(ge=-100, le=100)]],
+        Part("Rewards of a story: the weight of each, empty where it is not used", 10),
         Entries({name: reward.meaning for name, reward in REWARDS.items()}),
         AfterValidator(_known),
     ] = Field(
@@ -66,12 +67,18 @@ def _own_settings() -> Any:
 class RewardSettings(_own_settings(), Combining):  # type: ignore[misc]
     """What a story is rewarded for, and who says so. A reward with settings of its own has a table besides, such as `[rewards.range]`."""
 
-    judge: TeacherSettings | None = Field(None, description="Names the model that judges stories.")
-    ranges: TeacherSettings | None = Field(
+    judge: Annotated[TeacherSettings | None, Part("How each judge is asked, and what it may cost", 50)] = Field(
+        None, description="Names the model that judges stories."
+    )
+    ranges: Annotated[TeacherSettings | None, FilledIn()] = Field(
         None, description="Names the model that says how long a good answer is, where a request names no length."
     )
-    preference: Path | None = Field(None, description="Names the folder of a reward model.")
-    constitution: Path | None = Field(None, description="Names the file of the principles in force, TOML or JSON.")
+    preference: Annotated[Path | None, FilledIn("filled-in")] = Field(
+        None, description="Names the folder of a reward model."
+    )
+    constitution: Annotated[Path | None, FilledIn("filled-in")] = Field(
+        None, description="Names the file of the principles in force, TOML or JSON."
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -189,7 +189,7 @@ class GroupSettings(RecipeSettings):
     rollouts: Annotated[RolloutSettings, Part("The server that writes the stories", 65)] = RolloutSettings()
     sampling: Annotated[SamplingSettings, Part("Sampling", 30)] = SamplingSettings()
     rewards: Annotated[RewardSettings, Part("How rewards are combined into advantages", 40)]
-    guards: Annotated[GuardSettings, Part("What is watched, and stops the run", 60)] = GuardSettings()
+    guards: Annotated[GuardSettings, Part("What is checked, and stops the run", 60)] = GuardSettings()
     replay: Path | None = Field(
         None, description="Names a run's `rollouts` folder: the run learns from those stories and writes none."
     )

@@ -149,7 +149,7 @@ class Follower:
         from training.common.errors import MendableError
         from workers.jobs.runs import command, processes, rewards, stages
         from workers.jobs.runs.material import prepare
-        from writer.studio.kinds import asks_a_teacher, asks_judges
+        from writer.studio.registry import DECLARED
 
         try:
             settings = self._durably(lambda: prepare(self.run))
@@ -161,9 +161,9 @@ class Follower:
         self._began = self.events.stat().st_size if self.events.exists() else 0
         argv = command.command(self.run.recipe, settings, self.run.gpus if numbers else 1)
         environment = command.environment(self.folder, numbers)
-        if asks_a_teacher(self.run.recipe):
+        if DECLARED[self.run.recipe].asks("teacher"):
             environment |= stages.key()
-        if asks_judges(self.run.recipe):
+        if DECLARED[self.run.recipe].asks("rewards"):
             environment |= rewards.keys()
         self._child = processes.start(argv, environment, self.folder)
         log.info("run_started", run=self.run.pk, attempt=self.attempt, pid=self._child.pid)
@@ -184,7 +184,7 @@ class Follower:
         """A stage that holds a text whose writer has taken consent back begins again without it. What was answered is not asked again."""
         from workers.jobs.runs import stages
         from workers.jobs.runs.processes import kill
-        from writer.studio.kinds import is_stage
+        from writer.studio.registry import is_stage
 
         if not is_stage(self.run.recipe):
             return

@@ -17,6 +17,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 
+from training.recipes.registry import RECIPES, STAGES
 from writer.editorial.models import Snapshot
 from writer.stories.models import ModelVersion
 from writer.studio.models.machines import Machine
@@ -147,6 +148,12 @@ class Run(models.Model):
 
     def __str__(self) -> str:
         return f"run {self.pk}: {self.recipe}"
+
+    @property
+    def label(self) -> str:
+        """What people call its kind; of a recipe that is not installed any more its name."""
+        declared = RECIPES.get(self.recipe) or STAGES.get(self.recipe)
+        return declared.label if declared else self.recipe
 
 
 class EventKind(models.TextChoices):

@@ -190,22 +190,25 @@ class Ask(Protocol):
     async def __call__(self, question: Question[A]) -> A | None: ...
 
 
-def _not_needed(*_: object) -> Any:
+def _refuse(*_: object) -> Any:
     raise TypeError("a reward uses something that its `needs` do not name")
+
+
+_NOT_NEEDED: Any = _refuse
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resources:
     """What a reward is given: what its `needs` name, and its own settings."""
 
-    judge: Ask = _not_needed
+    judge: Ask = _NOT_NEEDED
     ranges: Ask | None = None
     """The model that says how long a good answer is; a run may have none."""
     constitution: Sequence[Principle] = ()
     """The principles in force, one at least."""
-    preference: Callable[[Answer], Awaitable[float]] = _not_needed
+    preference: Callable[[Answer], Awaitable[float]] = _NOT_NEEDED
     """What a reward model that learned from editors gives an answer, in log-odds. It reads one at a time."""
-    embeddings: Embed = _not_needed
+    embeddings: Embed = _NOT_NEEDED
     settings: Any = None
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AliasChoices, Field, create_model, model_validator
 
 from training.common.errors import MendableError
+from training.config.declarations import Reward
 from training.config.markers import Entries, FilledIn, Part
 from training.config.settings import Settings
 from training.config.teacher import TeacherSettings
@@ -54,17 +55,18 @@ class Combining(Settings):
     )
 
 
-def _own_settings() -> Any:
+def own_settings(rewards: Mapping[str, Reward]) -> Any:
     """A class with a table for each reward that has settings of its own. Raises MendableError where something else has that name."""
-    tables: dict[str, Any] = {name: one.settings for name, one in REWARDS.items() if one.settings}
+    tables = {name: one.settings for name, one in rewards.items() if one.settings}
     if taken := sorted(tables.keys() & (Combining.model_fields.keys() | REQUIRED | {"ranges"})):
         raise MendableError(
             f"The reward {taken[0]} cannot have settings, because `rewards.{taken[0]}` is another setting."
         )
-    return create_model("OwnSettings", __base__=Settings, **{name: (kind, kind()) for name, kind in tables.items()})
+    fields: dict[str, Any] = {name: (kind, kind()) for name, kind in tables.items()}
+    return create_model("OwnSettings", __base__=Settings, **fields)
 
 
-class RewardSettings(_own_settings(), Combining):  # type: ignore[misc]
+class RewardSettings(own_settings(REWARDS), Combining):  # type: ignore[misc]
     """What a story is rewarded for, and who says so. A reward with settings of its own has a table besides, such as `[rewards.range]`."""
 
     judge: Annotated[TeacherSettings | None, Part("How each judge is asked, and what it may cost", 50)] = Field(

@@ -82,6 +82,14 @@ def test_disagreement_is_remembered_over_a_stop(tmp_path: Path) -> None:
     assert check(tmp_path, [group([0.3])], nobody, Judge(lambda _: 0.4), step=9)["disagreement"] == pytest.approx(0.1)
 
 
+def test_checks_of_an_older_run_are_remembered_in_its_own_file(tmp_path: Path) -> None:
+    (tmp_path / "looks.jsonl").write_text('{"step": 0, "first": 0.2, "second": 0.5}\n')
+    metrics = check(tmp_path, [group([0.6])], Judge(lambda _: 0.0), Judge(lambda _: 0.1), step=10)
+    assert metrics["disagreement"] == pytest.approx(0.4)
+    assert (tmp_path / "looks.jsonl").read_text().count("\n") == 2
+    assert not (tmp_path / "checks.jsonl").exists()
+
+
 def test_a_file_of_checks_that_is_none_is_said(tmp_path: Path) -> None:
     (tmp_path / "checks.jsonl").write_text('{"step": "no"}\n')
     with pytest.raises(MendableError, match=r"checks\.jsonl"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from training.common.errors import MendableError
 from training.config.declarations import Need, Reward, by_name, found_outside
 from training.rewards.blank import REWARD as BLANK
 from training.rewards.form import REWARD as FORM
@@ -21,5 +22,8 @@ REWARDS: dict[str, Reward] = by_name([*OURS, *found_outside("longhand.rewards", 
 
 
 def needs_of(names: Iterable[str]) -> set[Need]:
-    """What the rewards of these names need together."""
-    return {need for name in names for need in REWARDS[name].needs}
+    """What the rewards of these names need together. Raises MendableError for one that does not exist."""
+    asked = list(names)
+    if unknown := [name for name in asked if name not in REWARDS]:
+        raise MendableError(f"There is no reward {unknown[0]!r}: choose from {', '.join(REWARDS)}.")
+    return {need for name in asked for need in REWARDS[name].needs}

@@ -1,7 +1,7 @@
-"""What the house fills into a GRPO run: who judges its stories, the principles in force, and the reward model.
+"""What the site fills into a run that rewards stories: who judges them, the principles in force, and the reward model.
 
-What goes out: the judges read the requests of a data set, its human stories, and what the model writes, and a judge may be outside of the house. No
-writer's draft is among them: a run learns from a data set alone, never from a snapshot, so no consent is asked.
+The judges read the requests of a data set, its human stories, and what the model writes, and a judge may be outside of the site. No writer's draft is
+among them: such a run learns from a data set alone, never from a snapshot, so no consent is asked.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from writer.studio.models import Run
 
 
 def filled_in(run: Run, data: Path) -> dict[str, Any]:
-    """The groups `rewards` and `guards` as the recipe reads them. The run's own server writes, so nothing of `rollouts` is filled in."""
+    """The settings `rewards` and `guards` as the recipe reads them: each reward gets what it needs. The run starts a rollout server of its own."""
     asked = run.settings["rewards"]
     needs, pace = needs_of(asked["weights"]), asked["judge"]
     rewards: dict[str, Any] = {"judge": None}
@@ -38,7 +38,7 @@ def filled_in(run: Run, data: Path) -> dict[str, Any]:
 
 
 def keys() -> dict[str, str]:
-    """What a run needs in its environment to be let in by its judges."""
+    """The keys of a run's judges, for its environment."""
     return {"JUDGE_KEY": settings.JUDGE_KEY, "SECOND_JUDGE_KEY": settings.SECOND_JUDGE_KEY}
 
 

@@ -56,7 +56,7 @@ def run(work: Work, turns: Turns) -> None:
         }
         turns.done(round(told["tokens_drawn"]), phases | {"judge": judge.took(), "waiting": told["seconds_waiting"]})
 
-    rollouts.make_scoring = lambda *_: Scores()  # type: ignore[attr-defined]
+    rollouts.make_scoring = lambda *_: Scores()  # type: ignore[assignment,attr-defined]
     rollouts.Gatherer = OfGivenLengths  # type: ignore[attr-defined]
     Run.did = did_and_waits  # type: ignore[method-assign]
     grpo(settings_of(work))

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 from collections.abc import Sequence
 
 from training.common.answers import parts
+from training.common.errors import MendableError
 from training.common.question import A, Question
 from training.config.declarations import Answer, Ask, Resources, Reward, Score
 from training.datasets.requests import Request
@@ -34,7 +36,7 @@ class Scoring:
     async def score(self, request: Request, raw: str) -> StoryScore:
         """The rewards of an answer as the model wrote it, with thinking and tags.
 
-        Raises MendableError where a judge cannot be asked at all (`training.teacher.client`).
+        Raises MendableError where a judge cannot be asked at all (`training.teacher.client`), and for a value that is not a finite number.
         """
         thinking, text = parts(raw)
         answer = Answer(request.prompt, request.target, raw, thinking, text)
@@ -45,7 +47,12 @@ class Scoring:
                 found = await reward.score(answer, given)
             else:
                 found = await asyncio.to_thread(reward.score, answer, given)
-            return found if isinstance(found, Score) else Score(found)
+            score = found if isinstance(found, Score) else Score(found)
+            if score.value is not None and not math.isfinite(score.value):
+                raise MendableError(
+                    f"The reward {reward.name} gave a story {score.value}, which is not a finite number."
+                )
+            return score
 
         notes = await asyncio.to_thread(measures, answer)
         scores = await each(self._rewards, scored, len(self._rewards))

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -105,7 +106,7 @@ def test_a_run_with_it_is_planned(tmp_path: Path) -> None:
     data = models.write_lines(
         tmp_path / "data.jsonl", [{"messages": [{"role": "user", "content": "Write of a lamp."}]}]
     )
-    values = {
+    values: dict[str, Any] = {
         "recipe": "grpo", "run_dir": str(tmp_path / "run"), "model": str(DEMO_MODEL), "data": [str(data)], "batch": 1, "steps": 2,
         "rewards": {"weights": {"warmth": 1.0}, "judge": JUDGE, "warmth": {"most": 4}},
     }  # fmt: skip

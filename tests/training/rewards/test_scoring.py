@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ JUDGE: Any = {"url": "http://judge", "model": "fake"}
 PRINCIPLE = Principle(key="one", name="one", domains=("fiction",), tasks=("write",), explanation="About one.")
 
 
-def asked(answers: dict[str, str | None]) -> Callable[[Question[Any]], Any]:
+def asked(answers: dict[str, str | None]) -> Any:
     """A FAKE judge: it answers by the shape that is asked for."""
 
     async def ask(question: Question[Any]) -> Any:
@@ -120,10 +120,10 @@ def test_judges_and_rules_are_at_work_together(monkeypatch: pytest.MonkeyPatch) 
     async def ask(answer: Answer, given: Resources) -> float:
         return await asyncio.to_thread(wait, "asked")
 
-    rules = [
-        Reward(name=name, meaning="", score=lambda answer, given, name=name: wait(name)) for name in ("one", "two")
-    ]
-    toys = {one.name: one for one in (*rules, Reward(name="ask", meaning="", score=ask))}
+    def rule(name: str) -> Reward:
+        return Reward(name=name, meaning="", score=lambda answer, given: wait(name))
+
+    toys = {one.name: one for one in (rule("one"), rule("two"), Reward(name="ask", meaning="", score=ask))}
     monkeypatch.setattr(registry, "REWARDS", toys)
     monkeypatch.setattr(scoring, "REWARDS", toys)
     given = RewardSettings.model_construct(weights=dict.fromkeys(toys, 1.0))
@@ -147,6 +147,13 @@ def test_a_reward_gets_what_it_needs_and_no_more(monkeypatch: pytest.MonkeyPatch
             with pytest.raises(ExceptionGroup) as raised:
                 scored(given, resources)
             assert error in str(raised.value.exceptions[0])
+
+
+def test_what_is_no_number_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    toy = Reward(name="toy", meaning="", score=lambda answer, given: float("nan"))
+    monkeypatch.setattr(scoring, "REWARDS", {"toy": toy})
+    with pytest.raises(MendableError, match="The reward toy gave a story nan, which is not a finite number"):
+        scored(RewardSettings.model_construct(weights={"toy": 1.0}), Resources())
 
 
 def test_needs_of_several() -> None:

@@ -145,7 +145,7 @@ def test_it_is_on_the_record(folder: Path) -> None:
     models.texts(folder / "train.jsonl", 3)
     found = add(folder)
     event = AuditEvent.objects.get()
-    assert (event.act, event.about, event.who) == ("dataset.add", "A corpus", "the house")
+    assert (event.act, event.about, event.who) == ("dataset.add", "A corpus", "the site")
     assert (event.details["rows"], event.details["sha256"]) == (3, found.sha256)
 
 

@@ -33,11 +33,11 @@ class DatasetKind(models.TextChoices):
 
 
 class Dataset(models.Model):
-    """Files that the house keeps for training beside its snapshots, such as an imported corpus, or what a stage made. They never change."""
+    """Files that the site keeps for training beside its snapshots, such as an imported corpus, or what a stage made. They never change."""
 
     name = models.CharField(max_length=120, unique=True)
     kind = models.CharField(max_length=13, choices=DatasetKind)
-    folder = models.CharField(max_length=500, help_text="Below the house's folder of data sets")
+    folder = models.CharField(max_length=500, help_text="Below the site's folder of data sets")
     rows = models.PositiveIntegerField(default=0)
     words = models.PositiveBigIntegerField(default=0)
     sha256 = models.CharField(max_length=64, help_text="Of its files' hashes")

@@ -30,7 +30,7 @@ MOST_DRAFTS = 20
 
 
 def bases() -> QuerySet[ModelVersion]:
-    """Versions that a run may begin from: those whose weights the house has."""
+    """Versions that a run may begin from: those whose weights the site has."""
     return ModelVersion.objects.filter(writes=True, retired=None).order_by("name")
 
 

@@ -49,10 +49,20 @@ MAY_CHANGE = {
     "guards.*",  # which only watch
     *(
         f"rollouts.{one}"
-        for one in ("url", "key_variable", "sync", "tensor_parallel", "gpu_memory", "agreement", "seconds", "revivals")
+        for one in (
+            "url",
+            "key_variable",
+            "sync",
+            "tensor_parallel",
+            "gpu_memory",
+            "logprob_tolerance",
+            "seconds",
+            "restarts",
+        )
     ),
     *(
-        f"rewards.*.{one}"
+        f"rewards.{judge}.{one}"
+        for judge in ("judge", "ranges")
         for one in ("url", "key_variable", "inside", "at_once", "*_per_minute", "seconds", "tries", "most_*", "price_*")
     ),
 }

@@ -17,22 +17,21 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from training.common.errors import MendableError
-from training.common.text import Message, storable
+from training.common.question import A, Question
+from training.common.text import storable
 from training.config.teacher import TeacherSettings
 from training.serving.client import Completion, ModelClient
 from training.serving.http import Refused, Unavailable
 from training.teacher.calls import Calls, Kept, key_of
 from training.teacher.limits import Budget, Pace
 
-A = TypeVar("A", bound=BaseModel)
 Item = TypeVar("Item")
 Done = TypeVar("Done")
 
@@ -43,17 +42,6 @@ SILENT = 20
 
 class Absent(Exception):
     """There is no answer; the message says why. It is a missing value, never a zero."""
-
-
-@dataclass(frozen=True)
-class Question(Generic[A]):
-    messages: Sequence[Message]
-    answer: type[A]
-    most_tokens: int = 1024
-    seed: int = 0
-    temperature: float | None = None
-    check: Callable[[A], str] = lambda _: ""
-    """What is wrong with an answer of the right shape, in a few words; it counts as no answer then. Nothing where all is well."""
 
 
 class Teacher:

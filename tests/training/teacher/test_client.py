@@ -14,9 +14,10 @@ from pydantic import BaseModel, ConfigDict
 
 from tests.training.teacher.fake import FakeTeacher
 from training.common.errors import MendableError
+from training.common.question import Question
 from training.config.teacher import TeacherSettings
 from training.serving import http
-from training.teacher.client import Absent, Question, Teacher, each
+from training.teacher.client import Absent, Teacher, each
 
 
 class Sum(BaseModel):

@@ -233,7 +233,7 @@ def test_a_run_of_grpo(browser: Client, make_run: Callable[..., Run], settings: 
     rows = re.findall(r'<th scope="row">([^<]*)</th><td class="right">([^<]*)</td><td class="right">([^<]*)</td>', page)
     assert rows == [
         ("Reward in all", "0.25", "0.75"), ("Reward: quality", "0.125", "0.375"),
-        ("N3: Stock language and templates", "6", "6"), ("Human stories whose advantage counted as 0", "0", "0"),
+        ("N3: Stock language and templates", "6", "6"), ("Share of human stories whose advantage counted as 0", "0", "0"),
         ("Entropy, nats a token", "2", "2"),
     ]  # fmt: skip
     assert '"held_out_rubric_P1": "Held out. P1: Prompt and premise"' in page

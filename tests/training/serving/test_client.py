@@ -17,7 +17,6 @@ import pytest
 
 from tests.servers import ServedModel
 from tests.training.http import Handler, Server
-from training.serving import http
 from training.serving.client import Completion, ModelClient
 from training.serving.http import Refused, Unavailable, models_of
 
@@ -161,7 +160,7 @@ def test_a_server_is_waited_for_as_long_as_it_asks_and_a_minute_at_most(
         ("30", 30), (formatdate(time.time() + 30), 30), ("86400", 60), ("1e999", 60), ("-5", 1), ("nan", 1), ("soon", 1), ("", 1),
         (formatdate(time.time() - 5), 1), ("Mon, 01 Jan 99999 00:00:00 GMT", 1),
     ]  # fmt: skip
-    monkeypatch.setattr(http.random, "uniform", lambda low, high: high)
+    monkeypatch.setattr("training.serving.http.random.uniform", lambda low, high: high)
     for said, wait in asked:
         script.reply = lambda handler, said=said: handler.reply(429, b"", {"Retry-After": said})  # type: ignore[misc]
         with pytest.raises(Unavailable) as failed:

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from training.common.errors import AskedToStop, MendableError, full_disk_said_plainly
+from training.common.errors import EXIT_MENDABLE, AskedToStop, MendableError, full_disk_said_plainly
 from training.config.settings import Settings, read_settings
 from training.corpus.settings import CorpusSettings
 from training.recipes.registry import RECIPES, STAGES
@@ -80,12 +80,12 @@ def main(arguments: list[str] | None = None) -> int:
             run(chosen)
     except MendableError as error:
         say(" ".join(str(error).splitlines()))
-        return 2
+        return EXIT_MENDABLE
     except KeyboardInterrupt:
-        say("Interrupted; the same command goes on from what is saved.")
+        say("Interrupted; the same command resumes from what is saved.")
         return 130
     except AskedToStop:
-        pass  # the run told of it
+        pass  # the run has logged it
     return 0
 
 

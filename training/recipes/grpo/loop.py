@@ -52,7 +52,7 @@ def grpo(settings: GrpoSettings) -> Path | None:
                 one.take(group)
             told = one.end() | rollouts.watched(learner, step, first, last=step == total - 1)
             rollouts.guards.look(step, told)
-            run.did(step, one.shares, divide=one.count, also=told | rollouts.told)
+            run.log_step(step, one.shares, divide=one.count, also=told | rollouts.told)
         return finish(run, learner)
 
 

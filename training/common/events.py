@@ -44,9 +44,10 @@ class EventLog:
         """Write the values; where a person watches, show them beside the progress `bar`, else on a line."""
         if not self._file:
             return
-        self._append(Metrics(time=time.time(), step=step, of=of, values=values))
+        event = Metrics(time=time.time(), step=step, of=of, values=values)
+        self._append(event)
         if bar is None:
-            print(f"step {step}: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()), flush=True)
+            print(event.text, flush=True)
         else:
             bar.set_postfix({name: f"{value:.4g}" for name, value in list(values.items())[:4]}, refresh=False)
             bar.update(step - bar.n)

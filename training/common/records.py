@@ -86,6 +86,10 @@ class Metrics(BaseModel):
     """All steps of the run, where the loop knows them."""
     values: dict[str, float]
 
+    @property
+    def text(self) -> str:
+        return f"step {self.step}: " + ", ".join(f"{name} {value:.4g}" for name, value in self.values.items())
+
 
 class Phase(BaseModel):
     """A part of the run that is over, and the seconds it took."""
@@ -163,7 +167,7 @@ class Ended(BaseModel):
 
 
 Event = Annotated[Metrics | Phase | LogLine | Resumed | ModelSaved | Ended, Field(discriminator="kind")]
-"""`text` is what people read of an event; of metrics they see curves."""
+"""`text` is what people read of an event."""
 
 
 class Measure(BaseModel):

@@ -19,8 +19,8 @@ from training.planning.costs import checkpoint_bytes, memory
 from training.planning.estimate import make_plan, read_recipe
 from training.planning.plan import show
 from training.planning.token_counts import count_texts
+from workers.folders import lines_in, model_path, private, run_folder, size, studio
 from workers.jobs.runs import stage_plan
-from workers.jobs.runs.folders import lines_in, model_path, private, run_folder, size, studio
 from workers.jobs.runs.material import prepare
 from writer.editorial.models import Making
 from writer.studio.kinds import asks_judges, is_stage, judges_named

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from training.common.errors import MendableError
+from workers.folders import lines_in, run_folder
 from workers.jobs.runs import stages
-from workers.jobs.runs.folders import lines_in, run_folder
 from workers.jobs.runs.material import prepare
 from writer.editorial.models import SnapshotRow
 from writer.studio.kinds import asks_a_teacher, shows_passages, teacher_named

@@ -52,12 +52,12 @@ class Env(BaseSettings):
 
     # The teacher: the model that stages ask for violations and exercises
     teacher_url: str = ""
-    """Any OpenAI-compatible server, without the /v1. Empty: the house's own model server."""
+    """Any OpenAI-compatible server, without the /v1. Empty: the site's own model server."""
     teacher_model: str = ""
     """As that server calls it. Empty: MODEL."""
     teacher_key: str = ""
     teacher_inside: bool = False
-    """TEACHER_URL is the house's own, too: drafts may go there although their writers allow no model outside of the house."""
+    """TEACHER_URL is the site's own, too: drafts may go there although their writers allow no model outside of this site."""
 
     # The judges: models that score the stories of GRPO runs
     judge_url: str = ""
@@ -66,7 +66,7 @@ class Env(BaseSettings):
     """As that server calls it. Empty: TEACHER_MODEL."""
     judge_key: str = ""
     judge_inside: bool = False
-    """JUDGE_URL is the house's own, too."""
+    """JUDGE_URL is the site's own, too."""
     second_judge_url: str = ""
     """Another model that no run learns to please: it only watches, and may stop a run. Empty: none does."""
     second_judge_model: str = ""

@@ -231,7 +231,7 @@ if not DEBUG and env.behind_https:
 
 # Mail
 DEFAULT_FROM_EMAIL = env.email_from
-MAIL_CONFIGURED = bool(env.email_url and SITE_URL)  # a mail without the address of the house leads nowhere
+MAIL_CONFIGURED = bool(env.email_url and SITE_URL)  # a mail without the address of the site leads nowhere
 EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
 if env.email_url:
     _mail = urlsplit(env.email_url)

@@ -251,7 +251,7 @@ def other_pages(admin: Page, real: Stack) -> None:
 
 
 def second_factor(admin: Page, real: Stack) -> None:
-    """The pages of allauth, in the look of the house."""
+    """The pages of allauth, in the site's look."""
     for name, path in (("factors", ""), ("totp", "totp/activate/")):
         admin.goto(f"{real.url}/account/2fa/{path}")
         confirm(admin, real.accounts["admin"])

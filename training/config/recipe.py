@@ -7,11 +7,12 @@ Paths are relative to the working directory.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from training.config.learner import LearnerSettings
+from training.config.markers import Part
 from training.config.settings import Settings
 
 
@@ -22,7 +23,7 @@ class RecipeSettings(Settings):
     model: Path = Field(description="a folder in Hugging Face's layout with safetensors")
     data: tuple[Path, ...] = Field(min_length=1, description="JSON Lines files, plain or gzipped")
     held_out: tuple[Path, ...] = ()
-    learner: LearnerSettings = LearnerSettings()
+    learner: Annotated[LearnerSettings, Part("Adapter, optimiser, memory", 70)] = LearnerSettings()
 
     context: int = Field(16_384, ge=16, le=2**20, description="the most tokens of one text, prompt included")
     overlong: Literal["refuse", "drop", "cut"] = Field("refuse", description="what to do with a longer text")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from training.config.declarations import Command, Stage
+from training.config.markers import FilledIn, Part
 from training.config.settings import Settings
 from training.config.teacher import TeacherSettings
 
@@ -20,7 +23,7 @@ class ViolationsSettings(Settings):
         min_length=1, description="conversations that end with a good text, or stories of `training corpus`"
     )
     constitution: Path = Field(description="the principles in force, TOML or JSON")
-    teacher: TeacherSettings
+    teacher: Annotated[TeacherSettings, Part("How the teacher is asked, and what it may cost", 90)]
 
     most_texts: int | None = Field(None, ge=1, le=10**7, description="good texts; empty: all")
     words: int = Field(
@@ -38,7 +41,7 @@ class ViolationsSettings(Settings):
         1.25, ge=1, le=10, description="how many times as long, or as short, the changed text may be"
     )
     most_answer: int = Field(1500, ge=50, le=32_000, description="tokens of the answer with the changes")
-    held_out_share: float = Field(
+    held_out_share: Annotated[float, FilledIn()] = Field(
         0.1, ge=0, le=0.9, description="of authors or prompts, where the data do not say it themselves"
     )
     seed: int = Field(1, ge=0, le=2**31 - 2)
@@ -70,3 +73,27 @@ class PairsSettings(Mix):
     data: tuple[Path, ...] = Field(min_length=1, description="preferences, each with its `source`")
     held_out: tuple[Path, ...] = Field((), description="what is measured on: it stays as it is")
     seed: int = Field(1, ge=0, le=2**31 - 2)
+
+
+def _questions_of_violations(settings: Mapping[str, Any], texts: int) -> int:
+    """For each text which principles fit it, and in each round a change and a judgement of it."""
+    return min(texts, settings["most_texts"] or texts) * (1 + 2 * int(settings["rounds"]))
+
+
+VIOLATIONS = Stage(
+    name="violations",
+    label="Minimal violations",
+    about="Good texts, each with the smallest change by which it breaks a principle. Editors look at them first (Weaver, section 3.4).",
+    settings=ViolationsSettings,
+    run="training.constitution.violations:violations",
+    learns_from=("texts", "conversations"),
+    from_snapshots=True,
+    produces="violations",
+    questions=_questions_of_violations,
+)
+PAIRS = Command(
+    name="pairs",
+    about="Mixes preferences from several sources in stated proportions, balanced over principles and lengths.",
+    settings=PairsSettings,
+    run="training.constitution.pairs:pairs",
+)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from training.config.declarations import Stage
+from training.config.markers import FilledIn, Part
 from training.config.settings import Settings
 from training.config.teacher import TeacherSettings
 
@@ -46,7 +49,7 @@ class ToolsSettings(Settings):
     run_dir: Path
     data: tuple[Path, ...] = Field(min_length=1, description="stories of `training corpus`, or good texts")
     constitution: Path = Field(description="the principles that a room lists, TOML or JSON")
-    teacher: TeacherSettings
+    teacher: Annotated[TeacherSettings, Part("How the teacher is asked, and what it may cost", 90)]
 
     samples: int = Field(1000, ge=1, le=10**6, description="conversations to ask for")
     two: float = Field(0.2, ge=0, le=1, description="share of them with two calls, the second after the first's answer")
@@ -59,7 +62,7 @@ class ToolsSettings(Settings):
     most_chapters: int = Field(6, ge=2, le=50, description="of a room's story, which is still being written")
     references: int = Field(4, ge=0, le=20, description="passages of other stories that lie in a room")
     most_answer: int = Field(600, ge=50, le=8000, description="tokens of each answer of the teacher")
-    held_out_share: float = Field(
+    held_out_share: Annotated[float, FilledIn()] = Field(
         0.1, ge=0, le=0.9, description="of authors or prompts, where the data do not say it themselves"
     )
     seed: int = Field(1, ge=0, le=2**31 - 2)
@@ -69,3 +72,26 @@ class ToolsSettings(Settings):
         if self.two + self.refused + self.no_tool > 1:
             raise ValueError("two, refused and no_tool together are more than 1")
         return self
+
+
+def _questions_of_tools(settings: Mapping[str, Any], texts: int) -> int:  # noqa: ARG001
+    return 2 * int(settings["samples"])
+
+
+REFERENCES = Stage(
+    name="references",
+    label="References",
+    about="Adds to some conversations a similar passage of another text, so that a model learns to use what it is given (Weaver, section 3.5).",
+    settings=ReferencesSettings,
+    run="training.instruct.references:references",
+    learns_from=("conversations",),
+)
+TOOLS = Stage(
+    name="tools",
+    label="Tool calls",
+    about="Conversations in which the tools of a writing room are called (Weaver, section 3.5).",
+    settings=ToolsSettings,
+    run="training.instruct.tools:tools",
+    learns_from=("texts",),
+    questions=_questions_of_tools,
+)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
 from training.common.records import Task
+from training.config.declarations import Stage
+from training.config.markers import FilledIn, Part
 from training.config.settings import Settings
 from training.config.teacher import TeacherSettings
 
@@ -22,7 +25,7 @@ class BacktranslateSettings(Settings):
     data: tuple[Path, ...] = Field(
         min_length=1, description="conversations that end with a good text, or stories of `training corpus`"
     )
-    teacher: TeacherSettings
+    teacher: Annotated[TeacherSettings, Part("How the teacher is asked, and what it may cost", 90)]
 
     tasks: tuple[Task, ...] = Field(ALL_TASKS, min_length=1, description="of Weaver's ten; each text is tried for each")
     most_texts: int | None = Field(None, ge=1, le=10**7, description="good texts; empty: all")
@@ -45,7 +48,7 @@ class BacktranslateSettings(Settings):
     most_alike: float = Field(
         0.5, gt=0, le=1, description="Jaccard of two instructions' runs of three words, from which the lower goes"
     )
-    held_out_share: float = Field(
+    held_out_share: Annotated[float, FilledIn()] = Field(
         0.1, ge=0, le=0.9, description="of authors or prompts, where the data do not say it themselves"
     )
     seed: int = Field(1, ge=0, le=2**31 - 10)
@@ -57,3 +60,21 @@ class BacktranslateSettings(Settings):
         if self.thinking_in_answer and not self.thinking:
             raise ValueError("thinking_in_answer needs thinking")
         return self
+
+
+def _questions(settings: Mapping[str, Any], texts: int) -> int:
+    """For each text and task a request and a score; for a story also a plan, perhaps twice."""
+    tasks = settings["tasks"]
+    each = 2 * len(tasks) + 2 * bool(settings["thinking"] and "write" in tasks)
+    return min(texts, settings["most_texts"] or texts) * each
+
+
+BACKTRANSLATE = Stage(
+    name="backtranslate",
+    label="Instruction back-translation",
+    about="Finds for good texts the requests that they answer, for each of the writing tasks (Weaver, section 3.3).",
+    settings=BacktranslateSettings,
+    run="training.instruct.backtranslate:backtranslate",
+    learns_from=("texts", "conversations"),
+    questions=_questions,
+)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from training.config.markers import FilledIn, Part
 from training.config.settings import Settings
 from training.config.teacher import TeacherSettings
 
@@ -35,7 +36,10 @@ class Combining(Settings):
         "weighted",
         description="a weighted sum (POLARIS), or the mean of rewards normalised in the group (LongWriter-Zero)",
     )
-    weights: dict[RewardName, Annotated[float, Field(ge=-100, le=100)]] = Field(
+    weights: Annotated[
+        dict[RewardName, Annotated[float, Field(ge=-100, le=100)]],
+        Part("Rewards of a story: the weight of each, empty where it is not used", 10),
+    ] = Field(
         {"quality": 1.0, "repetition": -1.5, "length": -0.8, "blank": -1.0},
         min_length=1,
         description="a penalty's is negative",
@@ -49,8 +53,10 @@ class Combining(Settings):
 class RewardSettings(Combining):
     """What a story is rewarded for, and who says so."""
 
-    judge: TeacherSettings | None = Field(None, description="for quality and principles")
-    ranges: TeacherSettings | None = Field(
+    judge: Annotated[TeacherSettings | None, Part("How each judge is asked, and what it may cost", 50)] = Field(
+        None, description="for quality and principles"
+    )
+    ranges: Annotated[TeacherSettings | None, FilledIn()] = Field(
         None, description="says how long a good answer is, where a request names no length"
     )
     longest: int = Field(
@@ -59,8 +65,10 @@ class RewardSettings(Combining):
         le=10**6,
         description="words at which the reward range is down to 0: the longest that a story may be",
     )
-    preference: Path | None = Field(None, description="a reward model's folder")
-    constitution: Path | None = Field(None, description="the principles in force, TOML or JSON")
+    preference: Annotated[Path | None, FilledIn("filled-in")] = Field(None, description="a reward model's folder")
+    constitution: Annotated[Path | None, FilledIn("filled-in")] = Field(
+        None, description="the principles in force, TOML or JSON"
+    )
 
     @model_validator(mode="after")
     def all_is_there(self) -> RewardSettings:

@@ -7,10 +7,11 @@ own values are `training/recipes/files/papers/polaris.toml` and `longwriter-zero
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from training.config.markers import FilledIn, Part
 from training.config.recipe import RecipeSettings
 from training.config.settings import Settings
 from training.config.teacher import TeacherSettings
@@ -34,14 +35,14 @@ class SamplingSettings(Settings):
 class RolloutSettings(Settings):
     """The vLLM server that writes the stories, and how weights get to it."""
 
-    url: str = Field(
+    url: Annotated[str, FilledIn()] = Field(
         "",
         pattern=r"^(https?://.*)?$",
         max_length=500,
         description="without the /v1; empty: the run starts one of its own",
     )
-    key_variable: str = Field("ROLLOUT_KEY", pattern=r"^[A-Z][A-Z0-9_]*$", max_length=100)
-    sync: Literal["memory", "nccl"] = Field(
+    key_variable: Annotated[str, FilledIn()] = Field("ROLLOUT_KEY", pattern=r"^[A-Z][A-Z0-9_]*$", max_length=100)
+    sync: Annotated[Literal["memory", "nccl"], FilledIn()] = Field(
         "memory",
         description="weights through this machine's shared memory, or between GPUs; adapters always go through memory",
     )
@@ -97,7 +98,7 @@ class HumanSettings(Settings):
 class GuardSettings(Settings):
     """What is watched besides the reward, and at what the run stops itself. A bound that is empty is watched and stops nothing."""
 
-    judge: TeacherSettings | None = Field(
+    judge: Annotated[TeacherSettings | None, FilledIn()] = Field(
         None, description="a second judge, which no reward comes from; another model than the first"
     )
     every: int = Field(10, ge=1, le=10**6, description="steps between two looks of the second judge and at the probes")
@@ -136,7 +137,7 @@ class GroupSettings(RecipeSettings):
     overlong: Literal["cut"] = Field("cut", description="a human story; a request must fit")
     batch: int = Field(8, ge=1, le=10**5, description="requests of one optimizer step")
     group: int = Field(6, ge=2, le=1024, description="stories of a group, the human one included where there is one")
-    human: HumanSettings | None = HumanSettings()
+    human: Annotated[HumanSettings | None, Part("Human stories", 20)] = HumanSettings()
     thinking: Literal["none", "think", "direct"] = Field(
         "none",
         description="LongWriter-Zero's prompts: think before the answer, or answer only; none: the request as it is",
@@ -147,10 +148,10 @@ class GroupSettings(RecipeSettings):
         le=10**5,
         description="0: the loss is the mean over all tokens of the step; else the mean of means over so many stories, as in POLARIS (2)",
     )
-    rollouts: RolloutSettings = RolloutSettings()
-    sampling: SamplingSettings = SamplingSettings()
-    rewards: RewardSettings
-    guards: GuardSettings = GuardSettings()
+    rollouts: Annotated[RolloutSettings, Part("The server that writes the stories", 65)] = RolloutSettings()
+    sampling: Annotated[SamplingSettings, Part("Sampling", 30)] = SamplingSettings()
+    rewards: Annotated[RewardSettings, Part("How rewards are combined into advantages", 40)]
+    guards: Annotated[GuardSettings, Part("What is watched, and stops the run", 60)] = GuardSettings()
     replay: Path | None = Field(None, description="a run's `rollouts` folder: learn from those stories, and write none")
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
+from training.config.declarations import Command
 from training.config.settings import Settings
 
 
@@ -80,3 +81,10 @@ MAY_CHANGE = {
     "threads",
     "micro_rows",
 }
+
+DEMO = Command(
+    name="demo",
+    about="Trains the demo's model from scratch.",
+    settings=DemoSettings,
+    run="training.test_model.train:train_demo",
+)

@@ -60,7 +60,7 @@ def make_settings(
         "context": 1024, "steps": 12, "checkpoint_every": 4, "evaluate_every": 6,
     }  # fmt: skip
     values |= {"batch_tokens": 1500, "context": 300} if name == "pretrain" else {"batch": 6}
-    return SETTINGS[name].model_validate(values | changes)
+    return SETTINGS[name].settings.model_validate(values | changes)
 
 
 def command(name: Name, settings: RecipeSettings, *, processes: int = 0) -> tuple[list[str], dict[str, str]]:

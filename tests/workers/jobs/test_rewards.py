@@ -1,4 +1,4 @@
-"""What the house fills into a GRPO run: judges, principles, reward model; and what is left of its stories."""
+"""What the site fills into a GRPO run: judges, principles, reward model; and what is left of its stories."""
 
 from __future__ import annotations
 

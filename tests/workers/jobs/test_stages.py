@@ -1,4 +1,4 @@
-"""Stages as runs: from good texts to violations that editors see, to a version that learned from them; and what may leave the house."""
+"""Stages as runs: from good texts to violations that editors see, to a version that learned from them; and what may leave the site."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def test_nothing_made_is_said(
     assert run.problem.startswith("Nothing was made. Left out: 40 ")
 
 
-# What may leave the house
+# What may leave the site
 
 
 @pytest.fixture
@@ -231,8 +231,8 @@ def test_a_draft_leaves_with_its_writers_consent_only(
     assert len(read_by(run)) == 3
     assert take.text not in read_by(run)
     plan = stage_plan_of(run)
-    assert plan["notes"] == ["1 of 4 good texts are left out: their writers allow no model outside of the house."]
-    assert "outside of the house" in plan["teacher"]
+    assert plan["notes"] == ["1 of 4 good texts are left out: their writers allow no model outside of this site."]
+    assert "outside of this site" in plan["teacher"]
 
     assert take.brief.story_id
     share(by=owner, story_id=take.brief.story_id, consent="outside", given=True)
@@ -249,7 +249,7 @@ def test_a_draft_leaves_with_its_writers_consent_only(
     settings.TEACHER_OUTSIDE = False
     inside = drafted("violations", judged)
     prepare(inside)
-    assert take.text in read_by(inside), "the house's own model may read what may be learned from"
+    assert take.text in read_by(inside), "the site's own model may read what may be learned from"
 
 
 def stage_plan_of(run: Run) -> dict[str, Any]:

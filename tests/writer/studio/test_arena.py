@@ -197,7 +197,7 @@ def test_versions_write_to_the_length_of_the_reference(candidate: ModelVersion, 
     found = ArenaTake.objects.filter(contestant__arena=again)
     assert found.filter(contestant__version=None).count() == 7, "there are not eight near ones, so all of them"
     asked = set(found.exclude(generation=None).values_list("generation__target_words", flat=True))
-    assert asked == {*words, 300}, "and the house's own prompts fill up, at the length asked"
+    assert asked == {*words, 300}, "and the site's own prompts fill up, at the length asked"
 
 
 def test_three_contestants_are_counted_and_rated(candidate: ModelVersion, admin: User, editor: User) -> None:

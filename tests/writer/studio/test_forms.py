@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from workers.jobs.runs.command import command, environment
 from writer.refusals import Refused
 from writer.studio.forms import form_of, read, typed_of
-from writer.studio.kinds import KINDS, checked, is_stage, settings_of
+from writer.studio.registry import DECLARED, checked, is_stage, settings_of
 
-RECIPE = pytest.mark.parametrize("recipe", sorted(KINDS))
+RECIPE = pytest.mark.parametrize("recipe", sorted(DECLARED))
 
 
 def as_typed(recipe: str) -> dict[str, str]:
@@ -103,9 +103,9 @@ def test_what_a_judge_is_stays_with_the_house_and_how_it_is_asked_is_on_the_form
 
 def test_fields_stand_in_groups_by_what_they_are_about() -> None:
     groups = {name: [one.name for one, _, _ in rows] for name, rows, _ in form_of("grpo").groups}
-    assert list(groups)[1].startswith("What a story is rewarded for")
+    assert list(groups)[1].startswith("Rewards of a story")
     assert groups["Human stories"][0] == "human"
-    assert groups["How rewards are reckoned and become advantages"] == [
+    assert groups["How rewards are combined into advantages"] == [
         "rewards.how",
         "rewards.clip",
         "rewards.epsilon",
@@ -128,7 +128,7 @@ def test_a_setting_that_does_not_exist_is_refused() -> None:
         form_of("rm -rf")
 
 
-NAMES = sorted({one.name for recipe in KINDS for one in form_of(recipe).fields})
+NAMES = sorted({one.name for recipe in DECLARED for one in form_of(recipe).fields})
 HOSTILE = st.one_of(
     st.text(max_size=60),
     st.sampled_from(
@@ -155,7 +155,7 @@ HOSTILE = st.one_of(
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=150)
-@given(recipe=st.sampled_from(sorted(KINDS)), changes=st.dictionaries(st.sampled_from(NAMES), HOSTILE, max_size=5))
+@given(recipe=st.sampled_from(sorted(DECLARED)), changes=st.dictionaries(st.sampled_from(NAMES), HOSTILE, max_size=5))
 def test_nothing_typed_reaches_a_command_line(recipe: str, changes: dict[str, str]) -> None:
     """Whatever is typed: it is refused, or it is a setting within the recipe's own bounds; and the command line never changes."""
     known = {one.name for one in form_of(recipe).fields}

@@ -19,7 +19,6 @@ from writer.editorial.models import Making, PrincipleVersion, Snapshot, Snapshot
 from writer.editorial.operations.freeze import brief_of, take_of
 from writer.stories.models import Deployment, DeploymentKind, DeploymentState, ModelVersion
 from writer.studio.defaults import defaults_of
-from writer.studio.kinds import KINDS
 from writer.studio.models import (
     Arena,
     ArenaState,
@@ -40,6 +39,7 @@ from writer.studio.models import (
     VersionImport,
 )
 from writer.studio.pictures import BOTTOM, STRIP, TOP, lengths, strip
+from writer.studio.registry import DECLARED
 from writer.studio.urls import urlpatterns
 
 pytestmark = pytest.mark.django_db
@@ -182,7 +182,7 @@ def test_a_run(
         fields |= {"machine": machine, "lease_until": timezone.now(), "started": timezone.now()}
     run = make_run(state, **fields, **({"version": candidate} if state == RunState.DONE else {}))
     RunEvent.objects.create(run=run, seq=1, kind="metrics", time=timezone.now(), step=1, body={"values": {"loss": 0.7}})
-    look(browser, reverse("run", args=[run.pk]), *said, "Otherwise than in run")
+    look(browser, reverse("run", args=[run.pk]), *said, "Changes since run")
     for name in ("runs", "studio", "versions"):
         look(browser, reverse(name))
     look(browser, reverse("run_new", args=["dpo"]) + f"?clone={run.pk}")
@@ -245,10 +245,10 @@ def test_a_run_of_grpo(browser: Client, make_run: Callable[..., Run], settings: 
     )
 
 
-@pytest.mark.parametrize("recipe", KINDS)
+@pytest.mark.parametrize("recipe", DECLARED)
 @pytest.mark.parametrize("query", ["", "?clone=1", "?clone=nobody", "?clone=99999999"])
 def test_a_new_run(browser: Client, model: ModelVersion, recipe: str, query: str) -> None:
-    look(browser, reverse("run_new", args=[recipe]) + query, f"New run: {recipe}")
+    look(browser, reverse("run_new", args=[recipe]) + query, f"New run: {DECLARED[recipe].label}")
 
 
 @pytest.mark.parametrize(

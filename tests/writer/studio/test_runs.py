@@ -202,7 +202,7 @@ def test_the_page_says_what_is_otherwise_than_in_the_last_good_run(
     now = draft(typed=typed | {"beta": "0.3", "learner.learning_rate": "1e-6"})
     page = sign_in(admin).get(f"/studio/runs/{now.pk}")
     assert [name for name, _, _ in page.context["changed"]] == ["beta", "learner.learning_rate"]
-    assert b"Otherwise than in run" in page.content
+    assert b"Changes since run" in page.content
 
 
 def test_events_come_in_order_from_where_one_has_read(

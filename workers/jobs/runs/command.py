@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from workers.processes import tag
-from writer.studio.kinds import KINDS
+from writer.studio.registry import DECLARED
 
 _PASSED_ON = (
-    "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_HOME", "NCCL_SOCKET_IFNAME", "NCCL_DEBUG",
+    "PATH", "PYTHONPATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_HOME", "NCCL_SOCKET_IFNAME", "NCCL_DEBUG",
     "OMP_NUM_THREADS", "XDG_CACHE_HOME", "TORCH_EXTENSIONS_DIR", "TRITON_CACHE_DIR",
 )  # fmt: skip
 
 
 def command(recipe: str, settings: Path, gpus: int) -> list[str]:
     """`gpus` processes, one of a stage; `settings` is the file that the recipe reads."""
-    if recipe not in KINDS:
+    if recipe not in DECLARED:
         raise ValueError(f"there is no recipe {recipe!r}")
     if not settings.is_absolute():
         raise ValueError("the settings file is named by its whole path")

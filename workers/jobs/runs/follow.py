@@ -30,8 +30,8 @@ from workers.jobs.runs.only_one import only_one
 from workers.jobs.runs.results import end, outcome, register
 from workers.lease import Lease, Lost, expired
 from workers.processes import ask_to_stop, kill, processes_of, site_is_gone
-from writer.studio.kinds import asks_a_teacher, asks_judges, is_stage
 from writer.studio.models import Run, RunState
+from writer.studio.registry import DECLARED, is_stage
 
 T = TypeVar("T")
 
@@ -127,9 +127,9 @@ class Follower:
         self._began = self.events.stat().st_size if self.events.exists() else 0
         argv = command.command(self.run.recipe, settings, self.run.gpus if numbers else 1)
         environment = command.environment(self.folder, numbers)
-        if asks_a_teacher(self.run.recipe):
+        if DECLARED[self.run.recipe].asks("teacher"):
             environment |= stages.key()
-        if asks_judges(self.run.recipe):
+        if DECLARED[self.run.recipe].asks("rewards"):
             environment |= rewards.keys()
         self._child = processes.start(argv, environment, self.folder)
         log.info("run_started", run=self.run_id, attempt=self.lease.attempt, pid=self._child.pid)

@@ -16,16 +16,17 @@ from django.utils import timezone
 
 from training.common.errors import MendableError
 from training.planning.costs import checkpoint_bytes, memory
-from training.planning.estimate import make_plan, read_recipe
+from training.planning.estimate import make_plan
 from training.planning.plan import show
 from training.planning.token_counts import count_texts
+from training.recipes.registry import RECIPES, read_run
 from workers.folders import lines_in, model_path, private, run_folder, size, studio
 from workers.jobs.runs import stage_plan
 from workers.jobs.runs.material import prepare
 from writer.editorial.models import Making
-from writer.studio.kinds import asks_judges, is_stage, judges_named
 from writer.studio.models import Gpu, Run, RunState
 from writer.studio.operations.ask_run import queue_run
+from writer.studio.registry import is_stage, judges_named
 
 CARDS = {"A100": "a100-80", "H100": "h100", "H200": "h200"}
 TOKENS_PER_WORD = 1.35
@@ -91,7 +92,7 @@ def _plan(run: Run) -> dict[str, Any]:
         path = _fit_batch(run, path, rows, min(context or run.settings["context"], run.settings["context"]), notes)
     gpu = Gpu.objects.filter(memory__gt=0).order_by("-memory").first()
     card = next((name for part, name in CARDS.items() if gpu is not None and part in gpu.name), "a100-80")
-    plan = make_plan(path, gpus=run.gpus, gpu=card, tokens_per_word=TOKENS_PER_WORD)
+    plan = make_plan(*read_run(path), gpus=run.gpus, gpu=card, tokens_per_word=TOKENS_PER_WORD)
     if gpu is None:
         notes.append(
             "No machine with a GPU is there: it will run on a processor, and the figures are those of an A100."
@@ -111,7 +112,7 @@ def _plan(run: Run) -> dict[str, Any]:
         "notes": notes,
     }
     found["gpu_hours"], found["hours_from"] = _hours(run, plan)
-    if asks_judges(run.recipe):
+    if RECIPES[run.recipe].asks("rewards"):
         found["judges"] = judges_named()
     free = free_disk()
     if free is not None and needs + DISK_RESERVE > free:
@@ -126,14 +127,15 @@ def _plan(run: Run) -> dict[str, Any]:
 
 def _fit_batch(run: Run, path: Path, rows: int, context: int, notes: list[str]) -> Path:
     """See to it that a step's examples are there: rows that are too long may be left out. The path of the settings."""
-    fitting = read_recipe(path).model_copy(update={"context": context})
-    texts = count_texts(fitting, TOKENS_PER_WORD)
+    recipe, settings = read_run(path)
+    fitting = settings.model_copy(update={"context": context})
+    texts = count_texts(recipe, fitting, TOKENS_PER_WORD)
     examples = int(texts.examples)
     if texts.too_long:
         done = {"drop": "are left out", "cut": "are cut"}.get(
             fitting.overlong, "end the run: set overlong to drop or cut"
         )
-        if run.recipe == "grpo":
+        if recipe.example == "group":
             done = "leave no room for an answer, which ends the run: raise the context"
         notes.append(f"About {texts.too_long:,} of {rows:,} rows are longer than {context:,} tokens and {done}.")
     if not examples:

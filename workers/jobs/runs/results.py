@@ -10,13 +10,14 @@ from django.db import transaction
 from django.utils import timezone
 
 from training.common.manifest import make_manifest, sha256_of
+from training.recipes.registry import RECIPES
 from workers.folders import forget, size
 from workers.jobs.runs import stages
 from workers.lease import held
 from writer.stories.models import ModelVersion
-from writer.studio.kinds import is_stage
 from writer.studio.models import ENDED, Gpu, Run, RunState
 from writer.studio.operations.ask_evaluation import evaluate_new
+from writer.studio.registry import is_stage
 
 CALLS = ("judge.jsonl", "ranges.jsonl", "second-judge.jsonl")
 """What judges answered in a GRPO run: only a run that is resumed needs it."""
@@ -75,7 +76,7 @@ def _register_version(run: Run, attempt: int, folder: Path) -> tuple[str, ...]:
             folder=f"runs/{found.pk}",
             manifest=manifest,
             sha256=sha256_of(manifest),
-            writes=found.recipe != "reward_model",
+            writes=RECIPES[found.recipe].head == "words",
         )
         found.version, found.report = version, _learned(folder)
         _rest(found, RunState.DONE, "")

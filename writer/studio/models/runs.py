@@ -18,6 +18,7 @@ from django.db import models
 from django.db.models import Q
 
 from training.common.events import EVENT
+from training.recipes.registry import RECIPES, STAGES
 from writer.editorial.models import Snapshot
 from writer.stories.models import ModelVersion
 from writer.studio.models.machines import Machine
@@ -33,11 +34,11 @@ class DatasetKind(models.TextChoices):
 
 
 class Dataset(models.Model):
-    """Files that the house keeps for training beside its snapshots, such as an imported corpus, or what a stage made. They never change."""
+    """Files that the site keeps for training beside its snapshots, such as an imported corpus, or what a stage made. They never change."""
 
     name = models.CharField(max_length=120, unique=True)
     kind = models.CharField(max_length=13, choices=DatasetKind)
-    folder = models.CharField(max_length=500, help_text="Below the house's folder of data sets")
+    folder = models.CharField(max_length=500, help_text="Below the site's folder of data sets")
     rows = models.PositiveIntegerField(default=0)
     words = models.PositiveBigIntegerField(default=0)
     sha256 = models.CharField(max_length=64, help_text="Of its files' hashes")
@@ -148,6 +149,12 @@ class Run(models.Model):
 
     def __str__(self) -> str:
         return f"run {self.pk}: {self.recipe}"
+
+    @property
+    def label(self) -> str:
+        """What people call its kind; of a recipe that is not installed any more its name."""
+        declared = RECIPES.get(self.recipe) or STAGES.get(self.recipe)
+        return declared.label if declared else self.recipe
 
 
 class EventKind(models.TextChoices):

@@ -15,17 +15,6 @@ from writer.accounts.http import admins_only, person
 from writer.refusals import Refused
 from writer.studio.defaults import defaults_of
 from writer.studio.forms import Form, form_of, read
-from writer.studio.kinds import (
-    FROM_SNAPSHOTS,
-    KINDS,
-    STAGES,
-    asks_a_teacher,
-    asks_judges,
-    is_stage,
-    judges_named,
-    shows_passages,
-    teacher_named,
-)
 from writer.studio.measures import before_and_after, names_told
 from writer.studio.models import ENDED, Dataset, Run, RunEvent, RunState
 from writer.studio.operations.ask_run import (
@@ -39,6 +28,7 @@ from writer.studio.operations.ask_run import (
     start_run,
     stop_run,
 )
+from writer.studio.registry import DECLARED, is_stage, judges_named, teacher_named
 
 AT_ONCE = 2000
 _GIVEN = ("base", "data", "corpus", "reward_model", "gpus", "note", "key", "clone")
@@ -51,8 +41,9 @@ LISTED = 100
 def runs(request: HttpRequest) -> HttpResponse:
     """studio/runs.html with `runs`, and the kinds of them: `recipes` and `stages`."""
     found = Run.objects.select_related("base", "by", "snapshot", "dataset", "version", "machine")[:LISTED]
-    recipes = [name for name in KINDS if not is_stage(name)]
-    return render(request, "studio/runs.html", {"runs": found, "recipes": recipes, "stages": list(STAGES)})
+    recipes = [one for name, one in DECLARED.items() if not is_stage(name)]
+    stages = [one for name, one in DECLARED.items() if is_stage(name)]
+    return render(request, "studio/runs.html", {"runs": found, "recipes": recipes, "stages": stages})
 
 
 @admins_only
@@ -67,7 +58,7 @@ def datasets(request: HttpRequest) -> HttpResponse:
 @never_cache
 def run_new(request: HttpRequest, recipe: str) -> HttpResponse:
     """studio/run_new.html with `form`, `bases`, `data` and what was typed. `?clone=12` begins with that run's settings, `?data=dataset:3` with that data."""
-    if recipe not in KINDS:
+    if recipe not in DECLARED:
         raise Http404
     if request.method != "POST":
         return _fresh(request, recipe)
@@ -113,19 +104,21 @@ def _fresh(request: HttpRequest, recipe: str) -> HttpResponse:
 
 
 def _form(request: HttpRequest, form: Form, given: dict[str, Any], *, status: int = 200) -> HttpResponse:
+    kind = DECLARED[form.recipe]
+    asks_judges = kind.asks("rewards")
     context = {
         "form": form,
+        "kind": kind,
         "given": given,
         "bases": [(str(one.pk), one.name) for one in bases()],
         "data": data_for(form.recipe),
-        "shows_passages": shows_passages(form.recipe),
+        "shows_passages": kind.asks("corpus"),
         "corpora": corpora_for(form.recipe),
-        "from_snapshots": form.recipe in FROM_SNAPSHOTS,
         "is_stage": is_stage(form.recipe),
-        "asks_judges": asks_judges(form.recipe),
-        "reward_models": [(str(one.pk), one.name) for one in reward_models()] if asks_judges(form.recipe) else [],
-        "judges": judges_named() if asks_judges(form.recipe) else [],
-        "teacher": teacher_named() if asks_a_teacher(form.recipe) else "",
+        "asks_judges": asks_judges,
+        "reward_models": [(str(one.pk), one.name) for one in reward_models()] if asks_judges else [],
+        "judges": judges_named() if asks_judges else [],
+        "teacher": teacher_named() if kind.asks("teacher") else "",
         "errors": form.errors,
     }
     return render(request, "studio/run_new.html", context, status=status)
@@ -150,14 +143,15 @@ def run(request: HttpRequest, run_id: int) -> HttpResponse:
     before = (
         Run.objects.filter(recipe=found.recipe, state=RunState.DONE).exclude(pk=found.pk).order_by("-finished").first()
     )
+    rewarded = found.recipe in DECLARED and DECLARED[found.recipe].asks("rewards")
     context = {
         "run": found,
         "is_stage": is_stage(found.recipe),
         "plan": found.plan,
         "before": before,
         "tables": tables_of(found.report or {}),
-        "changes": before_and_after(found) if asks_judges(found.recipe) else [],
-        "names": names_told() if asks_judges(found.recipe) else {},
+        "changes": before_and_after(found) if rewarded else [],
+        "names": names_told() if rewarded else {},
         "settings": changes({}, found.settings),
         "changed": changes(before.settings, found.settings) if before else [],
         "ended": found.state in ENDED,

@@ -67,7 +67,7 @@ class OfGeneration:
     def _append(self, attempt: int, text: str, **more: str) -> bool:
         written = Generation.objects.get(pk=self.row.pk).last_seq
         seq = written + bool(text)
-        row = Row(self.row.pk, attempt, written, seq, len(text) * seq, 0, 0, **more)  # type: ignore[arg-type]
+        row = Row(self.row.pk, attempt, written, seq, len(text) * seq, 0, 0, **more)
         chunks = [ChunkRow(self.row.pk, seq, "story", len(text) * written, text)] if text else []
         return bool(self._sql(lambda store: store.append([row], chunks)))
 

@@ -44,7 +44,7 @@ def run(work: Work, turns: Turns) -> None:
                 "ignore_eos": True,
             }
 
-    did = Run.did
+    did = Run.log_step
 
     def did_and_waits(self: Run, step: int, shares: dict[str, float], **more: Any) -> None:
         did(self, step, shares, **more)
@@ -58,7 +58,7 @@ def run(work: Work, turns: Turns) -> None:
 
     rollouts.make_scoring = lambda *_: Scores()  # type: ignore[assignment,attr-defined]
     rollouts.Gatherer = OfGivenLengths  # type: ignore[attr-defined]
-    Run.did = did_and_waits  # type: ignore[method-assign]
+    Run.log_step = did_and_waits  # type: ignore[method-assign]
     grpo(settings_of(work))
 
 

@@ -122,7 +122,7 @@ def real(model_server: ServedModel, tmp_path_factory: pytest.TempPathFactory) ->
             trainer.stop()
             worker.stop()
             stack.run(
-                "from workers.jobs.runs.folders import run_folder\nfrom workers.jobs.runs.processes import kill\n"
+                "from workers.folders import run_folder\nfrom workers.processes import kill\n"
                 "from writer.studio.models import Run\n[kill(run_folder(run)) for run in Run.objects.all()]"
             )
 

@@ -17,8 +17,7 @@ from tests.servers import DEMO_MODEL
 from tests.workers.serving.adapted import adapted
 from training.common.manifest import make_manifest, sha256_of
 from training.serving.vllm import ModelServer, importable
-from workers.jobs.runs import machine
-from workers.jobs.runs.processes import processes_of
+from workers.processes import processes_of
 from workers.serving import own
 from workers.serving.keeper import ServingKeeper
 from writer.accounts.models import User
@@ -57,7 +56,7 @@ def home(server: ModelServer, settings: Settings, tmp_path: Path) -> ModelVersio
 
 @pytest.fixture
 def keeper(home: ModelVersion) -> ServingKeeper:
-    return ServingKeeper(machine.register())
+    return ServingKeeper()
 
 
 def made(folder: Path, home: ModelVersion, *parts: str) -> ModelVersion:
@@ -111,10 +110,10 @@ def test_a_server_of_its_own(keeper: ServingKeeper, home: ModelVersion, admin: U
     keeper.look()
     try:
         wait_for(lambda: own.running(version), 20, "its server was not started")
-        first = {process.pid for process in processes_of(own.home_of(version))}
+        first = {process.pid for process in processes_of(own.server_folder(version))}
         kill(version)
         wait_for(looking(keeper, lambda: in_service() == version), 150, "it was not put in service")
-        assert not first & {process.pid for process in processes_of(own.home_of(version))}
+        assert not first & {process.pid for process in processes_of(own.server_folder(version))}
         kill(version)
         roll_back(by=admin)
         wait_for(looking(keeper, lambda: in_service() == home), 20, "nothing went back")
@@ -124,6 +123,6 @@ def test_a_server_of_its_own(keeper: ServingKeeper, home: ModelVersion, admin: U
 
 
 def kill(version: ModelVersion) -> None:
-    for process in processes_of(own.home_of(version)):
+    for process in processes_of(own.server_folder(version)):
         process.kill()
     wait_for(lambda: not own.running(version), 20, "it is still there")

@@ -25,7 +25,7 @@ from training.common.records import Domain, Task
 from training.common.text import count_words
 from training.datasets import jsonl as lines
 from training.datasets.jsonl import MOST_BYTES, Preference, read_lines
-from workers.jobs.runs.folders import datasets, files_of, forget, private
+from workers.folders import datasets, files_of, forget, private
 from writer.accounts.audit import record
 from writer.refusals import Refused
 from writer.stories.text import checked_text

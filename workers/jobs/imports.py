@@ -15,7 +15,7 @@ from django.utils import timezone
 from training.common.errors import MendableError
 from training.common.manifest import make_manifest, only_weights, sha256_of
 from training.common.text import storable
-from workers.jobs.runs.folders import forget, private, run_folder, studio, version_folder
+from workers.folders import forget, private, run_folder, studio, version_folder
 from workers.jobs.runs.results import OF_ROLLOUTS
 from writer.stories.models import ModelVersion
 from writer.studio.models import Run, VersionImport

@@ -46,7 +46,7 @@ def check_weights(folder: Path, manifest: dict[str, Any], part: str) -> None:
 
 
 def check_adapter(folder: Path) -> None:
-    """That its configuration is what this house writes: LoRA on linear layers, nothing that is fetched or run."""
+    """Check that its configuration is what our trainings write: LoRA on linear layers, nothing that is fetched or run."""
     try:
         values = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

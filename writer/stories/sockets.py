@@ -40,7 +40,7 @@ RIGHTS_SECONDS = 600.0
 MOST_WAITING = 64
 """Chunks that may wait for a slow reader. Beyond that they are forgotten, and read from PostgreSQL in one piece."""
 CATCH_UP_PAUSE = 0.2
-SHUTDOWN, UNAUTHENTICATED, MISSING, AGAIN, BAD_MESSAGE = 1001, 4401, 4404, 4408, 4400
+UNAUTHENTICATED, MISSING, AGAIN, BAD_MESSAGE = 4401, 4404, 4408, 4400
 
 log = structlog.get_logger()
 

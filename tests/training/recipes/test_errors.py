@@ -354,9 +354,9 @@ def test_a_run_goes_on_once_all_is_mended(place: Place, whole: Path, capfd: pyte
     place.values["batch"] = 7
     refused(place, capfd)
     place.values["batch"] = 6
-    assert f"Going on from {place.run}/checkpoints/step-{SAVED:06d}." in ends_like(place, whole, capfd)
-    stops = [event.text for event in read_events(place.run / "events.jsonl") if event.kind == "log"]
-    assert sum(text.startswith("Stopped: ") for text in stops) == 3
+    assert f"Resuming from {place.run}/checkpoints/step-{SAVED:06d}." in ends_like(place, whole, capfd)
+    ends = [event for event in read_events(place.run / "events.jsonl") if event.kind == "ended"]
+    assert [end.outcome for end in ends] == ["done", "failed", "failed", "failed", "done"]
 
 
 def test_the_older_checkpoint_serves_when_the_newest_is_cut(
@@ -367,7 +367,7 @@ def test_the_older_checkpoint_serves_when_the_newest_is_cut(
     cut(newest / "learner.pt")
     said = ends_like(place, whole, capfd)
     assert f"The checkpoint {newest} is damaged and is passed over." in said
-    assert f"Going on from {place.run}/checkpoints/step-{SAVED:06d}." in said
+    assert f"Resuming from {place.run}/checkpoints/step-{SAVED:06d}." in said
 
 
 def test_a_loss_that_is_no_number(
@@ -531,8 +531,8 @@ def test_a_disk_that_fills_and_one_that_can_only_be_read(place: Place, whole: Pa
     assert f"step-{SAVED:06d}." in (out / "mended.out").read_text()
     assert told(out / "run") == told(whole / "run")
     assert apart(out / "run" / "model", whole / "run" / "model") == 0
-    logs = [event.text for event in read_events(out / "run" / "events.jsonl") if event.kind == "log"]
-    assert any(text.startswith("Stopped: There is no room left") for text in logs)
+    ends = [event for event in read_events(out / "run" / "events.jsonl") if event.kind == "ended"]
+    assert any(end.outcome == "failed" and end.reason.startswith("There is no room left") for end in ends)
 
 
 def sent(name: Name, settings: Any, what: signal.Signals, when: Callable[[], bool]) -> tuple[int, str, str]:
@@ -577,21 +577,21 @@ def test_an_interrupted_run_goes_on(place: Place, whole: Path, capfd: pytest.Cap
     settings = SftSettings.model_validate(place.values)
 
     def under_way() -> bool:
-        return b"Going on from" in (place.run / "events.jsonl").read_bytes()[before:]
+        return b'"kind":"resumed"' in (place.run / "events.jsonl").read_bytes()[before:]
 
     code, said, error = sent("sft", settings, signal.SIGINT, under_way)
     if code == 0:
         pytest.skip("the run was over before it could be interrupted")
     assert code == 130
-    assert one_line(error) == "Interrupted; the same command goes on from what is saved."
+    assert one_line(error) == "Interrupted; the same command resumes from what is saved."
     assert "Traceback" not in said
     assert not (place.run / "model").exists()
-    assert f"Going on from {place.run}/checkpoints/step-{SAVED:06d}." in ends_like(place, whole, capfd)
+    assert f"Resuming from {place.run}/checkpoints/step-{SAVED:06d}." in ends_like(place, whole, capfd)
 
 
 OURS = re.compile(
     r"\d+ (conversations|pairs) to learn, |step \d+: |The model is in |Texts lie in rows of like length, not packed: |"
-    r"Going on from "
+    r"Resuming from "
 )
 
 

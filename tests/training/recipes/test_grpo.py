@@ -254,7 +254,7 @@ def test_killed_in_the_middle_of_a_step_it_goes_on(given: dict[str, Any], tmp_pa
     process.wait()
     there = [line for line in dump.read_text().splitlines() if '"story"' in line]
     said = finish(start(settings))
-    assert "Going on from" in said
+    assert "Resuming from" in said
     lines = [json.loads(line) for line in dump.read_text().splitlines()]
     stories = [tuple(line["story"]) for line in lines if "story" in line]
     assert len(stories) == len(set(stories))

@@ -18,7 +18,7 @@ from training.common.text import count_words
 from training.corpus.build import build_corpus
 from training.corpus.settings import CorpusSettings
 from training.recipes.registry import read_run
-from workers.jobs.runs.folders import datasets, run_folder
+from workers.folders import datasets, run_folder
 from workers.jobs.runs.material import prepare
 from writer.accounts.models import AuditEvent, User
 from writer.stories.models import ModelVersion

@@ -22,9 +22,9 @@ from tests.workers.jobs.fake_server import FakeServer
 from tests.workers.jobs.house import snapshot_of, wait
 from training.common.records import Figure, VersionReport
 from training.evaluate import served
+from workers.folders import datasets, private
 from workers.jobs import evaluate as task
 from workers.jobs.evaluate import due, evaluate, mark_sent
-from workers.jobs.runs.folders import datasets, private
 from writer.accounts.models import User
 from writer.editorial.messages import row_digest
 from writer.editorial.models import Making, Snapshot, SnapshotKind, SnapshotRow

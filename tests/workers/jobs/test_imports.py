@@ -20,8 +20,8 @@ from django.utils import timezone
 from tests.training import models
 from training.common.manifest import sha256_of, verify
 from training.test_model.tokenizer import CHAT_TEMPLATE
+from workers.folders import forget, model_path, run_folder, studio
 from workers.jobs import imports
-from workers.jobs.runs.folders import forget, model_path, run_folder, studio
 from writer.accounts.models import User
 from writer.refusals import Refused
 from writer.stories.models import ModelVersion

@@ -14,9 +14,9 @@ from training.common.errors import MendableError
 from training.common.records import Principle
 from training.config.settings import read_settings
 from training.recipes.grpo import GrpoSettings
+from workers.folders import model_path, private, run_folder
 from workers.jobs.datasets import add_dataset
 from workers.jobs.runs import planning, results, rewards
-from workers.jobs.runs.folders import model_path, private, run_folder
 from workers.jobs.runs.material import prepare
 from writer.accounts.models import User
 from writer.editorial.models import PrincipleState

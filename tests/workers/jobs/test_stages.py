@@ -17,10 +17,10 @@ from tests.training.teacher.fake import FakeTeacher
 from tests.workers.jobs.house import snapshot_of, wait, work
 from training.common.errors import MendableError
 from training.common.records import Principle
+from workers.folders import private, run_folder
 from workers.jobs.datasets import add_dataset
 from workers.jobs.keeper import Keeper
 from workers.jobs.runs import claim, command, planning, stages
-from workers.jobs.runs.folders import private, run_folder
 from workers.jobs.runs.material import prepare
 from writer.accounts.models import User
 from writer.editorial.acts import ViolationAct

@@ -50,7 +50,7 @@ def grpo(settings: GrpoSettings) -> Path | None:
                 one.take(group)
             metrics = one.end() | rollouts.check(learner, step, first, last=step == total - 1)
             rollouts.guards.check(step, metrics)
-            run.did(step, one.shares, divide=one.count, also=metrics | rollouts.metrics)
+            run.log_step(step, one.shares, divide=one.count, also=metrics | rollouts.metrics)
         return finish(run, learner)
 
 

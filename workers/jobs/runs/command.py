@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from workers.jobs.runs.processes import mark
+from workers.processes import tag
 from writer.studio.registry import DECLARED
 
 _PASSED_ON = (
@@ -31,11 +31,11 @@ def command(recipe: str, settings: Path, gpus: int) -> list[str]:
 
 
 def environment(folder: Path, gpus: Sequence[int] | None) -> dict[str, str]:
-    """`folder`: the run's, the mark of its processes; `gpus`: the numbers of the GPUs that it may see; None on a machine without."""
+    """`folder`: the run's, the tag of its processes; `gpus`: the numbers of the GPUs that it may see; None on a machine without."""
     given = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     return {
         **given,
-        **mark(folder),
+        **tag(folder),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{given.get('PATH', os.defpath)}",
         "CUDA_VISIBLE_DEVICES": ",".join(str(int(gpu)) for gpu in gpus) if gpus is not None else "",
         "PYTHONUNBUFFERED": "1",

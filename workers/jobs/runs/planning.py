@@ -20,8 +20,8 @@ from training.planning.estimate import make_plan
 from training.planning.plan import show
 from training.planning.token_counts import count_texts
 from training.recipes.registry import RECIPES, read_run
+from workers.folders import lines_in, model_path, private, run_folder, size, studio
 from workers.jobs.runs import stage_plan
-from workers.jobs.runs.folders import lines_in, model_path, private, run_folder, size, studio
 from workers.jobs.runs.material import prepare
 from writer.editorial.models import Making
 from writer.studio.models import Gpu, Run, RunState

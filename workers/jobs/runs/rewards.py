@@ -13,8 +13,8 @@ from django.conf import settings
 
 from training.common.errors import MendableError
 from training.rewards.registry import needs_of
+from workers.folders import model_path
 from workers.jobs.runs import stages
-from workers.jobs.runs.folders import model_path
 from writer.studio.models import Run
 
 

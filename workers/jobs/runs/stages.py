@@ -19,8 +19,8 @@ from django.db.models import Q, QuerySet
 from training.common.errors import MendableError
 from training.constitution.texts import GoodText
 from training.recipes.registry import STAGES
+from workers.folders import files_of
 from workers.jobs import datasets
-from workers.jobs.runs.folders import files_of
 from writer.editorial.constitution import record_of
 from writer.editorial.models import Making, SnapshotRow, Take
 from writer.editorial.operations.freeze import brief_asked, take_of

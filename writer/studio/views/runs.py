@@ -213,14 +213,14 @@ def state_of(run: Run) -> dict[str, Any]:
 @require_safe
 @never_cache
 def run_events(request: HttpRequest, run_id: int) -> HttpResponse:
-    """What was told after `?after=`, and the state of the run as of now."""
+    """What the run reported after `?after=`, and its state as of now."""
     after = request.GET.get("after", "0")
     if not (after.isascii() and after.isdigit() and len(after) < 10):
         return JsonResponse({"detail": "after is the number of the last event that you have."}, status=400)
     state = state_of(_run(run_id))
-    columns = ("seq", "kind", "time", "step", "body")
-    found = RunEvent.objects.filter(run=run_id, seq__gt=int(after)).order_by("seq").values(*columns)[:AT_ONCE]
-    events = [one | {"time": one["time"].timestamp()} for one in found]
+    columns = ("seq", "kind", "step", "body", "text")
+    found = RunEvent.objects.filter(run=run_id, seq__gt=int(after)).order_by("seq")[:AT_ONCE]
+    events = [{name: getattr(one, name) for name in columns} | {"time": one.time.timestamp()} for one in found]
     return JsonResponse({"run": state, "events": events})
 
 

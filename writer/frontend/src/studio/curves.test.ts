@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { inOrder, inWords, Series, short, type Told } from "./curves";
 
-const metrics = (step: number, values: Record<string, number>): Told => ({ kind: "metrics", time: 0, step, body: { values } });
+const metrics = (step: number, values: Record<string, number>): Told => ({ kind: "metrics", time: 0, step, body: { values }, text: "" });
 
 describe("the measures of a run", () => {
   it("are in the order of their steps, and a step that was repeated counts as it was reported last", () => {
@@ -13,7 +13,7 @@ describe("the measures of a run", () => {
 
   it("take no words and no nonsense", () => {
     const series = new Series();
-    series.add({ kind: "log", time: 0, step: null, body: { text: "loss: 3" } });
+    series.add({ kind: "log", time: 0, step: null, body: {}, text: "loss: 3" });
     series.add(metrics(1, { loss: Number.NaN, accuracy: 1 }));
     expect(series.names).toEqual(["accuracy"]);
   });

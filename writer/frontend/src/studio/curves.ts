@@ -4,10 +4,12 @@ import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 
 export interface Told {
-  kind: "metrics" | "phase" | "log";
+  kind: "metrics" | "phase" | "log" | "resumed" | "model_saved" | "ended";
   time: number;
   step: number | null;
-  body: { values?: Record<string, number>; text?: string; name?: string; seconds?: number };
+  body: { values?: Record<string, number> };
+  /** What people read of it. */
+  text: string;
 }
 
 /** A step that was repeated after a crash counts as it was reported last. */

@@ -77,8 +77,7 @@ function tell(events: (Told & { seq: number })[]): void {
     if (event.seq !== after + 1) continue;
     after = event.seq;
     series.add(event);
-    const words = event.kind === "log" ? String(event.body.text) : event.kind === "phase" ? `${event.body.name}: ${event.body.seconds} s` : "";
-    if (words) line(event.time, words);
+    if (event.text) line(event.time, event.text);
   }
   while (log.childElementCount > MOST_LINES) log.firstElementChild?.remove();
   if (follows) log.scrollTop = log.scrollHeight;

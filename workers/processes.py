@@ -1,9 +1,10 @@
-"""The processes of a run or of a model server, found by the mark in their environment, whoever started them."""
+"""The processes of a run or of a model server, found by the tag in their environment, whoever started them."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import time
@@ -12,29 +13,36 @@ from pathlib import Path
 
 import psutil
 
-MARK = "LONGHAND_FOLDER"
-"""Its value is the folder of the run or version: no other run has it, not even one of another house on the same machine."""
+ROOT = Path(__file__).resolve().parents[1]
+
+TAG = "LONGHAND_FOLDER"
+"""Its value is the folder of the run or version: no other run has it, not even one of another site on the same machine."""
 
 LIFE = "LONGHAND_LIFE"
-"""Names an inherited file: at its end the whole house is going down."""
+"""Its value is the number of an inherited socket, whose other end is closed when the whole site goes down."""
 
 
 def life() -> int:
-    """That file; -1 where the house has none."""
+    """That socket; -1 where there is none."""
     return int(os.environ.get(LIFE, "-1"))
 
 
-def mark(folder: Path) -> dict[str, str]:
+def site_is_gone(life: int) -> bool:
+    """Whether the other end of the socket `life` is closed, without waiting."""
+    return life >= 0 and bool(select.select([life], [], [], 0)[0])
+
+
+def tag(folder: Path) -> dict[str, str]:
     """What the environment of a process gets. One that names itself, as vLLM's do, would wipe it out without SPT_NOENV (setproctitle)."""
-    return {MARK: str(folder.resolve()), "SPT_NOENV": "1"}
+    return {TAG: str(folder.resolve()), "SPT_NOENV": "1"}
 
 
 def processes_of(folder: Path) -> list[psutil.Process]:
     """All that live, the first one first."""
-    name, found = mark(folder)[MARK], []
+    name, found = tag(folder)[TAG], []
     for process in psutil.process_iter():
         try:
-            if process.environ().get(MARK) == name and process.status() != psutil.STATUS_ZOMBIE:
+            if process.environ().get(TAG) == name and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except (psutil.Error, OSError):
             continue
@@ -44,12 +52,12 @@ def processes_of(folder: Path) -> list[psutil.Process]:
 def start(
     argv: Sequence[str], environment: dict[str, str], folder: Path, *, inherit: Sequence[int] = ()
 ) -> subprocess.Popen[bytes]:
-    """In a session of its own; what it says goes to output.log."""
+    """Start a process in a session of its own; its output goes to output.log."""
     with (folder / "output.log").open("ab") as output:
         return subprocess.Popen(
             list(argv),
             env=environment,
-            cwd=Path(__file__).resolve().parents[3],
+            cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -59,7 +67,7 @@ def start(
 
 
 def ask_to_stop(folder: Path) -> None:
-    """Each process of the training saves and ends; the launcher of several ends when they have."""
+    """Ask each process of the training to save and end; the launcher of several ends when they have."""
     found = processes_of(folder)
     ranks = [one for one in found if _has(one, "RANK")]
     for process in ranks or found[:1]:
@@ -69,7 +77,7 @@ def ask_to_stop(folder: Path) -> None:
 
 
 def kill(folder: Path, seconds: float = 20.0) -> bool:
-    """Kill all of it, again and again until nothing is left: a dying process may just have forked. False: the kernel holds one."""
+    """Kill all of them, again and again until none is left: a dying process may just have forked. False: the kernel holds one."""
     end = time.monotonic() + seconds
     while found := processes_of(folder):
         if time.monotonic() > end:
@@ -90,7 +98,7 @@ def _has(process: psutil.Process, name: str) -> bool:
 
 
 def _reap() -> None:
-    """Our own children among them would stay as zombies."""
+    """Take leave of our own children among them, which would stay as zombies."""
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from django.db import transaction
 from django.utils import timezone
 
-from workers.jobs.runs.folders import private, size, studio
+from workers.folders import private, size, studio
 from writer.studio.models import Gpu, Machine
 
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from workers.jobs.runs.processes import kill, mark, processes_of
+from workers.processes import kill, processes_of, tag
 
 NAMES_ITSELF = """
 import setproctitle, time
@@ -17,8 +17,8 @@ time.sleep(600)
 
 def test_one_that_named_itself(tmp_path: Path) -> None:
     """vLLM's processes do; what is left of them after their server was killed must still be found."""
-    environment = os.environ | mark(tmp_path)
-    other = os.environ | mark(tmp_path / "other")
+    environment = os.environ | tag(tmp_path)
+    other = os.environ | tag(tmp_path / "other")
     command = [sys.executable, "-c", NAMES_ITSELF]
     with (
         subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process,

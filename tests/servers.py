@@ -2,7 +2,8 @@
 
 The process that the person started runs one PostgreSQL for all; pytest-django gives each xdist worker a database of its
 own in it. Each worker runs a Redis of its own, because publish and subscribe ignore database numbers. One vLLM serves
-the demo model to all workers: whoever needs it first asks the first process for it, over a unix socket.
+the demo model to all workers: whoever needs it first asks the first process for it, over a unix socket. Training commands
+and followers are forked from a process that has their imports already (`tests.warm`), whoever starts them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import atexit
 import json
 import os
 import shutil
+import subprocess
 import tempfile
 import threading
 from collections.abc import Generator
@@ -21,6 +23,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
+from tests import warm
 from training.serving.process import CannotStart
 from training.serving.vllm import ModelServer, importable
 from workers.embedded.postgres import PostgreSQL
@@ -151,6 +154,8 @@ def pytest_load_initial_conftests() -> Generator[None, object, object]:
         _start_postgres()
         if importable():
             _ModelOnRequest(Path(os.environ["LONGHAND_TESTS"]))
+        warm.start_when_asked()
+    subprocess.Popen = warm.Popen  # type: ignore[misc]
     _start_redis()
     return (yield)
 

@@ -26,7 +26,7 @@ _fixtures: dict[str, list[float]] = defaultdict(list)
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """File by file as before, those first that have the longest test or group. All processes of a run see the same order."""
-    kept: dict[str, float] = config.cache.get(KEPT, {}) if config.cache else {}
+    kept = _kept(config)
     units: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for item in items:
         group = item.get_closest_marker("xdist_group")
@@ -34,6 +34,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         units[_file(item.nodeid)][unit] += kept.get(_name(item.nodeid), 0.0)
     longest = {file: max(FIRST.get(file, 0.0) if not kept else 0.0, *found.values()) for file, found in units.items()}
     items.sort(key=lambda item: -longest[_file(item.nodeid)])
+
+
+def _kept(config: pytest.Config) -> dict[str, float]:
+    cache = getattr(config, "cache", None)  # `-p no:cacheprovider`
+    return dict(cache.get(KEPT, {})) if cache else {}
 
 
 def _name(nodeid: str) -> str:
@@ -66,8 +71,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     seconds = time.time() - psutil.Process().create_time()
-    if config.cache:
-        kept = config.cache.get(KEPT, {}) | {name: round(one, 1) for name, one in _tests.items()}
+    if getattr(config, "cache", None):
+        kept = _kept(config) | {name: round(one, 1) for name, one in _tests.items()}
         config.cache.set(KEPT, {name: one for name, one in sorted(kept.items()) if one >= WORTH_KEEPING})
     if seconds >= LONG_RUN:
         terminalreporter.section("the slowest")

@@ -147,10 +147,10 @@ def pytest_load_initial_conftests() -> Generator[None, object, object]:
     os.environ |= {"DEBUG": "true", "SECRET_KEY": "only-for-tests", "ALLOWED_HOSTS": "localhost,127.0.0.1,testserver"}
     for name in ("MODEL_SERVER_URL", "MODEL_SERVER_KEY", "EMAIL_URL", "SITE_URL"):
         os.environ.pop(name, None)
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        # As many tests run as there are cores. Where each had a thread for each core, they would wait for each other at every sum.
-        os.environ["OMP_NUM_THREADS"] = "1"
-    else:
+    # Several tests and model servers run at once. Where each had a thread for each core, or its threads bound to the same ones, they
+    # would wait for each other at every sum.
+    os.environ |= {"OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    if "PYTEST_XDIST_WORKER" not in os.environ:
         _start_postgres()
         if importable():
             _ModelOnRequest(Path(os.environ["LONGHAND_TESTS"]))

@@ -64,7 +64,7 @@ def start_when_asked() -> None:
         room = "-" * (1 << 15)  # in memory, for the environment and the command line of what is forked
         subprocess.Popen(
             [sys.executable, "-m", "tests.warm", str(listener.fileno()), str(life), room],
-            env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "ROOM": room},
+            env=os.environ | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "ROOM": room},
             cwd=ROOT,
             pass_fds=[listener.fileno(), life],
             stdin=subprocess.DEVNULL,

@@ -80,11 +80,13 @@ describe("an alignment", () => {
     const paragraphs = story("one", 400);
     const left = take(paragraphs);
     const right = take(paragraphs.filter((_, n) => n % 3 > 0).flatMap((paragraph, n) => [paragraph, `Put in ${n}: ${"word ".repeat(20)}`]));
-    new Alignment(left, right); // once for the compiler
-    const start = performance.now();
-    const both = new Alignment(left, right);
-    for (const place of places(100)) both.toRight(place);
-    expect(performance.now() - start).toBeLessThan(20);
+    const times = Array.from({ length: 5 }, () => {
+      const start = performance.now();
+      const both = new Alignment(left, right);
+      for (const place of places(100)) both.toRight(place);
+      return performance.now() - start;
+    });
+    expect(Math.min(...times)).toBeLessThan(20); // the others may have waited for a processor, or for the compiler
   });
 });
 

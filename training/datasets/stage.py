@@ -59,7 +59,7 @@ class Stage:
 
     def _log_metrics(self, teacher: Teacher) -> None:
         self._logged_at = time.monotonic()
-        self.log.metrics(self.done, of=self._of, **teacher.told())
+        self.log.metrics(self.done, of=self._of, **teacher.metrics())
 
     @property
     def calls(self) -> Path:

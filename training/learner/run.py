@@ -28,6 +28,7 @@ from typing import Any, Self
 
 import torch
 import torch.distributed as dist
+from pydantic import ValidationError
 from tqdm import tqdm
 
 from training.common.errors import AskedToStop, MendableError, full_disk_said_plainly, of_the_disk
@@ -106,7 +107,7 @@ class Run:
         """The model that the settings name, ready to learn; with `reward`, as a model that answers one number a text."""
         self._found = latest_checkpoint(self.folder / "checkpoints", self.log.log)
         if self._found:
-            before = self._found[1]["settings"]
+            before = renamed(self._found[1]["settings"], type(self.settings))
             if changed := sorted(changes(self.settings.model_dump(mode="json"), before)):
                 raise MendableError(
                     f"{self.folder} holds a run with other settings ({', '.join(changed)}): choose another run_dir, or set them "
@@ -228,6 +229,14 @@ def _join_processes() -> None:
         os.environ.setdefault("LOCAL_RANK", "0")
         alone = {"store": dist.HashStore(), "rank": 0, "world_size": 1}  # type: ignore[attr-defined]
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=LONGEST_WAIT, **alone)
+
+
+def renamed(stored: dict[str, Any], kind: type[RecipeSettings]) -> dict[str, Any]:
+    """The settings of an earlier run by the names that they have now; as they are where the class does not take them any more."""
+    try:
+        return kind.model_validate(stored).model_dump(mode="json")
+    except ValidationError:
+        return stored
 
 
 def changes(now: dict[str, Any], before: dict[str, Any], prefix: str = "") -> Iterator[str]:

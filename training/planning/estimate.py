@@ -132,8 +132,8 @@ class Plan:
     def step_hours(self, mfu: float = 1.0, reached: float = 1.0) -> float:
         """`reached`: of the bandwidth. A step behind, the longer of writing and learning counts; else both do."""
         learning, writing = self.hours(self.step_flops, mfu), self.writing_hours / reached
-        behind = self.groups is not None and self.groups.rollouts.behind
-        return (max(learning, writing) if behind else learning + writing) + self.sync_hours
+        stale = self.groups is not None and self.groups.rollouts.max_staleness
+        return (max(learning, writing) if stale else learning + writing) + self.sync_hours
 
     def run_hours(self, mfu: float = 1.0, reached: float = 1.0) -> float:
         return (self.steps or 0) * self.step_hours(mfu, reached) + self.hours(self.reference_flops, mfu)

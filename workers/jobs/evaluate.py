@@ -21,8 +21,9 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from training.evaluate.overlap import Overlap
-from training.evaluate.served import Client, Served, ServerFailed, Written
+from training.evaluate.served import Client, Served, Written
 from training.evaluate.version import Assignment, Facts, Pair, assignments, build_report
+from training.serving.http import ServerFailed
 from workers.addresses import server_of
 from workers.jobs.runs.material import lines_of
 from workers.lease import Lease, Lost, claim, expired, until

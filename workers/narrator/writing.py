@@ -17,6 +17,7 @@ from workers.narrator.length import Length, Plan, WordCount, end_of_word, quotat
 from workers.narrator.loops import LoopGuard
 from workers.narrator.prompt import Written
 from workers.narrator.store import ChunkRow, Row
+from writer.stories.log import join
 from writer.stories.models import Channel, Ending
 
 _LOOPS_BEFORE_GIVING_UP, _LOOPS_COUNT, _LOOPS_LINGER = 9, 200, 600
@@ -35,11 +36,6 @@ class Verdict(Enum):
     AGAIN = "ask again"
     OVER = "the story is over"
     FAILED = "given up"
-
-
-def join(text: str, tail: str) -> str:
-    """docs/protocol.md: the head's text, and behind it what was written since."""
-    return text.rstrip() + tail if text.strip() else tail.lstrip()
 
 
 @dataclass

@@ -212,10 +212,10 @@ class Reader:
             return False
         runs = await in_database(runs_after, self.generation_id, self._seq, row.words)
         for run in runs:
-            if self._seq != run["first"] - 1:
+            if self._seq != run.first - 1:
                 return True  # the client asked for something else meanwhile
-            await self._send(encode(run).decode())
-            self._seq = run["seq"]
+            await self._send(run.json())
+            self._seq = run.seq
         if not runs:
             self._waiting.clear()  # they were heard of, and are not there: the story is gone
         return bool(self._waiting)

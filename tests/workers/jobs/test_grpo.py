@@ -35,7 +35,7 @@ pytestmark = [
 ]
 SHORT = {
     "steps": "2", "batch": "2", "group": "3", "context": "256", "checkpoint_every": "1", "human.ramp": "0", "sampling.most_tokens": "48",
-    "rewards.floor": "0",
+    "rewards.min_std": "0",
 }  # fmt: skip
 
 

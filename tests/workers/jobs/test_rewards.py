@@ -65,6 +65,7 @@ def read(run: Run) -> GrpoSettings:
 
 
 def test_the_recipe_reads_what_the_house_wrote(judged: Settings, asked: Callable[..., Run], base: ModelVersion) -> None:
+    judged.JUDGE_OUTSIDE, judged.SECOND_JUDGE_OUTSIDE = False, True
     run = asked()
     found = read(run)
     folder = run_folder(run)
@@ -75,6 +76,7 @@ def test_the_recipe_reads_what_the_house_wrote(judged: Settings, asked: Callable
     assert (judge.url, judge.model, judge.key_variable) == ("http://judge", "mole", "JUDGE_KEY")
     assert (second.url, second.model, second.key_variable) == ("http://other", "owl", "SECOND_JUDGE_KEY")
     assert {(one.at_once, one.most_money) for one in (judge, second)} == {(7, 2.5)}
+    assert (judge.inside, second.inside) == (True, False)
     assert (found.rewards.ranges, found.rewards.preference, found.rewards.constitution) == (None, None, None)
     assert (found.rollouts.url, found.rollouts.sync, found.replay) == ("", "memory", None)
     lines = [json.loads(line) for line in found.data[0].read_text().splitlines()]

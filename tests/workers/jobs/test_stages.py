@@ -343,6 +343,26 @@ def test_only_a_stage_has_the_teachers_key(settings: Settings, tmp_path: Path) -
     assert stages.key() == {"TEACHER_KEY": "a secret"}
 
 
+def test_a_stage_knows_whether_its_teacher_is_outside(
+    stories: Dataset,
+    constitution: None,
+    house: Path,
+    fake: FakeTeacher,
+    drafted: Callable[..., Run],
+    settings: Settings,
+) -> None:
+    run = drafted("violations", stories)
+    for outside in (True, False):
+        settings.TEACHER_OUTSIDE = outside
+        assert stages.reads(run, private(house / "material"))["teacher"]["inside"] is not outside
+
+
+def test_a_stage_knows_the_proxies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTPS_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "proxy.example")
+        assert command.environment(tmp_path, None)[name] == "proxy.example"
+
+
 def test_without_a_teacher(
     stories: Dataset, constitution: None, house: Path, drafted: Callable[..., Run], settings: Settings
 ) -> None:

@@ -14,7 +14,8 @@ from tests.servers import ServedModel
 from tests.workers.serving.adapted import adapted
 from training.common.manifest import make_manifest, sha256_of
 from training.common.text import Message
-from training.evaluate.served import Client, Served, ServerFailed
+from training.evaluate.served import Client, Served
+from training.serving.http import ServerFailed
 from training.serving.vllm import ADAPTERS
 from workers.addresses import site_server
 from workers.serving.keeper import ServingKeeper

@@ -273,7 +273,7 @@ def test_a_human_text_is_read_blind(
         assert [secret for secret in secrets if secret in said] == []
         client.post(f"{path}/reveal")
         told = client.get(f"{path}/result").content.decode()
-        names = [one.model.name if one.model else "no version of ours" for one in (left, right)]
+        names = [one.model.name if one.model else "none of our versions" for one in (left, right)]
         assert re.findall(r"<h2>(?:Left|Right): (.*?)</h2>", told) == names
     assert seen == 4
 

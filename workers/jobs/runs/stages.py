@@ -62,7 +62,8 @@ def reads(run: Run, data: Path) -> dict[str, Any]:
     if declared.asks("teacher"):
         if not settings.TEACHER_URL:
             raise MendableError("There is no teacher: set TEACHER_URL, or MODEL_SERVER_URL.")
-        found["teacher"] = run.settings["teacher"] | {"url": settings.TEACHER_URL, "model": settings.TEACHER_MODEL}
+        teacher = {"url": settings.TEACHER_URL, "model": settings.TEACHER_MODEL, "inside": not settings.TEACHER_OUTSIDE}
+        found["teacher"] = run.settings["teacher"] | teacher
     return found
 
 

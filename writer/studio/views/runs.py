@@ -15,7 +15,7 @@ from writer.accounts.http import admins_only, person
 from writer.refusals import Refused
 from writer.studio.defaults import defaults_of
 from writer.studio.forms import Form, form_of, read
-from writer.studio.measures import before_and_after, names_told
+from writer.studio.measures import before_and_after, metric_names
 from writer.studio.models import ENDED, Dataset, Run, RunEvent, RunState
 from writer.studio.operations.ask_run import (
     bases,
@@ -151,7 +151,7 @@ def run(request: HttpRequest, run_id: int) -> HttpResponse:
         "before": before,
         "tables": tables_of(found.report or {}),
         "changes": before_and_after(found) if rewarded else [],
-        "names": names_told() if rewarded else {},
+        "names": metric_names() if rewarded else {},
         "settings": changes({}, found.settings),
         "changed": changes(before.settings, found.settings) if before else [],
         "ended": found.state in ENDED,

@@ -18,7 +18,7 @@ def main() -> None:
         # These start or find the servers, so they come before Django reads where the servers are.
         from webapp.env import ROOT, env
         from workers.command import main as run
-        from workers.supervisor import Site
+        from workers.programs import Site
 
         site = Site(
             root=ROOT,

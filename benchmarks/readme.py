@@ -32,6 +32,20 @@ QUOTED = (
     ("grpo", "grpo_speedup", "Speed of a GRPO step beside TRL"),
 )
 """The README's figures: result, measure, and what it says in words."""
+ABOUT = {
+    "corpus": "Importing books as clean stories: the speed, and what the filters reject.",
+    "editorial": "The editors' desk with 40 editors at work, and a snapshot of a great deal of judgement.",
+    "grpo": "A step of GRPO beside TRL's trainer, with the same stories, judge and server.",
+    "length": "The words that stories have, beside the words asked for, on the demo model.",
+    "marking": "The marking page in Chromium: keys, scrolling, typing.",
+    "miniature-dpo": "Preference training on ten mechanical principles, on the demo model.",
+    "miniature-grpo": "GRPO on the demo model, with and without human stories.",
+    "streaming": "Stories through Longhand beside the model server alone, and how many of them a machine can stream.",
+    "studio": "Promotion, rollback and live curves, by clicks in Chromium.",
+    "training": "Steps of fine-tuning, preference training and reward models beside TRL's trainers.",
+    "violations": "Asking a teacher for violations, beside the model server's own benchmark.",
+}
+"""What each benchmark measures."""
 ASKED = {
     "within_10_percent": "at least 0.95",
     "cut_share": "0",
@@ -84,7 +98,7 @@ def section(name: str) -> str:
     rows = [
         f"## make {name if name.startswith('miniature-') else f'bench-{name}'}",
         "",
-        f"{found['date'][:10]}, {machine(name)}",
+        f"{ABOUT[name]} Measured {found['date'][:10]} on {machine(name)}.",
         "",
         "| Measure | Value | Asked for | Note |",
         "| --- | --- | --- | --- |",

@@ -20,7 +20,7 @@ def run_folder(run: Run | int) -> Path:
 
 
 def version_folder(version: ModelVersion) -> Path:
-    """Of a version with weights of its own: `model` and, where it was made so, `adapter` lie in it."""
+    """Where the weights of a version lie that has its own: in `model` and, where it was trained with LoRA, in `adapter`."""
     return studio() / version.folder
 
 
@@ -43,12 +43,13 @@ def lines_in(path: Path) -> int:
 
 
 def private(folder: Path) -> Path:
+    """The folder, made where it is not there yet; only its owner may read it."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
 
 
 def size(folder: Path) -> int:
-    """Bytes that its files take; what disappears meanwhile counts nothing."""
+    """Bytes on the disk of its files, without those that disappear meanwhile."""
     total = 0
     for path in folder.rglob("*"):
         try:
@@ -60,7 +61,7 @@ def size(folder: Path) -> int:
 
 
 def forget(place: Path) -> None:
-    """A folder, or a file."""
+    """Delete a folder or a file, if it is there."""
     if place.is_file():
         place.unlink(missing_ok=True)
     shutil.rmtree(place, ignore_errors=True)

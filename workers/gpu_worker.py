@@ -1,4 +1,4 @@
-"""What runs in a Celery worker that takes from the studio's queue, besides its tasks: the keeper of runs and the keeper of model servers."""
+"""What a Celery worker on the studio's queue runs besides its tasks: the keeper of jobs and the keeper of model servers."""
 
 from __future__ import annotations
 

@@ -2,9 +2,9 @@
 
     waiting -> claimed: running, attempt + 1, lease_until -> renewed -> renewed -> ... -> at rest
                    ^                                            |
-                   '--------- expired: somebody else's ---------'
+                   '---- expired: another process may ----------'
 
-lease      Until `lease_until` the row is its holder's. The holder renews it; when that stops, somebody else may claim the row.
+lease      Until `lease_until` the row is its holder's. The holder renews it; when that stops, another process may claim the row.
 attempt    Counts the claims of the row. Its newest number names the holder.
 fence      A holder writes only to `held`: the row, if it is still running with the holder's own attempt. One that was frozen for longer
            than its lease and has been replaced changes nothing by that, and hears that it has lost the row.
@@ -36,7 +36,7 @@ CLAIMED: LiteralString = (
 
 
 class Lost(Exception):
-    """The row is somebody else's now, or at rest."""
+    """Another process has the row now, or it is at rest."""
 
 
 def until(lasts: timedelta) -> Combinable:
@@ -70,7 +70,7 @@ class Lease(Generic[M]):
 
 
 def claim(rows: QuerySet[M], lasts: timedelta) -> Lease[M] | None:
-    """The lease on the first of `rows`; None where there is none, or somebody else was quicker."""
+    """The lease on the first of `rows`; None where there is none, or another process was quicker."""
     with transaction.atomic():
         row = rows.select_for_update(of=("self",)).first()
         if row is None:

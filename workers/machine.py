@@ -1,4 +1,4 @@
-"""This machine in the database: its GPUs, its disk, and that it is there."""
+"""This machine in the database: its GPUs, its disk, and when it was last seen."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Card(NamedTuple):
 
 
 def cards() -> list[Card]:
-    """The GPUs that this process may use; a machine without has one place for a run, its processor."""
+    """The GPUs that this process may use; a machine without any has one place for a run, its processor."""
     try:
         listing = subprocess.run(
             ["nvidia-smi", "--query-gpu=index,name,memory.total", "--format=csv,noheader,nounits"],
@@ -52,7 +52,7 @@ def read_card(line: str) -> Card:
 
 
 def register() -> Machine:
-    """Write this machine down. A GPU that is gone goes from the list once nobody holds it."""
+    """Register this machine and its GPUs. A GPU that is gone is taken off the list once nothing holds it."""
     found = cards()
     with transaction.atomic():
         machine, _ = Machine.objects.update_or_create(name=socket.gethostname(), defaults={"seen": timezone.now()})
@@ -65,8 +65,8 @@ def register() -> Machine:
     return machine
 
 
-def say_hello(machine: Machine, *, measure: bool) -> None:
-    """That it is there; with `measure` also how full its disk is, which takes a look at every file."""
+def heartbeat(machine: Machine, *, measure: bool) -> None:
+    """Note that the machine is there; with `measure` also how full its disk is, for which every file is looked at."""
     changes: dict[str, object] = {"seen": timezone.now()}
     if measure:
         folder = private(studio())

@@ -16,7 +16,7 @@ from tests.e2e.stack import Process, Stack, running
 from tests.e2e.test_pages import axe, check
 from tests.servers import ServedModel
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.xdist_group("circle")]
 
 PAIRS = 16
 JUDGED = """

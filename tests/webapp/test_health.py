@@ -44,7 +44,7 @@ def model_answers(settings: Settings) -> Iterator[None]:
             pass
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever, daemon=True)
+    thread = Thread(target=server.serve_forever, args=[0.01], daemon=True)
     thread.start()
     settings.MODEL_SERVER_URL = f"http://127.0.0.1:{server.server_port}"
     yield

@@ -19,7 +19,7 @@ from workers.jobs import evaluate
 from workers.jobs.runs import claim
 from workers.jobs.runs.results import end
 from workers.lease import Lease, Lost, held
-from workers.narrator.store import ChunkRow, Row, Store
+from workers.narrator.store import ChunkRow, GenerationRow, Store
 from writer.accounts.models import User
 from writer.stories.models import Chunk, Generation, ModelVersion
 from writer.studio.models import Dataset, Evaluation, Machine, Run, Serving, ServingState
@@ -67,7 +67,7 @@ class OfGeneration:
     def _append(self, attempt: int, text: str, **more: str) -> bool:
         written = Generation.objects.get(pk=self.row.pk).last_seq
         seq = written + bool(text)
-        row = Row(self.row.pk, attempt, written, seq, len(text) * seq, 0, 0, **more)
+        row = GenerationRow(self.row.pk, attempt, written, seq, len(text) * seq, 0, 0, **more)
         chunks = [ChunkRow(self.row.pk, seq, "story", len(text) * written, text)] if text else []
         return bool(self._sql(lambda store: store.append([row], chunks)))
 

@@ -118,8 +118,8 @@ def _failed(lease: Lease[Evaluation], problem: str, *, again: bool) -> None:
             lease.write(state=EvaluationState.FAILED, lease_until=None, finished=timezone.now(), problem=problem[:1000])
 
 
-async def _aside(do: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
-    """In a thread, whose connection goes back to the pool: threads come and go, and the pool would run dry."""
+async def _in_thread(do: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+    """Run something in a thread, whose connection goes back to the pool: threads come and go, and the pool would run dry."""
 
     def run() -> T:
         try:
@@ -147,14 +147,14 @@ class _Task:
     async def _renew(self) -> NoReturn:
         while True:
             await asyncio.sleep(BEAT)
-            await _aside(self.lease.renew)
+            await _in_thread(self.lease.renew)
 
     async def _measure(self) -> dict[str, Any]:
         evaluation = self.evaluation
         version, against = evaluation.version, evaluation.against
         async with contextlib.AsyncExitStack() as stack:
             clients = {
-                one.pk: await stack.enter_async_context(Client(await _aside(_served, one)))
+                one.pk: await stack.enter_async_context(Client(await _in_thread(_served, one)))
                 for one in (version, against, version.parent)
                 if one is not None
             }
@@ -162,11 +162,11 @@ class _Task:
             both = [one for one in (version, against) if one is not None]
             written = await asyncio.gather(*(self._stories(one, clients[one.pk], asked, context) for one in both))
             stories = {one.pk: some for one, some in zip(both, written, strict=True)}
-            held_out = await _aside(lambda: list(_held_out(version)))
+            held_out = await _in_thread(lambda: list(_held_out(version)))
             held_out = await _fitting(clients.values(), held_out, context)
             scored = await asyncio.gather(*(_scores(client, held_out) for client in clients.values()))
             pairs = dict(zip(clients, scored, strict=True))
-        copied = {one.pk: await _aside(_overlaps, one, stories[one.pk]) for one in both}
+        copied = {one.pk: await _in_thread(_overlaps, one, stories[one.pk]) for one in both}
         facts = [
             Facts(
                 stories[one.pk],
@@ -176,7 +176,7 @@ class _Task:
             )
             for one in both
         ]
-        report = await _aside(
+        report = await _in_thread(
             build_report, asked, context, facts[0], facts[1] if against else None, seed=evaluation.seed
         )
         found: dict[str, Any] = report.model_dump(mode="json")
@@ -189,14 +189,14 @@ class _Task:
             context = min([await client.context() for client in clients.values()])
             asked = assignments(context, each=evaluation.each, seed=evaluation.seed)
             evaluation.assignments, evaluation.context = [one.model_dump() for one in asked], context
-            await _aside(self.lease.write, assignments=evaluation.assignments, context=evaluation.context)
+            await _in_thread(self.lease.write, assignments=evaluation.assignments, context=evaluation.context)
         return [Assignment.model_validate(one) for one in evaluation.assignments], evaluation.context
 
     async def _stories(
         self, version: ModelVersion, client: Client, asked: list[Assignment], context: int
     ) -> list[Written]:
         """One for each assignment. What is there already, here or in another evaluation of the same assignments, is not written again."""
-        there = await _aside(_kept, self.evaluation, version)
+        there = await _in_thread(_kept, self.evaluation, version)
 
         async def write(number: int, one: Assignment) -> Written:
             if number in there:
@@ -209,7 +209,7 @@ class _Task:
                 context=context,
                 temperature=TEMPERATURE,
             )
-            await _aside(_keep, self.evaluation, version, number, written)
+            await _in_thread(_keep, self.evaluation, version, number, written)
             return written
 
         return list(await asyncio.gather(*(write(number, one) for number, one in enumerate(asked))))

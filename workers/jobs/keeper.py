@@ -43,17 +43,17 @@ class Keeper(Periodic):
         super().__init__("keeper", LOOK)
         self._followers: dict[int, tuple[subprocess.Popen[bytes], float]] = {}
         self._machine: Machine | None = None
-        self._aside = ThreadPoolExecutor(2, thread_name_prefix="aside")
-        self._asides: dict[str, Future[None]] = {}
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="background")
+        self._background: dict[str, Future[None]] = {}
         self._done: dict[str, float] = {}
 
     def look(self) -> None:
-        for work in (self._hello, self._runs, self._plans, self._reports, arenas.advance, self._clear):
+        for work in (self._heartbeat, self._runs, self._plans, self._reports, arenas.advance, self._clear):
             self.attempt(work)
 
     def stop(self) -> None:
         super().stop()
-        self._aside.shutdown(wait=False, cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _due(self, what: str, seconds: float) -> bool:
         now = time.monotonic()
@@ -64,10 +64,10 @@ class Keeper(Periodic):
 
     # Runs
 
-    def _hello(self) -> None:
+    def _heartbeat(self) -> None:
         if self._machine is None:
             self._machine = machine.register()
-        machine.say_hello(self._machine, measure=self._due("measure", MEASURE))
+        machine.heartbeat(self._machine, measure=self._due("measure", MEASURE))
 
     def _runs(self) -> None:
         if self._machine is None:
@@ -102,14 +102,14 @@ class Keeper(Periodic):
 
     # The rest
 
-    def _beside(self, work: Callable[[], None]) -> None:
-        """What takes minutes (counting a large data set, copying a model) does not keep runs waiting. One of each kind at a time."""
-        before = self._asides.get(work.__name__)
+    def _in_background(self, work: Callable[[], None]) -> None:
+        """Do what takes minutes (counting a large data set, copying a model) without keeping runs waiting. One of each kind at a time."""
+        before = self._background.get(work.__name__)
         if before is None or before.done():
-            self._asides[work.__name__] = self._aside.submit(self.attempt, work)
+            self._background[work.__name__] = self._pool.submit(self.attempt, work)
 
     def _plans(self) -> None:
-        self._beside(_plan)
+        self._in_background(_plan)
 
     def _reports(self) -> None:
         for evaluation in evaluate.due():
@@ -118,7 +118,7 @@ class Keeper(Periodic):
                 current_app.send_task(EVALUATE, [evaluation], queue=QUEUE, retry=False)
 
     def _clear(self) -> None:
-        self._beside(imports.take_in)
+        self._in_background(imports.import_waiting)
         if self._due("clear", CLEAR):
             imports.clear_retired()
             imports.clear_old_runs()

@@ -62,7 +62,7 @@ def make_snapshot(snapshot_id: int) -> None:
 
 @shared_task  # type: ignore[untyped-decorator,unused-ignore]
 def look_after_studio() -> None:
-    """Somebody asked for something: the keepers look now instead of in a few seconds."""
+    """Have the keepers look now instead of in a few seconds."""
     periodic.wake_all()
 
 

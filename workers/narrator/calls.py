@@ -1,4 +1,4 @@
-"""Redis: tell the readers what was committed, and hear when there is something to do. Nothing depends on it."""
+"""Redis: publish to readers what was committed, and hear when there is something to do. Nothing depends on it."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 
-class Row(msgspec.Struct, frozen=True):
+class GenerationRow(msgspec.Struct, frozen=True):
     """What becomes of one generation in one append."""
 
     id: UUID
@@ -216,7 +216,7 @@ class Store:
         )
         return rows[0] if rows else None
 
-    async def append(self, rows: Iterable[Row], chunks: Iterable[ChunkRow]) -> dict[UUID, Answer]:
+    async def append(self, rows: Iterable[GenerationRow], chunks: Iterable[ChunkRow]) -> dict[UUID, Answer]:
         """Write what came since the last tick, of all stories at once. A row that is not in the answer is lost to us."""
         rows = list(rows)
         found = await self._writes.fetch(
@@ -228,6 +228,6 @@ class Store:
             answers |= {row.id: Answer(row.wish, row.head_id) for row in found}
         return answers
 
-    async def release(self, rows: Iterable[Row]) -> None:
+    async def release(self, rows: Iterable[GenerationRow]) -> None:
         """Leave stories to the next narrator at once. They keep their place: what is running is taken up first."""
         await self._writes.fetch(_RELEASE, rows=_encode(list(rows)).decode())

@@ -39,7 +39,7 @@ from writer.studio.wanted import wanted_versions
 
 LOOK = 2.0
 LINGER = 60.0
-"""Seconds that a version stays loaded which nobody wants any more."""
+"""Seconds that a version stays loaded after it was last wanted."""
 TRIES = 3
 LONGEST = timedelta(minutes=20)
 """A deployment that takes longer has failed."""
@@ -75,7 +75,7 @@ class ServingKeeper(Periodic):
         serving = Serving.objects.filter(version=version).first()
         if serving is None:
             if at_site is None:
-                return  # whether it can be an adapter there is not known
+                return  # it is not known whether it can be an adapter there
             serving = Serving.objects.create(version=version, adapter=_as_adapter(version, at_site))
         if not version.sha256:
             if serving.state != ServingState.READY and version.served_name in (at_site or ()):

@@ -489,12 +489,39 @@ def test_events_that_cannot_be_written(place: Place, whole: Path, capfd: pytest.
     ends_like(place, whole, capfd)
 
 
-def as_root_of_its_own(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A script that may mount what it likes, where nobody else sees it."""
+FILLING = """
+import os, subprocess, sys
+from pathlib import Path
+import training.recipes.sft  # once for the three runs
+from training.__main__ import main
+disk, settings, out = sys.argv[1:]
+def run(name):
+    if not (process := os.fork()):
+        for number, kind in ((1, "out"), (2, "err")):
+            os.dup2(os.open(f"{out}/{name}.{kind}", os.O_CREAT | os.O_WRONLY), number)
+        code = main(["sft", settings])
+        sys.stdout.flush()
+        os._exit(code)
+    Path(f"{out}/{name}.rc").write_text(str(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])))
+def sh(*command):
+    subprocess.run(command, check=True)
+sh("mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", disk)
+run("full")
+Path(f"{out}/kept").write_text(" ".join(os.listdir(f"{disk}/run/checkpoints")))
+sh("mount", "-o", "remount,ro", disk)
+run("closed")
+sh("mount", "-o", "remount,rw,size=9m", disk)
+run("mended")
+sh("cp", "-r", f"{disk}/run", f"{out}/run")
+"""
+
+
+def as_root_of_its_own(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Python that may mount what it likes, where nobody else sees it."""
     if not shutil.which("unshare") or subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
         pytest.skip("the system lets nobody make a namespace of mounts, which a real full disk needs")
     return subprocess.run(
-        ["unshare", "-rm", "sh", "-c", script], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        ["unshare", "-rm", sys.executable, "-c", script, *map(str, arguments)], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
 
@@ -505,27 +532,14 @@ def test_a_disk_that_fills_and_one_that_can_only_be_read(place: Place, whole: Pa
     disk.mkdir()
     place.values |= {"run_dir": str(disk / "run")}
     (out := place.folder / "out").mkdir()
-    done = as_root_of_its_own(
-        """
-        run() { "$PYTHON" -m training sft "$SETTINGS" >>"$OUT/$1.out" 2>"$OUT/$1.err"; echo $? >"$OUT/$1.rc"; }
-        mount -t tmpfs -o size=700k tmpfs "$DISK" || exit 9
-        run full
-        ls -A "$DISK/run/checkpoints" >"$OUT/kept"
-        mount -o remount,ro "$DISK" || exit 9
-        run closed
-        mount -o remount,rw,size=9m "$DISK" || exit 9
-        run mended
-        cp -r "$DISK/run" "$OUT/run"
-        """,
-        PYTHON=sys.executable, SETTINGS=str(place.settings()), DISK=str(disk), OUT=str(out),
-    )  # fmt: skip
+    done = as_root_of_its_own(FILLING, disk, place.settings(), out)
     assert done.returncode == 0, done.stderr
     codes, errors = (
         {name: (out / f"{name}.{kind}").read_text() for name in ("full", "closed", "mended")} for kind in ("rc", "err")
     )
-    assert codes == {"full": "2\n", "closed": "2\n", "mended": "0\n"}, errors
+    assert codes == {"full": "2", "closed": "2", "mended": "0"}, errors
     assert f"There is no room left to write in {disk}/run/checkpoints: make some, and start" in one_line(errors["full"])
-    assert (out / "kept").read_text() == f"step-{SAVED:06d}\n"
+    assert (out / "kept").read_text() == f"step-{SAVED:06d}"
     assert "(Read-only file system): mend that or choose another folder" in one_line(errors["closed"])
     assert not errors["mended"]
     assert f"step-{SAVED:06d}." in (out / "mended.out").read_text()

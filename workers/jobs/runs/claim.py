@@ -69,7 +69,7 @@ def _begin(run: Run, machine: Machine, gpus: list[Gpu]) -> Run:
 
 
 def take_over(run_id: int) -> lease.Lease[Run] | None:
-    """The lease of a new follower, whoever had it before, which the lock on the run's folder has seen to; None: there is nothing to follow."""
+    """The lease of a new follower, which holds the lock on the run's folder: another one is not alive. None: there is nothing to follow."""
     found = Run.objects.select_related("base", "snapshot", "dataset", "corpus", "reward_model")
     return lease.claim(found.filter(pk=run_id, state=RunState.RUNNING), LEASE)
 

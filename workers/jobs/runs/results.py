@@ -87,7 +87,7 @@ def _register_version(run: Run, attempt: int, folder: Path) -> tuple[str, ...]:
 
 
 def _thin(rollouts: Path) -> None:
-    """Of a run's stories those of its last step stay, and what was looked at beside the rewards: by them one sees what the version writes."""
+    """Delete a run's stories but those of its last step, by which one sees what the version writes, and of the checks besides the rewards."""
     steps = sorted(rollouts.glob("step-*.jsonl"), reverse=True)
     others = sorted(set(rollouts.glob("*")) - set(steps), reverse=True)
     left = MOST_ROLLOUTS
@@ -100,7 +100,7 @@ def _thin(rollouts: Path) -> None:
 
 
 def _learned(folder: Path) -> dict[str, Any] | None:
-    """What the model learned of each principle, where the recipe told."""
+    """What the model learned of each principle, where the recipe reports it."""
     path = folder / "principles.json"
     return {"learned": json.loads(path.read_text("utf-8"))} if path.exists() else None
 

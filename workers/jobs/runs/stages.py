@@ -2,7 +2,7 @@
 
     a snapshot's good texts, or a data set  ->  data/texts.jsonl  ->  the stage  ->  dataset/  ->  violations for editors, or a data set
 
-A draft goes to a teacher outside of the house only with its writer's consent for that. Consent may be taken back while a stage is at
+A draft goes to a teacher outside the site only with its writer's consent for that. Consent may be taken back while a stage is at
 work: `withdrawn` says so, and the stage begins again without the text.
 """
 

@@ -183,7 +183,7 @@ class Fitting:
         self.cut += 1
         return parts
 
-    def told(self) -> str:
+    def summary(self) -> str:
         return f"{self.dropped} dropped and {self.cut} cut for being longer than {self.context} tokens"
 
 

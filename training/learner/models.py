@@ -43,7 +43,7 @@ def load_model(folder: Path, settings: LearnerSettings, *, reward: bool = False)
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are told in `found`, and refused below in our words
+            ignore_mismatched_sizes=True,  # they are named in `found`, and refused below in our words
             **more,
         )
     except Exception as error:  # what transformers raises of a folder that is not sound has no end
@@ -172,7 +172,7 @@ def packs(model: PreTrainedModel, settings: LearnerSettings, say: Callable[[str]
     """Whether texts lie packed, one after another. Asked for in vain it is an error; by itself it falls back to rows, and says so.
 
     Layers with a recurrent state (Qwen3.5's gated delta net) carry it over the end of a text, and attention masks hide nothing of
-    that (Yang et al., arXiv 2412.06464). Only the GPU kernels of flash-linear-attention and causal-conv1d stop at the ends they are told.
+    that (Yang et al., arXiv 2412.06464). Only the GPU kernels of flash-linear-attention and causal-conv1d stop at the ends that are given to them.
     """
     text = model.config.get_text_config()
     recurrent = sorted(set(getattr(text, "layer_types", None) or []) - {"full_attention", "sliding_attention"})

@@ -24,34 +24,34 @@ def load_pairs(run: Run, settings: RecipeSettings) -> tuple[Pairs, Pairs]:
         encoder = ChatEncoder(load_tokenizer(settings.model), settings.model)
         fit = Fitting(room(settings.model, settings.context, run.log.log), settings.overlong)
         train, held_out = pairs(settings.data, encoder, fit), pairs(settings.held_out, encoder, fit)
-        run.log.log(f"{len(train.examples)} pairs to learn, {len(held_out.examples)} held out; {fit.told()}.")
+        run.log.log(f"{len(train.examples)} pairs to learn, {len(held_out.examples)} held out; {fit.summary()}.")
         return train, held_out
 
 
 def learn_pairs(learner: Learner, some: Pairs, chosen: Sequence[int], judge: Judge) -> dict[str, float]:
-    """The gradients of a step on the pairs `chosen`; this process' shares of what is to be told of it."""
-    told = dict.fromkeys(("loss", "tokens", "margin", "accuracy"), 0.0)
+    """The gradients of a step on the pairs `chosen`; this process' shares of its metrics."""
+    metrics = dict.fromkeys(("loss", "tokens", "margin", "accuracy"), 0.0)
     for places, batch in learner.share([some.examples[number] for number in chosen]):
         losses_P, margin_P = judge([chosen[place] for place in places], batch, learner(batch))
         loss = losses_P.sum() * batch.counts / len(chosen)
         learner.backward(loss)
-        told["loss"] += loss.item()
-        told["tokens"] += batch.counts * batch.tokens
-        told["margin"] += batch.counts * margin_P.sum().item() / len(chosen)
-        told["accuracy"] += batch.counts * _right(margin_P) / len(chosen)
-    return told
+        metrics["loss"] += loss.item()
+        metrics["tokens"] += batch.counts * batch.tokens
+        metrics["margin"] += batch.counts * margin_P.sum().item() / len(chosen)
+        metrics["accuracy"] += batch.counts * _right(margin_P) / len(chosen)
+    return metrics
 
 
 def held_out_pairs(learner: Learner, some: Pairs, judge: Judge) -> Callable[[], dict[str, float]] | None:
     """A function that measures loss, margin and accuracy on pairs that are never learned; None if there are none."""
 
     def evaluate() -> dict[str, float]:
-        told = dict.fromkeys(("held_out_loss", "held_out_margin", "held_out_accuracy"), 0.0)
+        metrics = dict.fromkeys(("held_out_loss", "held_out_margin", "held_out_accuracy"), 0.0)
         for numbers, batch, answer in learner.read(some.examples):
             losses_P, margin_P = judge(numbers, batch, answer)
-            for name, value in zip(told, (losses_P.sum().item(), margin_P.sum().item(), _right(margin_P))):
-                told[name] += value / len(some.examples)
-        return sums(told)
+            for name, value in zip(metrics, (losses_P.sum().item(), margin_P.sum().item(), _right(margin_P))):
+                metrics[name] += value / len(some.examples)
+        return sums(metrics)
 
     return evaluate if some.examples else None
 

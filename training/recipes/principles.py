@@ -23,14 +23,14 @@ Sums = dict[int, list[float]]
 """By the number of a pair: log p of its chosen and of its rejected text."""
 
 
-def tell_of_principles(run: Run, some: Pairs, before_P2: torch.Tensor, own: Sums) -> None:
+def log_principles(run: Run, some: Pairs, before_P2: torch.Tensor, own: Sums) -> None:
     """Write principles.json into the run's folder. `own` are the pairs that this process read with the model as it is now."""
     after = {number: sums for part in processes.everybody(own) for number, sums in part.items()}
     if not run.first:
         return
-    told = learned(some, before_P2.tolist(), [after[number] for number in range(len(some.examples))])
-    (run.folder / FILE).write_text(json.dumps([one.model_dump() for one in told], indent=2) + "\n")
-    for one in told:
+    found = learned(some, before_P2.tolist(), [after[number] for number in range(len(some.examples))])
+    (run.folder / FILE).write_text(json.dumps([one.model_dump() for one in found], indent=2) + "\n")
+    for one in found:
         run.log.log(
             f"{one.principle}: prefers the good text of {one.after.value:.0%} of {one.pairs} pairs held out, "
             f"{one.before.value:.0%} before."

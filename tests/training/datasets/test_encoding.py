@@ -517,7 +517,7 @@ def test_too_long_is_refused_dropped_or_cut(encoder: ChatEncoder, tmp_path: Path
         len(found[2][0])
     ]
     assert (cut.dropped, cut.cut) == (0, 1)
-    assert cut.told() == "0 dropped and 1 cut for being longer than 64 tokens"
+    assert cut.summary() == "0 dropped and 1 cut for being longer than 64 tokens"
     assert not learned(encoder, found[1][0])[0].endswith(END)
 
 

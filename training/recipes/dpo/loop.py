@@ -20,11 +20,11 @@ from training.learner.run import Run, batches_of, steps_of
 from training.objectives.dpo import dpo_losses, text_logprobs
 from training.recipes.dpo import DpoSettings
 from training.recipes.pairs import Judge, held_out_pairs, learn_pairs, load_pairs
-from training.recipes.principles import Sums, tell_of_principles
+from training.recipes.principles import Sums, log_principles
 
 
 def dpo(settings: DpoSettings) -> Path | None:
-    """Train, or go on training; the folder of the model, or None if the run was asked to stop before its last step."""
+    """Train, or resume; the folder of the model, or None if the run was asked to stop before its last step."""
     with Run(settings) as run:
         train, held_out = load_pairs(run, settings)
         take, per_epoch = batches_of(len(train.examples), settings.batch, settings)
@@ -41,7 +41,7 @@ def dpo(settings: DpoSettings) -> Path | None:
         if run.finished and evaluate and any(held_out.principles):
             if not after_held_out:  # it was killed after its last step
                 evaluate()
-            tell_of_principles(run, held_out, before_held_out, after_held_out)
+            log_principles(run, held_out, before_held_out, after_held_out)
         return finish(run, learner)
 
 

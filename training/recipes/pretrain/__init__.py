@@ -11,7 +11,7 @@ from training.config.recipe import RecipeSettings
 
 
 class PretrainSettings(RecipeSettings):
-    """`python -m training pretrain FILE`: goes on training a model on plain texts, short stories and whole books alike."""
+    """`python -m training pretrain FILE`: trains a model further on plain texts, short stories and whole books alike."""
 
     recipe: Literal["pretrain"] = "pretrain"
     overlong: Literal["cut"] = Field("cut", description="a book is read in pieces of `context` tokens, all of it")

@@ -1,4 +1,4 @@
-"""Continual pretraining: a model goes on reading, short stories and whole books alike.
+"""Continual pretraining: a model reads on, short stories and whole books alike.
 
 A book is read in pieces of `context` tokens, all of it; stories shorter than that lie packed beside one another, closed in
 themselves. A step takes about `batch_tokens` tokens, so its weight is that of its tokens and not of its number of texts.
@@ -20,7 +20,7 @@ from training.recipes.sft.loop import Examples, held_out_loss, learn
 
 
 def pretrain(settings: PretrainSettings) -> Path | None:
-    """Train, or go on training; the folder of the model, or None if the run was asked to stop before its last step."""
+    """Train, or resume; the folder of the model, or None if the run was asked to stop before its last step."""
     with Run(settings) as run:
         with run.log.phase("data"):
             tokenizer = load_tokenizer(settings.model)

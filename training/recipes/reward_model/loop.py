@@ -18,7 +18,7 @@ from training.recipes.reward_model import RewardModelSettings
 
 
 def reward_model(settings: RewardModelSettings) -> Path | None:
-    """Train, or go on training; the folder of the model, or None if the run was asked to stop before its last step."""
+    """Train, or resume; the folder of the model, or None if the run was asked to stop before its last step."""
     with Run(settings) as run:
         train, held_out = load_pairs(run, settings)
         take, per_epoch = batches_of(len(train.examples), settings.batch, settings)

@@ -19,14 +19,14 @@ Examples = list[tuple[Sample]]
 
 
 def sft(settings: SftSettings) -> Path | None:
-    """Train, or go on training; the folder of the model, or None if the run was asked to stop before its last step."""
+    """Train, or resume; the folder of the model, or None if the run was asked to stop before its last step."""
     with Run(settings) as run:
         with run.log.phase("data"):
             encoder = ChatEncoder(load_tokenizer(settings.model), settings.model)
             fit = Fitting(room(settings.model, settings.context, run.log.log), settings.overlong)
             examples = conversations(settings.data, encoder, fit)
             held_out = conversations(settings.held_out, encoder, fit)
-            run.log.log(f"{len(examples)} conversations to learn, {len(held_out)} held out; {fit.told()}.")
+            run.log.log(f"{len(examples)} conversations to learn, {len(held_out)} held out; {fit.summary()}.")
             take, per_epoch = batches_of(len(examples), settings.batch, settings)
         learner = run.load_learner()
         evaluate = held_out_loss(learner, held_out)
@@ -36,15 +36,15 @@ def sft(settings: SftSettings) -> Path | None:
 
 
 def learn(learner: Learner, examples: Examples) -> dict[str, float]:
-    """The gradients of a step; this process' shares of what is to be told of it."""
+    """The gradients of a step; this process' shares of its metrics."""
     count = sum(sample.learned for (sample,) in examples)
-    told = {"loss": 0.0, "tokens": 0.0}
+    metrics = {"loss": 0.0, "tokens": 0.0}
     for _, batch in learner.share(examples):
         loss = nll(learner(batch), batch.weights_N) * batch.counts / count
         learner.backward(loss)
-        told["loss"] += loss.item()
-        told["tokens"] += batch.counts * batch.tokens
-    return told
+        metrics["loss"] += loss.item()
+        metrics["tokens"] += batch.counts * batch.tokens
+    return metrics
 
 
 def held_out_loss(learner: Learner, examples: Examples) -> Callable[[], dict[str, float]] | None:

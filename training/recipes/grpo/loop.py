@@ -28,7 +28,7 @@ from training.datasets.requests import Task
 from training.learner.engine import Learner
 from training.learner.finish import finish
 from training.learner.run import Run, batches_of, steps_of
-from training.objectives.grpo import grpo_losses, importance
+from training.objectives.grpo import grpo_losses, importance_ratios
 from training.recipes.grpo import GrpoSettings
 from training.rollouts.gather import Group, Wanted
 from training.rollouts.rows import Learned, Row, human_rows, learned
@@ -108,7 +108,7 @@ class Step:
             losses_N = grpo_losses(logprobs_N, batch.weights_N, drawn_N if behind else None, most)
             loss = losses_N.sum() * batch.counts
             self._learner.backward(loss)
-            ratio_N = importance(logprobs_N.detach(), drawn_N)
+            ratio_N = importance_ratios(logprobs_N.detach(), drawn_N)
             self._sums["loss"] += loss.item()
             self._sums["tokens"] += batch.counts * batch.tokens
             self._sums["apart"] += batch.counts * ratio_N.log().abs().sum().item()

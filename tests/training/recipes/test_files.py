@@ -11,7 +11,7 @@ import pytest
 
 from tests.training.conftest import ROOT
 from training.planning.estimate import make_plan
-from training.planning.plan import show
+from training.planning.plan import format_plan
 from training.recipes.registry import RECIPES, read_run
 
 FILES = ROOT / "training" / "recipes" / "files"
@@ -20,7 +20,7 @@ HOUSE = sorted((FILES / "a100x4").glob("*.toml"))
 
 
 def plan(path: Path, **flags: Any) -> str:
-    return show(make_plan(*read_run(path), **flags))
+    return format_plan(make_plan(*read_run(path), **flags))
 
 
 def name(path: Path) -> str:
@@ -48,7 +48,7 @@ def test_a_recipe_can_read_it(path: Path) -> None:
 def test_a_plan_can_be_made_of_it(path: Path) -> None:
     text = plan(path, gpus=64, gpu="h200", texts=10_000, words=3000)
     assert "It fits" in text
-    assert "the run at 40% of it" in text
+    assert "the run at 40% of the FLOP/s" in text
 
 
 @pytest.mark.parametrize("path", HOUSE, ids=name)

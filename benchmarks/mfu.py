@@ -26,7 +26,7 @@ from training.common.records import Sample
 from training.config.learner import LearnerSettings, Lora
 from training.datasets.encoding import Pairs
 from training.learner.engine import DTYPES, Learner
-from training.learner.models import packs, prepare
+from training.learner.models import can_pack, prepare
 from training.learner.processes import device
 from training.planning.costs import CARDS, forward_flops
 from training.planning.shapes import read_shape
@@ -86,7 +86,7 @@ def step_of(recipe: str, config: Qwen3_5TextConfig, *, adapters: bool, tokens: i
     torch.manual_seed(0)
     with device():
         model = Qwen3_5ForCausalLM(config).to(DTYPES[settings.precision])
-    learner = Learner(prepare(model, settings), settings, packed=packs(model, settings, print))
+    learner = Learner(prepare(model, settings), settings, packed=can_pack(model, settings, print))
     rng = np.random.default_rng(0)
     weights = [float(place >= min(PROMPT, tokens // 2)) for place in range(tokens)]
     samples = [Sample.of(rng.integers(0, config.vocab_size, tokens).tolist(), weights) for _ in range(TEXTS)]

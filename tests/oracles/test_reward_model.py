@@ -55,7 +55,7 @@ def test_rewards_are_plain_transformers(kind: models.Kind, tmp_path: Path) -> No
     ours = peers.learner(model)
     rewards = {
         number: answer
-        for numbers, _, answers in ours.read(some.examples)
+        for numbers, _, answers in ours.infer(some.examples)
         for number, answer in zip(numbers, answers.view(-1, 2))
     }
     for number, example in enumerate(some.examples):

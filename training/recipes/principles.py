@@ -25,7 +25,7 @@ Sums = dict[int, list[float]]
 
 def tell_of_principles(run: Run, some: Pairs, before_P2: torch.Tensor, own: Sums) -> None:
     """Write principles.json into the run's folder. `own` are the pairs that this process read with the model as it is now."""
-    after = {number: sums for part in processes.everybody(own) for number, sums in part.items()}
+    after = {number: sums for part in processes.all_gather(own) for number, sums in part.items()}
     if not run.first:
         return
     told = learned(some, before_P2.tolist(), [after[number] for number in range(len(some.examples))])

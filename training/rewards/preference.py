@@ -9,7 +9,7 @@ import torch
 from training.common.records import Sample
 from training.config.learner import LearnerSettings
 from training.datasets.encoding import ChatEncoder
-from training.datasets.jsonl import Said
+from training.datasets.jsonl import ChatMessage
 from training.datasets.requests import Task
 from training.learner.batches import to_batch
 from training.learner.engine import DTYPES
@@ -31,8 +31,8 @@ class Preference:
     @torch.inference_mode()
     def __call__(self, task: Task, text: str) -> float:
         """A text that is longer than the model's positions is judged by its beginning."""
-        said = [Said(role=one["role"], content=one["content"]) for one in task.prompt if one["role"] != "system"]
-        sample = self._encoder.turns([*said, Said(role="assistant", content=text)], only_last=True)
+        said = [ChatMessage(role=one["role"], content=one["content"]) for one in task.prompt if one["role"] != "system"]
+        sample = self._encoder.encode([*said, ChatMessage(role="assistant", content=text)], only_last=True)
         kept = Sample(sample.tokens[: self._positions], sample.weights[: self._positions])
         answer: torch.Tensor = self._scorer(to_batch([kept], packed=False, device=self._device))
         return float(answer[0])

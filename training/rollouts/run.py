@@ -27,7 +27,7 @@ from training.datasets.requests import Task, read_tasks
 from training.learner import processes
 from training.learner.engine import Learner
 from training.learner.export import adapter_weights
-from training.learner.models import check_folder, load_tokenizer, room
+from training.learner.models import check_folder, load_tokenizer, max_text_tokens
 from training.learner.run import Run
 from training.rewards.embedding import SentenceVectors
 from training.rewards.preference import Preference
@@ -49,7 +49,7 @@ from training.teacher.client import Teacher
 def open_rollouts(run: Run, settings: GroupSettings) -> Iterator[Rollouts]:
     with run.log.phase("data"):
         encoder = ChatEncoder(load_tokenizer(settings.model), settings.model)
-        context = room(settings.model, settings.context, run.log.log)
+        context = max_text_tokens(settings.model, settings.context, run.log.log)
         tasks, held_out = (
             read_tasks(paths, encoder, thinking=settings.thinking, room=context)
             for paths in (settings.data, settings.held_out)
@@ -127,7 +127,7 @@ class Rollouts:
         self._seen = []
         for _ in self._wanted[step]:
             began = time.monotonic()
-            group: Group = processes.from_first(next(source) if source else None)
+            group: Group = processes.broadcast(next(source) if source else None)
             waited += time.monotonic() - began
             self._seen.append(group)
             yield group
@@ -154,7 +154,7 @@ class Rollouts:
                     self._looking = looks.pop()
             for look in looks:
                 told |= look.result() if look else {}
-        answer: dict[str, float] = processes.from_first(told)
+        answer: dict[str, float] = processes.broadcast(told)
         return answer
 
     def _divergence(self, learner: Learner, first: Sequence[Wanted]) -> dict[str, float]:
@@ -162,13 +162,13 @@ class Rollouts:
 
         The first step learned from them, so it is less than the divergence itself, and in a short run may be below 0.
         """
-        examples = processes.from_first(self._written_first(first) if self.run.first else None)
+        examples = processes.broadcast(self._written_first(first) if self.run.first else None)
         sums = {"apart": 0.0, "tokens": 0.0}
-        for numbers, _, logprobs_N in learner.read([(sample,) for sample, _ in examples]) if examples else ():
+        for numbers, _, logprobs_N in learner.infer([(sample,) for sample, _ in examples]) if examples else ():
             apart_N = np.concatenate([examples[number][1] for number in numbers]) - logprobs_N.float().cpu().numpy()
             sums["apart"] += float(np.nansum(apart_N, dtype=np.float64))
             sums["tokens"] += float(np.isfinite(apart_N).sum())
-        found = processes.sums(sums)
+        found = processes.sum_across_ranks(sums)
         return {"divergence": found["apart"] / found["tokens"]} if found["tokens"] else {}
 
     def _written_first(self, first: Sequence[Wanted]) -> list[tuple[Sample, Logprobs]]:
@@ -202,7 +202,7 @@ class Rollouts:
             self._gatherer.begin(name, [Wanted(task, 1, human=False) for task in self.held_out])
         source = self._gatherer and self._gatherer.groups(name)
         for _ in self.held_out:
-            yield processes.from_first(next(source) if source else None)
+            yield processes.broadcast(next(source) if source else None)
         if source:
             next(source, None)
 
@@ -219,7 +219,7 @@ class Rollouts:
         """The learner's weights to the server, unless it has them. All processes take part: each may hold a share of them."""
         if self.settings.replay:
             return
-        if processes.from_first(self._policy and self._policy.version) == version:
+        if processes.broadcast(self._policy and self._policy.version) == version:
             return
         began = time.monotonic()
         expected = read(learner, self._fixed)
@@ -261,8 +261,8 @@ def _name(step: int) -> str:
 def read(learner: Learner, text: Tokens) -> Logprobs:
     """The learner's log-probabilities of all tokens but the first. All processes read it."""
     sample = Sample(text, np.ones(len(text), dtype=np.float32))
-    (found,) = [answer for _, _, answer in learner.read([(sample,)])] or [torch.empty(0)]
-    gathered = [one for one in processes.everybody(found.float().cpu().numpy()) if len(one)]
+    (found,) = [answer for _, _, answer in learner.infer([(sample,)])] or [torch.empty(0)]
+    gathered = [one for one in processes.all_gather(found.float().cpu().numpy()) if len(one)]
     answer: Logprobs = gathered[0]
     return answer
 

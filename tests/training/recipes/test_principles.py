@@ -11,7 +11,7 @@ import torch
 
 from tests.training.recipes.runs import make_settings
 from training.common.records import Learned, Sample
-from training.datasets.encoding import ChatEncoder, Fitting, Pairs, pairs
+from training.datasets.encoding import ChatEncoder, ContextLimit, Pairs, pairs
 from training.learner.models import load_tokenizer
 from training.recipes.dpo.loop import dpo
 from training.recipes.principles import learned
@@ -61,7 +61,7 @@ def preferred(settings: Any, folder: Path) -> float:
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    found = pairs(settings.held_out, ChatEncoder(load_tokenizer(folder), folder), Fitting(1024, "refuse"))
+    found = pairs(settings.held_out, ChatEncoder(load_tokenizer(folder), folder), ContextLimit(1024, "refuse"))
 
     def mean(one: Sample) -> float:
         tokens = torch.tensor(one.tokens.astype("int64"))[None]

@@ -102,17 +102,17 @@ class Step:
     def _learn(self, rows: list[Row], *, last: bool) -> None:
         began = time.monotonic()
         behind, most = self._settings.rollouts.behind, self._settings.rollouts.truncate
-        for numbers, batch in self._learner.share([(row.sample,) for row in rows], last=last):
+        for numbers, batch in self._learner.split_across_ranks([(row.sample,) for row in rows], last=last):
             logprobs_N = self._learner(batch)
             drawn_N = torch.cat([torch.from_numpy(rows[number].drawn) for number in numbers]).to(logprobs_N.device)
             losses_N = grpo_losses(logprobs_N, batch.weights_N, drawn_N if behind else None, most)
-            loss = losses_N.sum() * batch.counts
+            loss = losses_N.sum() * batch.loss_factor
             self._learner.backward(loss)
             ratio_N = importance_ratios(logprobs_N.detach(), drawn_N)
             self._sums["loss"] += loss.item()
-            self._sums["tokens"] += batch.counts * batch.tokens
-            self._sums["apart"] += batch.counts * ratio_N.log().abs().sum().item()
-            self._sums["truncated"] += batch.counts * float((ratio_N > most).sum())
+            self._sums["tokens"] += batch.loss_factor * batch.tokens
+            self._sums["apart"] += batch.loss_factor * ratio_N.log().abs().sum().item()
+            self._sums["truncated"] += batch.loss_factor * float((ratio_N > most).sum())
         self.seconds += time.monotonic() - began
 
 

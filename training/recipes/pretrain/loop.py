@@ -13,7 +13,7 @@ from pathlib import Path
 from training.common.errors import MendableError
 from training.datasets.encoding import fingerprint, texts
 from training.learner.finish import finish
-from training.learner.models import load_tokenizer, room
+from training.learner.models import load_tokenizer, max_text_tokens
 from training.learner.run import Run, order, steps_of
 from training.recipes.pretrain import PretrainSettings
 from training.recipes.sft.loop import Examples, held_out_loss, learn
@@ -24,7 +24,7 @@ def pretrain(settings: PretrainSettings) -> Path | None:
     with Run(settings) as run:
         with run.log.phase("data"):
             tokenizer = load_tokenizer(settings.model)
-            most = room(settings.model, settings.context, run.log.log)
+            most = max_text_tokens(settings.model, settings.context, run.log.log)
             examples: Examples = texts(settings.data, tokenizer, most)
             held_out: Examples = texts(settings.held_out, tokenizer, most)
             take, per_epoch = by_tokens(examples, settings)

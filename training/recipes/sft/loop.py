@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from training.common.records import Sample
-from training.datasets.encoding import ChatEncoder, Fitting, conversations, fingerprint
+from training.datasets.encoding import ChatEncoder, ContextLimit, conversations, fingerprint
 from training.learner.engine import Learner
 from training.learner.finish import finish
-from training.learner.models import load_tokenizer, room
-from training.learner.processes import sums
+from training.learner.models import load_tokenizer, max_text_tokens
+from training.learner.processes import sum_across_ranks
 from training.learner.run import Run, batches_of, steps_of
 from training.objectives.sft import nll
 from training.recipes.sft import SftSettings
@@ -23,10 +23,10 @@ def sft(settings: SftSettings) -> Path | None:
     with Run(settings) as run:
         with run.log.phase("data"):
             encoder = ChatEncoder(load_tokenizer(settings.model), settings.model)
-            fit = Fitting(room(settings.model, settings.context, run.log.log), settings.overlong)
+            fit = ContextLimit(max_text_tokens(settings.model, settings.context, run.log.log), settings.overlong)
             examples = conversations(settings.data, encoder, fit)
             held_out = conversations(settings.held_out, encoder, fit)
-            run.log.log(f"{len(examples)} conversations to learn, {len(held_out)} held out; {fit.told()}.")
+            run.log.log(f"{len(examples)} conversations to learn, {len(held_out)} held out; {fit.summary()}.")
             take, per_epoch = batches_of(len(examples), settings.batch, settings)
         learner = run.load_learner()
         evaluate = held_out_loss(learner, held_out)
@@ -39,11 +39,11 @@ def learn(learner: Learner, examples: Examples) -> dict[str, float]:
     """The gradients of a step; this process' shares of what is to be told of it."""
     count = sum(sample.learned for (sample,) in examples)
     told = {"loss": 0.0, "tokens": 0.0}
-    for _, batch in learner.share(examples):
-        loss = nll(learner(batch), batch.weights_N) * batch.counts / count
+    for _, batch in learner.split_across_ranks(examples):
+        loss = nll(learner(batch), batch.weights_N) * batch.loss_factor / count
         learner.backward(loss)
         told["loss"] += loss.item()
-        told["tokens"] += batch.counts * batch.tokens
+        told["tokens"] += batch.loss_factor * batch.tokens
     return told
 
 
@@ -52,7 +52,7 @@ def held_out_loss(learner: Learner, examples: Examples) -> Callable[[], dict[str
     count = sum(sample.learned for (sample,) in examples)
 
     def evaluate() -> dict[str, float]:
-        total = sum(nll(answer, batch.weights_N).item() for _, batch, answer in learner.read(examples))
-        return {name: value / count for name, value in sums({"held_out_loss": total}).items()}
+        total = sum(nll(answer, batch.weights_N).item() for _, batch, answer in learner.infer(examples))
+        return {name: value / count for name, value in sum_across_ranks({"held_out_loss": total}).items()}
 
     return evaluate if examples else None

@@ -97,7 +97,9 @@ def _plan(run: Run) -> dict[str, Any]:
         notes.append(
             "No machine with a GPU is there: it will run on a processor, and the figures are those of an A100."
         )
-    needs = int(checkpoint_bytes(plan.setup) * (run.settings["keep"] + 1) + 2 * plan.setup.bytes_per_weight * plan.setup.total)
+    needs = int(
+        checkpoint_bytes(plan.setup) * (run.settings["keep"] + 1) + 2 * plan.setup.bytes_per_weight * plan.setup.total
+    )
     found: dict[str, Any] = {
         "rows": rows,
         "held_out": held_out,

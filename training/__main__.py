@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from training.common.errors import AskedToStop, MendableError, full_disk_said_plainly
+from training.common.errors import EXIT_MENDABLE, AskedToStop, MendableError, full_disk_said_plainly
 from training.config.declarations import Recipe
 from training.config.settings import read_settings
 from training.test_model.settings import DemoSettings
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
             run(chosen)
     except MendableError as error:
         say(" ".join(str(error).splitlines()))
-        return 2
+        return EXIT_MENDABLE
     except KeyboardInterrupt:
         say("Interrupted; the same command resumes from what is saved.")
         return 130

@@ -17,13 +17,13 @@ from tests.servers import DEMO_MODEL, ServedModel
 from tests.workers.jobs.house import here, house, keeper, work
 from training.common.errors import MendableError
 from training.common.text import story_request
-from training.config.declarations import Recipe, by_name, found_outside
+from training.config.declarations import Recipe, by_name, load_entry_points
 from training.recipes.registry import RECIPES
+from workers.addresses import site_server
+from workers.folders import private
 from workers.jobs.datasets import add_dataset
 from workers.jobs.keeper import Keeper
 from workers.jobs.runs import planning
-from workers.jobs.runs.folders import private
-from workers.serving import own
 from workers.serving.keeper import ServingKeeper
 from workers.serving.loading import unload_adapter
 from writer.accounts.models import User
@@ -47,7 +47,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recipe]:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(OUTSIDE), os.environ.get("PYTHONPATH")])))
     monkeypatch.syspath_prepend(str(OUTSIDE))
     importlib.invalidate_caches()
-    (recipe,) = found_outside("longhand.recipes", Recipe)
+    (recipe,) = load_entry_points("longhand.recipes", Recipe)
     monkeypatch.setitem(RECIPES, recipe.name, recipe)
     yield recipe
     for name in [name for name in sys.modules if name.partition(".")[0] == "longhand_toy"]:
@@ -135,8 +135,8 @@ def test_from_its_form_to_a_version_in_service(
     assert run.version is not None
     promote(by=admin, version_id=run.version.pk, overrule=True, reason="It is a test of ours.")
     try:
-        ServingKeeper(here).look()
+        ServingKeeper().look()
         assert in_service() == run.version
     finally:
-        unload_adapter(*own.home(), run.version.served_name)
+        unload_adapter(*site_server(), run.version.served_name)
     assert Run.objects.get().version == run.version

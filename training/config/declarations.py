@@ -8,13 +8,19 @@ library (`training.recipes.registry`, `training.rewards.registry`) and those of 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, cast
+from typing import Any, Literal, Protocol, TypeVar, cast, get_args
+
+import numpy as np
+import numpy.typing as npt
 
 from training.common.errors import MendableError
+from training.common.question import A, Question
+from training.common.records import Principle
+from training.common.text import Message
 from training.config.settings import Settings
 
 Data = Literal["texts", "conversations", "preference"]
@@ -38,7 +44,7 @@ class RolloutServer(Protocol):
     @property
     def gpu_memory(self) -> float: ...
     @property
-    def behind(self) -> int: ...
+    def max_staleness(self) -> int: ...
 
 
 class Rewards(Protocol):
@@ -134,7 +140,7 @@ class Recipe(_Studio):
         return 2 if self.example == "pair" else 1
 
 
-def of_groups(recipe: Recipe, settings: Settings) -> GroupSettings | None:
+def group_settings(recipe: Recipe, settings: Settings) -> GroupSettings | None:
     """The settings, where the recipe learns from groups; else None."""
     return cast("GroupSettings", settings) if recipe.example == "group" else None
 
@@ -149,10 +155,89 @@ class Stage(_Studio):
     """The most questions to a teacher for these settings and so many texts, repetitions not counted; None: it asks nobody."""
 
 
+Need = Literal["judge", "ranges", "constitution", "preference", "embeddings"]
+"""What a reward may need; `Resources` says what each is."""
+Vectors = npt.NDArray[np.float32]
+Embed = Callable[[Sequence[str]], Vectors]
+"""Sentences to vectors, [S, D], of length 1, or 0 for one of which nothing is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer to a request, as a reward reads it."""
+
+    prompt: Sequence[Message]
+    target: int | None
+    """Words asked for, where the request names a number."""
+    raw: str
+    """All that was written, with thinking and tags."""
+    thinking: str
+    text: str
+    """The story alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a reward gives an answer: None where it cannot say. `notes` are figures under names of its own that are reported and move nothing."""
+
+    value: float | None
+    notes: Mapping[str, float] = field(default_factory=dict)
+
+
+class Ask(Protocol):
+    """Asks a model. None: there is no answer, so the reward has no value either; it is never 0."""
+
+    async def __call__(self, question: Question[A]) -> A | None: ...
+
+
+def _refuse(*_: object) -> Any:
+    raise TypeError("a reward uses something that its `needs` do not name")
+
+
+_NOT_NEEDED: Any = _refuse
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resources:
+    """What a reward is given: what its `needs` name, and its own settings."""
+
+    judge: Ask = _NOT_NEEDED
+    ranges: Ask | None = None
+    """The model that says how long a good answer is; a run may have none."""
+    constitution: Sequence[Principle] = ()
+    """The principles in force, one at least."""
+    preference: Callable[[Answer], Awaitable[float]] = _NOT_NEEDED
+    """What a reward model that learned from editors gives an answer, in log-odds. It reads one at a time."""
+    embeddings: Embed = _NOT_NEEDED
+    settings: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reward:
+    """Something that a story is rewarded for. Raises ValueError for what cannot be declared so."""
+
+    name: str
+    meaning: str
+    """One line: what a value says, and from where to where it goes."""
+    score: Callable[[Answer, Resources], float | Score | Awaitable[float | Score | None] | None]
+    """A coroutine function is awaited beside others; any other function runs in a thread, beside others as well."""
+    needs: tuple[Need, ...] = ()
+    settings: type[Settings] | None = None
+    """Numbers with bounds, choices and switches, all with defaults: they stand under `[rewards.NAME]`, and on a form."""
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier():
+            raise ValueError(f"{self.name!r} cannot be the name of a reward: use letters, digits and underscores")
+        if unknown := set(self.needs) - set(get_args(Need)):
+            raise ValueError(f"the reward {self.name} needs {', '.join(sorted(unknown))}, which does not exist")
+        if self.settings and any(info.is_required() for info in self.settings.model_fields.values()):
+            raise ValueError(f"the reward {self.name} has a setting without a default")
+
+
 Declared = TypeVar("Declared")
 
 
-def found_outside(group: str, kind: type[Declared]) -> list[Declared]:
+def load_entry_points(group: str, kind: type[Declared]) -> list[Declared]:
     """The declarations of other installed packages under the entry-point group. Raises MendableError for one that cannot be loaded."""
     found = []
     for point in entry_points(group=group):

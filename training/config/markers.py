@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -36,6 +37,13 @@ class Part:
 
     title: str
     place: int
+
+
+@dataclass(frozen=True)
+class Entries:
+    """The setting is a dictionary of numbers, which may have entries of these names; each says what it means."""
+
+    names: Mapping[str, str]
 
 
 def marker(info: FieldInfo, kind: type[Marker]) -> Marker | None:

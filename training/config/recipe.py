@@ -49,11 +49,21 @@ MAY_CHANGE = {
     "guards.*",  # which only watch
     *(
         f"rollouts.{one}"
-        for one in ("url", "key_variable", "sync", "tensor_parallel", "gpu_memory", "agreement", "seconds", "revivals")
+        for one in (
+            "url",
+            "key_variable",
+            "sync",
+            "tensor_parallel",
+            "gpu_memory",
+            "logprob_tolerance",
+            "seconds",
+            "restarts",
+        )
     ),
     *(
-        f"rewards.*.{one}"
-        for one in ("url", "key_variable", "at_once", "*_per_minute", "seconds", "tries", "most_*", "price_*")
+        f"rewards.{judge}.{one}"
+        for judge in ("judge", "ranges")
+        for one in ("url", "key_variable", "inside", "at_once", "*_per_minute", "seconds", "tries", "most_*", "price_*")
     ),
 }
 """Patterns of what may differ between a run and its continuation: where things are, how quickly they work, what they may cost, what is only watched."""

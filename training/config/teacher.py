@@ -18,6 +18,9 @@ class TeacherSettings(Settings):
     )
     model: Annotated[str, FilledIn()] = Field(min_length=1, max_length=200, description="as the server calls it")
     key_variable: Annotated[str, FilledIn()] = Field("TEACHER_KEY", pattern=r"^[A-Z][A-Z0-9_]*$", max_length=100)
+    inside: Annotated[bool, FilledIn()] = Field(
+        False, description="a server of the site, whatever its address: it is never asked through a proxy"
+    )
     at_once: int = Field(256, ge=1, le=4096, description="requests in flight")
     requests_per_minute: float | None = Field(None, gt=0, le=1e6)
     tokens_per_minute: float | None = Field(None, gt=0, le=1e9)

@@ -20,8 +20,6 @@ from training.datasets.card import Table, dataset_card
 from training.datasets.jsonl import Preference, read_jsonl
 from training.datasets.stage import stage
 
-Row = dict[str, Any]
-
 
 class Sourced(Preference):
     """A line that says which source it is of."""

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from training.common.errors import MendableError
+from training.common.question import Question
 from training.constitution import questions
 from training.constitution.checks import Drop, little, no_copy, runs_of, same_language
 from training.constitution.edits import NotThere, apply, changed_share
@@ -31,7 +32,7 @@ from training.constitution.texts import GoodText, excerpt, is_held_out, read_goo
 from training.datasets.card import Table, dataset_card
 from training.datasets.rejected import Dropped
 from training.datasets.stage import Stage, run_until_stopped, stage
-from training.teacher.client import Absent, Question, Teacher
+from training.teacher.client import Absent, Teacher
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ async def _violations(
             made = await at.each(chosen, lambda one: asking.violation(*one), teacher)
             _sift(chosen, made, told)
             at.log.log(f"Round {number}: {len(chosen):,} asked for, {sum(told.made.values()):,} violations in all.")
-        cost = teacher.told()
+        cost = teacher.metrics()
     parts: dict[str, list[dict[str, Any]]] = {"train": [], "held_out": []}
     for work in works:
         if work.made:

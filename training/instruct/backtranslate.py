@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from training.common.errors import MendableError
+from training.common.question import Question
 from training.common.records import Domain, Task
 from training.common.text import count_words, round_words, story_request
 from training.constitution.texts import GoodText, excerpt, is_held_out, read_good
@@ -33,7 +34,7 @@ from training.instruct.checks import Drop, found_well, plans_well
 from training.instruct.choice import alike, not_best
 from training.instruct.settings import BacktranslateSettings
 from training.instruct.tasks import VOICES, WAYS, Way
-from training.teacher.client import Absent, Question, Teacher
+from training.teacher.client import Absent, Teacher
 
 AGAIN = 2
 """Added to the seed of a plan that is asked for once more: the teacher's client itself uses the two before."""
@@ -82,7 +83,7 @@ async def _backtranslate(settings: BacktranslateSettings, goods: Sequence[GoodTe
     async with Teacher(settings.teacher, at.calls) as teacher:
         asking = Asking(settings, teacher)
         made = await at.each(items, asking.exercise, teacher)
-        cost = teacher.told()
+        cost = teacher.metrics()
     made = _chosen(made, settings)
     parts: dict[str, list[dict[str, Any]]] = {"train": [], "held_out": []}
     dropped = []

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from training.common.errors import MendableError
+from training.common.question import Question
 from training.constitution.principles import read_principles
 from training.constitution.texts import is_held_out, read_good
 from training.datasets.card import Table, dataset_card
@@ -30,7 +31,7 @@ from training.instruct.data_settings import ToolsSettings
 from training.instruct.room import TOOLS, said
 from training.instruct.situations import Situation, situations
 from training.instruct.tool_checks import Drop, all_said, check_row, honest, no_tool_named, nothing_invented
-from training.teacher.client import Absent, Question, Teacher
+from training.teacher.client import Absent, Teacher
 
 
 def tools(settings: ToolsSettings) -> Path:
@@ -60,7 +61,7 @@ async def _tools(settings: ToolsSettings, found: Sequence[Situation], at: Stage)
     async with Teacher(settings.teacher, at.calls) as teacher:
         asking = Asking(settings, teacher)
         made = await at.each(found, asking.row, teacher)
-        cost = teacher.told()
+        cost = teacher.metrics()
     parts: dict[str, list[dict[str, Any]]] = {"train": [], "held_out": [], "dropped": []}
     words: set[str] = set()
     for situation, one in zip(found, made):

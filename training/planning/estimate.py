@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from training.common.errors import MendableError
-from training.config.declarations import GroupSettings, Recipe, of_groups
+from training.config.declarations import GroupSettings, Recipe, group_settings
 from training.config.learner import LearnerSettings
 from training.config.recipe import RecipeSettings
 from training.planning.costs import (
@@ -78,7 +78,7 @@ class Plan:
     @property
     def groups(self) -> GroupSettings | None:
         """The settings, if the run learns from groups."""
-        return of_groups(self.recipe, self.settings)
+        return group_settings(self.recipe, self.settings)
 
     @property
     def step_tokens(self) -> float:
@@ -132,8 +132,8 @@ class Plan:
     def step_hours(self, mfu: float = 1.0, bandwidth_share: float = 1.0) -> float:
         """Hours of one step. Where stories are written a step ahead, the longer of writing and learning counts; otherwise their sum."""
         learning, writing = self.hours(self.step_flops, mfu), self.writing_hours / bandwidth_share
-        behind = self.groups is not None and self.groups.rollouts.behind
-        return (max(learning, writing) if behind else learning + writing) + self.sync_hours
+        stale = self.groups is not None and self.groups.rollouts.max_staleness
+        return (max(learning, writing) if stale else learning + writing) + self.sync_hours
 
     def run_hours(self, mfu: float = 1.0, bandwidth_share: float = 1.0) -> float:
         return (self.steps or 0) * self.step_hours(mfu, bandwidth_share) + self.hours(self.reference_flops, mfu)
@@ -191,7 +191,7 @@ def _assumed(
 ) -> TokenCounts:
     several = recipe.texts_per_example
     found, tokens = TokenCounts(), (words or DEFAULT_WORDS) * tokens_per_word
-    if groups := of_groups(recipe, settings):
+    if groups := group_settings(recipe, settings):
         found.add_group(min(DEFAULT_REQUEST_WORDS * tokens_per_word, settings.context / 2), tokens, tokens, groups)
     else:
         found.add([min(tokens, settings.context)] * several, recipe, settings)
@@ -213,7 +213,7 @@ def _setup(recipe: Recipe, settings: RecipeSettings, shape: Shape, gpus: int, lo
 
 
 def _server(recipe: Recipe, settings: RecipeSettings, shape: Shape, gpus: int, card: Card) -> Server | None:
-    groups = of_groups(recipe, settings)
+    groups = group_settings(recipe, settings)
     if groups is None or groups.rollouts.url or groups.replay:
         return None
     given = groups.rollouts
@@ -227,7 +227,7 @@ def _server(recipe: Recipe, settings: RecipeSettings, shape: Shape, gpus: int, c
 
 def preference_shape(recipe: Recipe, settings: RecipeSettings) -> Shape | None:
     """Return the shape of the reward model, which is on the first GPU; None without one, or if its folder does not exist yet."""
-    groups = of_groups(recipe, settings)
+    groups = group_settings(recipe, settings)
     path = groups.rewards.preference if groups else None
     return find_shape(path)[0] if path is not None and (path / "config.json").is_file() else None
 

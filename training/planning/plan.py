@@ -231,8 +231,8 @@ def _hours(plan: Plan) -> Rows:
             (_time(plan.sync_hours), f"{_gb(sync_bytes(plan.setup))} of weights to the server, through the host")
         )
     if plan.server:
-        behind = plan.groups is not None and plan.groups.rollouts.behind
-        order = "the longer of writing and learning" if behind else "writing, then learning"
+        stale = plan.groups is not None and plan.groups.rollouts.max_staleness
+        order = "the longer of writing and learning" if stale else "writing, then learning"
         rows.append(
             (
                 _time(plan.step_hours(plan.mfu, BANDWIDTH_SHARE)),

@@ -13,7 +13,7 @@ from typing import Any
 
 from training.common.errors import MendableError
 from training.common.text import count_words, words_asked
-from training.config.declarations import GroupSettings, Recipe, of_groups
+from training.config.declarations import GroupSettings, Recipe, group_settings
 from training.config.recipe import RecipeSettings
 
 DEFAULT_WORDS = 4500.0
@@ -98,7 +98,7 @@ def count_texts(
     Raises MendableError for a file that cannot be read.
     """
     found, words, characters = TokenCounts(), 0, 0
-    groups = of_groups(recipe, settings)
+    groups = group_settings(recipe, settings)
     existing = [path for path in settings.data if path.is_file()]
     for path in existing:
         for row in _rows(path):

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import ConfigDict
 
 from training.common.errors import MendableError
-from training.config.declarations import Command, Recipe, Stage, by_name, found_outside
+from training.config.declarations import Command, Recipe, Stage, by_name, load_entry_points
 from training.config.recipe import RecipeSettings
 from training.config.settings import Settings, read_settings
 from training.constitution.settings import PAIRS, VIOLATIONS
@@ -20,11 +20,11 @@ from training.test_model.settings import DEMO
 RECIPES: dict[str, Recipe] = by_name(
     [
         *(one.RECIPE for one in (pretrain, sft, reward_model, dpo, grpo)),
-        *found_outside("longhand.recipes", Recipe),
+        *load_entry_points("longhand.recipes", Recipe),
     ]
 )
 STAGES: dict[str, Stage] = by_name(
-    [VIOLATIONS, BACKTRANSLATE, REFERENCES, TOOLS, *found_outside("longhand.stages", Stage)]
+    [VIOLATIONS, BACKTRANSLATE, REFERENCES, TOOLS, *load_entry_points("longhand.stages", Stage)]
 )
 COMMANDS: dict[str, Command] = by_name([CORPUS, *RECIPES.values(), *STAGES.values(), PAIRS, DEMO])
 """All that `python -m training NAME FILE` runs."""

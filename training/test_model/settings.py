@@ -69,7 +69,7 @@ class DemoSettings(Settings):
         return self
 
 
-# What may differ between a run and its continuation: how long it goes on, and how fast it is computed.
+# What a resumed run may change: how long it is, and how fast it is computed.
 MAY_CHANGE = {
     "run_dir",
     "corpus",

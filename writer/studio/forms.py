@@ -15,7 +15,7 @@ import annotated_types
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from training.config.markers import First, NotAsked, Part, marker
+from training.config.markers import Entries, First, NotAsked, Part, marker
 from writer.refusals import Refused
 from writer.studio.registry import (
     DECLARED,
@@ -146,16 +146,14 @@ def fields_of(kind: type[BaseModel], prefix: str = "", inside: Part = FIRST_GROU
 
 
 def _entries(full: str, info: FieldInfo, annotation: Any, group: Part) -> Iterator[Field]:
-    """A number for each name that a dictionary may have; the settings say what each means."""
-    names, number = get_args(annotation)
+    """A number for each name that the dictionary may have."""
+    _, number = get_args(annotation)
     low, high, above = _bounds(number.__metadata__[0])
-    given = info.get_default(call_default_factory=True)
-    says = info.json_schema_extra
-    assert isinstance(says, dict)
-    for name in get_args(names):
-        words = str(says["names"][name])  # type: ignore[index]
+    given, entries = info.get_default(call_default_factory=True), marker(info, Entries)
+    assert entries is not None
+    for name, meaning in entries.names.items():
         yield Field(
-            f"{full}.{name}", "number", _label(name), words, given.get(name), low, high, above,
+            f"{full}.{name}", "number", _label(name), meaning, given.get(name), low, high, above,
             optional=True, entry=True, group=group,
         )  # fmt: skip
 

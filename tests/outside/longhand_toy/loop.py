@@ -23,7 +23,7 @@ def toy(settings: ToySettings) -> Path | None:
         take, per_epoch = batches_of(len(examples), settings.batch, settings)
         learner = run.load_learner()
         for step in run.steps(learner, steps_of(settings, per_epoch), fingerprint(examples)):
-            run.did(step, learn(learner, [examples[number] for number in take(step)]))
+            run.log_step(step, learn(learner, [examples[number] for number in take(step)]))
         return finish(run, learner)
 
 

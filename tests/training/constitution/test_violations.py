@@ -22,7 +22,7 @@ from training.constitution import questions
 from training.constitution.settings import ViolationsSettings
 from training.constitution.violations import violations
 from training.datasets.jsonl import Preference, read_jsonl
-from training.teacher import client
+from training.serving import http
 
 Rows = dict[str, dict[str, Any]]
 
@@ -41,7 +41,7 @@ def fake(recorded: Recorded) -> Iterator[FakeTeacher]:
 
 @pytest.fixture(autouse=True)
 def no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_the_report_and_the_card(settings: Callable[..., ViolationsSettings], re
     assert "path: train.jsonl" in card
     assert "held_out.jsonl\n" not in card.partition("---\n\n")[0]
     assert "| 2 | not_there |" in card
-    assert re.search(r"\| Said is enough \| 1 \| \d \| \d \|", card)
+    assert re.search(r"\| ChatMessage is enough \| 1 \| \d \| \d \|", card)
 
 
 def test_events_for_whoever_follows(settings: Callable[..., ViolationsSettings], tmp_path: Path) -> None:

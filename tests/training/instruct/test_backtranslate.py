@@ -17,6 +17,7 @@ from tests.training.instruct.recorded import EELS, MAST, Recorded, Text, schema_
 from tests.training.teacher.fake import FakeTeacher
 from training.common.errors import MendableError
 from training.common.events import read_events
+from training.common.question import Question
 from training.common.records import LogLine, Metrics, Task
 from training.common.text import count_words, round_words, story_request
 from training.config.settings import read_settings
@@ -27,8 +28,8 @@ from training.instruct.answers import Plan, Score
 from training.instruct.backtranslate import backtranslate, length_sentence
 from training.instruct.settings import ALL_TASKS, BacktranslateSettings
 from training.instruct.tasks import WAYS
-from training.teacher import client
-from training.teacher.client import Absent, Question, Teacher
+from training.serving import http
+from training.teacher.client import Absent, Teacher
 
 Made = Callable[..., BacktranslateSettings]
 Rows = dict[str, dict[str, Any]]
@@ -49,7 +50,7 @@ def fake(recorded: Recorded) -> Iterator[FakeTeacher]:
 
 @pytest.fixture(autouse=True)
 def no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
 
 
 @pytest.fixture

@@ -530,7 +530,7 @@ def test_decoding_reads_the_weights_once_for_all_stories() -> None:
 def test_the_longer_counts_where_stories_are_written_a_step_ahead(tmp_path: Path) -> None:
     one, other = (
         grpo_plan(tmp_path),
-        grpo_plan(tmp_path, rollouts={"gpu_memory": 0.2, "tensor_parallel": 4, "behind": 1}),
+        grpo_plan(tmp_path, rollouts={"gpu_memory": 0.2, "tensor_parallel": 4, "max_staleness": 1}),
     )
     learning, writing, sync = one.hours(one.step_flops), one.writing_hours, one.sync_hours
     assert sync * 3600 == pytest.approx(sync_seconds(one.setup)) == pytest.approx(2 * 2 * 8_953_803_264 / 10e9)

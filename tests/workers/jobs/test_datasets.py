@@ -18,7 +18,7 @@ from training.common.text import count_words
 from training.corpus.build import build_corpus
 from training.corpus.settings import CorpusSettings
 from training.recipes.registry import read_run
-from workers.jobs.runs.folders import datasets, run_folder
+from workers.folders import datasets, run_folder
 from workers.jobs.runs.material import prepare
 from writer.accounts.models import AuditEvent, User
 from writer.stories.models import ModelVersion
@@ -145,7 +145,7 @@ def test_it_is_on_the_record(folder: Path) -> None:
     models.texts(folder / "train.jsonl", 3)
     found = add(folder)
     event = AuditEvent.objects.get()
-    assert (event.act, event.about, event.who) == ("dataset.add", "A corpus", "the house")
+    assert (event.act, event.about, event.who) == ("dataset.add", "A corpus", "the site")
     assert (event.details["rows"], event.details["sha256"]) == (3, found.sha256)
 
 

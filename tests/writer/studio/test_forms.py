@@ -93,12 +93,33 @@ def test_each_reward_has_a_field_and_an_empty_one_is_not_used() -> None:
     assert "at least 1 item" in none.errors[""]
 
 
+def test_settings_of_an_older_run_come_back_under_their_new_names() -> None:
+    _, values = read("grpo", as_typed("grpo"))
+    assert values is not None
+    rewards, rollouts = values["rewards"], values["rollouts"]
+    rewards["floor"], rewards["longest"] = rewards.pop("min_std") + 0.1, rewards.pop("range")["longest"] - 1
+    for old, new in (
+        ("behind", "max_staleness"),
+        ("agreement", "logprob_tolerance"),
+        ("truncate", "importance_ratio_cap"),
+    ):
+        rollouts[old] = rollouts.pop(new) + 1
+    typed = form_of("grpo", values).typed
+    assert {name: typed[name] for name in ("rewards.min_std", "rewards.range.longest")} == {
+        "rewards.min_std": "0.15000000000000002", "rewards.range.longest": "11999",
+    }  # fmt: skip
+    assert (typed["rollouts.max_staleness"], typed["rollouts.logprob_tolerance"]) == ("1", "1.02")
+    assert typed["rollouts.importance_ratio_cap"] == "3"
+
+
 def test_what_a_judge_is_stays_with_the_house_and_how_it_is_asked_is_on_the_form() -> None:
     names = {one.name for one in form_of("grpo").fields}
-    assert {"rewards.judge.at_once", "rewards.judge.most_money", "rollouts.behind"} <= names
+    assert {"rewards.judge.at_once", "rewards.judge.most_money", "rollouts.max_staleness"} <= names
     assert "rewards.judge" not in names, "nobody turns it off"
     assert not {name for name in names if name.startswith(("guards.judge", "rewards.ranges"))}
-    assert not {name for name in names if name.rpartition(".")[2] in ("url", "key_variable", "sync", "constitution")}
+    assert not {
+        name for name in names if name.rpartition(".")[2] in ("url", "key_variable", "inside", "sync", "constitution")
+    }
 
 
 def test_fields_stand_in_groups_by_what_they_are_about() -> None:
@@ -109,8 +130,8 @@ def test_fields_stand_in_groups_by_what_they_are_about() -> None:
         "rewards.how",
         "rewards.clip",
         "rewards.epsilon",
-        "rewards.floor",
-        "rewards.longest",
+        "rewards.min_std",
+        "rewards.range.longest",
     ]
     assert sum(map(len, groups.values())) == len(form_of("grpo").fields)
 

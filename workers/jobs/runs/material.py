@@ -15,9 +15,9 @@ from training.constitution.mix import mix
 from training.constitution.pairs import Sourced, facts_of
 from training.constitution.settings import Mix
 from training.recipes.registry import RECIPES
+from workers.folders import model_path, private, run_folder
 from workers.jobs import datasets
 from workers.jobs.runs import rewards, stages
-from workers.jobs.runs.folders import model_path, private, run_folder
 from writer.editorial.models import Making, SnapshotKind, SnapshotRow
 from writer.editorial.snapshots.formats import example_of
 from writer.studio.held_out import is_held_out

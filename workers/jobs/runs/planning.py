@@ -20,8 +20,8 @@ from training.planning.estimate import make_plan
 from training.planning.plan import format_plan
 from training.planning.token_counts import count_texts
 from training.recipes.registry import RECIPES, read_run
+from workers.folders import lines_in, model_path, private, run_folder, size, studio
 from workers.jobs.runs import stage_plan
-from workers.jobs.runs.folders import lines_in, model_path, private, run_folder, size, studio
 from workers.jobs.runs.material import prepare
 from writer.editorial.models import Making
 from writer.studio.models import Gpu, Run, RunState
@@ -31,10 +31,10 @@ from writer.studio.registry import is_stage, judges_named
 CARDS = {"A100": "a100-80", "H100": "h100", "H200": "h200"}
 TOKENS_PER_WORD = 1.35
 STEPS_WANTED = 25
-"""Of a run that nobody set up by hand: small data are read in smaller steps."""
+"""Of a run that started itself: small data are read in smaller steps."""
 DISK_RESERVE = 2 * 10**9
 LONGEST = timedelta(minutes=15)
-"""After so long somebody else plans it."""
+"""After so long another worker plans it."""
 
 log = structlog.get_logger()
 
@@ -94,9 +94,7 @@ def _plan(run: Run) -> dict[str, Any]:
     card = next((name for part, name in CARDS.items() if gpu is not None and part in gpu.name), "a100-80")
     plan = make_plan(*read_run(path), gpus=run.gpus, gpu=card, tokens_per_word=TOKENS_PER_WORD)
     if gpu is None:
-        notes.append(
-            "No machine with a GPU is there: it will run on a processor, and the figures are those of an A100."
-        )
+        notes.append("No GPU is registered: it will run on a processor, and the figures are those of an A100.")
     needs = int(
         checkpoint_bytes(plan.setup) * (run.settings["keep"] + 1) + 2 * plan.setup.bytes_per_weight * plan.setup.total
     )
@@ -175,7 +173,7 @@ def _hours(run: Run, plan: Any) -> tuple[float | None, str]:
 
 
 def free_disk() -> float | None:
-    """What a new run may take on this machine: what is free, within the bound that the house sets."""
+    """What a new run may take on this machine: what is free, within the bound that the site sets."""
     folder = private(studio())
     free = float(shutil.disk_usage(folder).free)
     if settings.STUDIO_DISK_GB:
@@ -193,6 +191,6 @@ def _positions(folder: Path) -> int | None:
 
 
 def clear_old_drafts(days: int = 7) -> None:
-    """Drafts that nobody started."""
+    """Stop drafts that were never started."""
     old = Run.objects.filter(state=RunState.DRAFT, created__lt=timezone.now() - timedelta(days=days))
     old.update(state=RunState.STOPPED, finished=timezone.now())

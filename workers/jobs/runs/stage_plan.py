@@ -6,8 +6,8 @@ from typing import Any
 
 from training.common.errors import MendableError
 from training.recipes.registry import STAGES
+from workers.folders import lines_in, run_folder
 from workers.jobs.runs import stages
-from workers.jobs.runs.folders import lines_in, run_folder
 from workers.jobs.runs.material import prepare
 from writer.editorial.models import SnapshotRow
 from writer.studio.models import Run, RunState

@@ -2,7 +2,7 @@
 
     a snapshot's good texts, or a data set  ->  data/texts.jsonl  ->  the stage  ->  dataset/  ->  violations for editors, or a data set
 
-A draft goes to a teacher outside of the house only with its writer's consent for that. Consent may be taken back while a stage is at
+A draft goes to a teacher outside the site only with its writer's consent for that. Consent may be taken back while a stage is at
 work: `withdrawn` says so, and the stage begins again without the text.
 """
 
@@ -19,8 +19,8 @@ from django.db.models import Q, QuerySet
 from training.common.errors import MendableError
 from training.constitution.texts import GoodText
 from training.recipes.registry import STAGES
+from workers.folders import files_of
 from workers.jobs import datasets
-from workers.jobs.runs.folders import files_of
 from writer.editorial.constitution import record_of
 from writer.editorial.models import Making, SnapshotRow, Take
 from writer.editorial.operations.freeze import brief_asked, take_of
@@ -62,7 +62,8 @@ def reads(run: Run, data: Path) -> dict[str, Any]:
     if declared.asks("teacher"):
         if not settings.TEACHER_URL:
             raise MendableError("There is no teacher: set TEACHER_URL, or MODEL_SERVER_URL.")
-        found["teacher"] = run.settings["teacher"] | {"url": settings.TEACHER_URL, "model": settings.TEACHER_MODEL}
+        teacher = {"url": settings.TEACHER_URL, "model": settings.TEACHER_MODEL, "inside": not settings.TEACHER_OUTSIDE}
+        found["teacher"] = run.settings["teacher"] | teacher
     return found
 
 

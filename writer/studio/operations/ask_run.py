@@ -8,6 +8,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from training.rewards.registry import REWARDS
 from writer.accounts.audit import record
 from writer.accounts.models import User
 from writer.editorial.models import Making, Snapshot, SnapshotKind
@@ -29,7 +30,7 @@ MOST_DRAFTS = 20
 
 
 def bases() -> QuerySet[ModelVersion]:
-    """Versions that a run may begin from: those whose weights the house has."""
+    """Versions that a run may begin from: those whose weights the site has."""
     return ModelVersion.objects.filter(writes=True, retired=None).order_by("name")
 
 
@@ -104,10 +105,11 @@ def _of_training(values: dict[str, Any], base: str, gpus: str) -> dict[str, Any]
 
 
 def _of_rewards(values: dict[str, Any], reward_model: str, gpus: int) -> dict[str, Any]:
-    """The reward model that was chosen, or else the newest one, where its preference has a weight."""
+    """The reward model that was chosen, or else the newest one, where a reward needs one."""
     if values["rollouts"]["tensor_parallel"] > gpus:
         raise Refused(f"The run has {gpus} GPU{'s' * (gpus > 1)} only.", field="rollouts.tensor_parallel")
-    if "preference" not in values["rewards"]["weights"]:
+    needing = [name for name in values["rewards"]["weights"] if "preference" in REWARDS[name].needs]
+    if not needing:
         return {}
     found = reward_models()
     if reward_model:
@@ -117,7 +119,7 @@ def _of_rewards(values: dict[str, Any], reward_model: str, gpus: int) -> dict[st
         raise Refused("Choose a reward model of the list.", field="reward_model")
     if version is None:
         raise Refused(
-            "There is no reward model yet: train one, or leave the reward empty.", field="rewards.weights.preference"
+            "There is no reward model yet: train one, or leave the reward empty.", field=f"rewards.weights.{needing[0]}"
         )
     return {"reward_model": version}
 

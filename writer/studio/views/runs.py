@@ -15,7 +15,7 @@ from writer.accounts.http import admins_only, person
 from writer.refusals import Refused
 from writer.studio.defaults import defaults_of
 from writer.studio.forms import Form, form_of, read
-from writer.studio.measures import before_and_after, names_told
+from writer.studio.measures import before_and_after, metric_names
 from writer.studio.models import ENDED, Dataset, Run, RunEvent, RunState
 from writer.studio.operations.ask_run import (
     bases,
@@ -151,7 +151,7 @@ def run(request: HttpRequest, run_id: int) -> HttpResponse:
         "before": before,
         "tables": tables_of(found.report or {}),
         "changes": before_and_after(found) if rewarded else [],
-        "names": names_told() if rewarded else {},
+        "names": metric_names() if rewarded else {},
         "settings": changes({}, found.settings),
         "changed": changes(before.settings, found.settings) if before else [],
         "ended": found.state in ENDED,
@@ -213,14 +213,14 @@ def state_of(run: Run) -> dict[str, Any]:
 @require_safe
 @never_cache
 def run_events(request: HttpRequest, run_id: int) -> HttpResponse:
-    """What was told after `?after=`, and the state of the run as of now."""
+    """What the run reported after `?after=`, and its state as of now."""
     after = request.GET.get("after", "0")
     if not (after.isascii() and after.isdigit() and len(after) < 10):
         return JsonResponse({"detail": "after is the number of the last event that you have."}, status=400)
     state = state_of(_run(run_id))
-    columns = ("seq", "kind", "time", "step", "body")
-    found = RunEvent.objects.filter(run=run_id, seq__gt=int(after)).order_by("seq").values(*columns)[:AT_ONCE]
-    events = [one | {"time": one["time"].timestamp()} for one in found]
+    columns = ("seq", "kind", "step", "body", "text")
+    found = RunEvent.objects.filter(run=run_id, seq__gt=int(after)).order_by("seq")[:AT_ONCE]
+    events = [{name: getattr(one, name) for name in columns} | {"time": one.time.timestamp()} for one in found]
     return JsonResponse({"run": state, "events": events})
 
 

@@ -111,7 +111,7 @@ def test_the_report_and_the_card(settings: Callable[..., ViolationsSettings], re
     assert "path: train.jsonl" in card
     assert "held_out.jsonl\n" not in card.partition("---\n\n")[0]
     assert "| 2 | not_there |" in card
-    assert re.search(r"\| ChatMessage is enough \| 1 \| \d \| \d \|", card)
+    assert re.search(r"\| Said is enough \| 1 \| \d \| \d \|", card)
 
 
 def test_events_for_whoever_follows(settings: Callable[..., ViolationsSettings], tmp_path: Path) -> None:

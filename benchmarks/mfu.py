@@ -31,7 +31,7 @@ from training.learner.processes import device
 from training.planning.costs import CARDS, forward_flops
 from training.planning.shapes import read_shape
 from training.recipes.dpo import DpoSettings
-from training.recipes.dpo.loop import against
+from training.recipes.dpo.loop import dpo_pair_loss
 from training.recipes.pairs import learn_pairs
 from training.recipes.sft.loop import learn
 
@@ -115,12 +115,12 @@ def _step(recipe: str, learner: Learner, samples: list[Sample]) -> Callable[[], 
     count = len(examples)
     pairs = Pairs(examples, [1.0] * count, [1] * count, [0.0] * count)
     settings = DpoSettings(run_dir=Path(), model=Path(), data=(Path(),))
-    judge = against(
+    pair_loss = dpo_pair_loss(
         torch.zeros(count, 2, device=learner.device), learner, pairs, settings
     )  # the reference is computed once, before the first step
 
     def dpo() -> None:
-        learn_pairs(learner, pairs, range(count), judge)
+        learn_pairs(learner, pairs, range(count), pair_loss)
         learner.update(1e-6)
 
     return sft if recipe == "sft" else dpo

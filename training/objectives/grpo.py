@@ -1,7 +1,7 @@
 """Group relative policy optimisation (Shao et al., arXiv 2402.03300) with one update for each batch of stories, from log-probabilities of tokens.
 
 The policy that is trained is the one that sampled, so the ratio of the two is 1 and PPO's clipping has no effect; neither do POLARIS' bounds of 0.20,
-0.28 and 3 (recipes.md 1.6). What is left is the gradient of -A log p, for the tokens of human stories too.
+0.28 and 3. What is left is the gradient of -A log p, for the tokens of human stories too.
 
 Where stories were sampled one step ago, each token's gradient is multiplied by the ratio of its probabilities now and then, capped at `cap`
 (truncated importance sampling). A ratio for whole stories would be useless: over 6,000 tokens, the numerical noise between the server and the

@@ -399,7 +399,7 @@ def test_more_gpus_need_less_memory_each_and_less_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "flags", "message"),
     [
-        ("{}", {}, "does not say for which recipe"),
+        ("{}", {}, "does not name its recipe"),
         ('{"recipe": "ppo"}', {}, "unknown recipe, 'ppo'"),
         ('{"recipe": 3}', {}, "recipe: Input should be a valid string"),
         ('{"recipe": "sft", "run_dir": "r", "model": "m", "data": ["d"], "bach": 1}', {}, "bach: Extra inputs"),

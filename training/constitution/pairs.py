@@ -16,8 +16,8 @@ from training.common.errors import MendableError
 from training.common.text import count_words
 from training.constitution.mix import LENGTHS, Facts, mix
 from training.constitution.settings import PairsSettings
-from training.datasets.card import Table, card
-from training.datasets.jsonl import Preference, read_lines
+from training.datasets.card import Table, dataset_card
+from training.datasets.jsonl import Preference, read_jsonl
 from training.datasets.stage import stage
 
 
@@ -45,7 +45,7 @@ def pairs(settings: PairsSettings) -> Path:
 
 def _read(paths: Sequence[Path], weights: Mapping[str, float]) -> list[Sourced]:
     rows = []
-    for where, row in read_lines(paths, Sourced):
+    for where, row in read_jsonl(paths, Sourced):
         if row.source not in weights:
             raise MendableError(f"{where}: there is no source {row.source!r}; there are {', '.join(weights)}.")
         rows.append(row)
@@ -92,7 +92,7 @@ def _card(report: Mapping[str, Any]) -> str:
     shares = [
         (one["source"], one["there"], one["taken"], one["share_asked"], one["share_got"]) for one in report["sources"]
     ]
-    return card(
+    return dataset_card(
         "Pairs",
         "Preferences in TRL's conversational format: `prompt`, `chosen`, `rejected`. `label` is how sure it is that the chosen text is the better "
         "(1 where it is not said), `source` where the pair comes from, `principles` what the rejected text breaks.",

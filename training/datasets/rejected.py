@@ -1,4 +1,4 @@
-"""A row that a stage does not make, and why: each stage has names of its own for the reasons, which are counted."""
+"""A row that a stage leaves out of its data set, and the reason."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Dropped(Exception):
-    """`reason` is one of the stage's names, `why` says it to a person."""
+    """Raised for a row to leave out. `reason` is one of the stage's own names, which are counted; `why` explains it."""
 
     def __init__(self, reason: StrEnum, why: str) -> None:
         super().__init__(why)

@@ -25,7 +25,7 @@ from training.common.question import Question
 from training.common.records import Domain, Task
 from training.common.text import count_words, round_words, story_request
 from training.constitution.texts import GoodText, excerpt, is_held_out, read_good
-from training.datasets.card import Table, card
+from training.datasets.card import Table, dataset_card
 from training.datasets.rejected import Dropped
 from training.datasets.stage import Stage, run_until_stopped, stage
 from training.instruct import questions
@@ -173,7 +173,7 @@ def _report(
 
 
 def _card(found: Mapping[str, Any]) -> str:
-    return card(
+    return dataset_card(
         "Requests for good texts",
         "Each row is a conversation of a request and its answer. Where `human` is true, the answer is a text by a person and a teacher model made "
         "the request, with the notes or the draft in it; else the teacher made the answer from such a text, too. `score` is the teacher's own second "

@@ -23,7 +23,7 @@ from training.common.errors import MendableError
 from training.common.question import Question
 from training.constitution.principles import read_principles
 from training.constitution.texts import is_held_out, read_good
-from training.datasets.card import Table, card
+from training.datasets.card import Table, dataset_card
 from training.datasets.rejected import Dropped
 from training.datasets.stage import Stage, run_until_stopped, stage
 from training.instruct import tool_questions as questions
@@ -162,7 +162,7 @@ def _report(
 
 
 def _card(found: Mapping[str, Any]) -> str:
-    return card(
+    return dataset_card(
         "Tools of a writing room",
         "Each row is a conversation in which a writing room's tools are called (`tools` are those that it shows, `messages` has the calls and their "
         "answers). Calls were chosen by code and run; a teacher model wrote what the writer and the assistant say.",

@@ -20,7 +20,7 @@ from tests.training.models import write_lines
 from training.common.errors import MendableError
 from training.common.text import count_words
 from training.corpus.stories import read_stories
-from training.datasets.jsonl import Conversation, read_lines
+from training.datasets.jsonl import Conversation, read_jsonl
 from training.instruct import similar
 from training.instruct.data_settings import ReferencesSettings
 from training.instruct.references import RUN, _runs, references, templates
@@ -137,7 +137,7 @@ def rows_of(folder: Path, name: str = "train") -> list[dict[str, Any]]:
 
 
 def test_a_share_of_the_rows_gets_a_passage(settings: Callable[..., ReferencesSettings]) -> None:
-    """Fitting ones are of the answer's field, others of another; all else of a row, and all other rows, stay as they were."""
+    """ContextLimit ones are of the answer's field, others of another; all else of a row, and all other rows, stay as they were."""
     folder = references(settings())
     rows = rows_of(folder)
     given = [row for row in rows if "reference" in row]
@@ -159,7 +159,7 @@ def test_a_share_of_the_rows_gets_a_passage(settings: Callable[..., ReferencesSe
         assert passage in next(
             about(field, n) for field in FIELDS for n in range(100, 104) if f"text-{field}{n}" == reference["text"]
         )
-    assert len(list(read_lines([folder / "train.jsonl"], Conversation))) == 60
+    assert len(list(read_jsonl([folder / "train.jsonl"], Conversation))) == 60
     used = Counter(row["reference"]["template"] for row in given_of(folder))
     assert len(used) == len(templates())
     assert max(used.values()) - min(used.values()) <= 1

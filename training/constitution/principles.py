@@ -1,4 +1,4 @@
-"""The principles in force, from a file: TOML as the constitution's own, or JSON; `[[principle]]` each."""
+"""Reading principles from a TOML or JSON file with `[[principle]]` entries, such as an exported constitution."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from training.common.records import Principle
 
 
 class Known(Principle):
-    """A principle in the wording that judgement is made under."""
+    """A principle with the number of its wording."""
 
     version: int = Field(1, ge=1)
 
 
 def read_principles(path: Path) -> list[Known]:
+    """Return the principles of a file in its order. Raises MendableError if it cannot be read or an entry is wrong."""
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -40,6 +41,6 @@ def read_principles(path: Path) -> list[Known]:
             where = ".".join(map(str, first["loc"]))
             raise MendableError(f"{path}, principle {number}: {where}: {first['msg']}.") from None
         if one.key in found:
-            raise MendableError(f"{path}, principle {number}: the key {one.key} is there twice.")
+            raise MendableError(f"{path}, principle {number}: the key {one.key} occurs twice.")
         found[one.key] = one
     return list(found.values())

@@ -18,6 +18,7 @@ import annotated_types
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from training.common.tasks import TaskKey, task_choices
 from writer.refusals import Refused
 from writer.studio.kinds import FILLED_IN, KINDS, checked, settings_of
 
@@ -67,7 +68,8 @@ class Field:
     high: float | None = None
     above_low: bool = False
     optional: bool = False
-    choices: tuple[str, ...] = ()
+    choices: Mapping[str, str] = field(default_factory=dict)
+    """The label of each value that may be chosen."""
     entry: bool = False
 
     @property
@@ -181,14 +183,14 @@ def _entries(full: str, info: FieldInfo, annotation: Any) -> Iterator[Field]:
 
 def _field(full: str, info: FieldInfo, annotation: Any, *, optional: bool) -> Field:
     low, high, above = _bounds(info)
-    choices: tuple[str, ...] = ()
+    choices: Mapping[str, str] = {}
     kind: Kind
     if annotation is bool:
         kind = "yes"
     elif get_origin(annotation) is Literal:
-        kind, choices = "choice", tuple(str(one) for one in get_args(annotation))
+        kind, choices = "choice", _choices(annotation)
     elif get_origin(annotation) is tuple:
-        choices = get_args(get_args(annotation)[0])
+        choices = _choices(get_args(annotation)[0])
         kind = "choices" if choices else "numbers"
     elif annotation in (int, float):
         kind = "whole" if annotation is int else "number"
@@ -208,6 +210,13 @@ def _field(full: str, info: FieldInfo, annotation: Any, *, optional: bool) -> Fi
         optional,
         choices,
     )
+
+
+def _choices(annotation: Any) -> dict[str, str]:
+    """The values of a Literal, or the keys of the writing tasks, each with its label; nothing for another type."""
+    if annotation == TaskKey:
+        return dict(task_choices())
+    return {str(one): str(one) for one in get_args(annotation)} if get_origin(annotation) is Literal else {}
 
 
 def _plain(annotation: Any) -> tuple[bool, Any]:

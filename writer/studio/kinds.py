@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from training.config.settings import Settings
 from training.constitution.settings import Mix
@@ -110,6 +110,14 @@ def checked(recipe: str, values: dict[str, Any]) -> Settings:
     if asks_judges(recipe):
         given["rewards"] = _REWARDS
     return kind.model_validate(merged(values, given))
+
+
+def renewed(recipe: str, values: dict[str, Any]) -> dict[str, Any]:
+    """A run's settings under their current names; unchanged if the recipe does not accept them any more."""
+    try:
+        return settings_of(checked(recipe, values))
+    except ValidationError:
+        return values
 
 
 def merged(values: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from training.common.errors import MendableError
+from training.common.tasks import TASKS
 from workers.jobs.runs import stages
 from workers.jobs.runs.folders import lines_in, run_folder
 from workers.jobs.runs.material import prepare
 from writer.editorial.models import SnapshotRow
-from writer.studio.kinds import asks_a_teacher, shows_passages, teacher_named
+from writer.studio.kinds import asks_a_teacher, renewed, shows_passages, teacher_named
 from writer.studio.models import Run, RunState
 
 
@@ -41,13 +42,14 @@ def _left_out(run: Run) -> list[str]:
 
 def _questions(run: Run, texts: int) -> int:
     """The most that may be asked, repetitions not counted."""
-    asked = run.settings
-    texts = min(texts, asked.get("most_texts") or texts)
+    asked = renewed(run.recipe, run.settings)
+    texts = min(texts, asked.get("max_texts") or texts)
     match run.recipe:
         case "violations":  # which principles; then in each round a change and a judgement of it
             return texts * (1 + 2 * int(asked["rounds"]))
-        case "backtranslate":  # a request and a score for each task, and a plan, perhaps twice, for a story
-            return texts * (2 * len(asked["tasks"]) + 2 * bool(asked["thinking"] and "write" in asked["tasks"]))
+        case "backtranslate":  # for each task a request and a score, and a plan, at most twice, for a story
+            planned = [task for task in asked["tasks"] if asked["thinking"] and TASKS[task].composes]
+            return texts * 2 * (len(asked["tasks"]) + len(planned))
         case _:
             return 2 * int(asked["samples"])
 

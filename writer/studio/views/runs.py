@@ -23,6 +23,7 @@ from writer.studio.kinds import (
     asks_judges,
     is_stage,
     judges_named,
+    renewed,
     shows_passages,
     teacher_named,
 )
@@ -105,7 +106,7 @@ def _fresh(request: HttpRequest, recipe: str) -> HttpResponse:
         given |= {"base": str(run.base_id), "data": data, "corpus": str(run.corpus_id)}
         given |= {"reward_model": str(run.reward_model_id or "")}
         given |= {"gpus": str(run.gpus), "clone": clone, "note": run.note}
-        return _form(request, form_of(recipe, run.settings), given)
+        return _form(request, form_of(recipe, renewed(recipe, run.settings)), given)
     base = bases().filter(deployments__state="serving").first() or bases().first()
     root = base.root if base else None
     given |= {"base": str(root.pk) if root else "", "data": request.GET.get("data", "")}
@@ -159,7 +160,9 @@ def run(request: HttpRequest, run_id: int) -> HttpResponse:
         "changes": before_and_after(found) if asks_judges(found.recipe) else [],
         "names": names_told() if asks_judges(found.recipe) else {},
         "settings": changes({}, found.settings),
-        "changed": changes(before.settings, found.settings) if before else [],
+        "changed": changes(renewed(found.recipe, before.settings), renewed(found.recipe, found.settings))
+        if before
+        else [],
         "ended": found.state in ENDED,
         "state": state_of(found),
     }
@@ -177,7 +180,8 @@ def tables_of(report: dict[str, Any]) -> list[Table]:
     for part, head, name in (("principles", "Principle", "name"), ("tasks", "Task", "task"), ("tools", "Tool", "tool")):
         lines = [one for one in report.get(part, ()) if one["asked"]]
         found.append((head, asked, [(one[name], (one["asked"], one.get("made", one.get("kept", 0)))) for one in lines]))
-    for part, head in (("given", "Passages that were shown"), ("dropped", "Left out, because")):
+    reasons = "Left out, because"
+    for part, head in (("given", "Passages that were shown"), ("rejected", reasons), ("dropped", reasons)):
         found.append((head, ("Rows",), [(_words(name), (number,)) for name, number in report.get(part, {}).items()]))
     return [one for one in found if one[2]]
 

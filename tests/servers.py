@@ -2,7 +2,8 @@
 
 The process that the person started runs one PostgreSQL for all; pytest-django gives each xdist worker a database of its
 own in it. Each worker runs a Redis of its own, because publish and subscribe ignore database numbers. One vLLM serves
-the demo model to all workers: whoever needs it first asks the first process for it, over a unix socket.
+the demo model to all workers: whoever needs it first asks the first process for it, over a unix socket. Training commands
+and followers are forked from a process that has their imports already (`tests.warm`), whoever starts them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import atexit
 import json
 import os
 import shutil
+import subprocess
 import tempfile
 import threading
 from collections.abc import Generator
@@ -21,6 +23,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
+from tests import warm
 from training.serving.process import CannotStart
 from training.serving.vllm import ModelServer, importable
 from workers.embedded.postgres import PostgreSQL
@@ -144,13 +147,15 @@ def pytest_load_initial_conftests() -> Generator[None, object, object]:
     os.environ |= {"DEBUG": "true", "SECRET_KEY": "only-for-tests", "ALLOWED_HOSTS": "localhost,127.0.0.1,testserver"}
     for name in ("MODEL_SERVER_URL", "MODEL_SERVER_KEY", "EMAIL_URL", "SITE_URL"):
         os.environ.pop(name, None)
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        # As many tests run as there are cores. Where each had a thread for each core, they would wait for each other at every sum.
-        os.environ["OMP_NUM_THREADS"] = "1"
-    else:
+    # Several tests and model servers run at once. Where each had a thread for each core, or its threads bound to the same ones, they
+    # would wait for each other at every sum.
+    os.environ |= {"OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    if "PYTEST_XDIST_WORKER" not in os.environ:
         _start_postgres()
         if importable():
             _ModelOnRequest(Path(os.environ["LONGHAND_TESTS"]))
+        warm.start_when_asked()
+    subprocess.Popen = warm.Popen  # type: ignore[misc]
     _start_redis()
     return (yield)
 

@@ -1,14 +1,15 @@
-"""The browser tests of a file run one after another in one process: they share a browser and a house of their own."""
+"""The browser tests run one after another in one process: they share a browser, and those of a file a site of their own."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, expect
 
-from tests.e2e.browser import Desk, chromium, sign_in, window
+from tests.e2e.browser import Desk, chromium, window
 from tests.e2e.editorial import WIDE, PairDesk
 from tests.e2e.editorial import window as editors_window
 from tests.e2e.stack import ROOT, Stack, running
@@ -26,7 +27,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.browser)
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+            if not item.get_closest_marker("xdist_group"):
+                item.add_marker(pytest.mark.xdist_group("browser"))
 
 
 @pytest.fixture(scope="package")
@@ -35,7 +37,7 @@ def built() -> None:
         pytest.fail("The pages are not built: npm ci && npm run build in writer/frontend, or `make setup`")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def chrome(built: None) -> Iterator[Browser]:
     with chromium() as started:
         yield started
@@ -55,17 +57,14 @@ def stack(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture(scope="module")
-def sessions(chrome: Browser, stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The cookies of a role, who signs in on the page the first time."""
+def sessions(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The cookies of a role that has signed in."""
     folder = tmp_path_factory.mktemp("sessions")
 
     def of(role: str) -> Path:
+        cookie = {"name": "sessionid", "value": stack.accounts[role].session, "domain": "127.0.0.1", "path": "/"}
         kept = folder / f"{role}.json"
-        if not kept.exists():
-            context = chrome.new_context()
-            sign_in(context.new_page(), stack, stack.accounts[role])
-            context.storage_state(path=kept)
-            context.close()
+        kept.write_text(json.dumps({"cookies": [cookie | {"httpOnly": True, "sameSite": "Lax"}], "origins": []}))
         return kept
 
     return of

@@ -36,13 +36,35 @@ import json, django
 django.setup()
 from dataclasses import asdict
 from django.core.management import call_command
+from django.test import Client
 call_command("migrate", verbosity=0)
 from writer.accounts.demo import ensure_demo_accounts
 from writer.editorial.operations.import_constitution import ensure_constitution
 from writer.stories.operations.models import ensure_model_version
 ensure_constitution()
 ensure_model_version()
-print(json.dumps([asdict(account) for account in ensure_demo_accounts()]))
+accounts = []
+for account in ensure_demo_accounts():
+    browser = Client(headers={"user-agent": "Chromium"})
+    answer = browser.post("/account/login/", {"login": account.email, "password": account.password})
+    assert answer.status_code == 302, answer.content
+    accounts.append(asdict(account) | {"session": browser.cookies["sessionid"].value})
+print(json.dumps(accounts))
+"""
+SHELL = """
+import io, json, os, sys, traceback, django
+from contextlib import redirect_stdout
+django.setup()
+answers, sys.stdin = sys.stdout, open(os.devnull)
+for line in os.fdopen(0):
+    said = io.StringIO()
+    try:
+        with redirect_stdout(said):
+            exec(json.loads(line), {})
+        answer = {"said": said.getvalue()}
+    except BaseException:
+        answer = {"failed": traceback.format_exc()}
+    print(json.dumps(answer), file=answers, flush=True)
 """
 
 
@@ -53,6 +75,8 @@ class Account:
     password: str
     token: str
     role: str
+    session: str
+    """Of a browser in which this person has signed in."""
 
 
 def free_port() -> int:
@@ -102,6 +126,9 @@ class Stack:
         uvicorn = ["-m", "uvicorn", "webapp.asgi:application", "--host", "127.0.0.1", "--port", str(self.port)]
         self.web = Process([*uvicorn, "--lifespan", "off"], env, folder / "web.log")
         self.narrator = Process([str(ROOT / "manage.py"), "narrate"], env, folder / "narrator.log")
+        self._shell = subprocess.Popen(
+            [sys.executable, "-c", SHELL], env=self.env, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )  # fmt: skip
 
     def wait_ready(self, seconds: float = 60) -> None:
         end = time.monotonic() + seconds
@@ -115,17 +142,19 @@ class Stack:
                 time.sleep(0.05)
 
     def stop(self) -> None:
+        self._shell.communicate()
         self.narrator.stop()
         self.web.stop()
 
     def run(self, code: str) -> str:
         """What a piece of Python prints on this stack's database: to lay out what no page makes."""
-        ran = subprocess.run(
-            [sys.executable, "-c", f"import django; django.setup()\n{code}"],
-            env=self.env, cwd=ROOT, capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
-        assert ran.returncode == 0, ran.stderr
-        return ran.stdout
+        assert self._shell.stdin
+        assert self._shell.stdout
+        self._shell.stdin.write(json.dumps(code) + "\n")
+        self._shell.stdin.flush()
+        answer = json.loads(self._shell.stdout.readline())
+        assert "said" in answer, answer["failed"]
+        return str(answer["said"])
 
     # The truth, as a script sees it
 

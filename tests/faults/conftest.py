@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,26 @@ import pytest
 
 from tests.cast import admin, make_editor
 from tests.faults.house import NarratorProcess
+from tests.servers import DEMO_MODEL
 from tests.upstream.process import Upstream
 from tests.workers.jobs.house import base, here, house, keeper, queued
+from training.serving.vllm import ModelServer, importable
 
 __all__ = ["admin", "base", "here", "house", "keeper", "make_editor", "queued"]
+
+
+@pytest.fixture(scope="package")
+def own_model() -> Iterator[ModelServer]:
+    """A vLLM of these tests alone: one of them kills it. They are the group "own model server"."""
+    if not importable():
+        pytest.skip("vLLM is not installed here (requirements/cpu.txt or requirements/gpu.txt)")
+    server = ModelServer(str(DEMO_MODEL), "demo")
+    server.start(stdout=subprocess.DEVNULL)
+    try:
+        server.wait_ready()
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture

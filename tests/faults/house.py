@@ -146,6 +146,14 @@ def check_numbered(generation: Generation, *, ending: str | None = None) -> str:
     return text
 
 
+def check_ended(generation: Generation, before: str) -> None:
+    """The story of a real model came to its end by itself, with `before` as it was."""
+    wait_state(generation, State.DONE, seconds=180)
+    assert check_log(generation).startswith(before)
+    assert generation.ending in ("ended", "landed")
+    assert abs(generation.words - generation.target_words) <= 0.1 * generation.target_words
+
+
 @contextmanager
 def narrator_here(url: str, *, silence: float = 60.0) -> Iterator[Narrator]:
     """A narrator in a thread of this process, where a test can set what no person needs to."""

@@ -10,7 +10,7 @@ from tests.faults.house import NarratorProcess, check_log, log_of, make_story, w
 from tests.upstream.process import Upstream
 from tests.upstream.script import PARAGRAPH, story
 from training.common.text import count_words
-from workers.narrator.writing import join
+from writer.stories.log import join
 from writer.stories.models import Chunk, Generation, Revision, State, Story
 
 Narrate = Callable[..., NarratorProcess]

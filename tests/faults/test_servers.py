@@ -1,11 +1,10 @@
-"""PostgreSQL restarted, Redis killed, the model server killed, under a narrator that goes on."""
+"""PostgreSQL restarted and Redis killed under a narrator that goes on; narrators killed before vLLM (see test_switch for its own death)."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from django.db import connection
 
 from tests.faults.house import (
     NarratorProcess,
-    check_log,
+    check_ended,
     check_numbered,
     log_of,
     make_story,
@@ -29,7 +28,7 @@ from tests.faults.house import (
 from tests.reader import Reader
 from tests.upstream.process import ROOT, Upstream
 from training.common.text import count_words
-from training.serving.vllm import ModelServer, importable
+from training.serving.vllm import ModelServer
 from workers.embedded.postgres import PostgreSQL
 from workers.embedded.redis import Redis
 from workers.embedded.state import home, server_owner
@@ -132,20 +131,6 @@ def _hear(calls: redis.client.PubSub, reader: Reader) -> int:
     return reader.seq
 
 
-@pytest.fixture(scope="class")
-def own_model() -> Iterator[ModelServer]:
-    """A vLLM of these tests alone: one of them kills it."""
-    if not importable():
-        pytest.skip("vLLM is not installed here (requirements/cpu.txt or requirements/gpu.txt)")
-    server = ModelServer(str(ROOT / "demo" / "model"), "demo")
-    server.start(stdout=subprocess.DEVNULL)
-    try:
-        server.wait_ready()
-        yield server
-    finally:
-        server.stop()
-
-
 @pytest.mark.model
 @pytest.mark.xdist_group("own model server")
 class TestRealModelServer:
@@ -153,13 +138,6 @@ class TestRealModelServer:
 
     def _make(self, target: int) -> Generation:
         return make_story(target=target, model=("demo", str(ROOT / "demo" / "model")))
-
-    def _ended(self, generation: Generation, before: str) -> None:
-        wait_state(generation, State.DONE, seconds=180)
-        text = check_log(generation)
-        assert text.startswith(before)
-        assert generation.ending in ("ended", "landed")
-        assert abs(generation.words - generation.target_words) <= 0.1 * generation.target_words
 
     def test_narrator_killed_and_another_frozen(self, narrate: Narrate, own_model: ModelServer) -> None:
         generation = self._make(500)
@@ -177,24 +155,8 @@ class TestRealModelServer:
         wait_for(lambda: Generation.objects.get(pk=generation.pk).attempt > attempt)
         before = log_of(generation)
         second.signal(signal.SIGCONT)
-        self._ended(generation, before)
+        check_ended(generation, before)
         wait_for(lambda: "lease_lost" in second.log.read_text())
-
-    def test_the_model_server_is_killed(self, narrate: Narrate, own_model: ModelServer) -> None:
-        generation = self._make(500)
-        narrator = narrate(url=own_model.url, key=own_model.key, LEASE_SECONDS="20")
-        wait_words(generation, 60, 90)
-        assert own_model.process is not None
-        os.kill(own_model.process.pid, signal.SIGKILL)
-        own_model.stop()
-        wait_for(lambda: "away" in Generation.objects.get(pk=generation.pk).notice, 60)
-        before = log_of(generation)
-        assert Generation.objects.get(pk=generation.pk).state == State.RUNNING
-        own_model.start(stdout=subprocess.DEVNULL)
-        own_model.wait_ready()
-        self._ended(generation, before)
-        assert generation.attempt == 1
-        assert narrator.alive
 
     def test_a_stopped_story_is_aborted(self, narrate: Narrate, own_model: ModelServer) -> None:
         generation = self._make(3000)

@@ -1,4 +1,7 @@
-"""vLLM killed while a version is on its way into service: whatever happens, a version is in service, and the promotion is finished."""
+"""vLLM killed while a version is on its way into service: whatever happens, a version is in service, and the promotion is finished.
+
+And whoever was being written a story by it is written it to its end.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,22 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.faults.house import wait_for
+from tests.faults.house import NarratorProcess, check_ended, log_of, make_story, wait_for, wait_words
 from tests.servers import DEMO_MODEL
 from tests.workers.serving.adapted import adapted
 from training.common.manifest import make_manifest, sha256_of
-from training.serving.vllm import ModelServer, importable
-from workers.jobs.runs import machine
-from workers.jobs.runs.processes import processes_of
+from training.serving.vllm import ModelServer
+from workers.processes import processes_of
 from workers.serving import own
 from workers.serving.keeper import ServingKeeper
 from writer.accounts.models import User
-from writer.stories.models import Deployment, DeploymentState, ModelVersion
+from writer.stories.models import Deployment, DeploymentState, Generation, ModelVersion, State
 from writer.stories.operations.deploy import in_service
 from writer.stories.operations.models import ensure_model_version
 from writer.studio.models import Serving
@@ -32,24 +34,10 @@ pytestmark = [pytest.mark.model, pytest.mark.django_db(transaction=True), pytest
 Settings = Any
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[ModelServer]:
-    """The house's own vLLM, of these tests alone: they kill it."""
-    if not importable():
-        pytest.skip("vLLM is not installed here (requirements/cpu.txt or requirements/gpu.txt)")
-    made = ModelServer(str(DEMO_MODEL), "demo")
-    made.start(stdout=subprocess.DEVNULL)
-    try:
-        made.wait_ready()
-        yield made
-    finally:
-        made.stop()
-
-
 @pytest.fixture
-def home(server: ModelServer, settings: Settings, tmp_path: Path) -> ModelVersion:
+def home(own_model: ModelServer, settings: Settings, tmp_path: Path) -> ModelVersion:
     settings.VAR = tmp_path
-    settings.MODEL_SERVER_URL, settings.MODEL_SERVER_KEY = server.url, server.key
+    settings.MODEL_SERVER_URL, settings.MODEL_SERVER_KEY = own_model.url, own_model.key
     settings.MODEL, settings.MODEL_NAME = "demo", "demo model"
     settings.MODEL_CONTEXT = 512
     return ensure_model_version()
@@ -57,7 +45,7 @@ def home(server: ModelServer, settings: Settings, tmp_path: Path) -> ModelVersio
 
 @pytest.fixture
 def keeper(home: ModelVersion) -> ServingKeeper:
-    return ServingKeeper(machine.register())
+    return ServingKeeper()
 
 
 def made(folder: Path, home: ModelVersion, *parts: str) -> ModelVersion:
@@ -84,22 +72,36 @@ def looking(keeper: ServingKeeper, what: Callable[[], bool]) -> Callable[[], boo
 
 
 def test_the_houses_own_server(
-    server: ModelServer, keeper: ServingKeeper, home: ModelVersion, admin: User, tmp_path: Path
+    own_model: ModelServer,
+    keeper: ServingKeeper,
+    home: ModelVersion,
+    admin: User,
+    tmp_path: Path,
+    narrate: Callable[..., NarratorProcess],
 ) -> None:
-    """It comes back without its adapters, and is given them again."""
+    """It comes back without its adapters, and is given them again; the story that it was writing goes on."""
     version = made(adapted(tmp_path / "studio" / "runs" / "1"), home, "model", "adapter")
+    generation = make_story(target=500, model=("demo", str(DEMO_MODEL)))
+    narrator = narrate(url=own_model.url, key=own_model.key, LEASE_SECONDS="20")
+    wait_words(generation, 60, 90)
     asked = asked_for(version, admin)
-    assert server.process is not None
-    os.kill(server.process.pid, signal.SIGKILL)
-    server.stop()
+    assert own_model.process is not None
+    os.kill(own_model.process.pid, signal.SIGKILL)
+    own_model.stop()
     for _ in range(3):
         looking(keeper, lambda: True)()
     asked.refresh_from_db()
     assert asked.state == DeploymentState.LOADING
     assert in_service() == home
-    server.start(stdout=subprocess.DEVNULL)
-    server.wait_ready()
+    wait_for(lambda: "away" in Generation.objects.get(pk=generation.pk).notice, 60)
+    before = log_of(generation)
+    assert Generation.objects.get(pk=generation.pk).state == State.RUNNING
+    own_model.start(stdout=subprocess.DEVNULL)
+    own_model.wait_ready()
     wait_for(looking(keeper, lambda: in_service() == version), 60, "it was not put in service")
+    check_ended(generation, before)
+    assert generation.attempt == 1
+    assert narrator.alive
 
 
 def test_a_server_of_its_own(keeper: ServingKeeper, home: ModelVersion, admin: User, tmp_path: Path) -> None:
@@ -111,10 +113,10 @@ def test_a_server_of_its_own(keeper: ServingKeeper, home: ModelVersion, admin: U
     keeper.look()
     try:
         wait_for(lambda: own.running(version), 20, "its server was not started")
-        first = {process.pid for process in processes_of(own.home_of(version))}
+        first = {process.pid for process in processes_of(own.server_folder(version))}
         kill(version)
         wait_for(looking(keeper, lambda: in_service() == version), 150, "it was not put in service")
-        assert not first & {process.pid for process in processes_of(own.home_of(version))}
+        assert not first & {process.pid for process in processes_of(own.server_folder(version))}
         kill(version)
         roll_back(by=admin)
         wait_for(looking(keeper, lambda: in_service() == home), 20, "nothing went back")
@@ -124,6 +126,6 @@ def test_a_server_of_its_own(keeper: ServingKeeper, home: ModelVersion, admin: U
 
 
 def kill(version: ModelVersion) -> None:
-    for process in processes_of(own.home_of(version)):
+    for process in processes_of(own.server_folder(version)):
         process.kill()
     wait_for(lambda: not own.running(version), 20, "it is still there")

@@ -68,6 +68,17 @@ def test_an_old_python_can_read_the_script_and_say_what_is_wrong() -> None:
 
 
 def test_every_target_of_the_makefile_parses() -> None:
-    for target in ("run", "test", "soak", "lint", "format", "lock", "backup", "bench-streaming", "miniature-pretrain"):
+    for target in (
+        "run",
+        "test",
+        "test-fast",
+        "soak",
+        "lint",
+        "format",
+        "lock",
+        "backup",
+        "bench-streaming",
+        "miniature-pretrain",
+    ):
         done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

@@ -44,7 +44,7 @@ def model_answers(settings: Settings) -> Iterator[None]:
             pass
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever, daemon=True)
+    thread = Thread(target=server.serve_forever, args=[0.01], daemon=True)
     thread.start()
     settings.MODEL_SERVER_URL = f"http://127.0.0.1:{server.server_port}"
     yield
@@ -63,6 +63,11 @@ def test_all_is_well(client: Client, model_answers: None) -> None:
     status, answer = ready(client)
     assert (status, answer["status"]) == (200, "ready")
     assert all(check["ok"] for check in answer["checks"].values())
+
+
+def test_the_model_server_is_asked_without_a_proxy(model_answers: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert model_server.model_ready()
 
 
 def test_a_model_that_is_loading_is_said_and_does_not_close_the_house(client: Client, settings: Settings) -> None:

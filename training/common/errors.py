@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+EXIT_MENDABLE = 2
+"""Status of a command that ended with a MendableError; its message is the last line of standard error."""
+
 
 class MendableError(Exception):
     """Something that a person can mend; the message says what it is and what to do, in one line."""
 
 
 class AskedToStop(BaseException):
-    """SIGTERM came while nothing was there yet that could be lost. Like KeyboardInterrupt no error, so nobody catches it by chance."""
+    """SIGTERM came where there is nothing to save. Like KeyboardInterrupt no error, so nobody catches it by chance."""
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -38,7 +41,7 @@ def of_the_disk(error: BaseException, folder: Path) -> MendableError | None:
     number = error.errno if isinstance(error, OSError) else None
     if number in _FULL or (isinstance(error, Exception) and any(said in str(error) for said in _FULL_SAID)):
         return MendableError(
-            f"There is no room left to write in {folder}: make some, and start the same command again; it goes on from the "
+            f"There is no room left to write in {folder}: make some, and start the same command again; it resumes from the "
             "newest whole checkpoint."
         )
     if isinstance(error, OSError) and number in _CLOSED:

@@ -88,6 +88,10 @@ class Metrics(BaseModel):
     """All steps of the run, where the loop knows them."""
     values: dict[str, float]
 
+    @property
+    def text(self) -> str:
+        return f"step {self.step}: " + ", ".join(f"{name} {value:.4g}" for name, value in self.values.items())
+
 
 class Phase(BaseModel):
     """A part of the run that is over, and the seconds it took."""
@@ -97,16 +101,75 @@ class Phase(BaseModel):
     name: str
     seconds: float
 
+    @property
+    def text(self) -> str:
+        return f"{self.name}: {self.seconds:g} s"
+
 
 class LogLine(BaseModel):
-    """Something to say to a person who follows the run."""
+    """A line for people who follow the run."""
 
     kind: Literal["log"] = "log"
     time: float
     text: str
 
 
-Event = Annotated[Metrics | Phase | LogLine, Field(discriminator="kind")]
+class Resumed(BaseModel):
+    """The run continues from a checkpoint, after so many steps."""
+
+    kind: Literal["resumed"] = "resumed"
+    time: float
+    checkpoint: str
+    step: int
+
+    @property
+    def text(self) -> str:
+        return f"Resuming from {self.checkpoint}."
+
+
+class ModelSaved(BaseModel):
+    """The model of a run that did its last step is whole, in the folder `path`."""
+
+    kind: Literal["model_saved"] = "model_saved"
+    time: float
+    path: str
+
+    @property
+    def text(self) -> str:
+        return f"The model is in {self.path}."
+
+
+Outcome = Literal["done", "stopped", "failed", "interrupted"]
+
+
+class Ended(BaseModel):
+    """How the run ended, this time. One that was killed, or died of a mistake in the code, has no such event."""
+
+    kind: Literal["ended"] = "ended"
+    time: float
+    outcome: Outcome
+    step: int | None = None
+    """Steps (of a stage: items) that are done; None where the run was not that far."""
+    reason: str = ""
+    """Of a failure: a sentence that says what is wrong and what to do."""
+
+    @property
+    def text(self) -> str:
+        match self.outcome:
+            case "done":
+                return "Done."
+            case "failed":
+                return f"Failed: {self.reason}"
+            case "interrupted":
+                return "Interrupted; the same command resumes from what is saved."
+            case "stopped" if self.step:
+                return f"Stopped after step {self.step}, as asked; the same command resumes from here."
+            case "stopped":
+                return "Stopped while it was getting ready, as asked; the same command starts again."
+
+
+Event = Annotated[Metrics | Phase | LogLine | Resumed | ModelSaved | Ended, Field(discriminator="kind")]
+"""`text` is what people read of an event."""
 
 
 class Measure(BaseModel):

@@ -71,15 +71,6 @@ BY_KEY: dict[str, Dimension] = {dimension.key: dimension for dimension in DIMENS
 _SCORED = {dimension.key for dimension in DIMENSIONS}
 
 
-def band_of(key: str, score: int) -> Band:
-    """The band that a score of a dimension (or BONUS, PENALTY) is in. `ValueError` in plain words if there is none."""
-    if key not in BY_KEY:
-        raise ValueError(f"There is no dimension {key}.")
-    if wrong := _wrong(BY_KEY[key], score):
-        raise ValueError(wrong)
-    return next(band for band in BY_KEY[key].bands if score <= band.high)
-
-
 def label_of(overall: float) -> Label:
     """The word for an overall score, or for a mean of such scores.
 

@@ -2,7 +2,7 @@
 
 A story is plain Unicode: paragraphs parted by one blank line, ``* * *`` for a scene break, ``## `` for a chapter heading,
 ``*...*`` for emphasis. The narrator, the recipes and the pages count words with the counter of this module;
-`writer/frontend/src/text.ts` holds the same pattern for the browser, and a test compares the two.
+`writer/frontend/src/shared/text.ts` holds the same pattern for the browser, and a test compares the two.
 """
 
 from __future__ import annotations

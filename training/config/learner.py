@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from training.config.markers import First, NotAsked
 from training.config.settings import Settings
 
 
@@ -41,15 +42,17 @@ class LearnerSettings(Settings):
         description="that one process takes through the model at once; bounds the memory, changes no result",
     )
 
-    learning_rate: float = Field(1e-5, gt=0, le=1)
+    learning_rate: Annotated[float, First()] = Field(1e-5, gt=0, le=1)
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     warmup_share: float = Field(0.05, ge=0, le=1, description="of all steps")
     final_share: float = Field(0.0, ge=0, le=1, description="of the learning rate, that the last step has")
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: Annotated[tuple[float, float], NotAsked()] = (0.9, 0.95)
     epsilon: float = Field(1e-8, gt=0, le=1)
     weight_decay: float = Field(0.0, ge=0, le=10, description="of matrices; vectors such as norms never decay")
     clip_norm: float = Field(1.0, gt=0, le=1e6)
-    threads: int | None = Field(None, ge=1, le=1024, description="of one process on a CPU; empty: torch decides")
+    threads: Annotated[int | None, NotAsked()] = Field(
+        None, ge=1, le=1024, description="of one process on a CPU; empty: torch decides"
+    )
 
     @model_validator(mode="after")
     def parts_fit(self) -> LearnerSettings:

@@ -7,11 +7,12 @@ Paths are relative to the working directory.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from training.config.learner import LearnerSettings
+from training.config.markers import Part
 from training.config.settings import Settings
 
 
@@ -22,7 +23,7 @@ class RecipeSettings(Settings):
     model: Path = Field(description="a folder in Hugging Face's layout with safetensors")
     data: tuple[Path, ...] = Field(min_length=1, description="JSON Lines files, plain or gzipped")
     held_out: tuple[Path, ...] = ()
-    learner: LearnerSettings = LearnerSettings()
+    learner: Annotated[LearnerSettings, Part("Adapter, optimiser, memory", 70)] = LearnerSettings()
 
     context: int = Field(16_384, ge=16, le=2**20, description="the most tokens of one text, prompt included")
     overlong: Literal["refuse", "drop", "cut"] = Field("refuse", description="what to do with a longer text")
@@ -48,11 +49,21 @@ MAY_CHANGE = {
     "guards.*",  # which only watch
     *(
         f"rollouts.{one}"
-        for one in ("url", "key_variable", "sync", "tensor_parallel", "gpu_memory", "agreement", "seconds", "revivals")
+        for one in (
+            "url",
+            "key_variable",
+            "sync",
+            "tensor_parallel",
+            "gpu_memory",
+            "logprob_tolerance",
+            "seconds",
+            "restarts",
+        )
     ),
     *(
-        f"rewards.*.{one}"
-        for one in ("url", "key_variable", "at_once", "*_per_minute", "seconds", "tries", "most_*", "price_*")
+        f"rewards.{judge}.{one}"
+        for judge in ("judge", "ranges")
+        for one in ("url", "key_variable", "inside", "at_once", "*_per_minute", "seconds", "tries", "most_*", "price_*")
     ),
 }
 """Patterns of what may differ between a run and its continuation: where things are, how quickly they work, what they may cost, what is only watched."""

@@ -20,8 +20,6 @@ from training.datasets.card import Table, card
 from training.datasets.jsonl import Preference, read_lines
 from training.datasets.stage import stage
 
-Row = dict[str, Any]
-
 
 class SourcedPreference(Preference):
     """A preference with the source that it comes from."""

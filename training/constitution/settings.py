@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field
 
+from training.config.declarations import Command, Stage
+from training.config.markers import FilledIn, Part
 from training.config.settings import Settings
 from training.config.teacher import TeacherSettings
 
@@ -20,7 +23,7 @@ class ViolationsSettings(Settings):
         min_length=1, description="conversations that end with a good text, or stories of `training corpus`"
     )
     constitution: Path = Field(description="the principles in force, TOML or JSON")
-    teacher: TeacherSettings
+    teacher: Annotated[TeacherSettings, Part("How the teacher is asked, and what it may cost", 90)]
 
     max_texts: int | None = Field(
         None,
@@ -77,7 +80,7 @@ class ViolationsSettings(Settings):
         validation_alias=AliasChoices("max_answer_tokens", "most_answer"),
         description="tokens of the answer with the changes",
     )
-    held_out_share: float = Field(
+    held_out_share: Annotated[float, FilledIn()] = Field(
         0.1, ge=0, le=0.9, description="share of authors or prompts to hold out, where the data do not say which"
     )
     seed: int = Field(1, ge=0, le=2**31 - 2)
@@ -115,3 +118,27 @@ class PairsSettings(Mix):
     data: tuple[Path, ...] = Field(min_length=1, description="preferences, each with its `source`")
     held_out: tuple[Path, ...] = Field((), description="preferences to evaluate on, used unchanged")
     seed: int = Field(1, ge=0, le=2**31 - 2)
+
+
+def _questions_of_violations(settings: Mapping[str, Any], texts: int) -> int:
+    """For each text the question which principles it follows, and in each round a change and its judgement."""
+    return min(texts, settings["max_texts"] or texts) * (1 + 2 * int(settings["rounds"]))
+
+
+VIOLATIONS = Stage(
+    name="violations",
+    label="Minimal violations",
+    about="Makes from good texts the smallest changes by which they break a principle, for editors to review (Weaver, section 3.4).",
+    settings=ViolationsSettings,
+    run="training.constitution.violations:violations",
+    learns_from=("texts", "conversations"),
+    from_snapshots=True,
+    produces="violations",
+    questions=_questions_of_violations,
+)
+PAIRS = Command(
+    name="pairs",
+    about="Mixes preferences from several sources by weight, balanced over principles and lengths.",
+    settings=PairsSettings,
+    run="training.constitution.pairs:pairs",
+)

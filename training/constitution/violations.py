@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from training.common.errors import MendableError
+from training.common.question import Question
 from training.constitution import questions
 from training.constitution.checks import Reason, check_language, check_no_copy, check_size, ngrams
 from training.constitution.edits import InvalidEdit, apply_edits, changed_share
@@ -31,7 +32,7 @@ from training.constitution.texts import GoodText, excerpt, is_held_out, read_goo
 from training.datasets.card import Table, card
 from training.datasets.rejected import Rejected
 from training.datasets.stage import Stage, run_until_stopped, stage
-from training.teacher.client import Absent, Question, Teacher
+from training.teacher.client import Absent, Teacher
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ async def _violations(
             results = await at.each(chosen, lambda one: maker.violation(*one), teacher)
             _keep(chosen, results, tally)
             at.log.log(f"Round {number}: {len(chosen):,} asked for, {sum(tally.made.values()):,} violations so far.")
-        cost = teacher.told()
+        cost = teacher.metrics()
     parts: dict[str, list[dict[str, Any]]] = {"train": [], "held_out": []}
     for item in items:
         if item.violation:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
+from training.config.declarations import Command
 from training.config.settings import Settings
 
 
@@ -37,3 +38,11 @@ class CorpusSettings(Settings):
         if self.max_words < self.min_words:
             raise ValueError(f"max_words ({self.max_words}) is less than min_words ({self.min_words})")
         return self
+
+
+CORPUS = Command(
+    name="corpus",
+    about="Turns books and files into clean, deduplicated stories.",
+    settings=CorpusSettings,
+    run="training.corpus.build:build_corpus",
+)

@@ -1,4 +1,4 @@
-"""What a group is about: a request, the length it asks for, and the human story that answers it, if there is one."""
+"""Requests that a model writes stories to: the prompt, the length that is asked for, and the human story that answers it, if there is one."""
 
 from __future__ import annotations
 
@@ -16,45 +16,51 @@ from training.datasets.encoding import ChatEncoder, said_of
 from training.datasets.jsonl import Messages, Said, read_lines
 
 
-class Request(BaseModel):
-    """A line of the data: messages of which the last is a request, or the human answer to it."""
+class RequestLine(BaseModel):
+    """A line of the data: messages, the last of which is a request or the human answer to it."""
 
     messages: Messages
     target: int | None = Field(None, ge=0, le=1_000_000)
-    """Words asked for; 0 as none."""
+    """Words asked for; 0 counts as none."""
     thinking: str = ""
-    """What leads to the human answer, for a model that thinks first."""
+    """The thinking that leads to the human answer, for a model that thinks first."""
 
     @model_validator(mode="after")
-    def asks_for_something(self) -> Request:
+    def asks_for_something(self) -> RequestLine:
         if not any(message.role == "user" for message in self.messages):
             raise ValueError("no message asks for anything")
         return self
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class Request:
+    """A request as the policy reads it."""
+
     prompt: tuple[Message, ...]
     tokens: tuple[int, ...]
-    """Of the prompt, up to where the answer begins."""
+    """The prompt's, up to where the answer begins."""
     target: int | None
     """Words asked for."""
     human: Sample | None
     """Prompt and human answer; the answer's tokens have weight 1."""
     human_answer: str
-    """In the form that the policy's have, thinking and tags included."""
+    """In the form of the policy's answers, with thinking and tags."""
 
 
-def read_tasks(paths: Iterable[Path], encoder: ChatEncoder, *, thinking: str, room: int) -> list[Task]:
-    """The requests of the files. `room` is the context in tokens: a longer human answer is cut, as in POLARIS (recipes.md 1.6)."""
+def read_requests(paths: Iterable[Path], encoder: ChatEncoder, *, thinking: str, room: int) -> list[Request]:
+    """Read the requests of JSON Lines files.
+
+    `thinking` is the setting of the same name; `room` is the context in tokens. A human answer that does not fit is cut, as in POLARIS
+    (recipes.md 1.6). Raises MendableError for a line that is wrong, and for a request that leaves no room for an answer.
+    """
     found = []
-    for where, line in read_lines(paths, Request):
+    for where, line in read_lines(paths, RequestLine):
         with said_of(where):
-            found.append(_task(line, encoder, thinking, room))
+            found.append(_request(line, encoder, thinking, room))
     return found
 
 
-def _task(line: Request, encoder: ChatEncoder, thinking: str, room: int) -> Task:
+def _request(line: RequestLine, encoder: ChatEncoder, thinking: str, room: int) -> Request:
     answered = line.messages[-1].role == "assistant"
     asked = list(line.messages[:-1] if answered else line.messages)
     if thinking != "none":
@@ -67,15 +73,15 @@ def _task(line: Request, encoder: ChatEncoder, thinking: str, room: int) -> Task
         )
     human, answer = None, ""
     if answered:
-        answer = _as_written(line.messages[-1].content, line.thinking, thinking)
+        answer = _as_policy(line.messages[-1].content, line.thinking, thinking)
         human = encoder.turns([*asked, Said(role="assistant", content=answer)], only_last=True)
         if len(human) > room:
             human = Sample(human.tokens[:room], human.weights[:room])
-    return Task(prompt, tuple(tokens), line.target or _target(prompt), human, answer)
+    return Request(prompt, tuple(tokens), line.target or _target(prompt), human, answer)
 
 
-def _as_written(text: str, trace: str, thinking: str) -> str:
-    """The human answer in the form that the policy's have (recipes.md 1.6): thinking before it where there is one."""
+def _as_policy(text: str, trace: str, thinking: str) -> str:
+    """The human answer in the form of the policy's answers (recipes.md 1.6): thinking comes first where there is some."""
     body = text if thinking == "none" else f"<answer>\n{text}\n</answer>"
     return f"<think>\n{trace.strip()}\n</think>\n{body}" if trace.strip() and thinking != "direct" else body
 

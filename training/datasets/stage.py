@@ -1,12 +1,12 @@
 """A stage that makes data: its folder, its events, its clean stop, and the data set that it leaves.
 
     settings.json   as used, without keys
-    events.jsonl    what happened, for whoever follows
+    events.jsonl    what happened, as records (`training.common.records`), for whoever follows
     calls.jsonl     what a teacher was asked, with its answers
     dataset/        train.jsonl, held_out.jsonl, rejected.jsonl, report.json, README.md: whole or not at all, when the stage is done
 
 A stage is a function of its input and of the teacher's answers, so nothing else has to be kept: the same command, started again after
-a death, asks what is missing and ends with the same files.
+a kill, asks what is missing and ends with the same files.
 """
 
 from __future__ import annotations
@@ -38,28 +38,28 @@ EVERY = 5.0
 class Stage:
     def __init__(self, folder: Path, log: EventLog) -> None:
         self.folder, self.log = folder, log
-        self._done, self._of, self._told_at = 0, 0, time.monotonic()
+        self.done, self._of, self._logged_at = 0, 0, time.monotonic()
 
     async def each(
         self, items: Sequence[Item], work: Callable[[Item], Awaitable[Done]], teacher: Teacher
     ) -> list[Done]:
-        """`work` on each item, as many at once as keep the teacher busy; the results in the order of the items. It tells how far it is."""
+        """`work` on each item, as many at once as keep the teacher busy; the results in the order of the items. Metrics say how far it is."""
         self._of += len(items)
 
-        async def told(item: Item) -> Done:
+        async def counted(item: Item) -> Done:
             done = await work(item)
-            self._done += 1
-            if time.monotonic() - self._told_at > EVERY:
-                self.tell(teacher)
+            self.done += 1
+            if time.monotonic() - self._logged_at > EVERY:
+                self._log_metrics(teacher)
             return done
 
-        found = await each(items, told, teacher.settings.at_once * 5 // 4 + 1)  # some are between two questions
-        self.tell(teacher)
+        found = await each(items, counted, teacher.settings.at_once * 5 // 4 + 1)  # some are between two questions
+        self._log_metrics(teacher)
         return found
 
-    def tell(self, teacher: Teacher) -> None:
-        self._told_at = time.monotonic()
-        self.log.metrics(self._done, of=self._of, **teacher.told())
+    def _log_metrics(self, teacher: Teacher) -> None:
+        self._logged_at = time.monotonic()
+        self.log.metrics(self.done, of=self._of, **teacher.metrics())
 
     @property
     def calls(self) -> Path:
@@ -89,14 +89,16 @@ def stage(settings: Settings, run_dir: Path) -> Iterator[Stage]:
     with full_disk_said_plainly(run_dir), locked(run_dir):
         (run_dir / "settings.json").write_text(redact(settings.model_dump_json(indent=2)) + "\n", "utf-8")
         log = EventLog(run_dir / "events.jsonl")
+        running = Stage(run_dir, log)
         try:
-            yield Stage(run_dir, log)
-        except AskedToStop as asked:
-            log.log(str(asked))
+            yield running
+        except AskedToStop:
+            log.ended("stopped", running.done)
             raise
         except Exception as error:
-            log.log(f"Stopped: {error}", show=False)
+            log.ended("failed", reason=str(error))
             raise
+        log.ended("done", running.done)
 
 
 def run_until_stopped(work: Callable[[], Awaitable[Path]]) -> Path:
@@ -108,6 +110,6 @@ def run_until_stopped(work: Callable[[], Awaitable[Path]]) -> Path:
         try:
             return await task
         except asyncio.CancelledError:
-            raise AskedToStop("Stopped as asked; the same command goes on from here.") from None
+            raise AskedToStop from None
 
     return asyncio.run(main())

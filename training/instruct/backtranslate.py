@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from training.common.errors import MendableError
+from training.common.question import Question
 from training.common.records import Domain
 from training.common.tasks import TASKS, WritingTask
 from training.common.text import count_words, round_words, story_request
@@ -34,7 +35,7 @@ from training.instruct.answers import SHAPES, Plan, Score
 from training.instruct.checks import Reason, check_answer, check_plan
 from training.instruct.selection import near_duplicates, not_best
 from training.instruct.settings import BacktranslateSettings
-from training.teacher.client import Absent, Question, Teacher
+from training.teacher.client import Absent, Teacher
 
 SECOND_PLAN = 2
 """Added to the seed for a second plan; the teacher's client uses the two seeds before it."""
@@ -84,7 +85,7 @@ async def _backtranslate(settings: BacktranslateSettings, goods: Sequence[GoodTe
     async with Teacher(settings.teacher, at.calls) as teacher:
         maker = ExerciseMaker(settings, teacher)
         results = await at.each(items, maker.exercise, teacher)
-        cost = teacher.told()
+        cost = teacher.metrics()
     results = _select(results, settings)
     parts: dict[str, list[dict[str, Any]]] = {"train": [], "held_out": []}
     rejected = []

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, model_validator
 
+from training.config.declarations import Stage
+from training.config.markers import FilledIn, Part
 from training.config.settings import Settings
 from training.config.teacher import TeacherSettings
 
@@ -76,7 +79,7 @@ class ToolsSettings(Settings):
     run_dir: Path
     data: tuple[Path, ...] = Field(min_length=1, description="stories of `training corpus`, or good texts")
     constitution: Path = Field(description="the principles that the room's tool lists, TOML or JSON")
-    teacher: TeacherSettings
+    teacher: Annotated[TeacherSettings, Part("How the teacher is asked, and what it may cost", 90)]
 
     samples: int = Field(1000, ge=1, le=10**6, description="conversations to ask for")
     two_calls_share: float = Field(
@@ -123,7 +126,7 @@ class ToolsSettings(Settings):
         validation_alias=AliasChoices("max_answer_tokens", "most_answer"),
         description="tokens of each answer of the teacher",
     )
-    held_out_share: float = Field(
+    held_out_share: Annotated[float, FilledIn()] = Field(
         0.1, ge=0, le=0.9, description="share of authors or prompts to hold out, where the data do not say which"
     )
     seed: int = Field(1, ge=0, le=2**31 - 2)
@@ -133,3 +136,27 @@ class ToolsSettings(Settings):
         if self.two_calls_share + self.error_share + self.no_tool_share > 1:
             raise ValueError("two_calls_share, error_share and no_tool_share add up to more than 1")
         return self
+
+
+def _questions_of_tools(settings: Mapping[str, Any], texts: int) -> int:  # noqa: ARG001
+    """For each conversation the user's message and the answer."""
+    return 2 * int(settings["samples"])
+
+
+REFERENCES = Stage(
+    name="references",
+    label="References",
+    about="Adds to some conversations a similar passage of another text, so that a model learns to use references (Weaver, section 3.5).",
+    settings=ReferencesSettings,
+    run="training.instruct.references:references",
+    learns_from=("conversations",),
+)
+TOOLS = Stage(
+    name="tools",
+    label="Tool calls",
+    about="Makes conversations in which the tools of a writing room are called (Weaver, section 3.5).",
+    settings=ToolsSettings,
+    run="training.instruct.tools:tools",
+    learns_from=("texts",),
+    questions=_questions_of_tools,
+)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, model_validator
 
 from training.common.tasks import TASKS, TaskKey
+from training.config.declarations import Stage
+from training.config.markers import FilledIn, Part
 from training.config.settings import Settings
 from training.config.teacher import TeacherSettings
 
@@ -20,7 +23,7 @@ class BacktranslateSettings(Settings):
     data: tuple[Path, ...] = Field(
         min_length=1, description="conversations that end with a good text, or stories of `training corpus`"
     )
-    teacher: TeacherSettings
+    teacher: Annotated[TeacherSettings, Part("How the teacher is asked, and what it may cost", 90)]
 
     tasks: tuple[TaskKey, ...] = Field(
         default_factory=lambda: tuple(TASKS),
@@ -93,7 +96,7 @@ class BacktranslateSettings(Settings):
         validation_alias=AliasChoices("max_similarity", "most_alike"),
         description="Jaccard similarity of three-word shingles at which the worse of two instructions is rejected",
     )
-    held_out_share: float = Field(
+    held_out_share: Annotated[float, FilledIn()] = Field(
         0.1, ge=0, le=0.9, description="share of authors or prompts to hold out, where the data do not say which"
     )
     seed: int = Field(1, ge=0, le=2**31 - 10)
@@ -105,3 +108,21 @@ class BacktranslateSettings(Settings):
         if self.thinking_in_answer and not self.thinking:
             raise ValueError("thinking_in_answer needs thinking")
         return self
+
+
+def _questions(settings: Mapping[str, Any], texts: int) -> int:
+    """For each text and task a request and a score, and for a story also a plan, at most twice."""
+    tasks = settings["tasks"]
+    planned = [task for task in tasks if settings["thinking"] and TASKS[task].composes]
+    return min(texts, settings["max_texts"] or texts) * 2 * (len(tasks) + len(planned))
+
+
+BACKTRANSLATE = Stage(
+    name="backtranslate",
+    label="Instruction back-translation",
+    about="Finds for good texts the requests that they answer, for each of the writing tasks (Weaver, section 3.3).",
+    settings=BacktranslateSettings,
+    run="training.instruct.backtranslate:backtranslate",
+    learns_from=("texts", "conversations"),
+    questions=_questions,
+)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from training.common.errors import MendableError
+from training.common.question import Question
 from training.constitution.principles import read_principles
 from training.constitution.texts import is_held_out, read_good
 from training.datasets.card import Table, card
@@ -38,7 +39,7 @@ from training.instruct.tool_checks import (
     check_row,
     check_user,
 )
-from training.teacher.client import Absent, Question, Teacher
+from training.teacher.client import Absent, Teacher
 
 
 def tools(settings: ToolsSettings) -> Path:
@@ -68,7 +69,7 @@ async def _tools(settings: ToolsSettings, found: Sequence[Situation], at: Stage)
     async with Teacher(settings.teacher, at.calls) as teacher:
         maker = ConversationMaker(settings, teacher)
         results = await at.each(found, maker.row, teacher)
-        cost = teacher.told()
+        cost = teacher.metrics()
     parts: dict[str, list[dict[str, Any]]] = {"train": [], "held_out": [], "rejected": []}
     messages: set[str] = set()
     for situation, one in zip(found, results):

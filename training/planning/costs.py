@@ -317,11 +317,11 @@ def recurrent_bytes(server: Server) -> float:
     return shape.delta * (state + inputs) / server.cards
 
 
-def held(server: Server, tokens: float) -> int:
+def max_concurrent_sequences(server: Server, tokens: float) -> int:
     """How many stories of so many tokens it can be writing at once: what it may take, less weights and reserve, over what a story takes.
 
     >>> from training.planning.shapes import KNOWN
-    >>> held(Server(KNOWN["Qwen3.5-9B"], 4, 17e9), 8448), held(Server(KNOWN["Qwen3.5-9B"], 1, 17e9), 8448)
+    >>> max_concurrent_sequences(Server(KNOWN["Qwen3.5-9B"], 4, 17e9), 8448), max_concurrent_sequences(Server(KNOWN["Qwen3.5-9B"], 1, 17e9), 8448)
     (116, 0)
     """
     left = server.memory - server_weights(server) - SERVER_RESERVE
@@ -334,13 +334,13 @@ def writing_seconds(server: Server, card: Card, stories: float, prompt: float, a
 
         answer * (rounds * weights + stories * (token * (prompt + answer / 2) + 2 * recurrent)) / bandwidth
 
-    Stories that it cannot hold at once wait: rounds = stories / held, and at least 1. The prompt's own pass is left out.
+    Stories that it cannot hold at once wait: rounds = stories / max_concurrent_sequences, and at least 1. The prompt's own pass is left out.
 
     >>> from training.planning.shapes import KNOWN
     >>> round(writing_seconds(Server(KNOWN["Qwen3.5-9B"], 4, 17e9), CARDS["a100-80"], 40, 256, 8192), 1)
     25.8
     """
-    rounds = max(1.0, stories / max(1, held(server, prompt + answer)))
+    rounds = max(1.0, stories / max(1, max_concurrent_sequences(server, prompt + answer)))
     weights = server.item * matmul_parameters(server.shape) / server.cards
     each = token_bytes(server) * (prompt + answer / 2) + 2 * recurrent_bytes(server)
     return answer * (rounds * weights + stories * each) / card.bandwidth

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from training.common.errors import MendableError
+from training.config.declarations import GroupSettings, Recipe, of_groups
 from training.config.learner import LearnerSettings
 from training.config.recipe import RecipeSettings
-from training.config.settings import Settings, read_settings
 from training.planning.costs import (
     CARDS,
     REACHED,
@@ -25,7 +24,7 @@ from training.planning.costs import (
     Server,
     Setup,
     forward_flops,
-    held,
+    max_concurrent_sequences,
     memory,
     passes,
     recurrent_bytes,
@@ -35,38 +34,17 @@ from training.planning.costs import (
     writing_seconds,
 )
 from training.planning.shapes import Shape, find_shape, parameters
-from training.planning.token_counts import WORDS, Texts, count_texts, texts_per_example
-from training.recipes.dpo import DpoSettings
-from training.recipes.grpo import GrpoSettings
-from training.recipes.pretrain import PretrainSettings
-from training.recipes.registry import RECIPES
-from training.recipes.reward_model import RewardModelSettings
-from training.recipes.sft import SftSettings
+from training.planning.token_counts import WORDS, Texts, count_texts
 
 REQUEST = 150.0
 """Words of a request, likewise."""
-
-
-class _Kind(Settings):
-    """Only the name of the recipe."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-    recipe: str = ""
-
-
-def read_recipe(path: Path) -> RecipeSettings:
-    """The settings of whichever recipe a file names."""
-    name = read_settings(path, _Kind).recipe
-    if name not in RECIPES:
-        said = f"names an unknown recipe, {name!r}" if name else "does not say for which recipe it is"
-        raise MendableError(f'The settings file {path} {said}: write recipe = "..." with one of {", ".join(RECIPES)}.')
-    return read_settings(path, RECIPES[name])
 
 
 @dataclass(slots=True)
 class Plan:
     """The figures. `texts` holds the whole data if `known`, else one example that stands for all."""
 
+    recipe: Recipe
     settings: RecipeSettings
     shape: Shape
     shape_source: str
@@ -82,20 +60,25 @@ class Plan:
 
     @property
     def fits(self) -> bool:
-        return memory(self.setup).peak <= self.card.memory and self.held != 0
+        return memory(self.setup).peak <= self.card.memory and self.max_concurrent_sequences != 0
 
     @property
-    def held(self) -> int | None:
+    def max_concurrent_sequences(self) -> int | None:
         """Stories as long as they may be that the server can be writing at once: one at least, or it does not start."""
-        return held(self.server, self.texts.longest) if self.server else None
+        return max_concurrent_sequences(self.server, self.texts.longest) if self.server else None
 
     @property
     def examples(self) -> float:
         """Of one step; of pretraining, texts or pieces of them."""
-        if isinstance(self.settings, PretrainSettings):
-            return self.settings.batch_tokens * self.texts.examples / self.texts.tokens
-        assert isinstance(self.settings, SftSettings | RewardModelSettings | DpoSettings | GrpoSettings)
-        return self.settings.batch
+        values = vars(self.settings)
+        if "batch_tokens" in values:
+            return float(values["batch_tokens"] * self.texts.examples / self.texts.tokens)
+        return float(values["batch"])
+
+    @property
+    def groups(self) -> GroupSettings | None:
+        """The settings, where the run learns from groups."""
+        return of_groups(self.recipe, self.settings)
 
     @property
     def step_tokens(self) -> float:
@@ -121,7 +104,7 @@ class Plan:
     @property
     def reference_flops(self) -> float:
         """Of the reference model's one pass over all pairs, whose answers are kept; 0 without one or if the pairs are unknown."""
-        return self.texts.tokens * self.token_flops if self.known and isinstance(self.settings, DpoSettings) else 0
+        return self.texts.tokens * self.token_flops if self.known and self.recipe.reference else 0
 
     @property
     def micro_steps(self) -> int:
@@ -144,14 +127,13 @@ class Plan:
     @property
     def sync_hours(self) -> float:
         """Of one step, where the weights go to a server."""
-        settings = self.settings
-        return sync_seconds(self.setup) / 3600 if isinstance(settings, GrpoSettings) and not settings.replay else 0
+        return sync_seconds(self.setup) / 3600 if self.groups and not self.groups.replay else 0
 
     def step_hours(self, mfu: float = 1.0, reached: float = 1.0) -> float:
         """`reached`: of the bandwidth. A step behind, the longer of writing and learning counts; else both do."""
         learning, writing = self.hours(self.step_flops, mfu), self.writing_hours / reached
-        behind = isinstance(self.settings, GrpoSettings) and self.settings.rollouts.behind
-        return (max(learning, writing) if behind else learning + writing) + self.sync_hours
+        stale = self.groups is not None and self.groups.rollouts.max_staleness
+        return (max(learning, writing) if stale else learning + writing) + self.sync_hours
 
     def run_hours(self, mfu: float = 1.0, reached: float = 1.0) -> float:
         return (self.steps or 0) * self.step_hours(mfu, reached) + self.hours(self.reference_flops, mfu)
@@ -162,7 +144,8 @@ class Plan:
 
 
 def make_plan(
-    path: Path,
+    recipe: Recipe,
+    settings: RecipeSettings,
     *,
     gpus: int = 4,
     gpu: str = "a100-80",
@@ -181,9 +164,8 @@ def make_plan(
         or min(tokens_per_word, 1 if words is None else words, 1 if texts is None else texts) <= 0
     ):
         raise MendableError("A plan needs at least one GPU, texts, words and tokens above 0, and mfu between 0 and 1.")
-    settings = read_recipe(path)
     shape, source = find_shape(settings.model)
-    found = count_texts(settings, tokens_per_word, words or WORDS)
+    found = count_texts(recipe, settings, tokens_per_word, words or WORDS)
     known = bool(found.examples) or texts is not None
     if not found.examples:
         if found.too_long or found.unread:
@@ -191,23 +173,25 @@ def make_plan(
                 f"None of the data can be used, {found.source}: {found.too_long:,} examples are longer than context "
                 f"({settings.context:,} tokens), {found.unread:,} lines hold no text."
             )
-        found = _assumed(settings, texts, words, tokens_per_word)
+        found = _assumed(recipe, settings, texts, words, tokens_per_word)
     gpus, card = gpus if settings.learner.zero_stage else 1, CARDS[gpu]
-    server = _server(settings, shape, gpus, card)
-    setup = _setup(settings, shape, gpus, found.longest, card)
-    plan = Plan(settings, shape, source, card, gpu, setup, found, known, mfu, server)
+    server = _server(recipe, settings, shape, gpus, card)
+    setup = _setup(recipe, settings, shape, gpus, found.longest, card)
+    plan = Plan(recipe, settings, shape, source, card, gpu, setup, found, known, mfu, server)
     if not plan.fits:
         plan.changes = _changes(plan)
     return plan
 
 
-def _assumed(settings: RecipeSettings, texts: int | None, words: float | None, tokens_per_word: float) -> Texts:
-    several = texts_per_example(settings)
+def _assumed(
+    recipe: Recipe, settings: RecipeSettings, texts: int | None, words: float | None, tokens_per_word: float
+) -> Texts:
+    several = recipe.texts_per_example
     found, tokens = Texts(), (words or WORDS) * tokens_per_word
-    if isinstance(settings, GrpoSettings):
-        found.add_group(min(REQUEST * tokens_per_word, settings.context / 2), tokens, tokens, settings)
+    if groups := of_groups(recipe, settings):
+        found.add_group(min(REQUEST * tokens_per_word, settings.context / 2), tokens, tokens, groups)
     else:
-        found.add([min(tokens, settings.context)] * several, settings)
+        found.add([min(tokens, settings.context)] * several, recipe, settings)
     found.multiply(texts or 1)
     found.longest = settings.context * several  # nobody knows; the settings allow it
     found.source = f"taken to be of {words or WORDS:,.0f} words each" + (
@@ -216,21 +200,20 @@ def _assumed(settings: RecipeSettings, texts: int | None, words: float | None, t
     return found
 
 
-def _setup(settings: RecipeSettings, shape: Shape, gpus: int, longest: int, card: Card) -> Setup:
+def _setup(recipe: Recipe, settings: RecipeSettings, shape: Shape, gpus: int, longest: int, card: Card) -> Setup:
     tokens = max(settings.learner.tokens_per_micro_batch, longest)
-    server, prefers = _server(settings, shape, gpus, card), preference_shape(settings)
+    server, prefers = _server(recipe, settings, shape, gpus, card), preference_shape(recipe, settings)
     beside = server.memory if server else 0.0
     if prefers is not None:
         beside += (2 if settings.learner.precision == "bfloat16" else 4) * parameters(prefers, head=False)
-    return Setup(
-        shape, settings.learner, gpus, tokens, head=not isinstance(settings, RewardModelSettings), beside=beside
-    )
+    return Setup(shape, settings.learner, gpus, tokens, head=recipe.head == "words", beside=beside)
 
 
-def _server(settings: RecipeSettings, shape: Shape, gpus: int, card: Card) -> Server | None:
-    if not isinstance(settings, GrpoSettings) or settings.rollouts.url or settings.replay:
+def _server(recipe: Recipe, settings: RecipeSettings, shape: Shape, gpus: int, card: Card) -> Server | None:
+    groups = of_groups(recipe, settings)
+    if groups is None or groups.rollouts.url or groups.replay:
         return None
-    given = settings.rollouts
+    given = groups.rollouts
     if given.tensor_parallel > gpus:
         raise MendableError(
             f"The rollout server is to share each layer among {given.tensor_parallel} GPUs, and the run has {gpus}: lower rollouts.tensor_parallel."
@@ -239,16 +222,17 @@ def _server(settings: RecipeSettings, shape: Shape, gpus: int, card: Card) -> Se
     return Server(shape, given.tensor_parallel, given.gpu_memory * card.memory, item)
 
 
-def preference_shape(settings: RecipeSettings) -> Shape | None:
+def preference_shape(recipe: Recipe, settings: RecipeSettings) -> Shape | None:
     """Of the model whose preference is a reward, which stands on the first GPU; None without one, or where its folder is not there yet."""
-    path = settings.rewards.preference if isinstance(settings, GrpoSettings) else None
+    groups = of_groups(recipe, settings)
+    path = groups.rewards.preference if groups else None
     return find_shape(path)[0] if path is not None and (path / "config.json").is_file() else None
 
 
 def _changes(plan: Plan) -> list[str]:
     """Which changes of the settings would make the run fit, each alone; if none does, several of them."""
     now, longest = plan.settings.learner, plan.texts.longest
-    if plan.held == 0:
+    if plan.max_concurrent_sequences == 0:
         return ["a larger rollouts.gpu_memory, a larger rollouts.tensor_parallel, or a smaller context"]
 
     def fits(change: dict[str, Any], longest: int = longest) -> bool:
@@ -257,7 +241,10 @@ def _changes(plan: Plan) -> list[str]:
         except ValidationError:
             return False
         settings = plan.settings.model_copy(update={"learner": learner})
-        return memory(_setup(settings, plan.shape, plan.setup.gpus, longest, plan.card)).peak <= plan.card.memory
+        return (
+            memory(_setup(plan.recipe, settings, plan.shape, plan.setup.gpus, longest, plan.card)).peak
+            <= plan.card.memory
+        )
 
     tries: list[tuple[bool, str, dict[str, Any]]] = [
         (not now.gradient_checkpointing, "learner.gradient_checkpointing = true", {"gradient_checkpointing": True}),

@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import Any
 
 from training.config.learner import LearnerSettings
-from training.config.recipe import RecipeSettings
 from training.planning.costs import (
     REACHED,
     RESERVE,
     SERVER_RESERVE,
     checkpoint_bytes,
-    held,
     host_bytes,
+    max_concurrent_sequences,
     memory,
     passes,
     server_weights,
     sync_bytes,
     traffic_bytes,
 )
-from training.planning.estimate import Plan, make_plan, preference_shape
+from training.planning.estimate import Plan, preference_shape
 from training.planning.shapes import matmul_parameters
-from training.planning.token_counts import texts_per_example
-from training.recipes.grpo import GrpoSettings
-from training.recipes.registry import RECIPES
-
-
-def plan(path: Path, **flags: Any) -> str:
-    """The plan of a settings file; the flags are those of `training.planning.estimate.make_plan`."""
-    return show(make_plan(path, **flags))
 
 
 def _gb(size: float) -> str:
@@ -63,9 +52,8 @@ Rows = list[tuple[str, str]]
 
 def show(plan: Plan) -> str:
     """Sections of lines: a figure, what it is of, and what it comes from."""
-    recipe = next(name for name, kind in RECIPES.items() if isinstance(plan.settings, kind))
     sections = {
-        f"{recipe} of {plan.settings.model.name} on {plan.setup.gpus} x {plan.card_name}": _model(plan),
+        f"{plan.recipe.name} of {plan.settings.model.name} on {plan.setup.gpus} x {plan.card_name}": _model(plan),
         "Memory of each GPU (1 GB is 10^9 bytes)": _memory(plan),
         "The server that writes the stories": _server(plan),
         "Memory of the host, and disk": _elsewhere(plan),
@@ -102,7 +90,7 @@ def _memory(plan: Plan) -> Rows:
     divided = f", ZeRO-{learner.zero_stage}" if learner.zero_stage else ""
     most = f", for a micro-batch of {plan.setup.tokens:,} tokens"
     if plan.setup.tokens > learner.tokens_per_micro_batch:
-        most += f" (the longest {'pair' if texts_per_example(plan.settings) == 2 else 'text'}, which is not divided)"
+        most += f" (the longest {'pair' if plan.recipe.example == 'pair' else 'text'}, which is not divided)"
     rows = [(_gb(size), what + divided) for what, size in found.stays.items() if size]
     slow = ", without flash-linear-attention's kernels, which need less" if plan.shape.delta else ""
     more = {"inputs of the layers": most, "activations of all layers": most + slow, "one layer made again": slow}
@@ -123,10 +111,10 @@ def _memory(plan: Plan) -> Rows:
 
 
 def _server(plan: Plan) -> Rows:
-    settings, server, texts = plan.settings, plan.server, plan.texts
-    if not isinstance(settings, GrpoSettings):
+    settings, server, texts = plan.groups, plan.server, plan.texts
+    if settings is None:
         return []
-    unknown = settings.rewards.preference and preference_shape(settings) is None
+    unknown = settings.rewards.preference and preference_shape(plan.recipe, plan.settings) is None
     rows = [("?", "the preference model is not there yet: it takes room on the first GPU, too")] if unknown else []
     if settings.replay:
         return [*rows, ("none", "stories are learned from again, as another run's folder holds them")]
@@ -142,17 +130,17 @@ def _server(plan: Plan) -> Rows:
             f"of it weights, {_gb(SERVER_RESERVE)} reserve, {_gb(rest)} for stories under way",
         ),
         (
-            f"{held(server, mean):,}",
+            f"{max_concurrent_sequences(server, mean):,}",
             f"stories at once of the {mean:,.0f} tokens that they have on average, prompt included",
         ),
-        (f"{plan.held:,}", f"at once if all were as long as they may be, {texts.longest:,} tokens"),
+        (f"{plan.max_concurrent_sequences:,}", f"at once if all were as long as they may be, {texts.longest:,} tokens"),
     ]
 
 
 def _elsewhere(plan: Plan) -> Rows:
     keep, exported = plan.settings.keep, plan.setup.item * plan.setup.total
     saved = checkpoint_bytes(plan.setup)
-    passed = sync_bytes(plan.setup) if isinstance(plan.settings, GrpoSettings) else 0
+    passed = sync_bytes(plan.setup) if plan.groups else 0
     again = "weights on their way to the rollout server: gathered, written, and those before"
     return [
         *((_gb(size), f"of the host's memory, {what}") for what, size in host_bytes(plan.setup).items()),
@@ -166,20 +154,19 @@ def _elsewhere(plan: Plan) -> Rows:
 
 
 def _work(plan: Plan) -> Rows:
-    texts, settings = plan.texts, plan.settings
-    what = _examples(settings)
+    texts, settings, groups, what = plan.texts, plan.settings, plan.groups, plan.recipe.noun
     rows = []
     if plan.known:
         rows.append((_count(texts.tokens), f"tokens in {texts.examples:,.0f} {what}, {texts.source}"))
     else:
         rows.append((f"{texts.tokens / texts.examples:,.0f}", f"tokens in one of the {what}, {texts.source}"))
-    if isinstance(settings, GrpoSettings):
+    if groups:
         drawn = plan.examples * texts.stories / texts.examples
-        most = f"{texts.written / texts.stories:,.0f} tokens each, as long as was asked and {settings.sampling.most_tokens:,} at most"
-        rows.append((f"{drawn:,.0f}", f"stories of the policy in a step of {settings.batch} requests: {most}"))
-        rows.append((f"{settings.batch * settings.group - drawn:,.0f}", "human stories in a step"))
+        most = f"{texts.written / texts.stories:,.0f} tokens each, as long as was asked and {groups.sampling.most_tokens:,} at most"
+        rows.append((f"{drawn:,.0f}", f"stories of the policy in a step of {groups.batch} requests: {most}"))
+        rows.append((f"{groups.batch * groups.group - drawn:,.0f}", "human stories in a step"))
     if texts.too_long:
-        how = "refuse" if isinstance(settings, GrpoSettings) else settings.overlong
+        how = "refuse" if groups else settings.overlong
         done = {"refuse": "the run will refuse them", "drop": "dropped", "cut": "cut"}[how]
         rows.append((f"{texts.too_long:,}", f"{what} are longer than context ({settings.context:,} tokens): {done}"))
     if texts.unread:
@@ -213,12 +200,6 @@ def _work(plan: Plan) -> Rows:
     ]
 
 
-def _examples(settings: RecipeSettings) -> str:
-    return (
-        "requests" if isinstance(settings, GrpoSettings) else "pairs" if texts_per_example(settings) == 2 else "texts"
-    )
-
-
 def _why(learner: LearnerSettings) -> str:
     parts = ["forward", "gradients of inputs"] + ["of weights"] * (learner.lora is None)
     return ", ".join(parts) + (
@@ -227,9 +208,11 @@ def _why(learner: LearnerSettings) -> str:
 
 
 def _hours(plan: Plan) -> Rows:
-    learns = isinstance(plan.settings, GrpoSettings)
     rows = [
-        (_time(plan.hours(plan.step_flops)), "one step at the speed of light" + ", its stories learned from" * learns),
+        (
+            _time(plan.hours(plan.step_flops)),
+            "one step at the speed of light" + ", its stories learned from" * bool(plan.groups),
+        ),
         (_time(plan.hours(plan.step_flops, plan.mfu)), f"one step at {plan.mfu:.0%} of it"),
     ]
     if plan.server:
@@ -241,9 +224,10 @@ def _hours(plan: Plan) -> Rows:
             (_time(plan.sync_hours), f"{_gb(sync_bytes(plan.setup))} of weights to the server, through the host")
         )
     if plan.server:
-        behind = "the longer of writing and learning" if plan.settings.rollouts.behind else "writing, then learning"  # type: ignore[attr-defined]
+        stale = plan.groups is not None and plan.groups.rollouts.max_staleness
+        order = "the longer of writing and learning" if stale else "writing, then learning"
         rows.append(
-            (_time(plan.step_hours(plan.mfu, REACHED)), f"a step in all: {behind}, and the weights; judges not counted")
+            (_time(plan.step_hours(plan.mfu, REACHED)), f"a step in all: {order}, and the weights; judges not counted")
         )
     gathered = traffic_bytes(plan.setup)
     if gathered:
@@ -273,7 +257,7 @@ def _verdict(plan: Plan) -> list[str]:
     spare = plan.card.memory - memory(plan.setup).peak
     if plan.fits:
         return [f"It fits: {_gb(spare)} of each GPU stay free."]
-    if plan.held == 0:
+    if plan.max_concurrent_sequences == 0:
         return [
             f"It does not fit: the rollout server's share holds no story of {plan.texts.longest:,} tokens. It needs:",
             *(f"  {change}" for change in plan.changes),

@@ -13,11 +13,8 @@ from typing import Any
 
 from training.common.errors import MendableError
 from training.common.text import count_words, words_asked
+from training.config.declarations import GroupSettings, Recipe, of_groups
 from training.config.recipe import RecipeSettings
-from training.recipes.dpo import DpoSettings
-from training.recipes.grpo import GrpoSettings
-from training.recipes.pretrain import PretrainSettings
-from training.recipes.reward_model import RewardModelSettings
 
 WORDS = 4500.0
 """Of a text, where nothing is known: a story of some 6,000 tokens."""
@@ -25,17 +22,12 @@ COUNTED = 2000
 """Rows whose words are counted; of the rest the characters are, and the words taken to be as many by character."""
 
 
-def texts_per_example(settings: RecipeSettings) -> int:
-    """A pair is two texts, which go through the model together."""
-    return 2 if isinstance(settings, RewardModelSettings | DpoSettings) else 1
-
-
 @dataclass(slots=True)
 class Texts:
     """The tokens of the data by the settings' rules: examples (a text, or a pair of two), all tokens, and the longest example.
 
     `squares` is the sum of squared lengths: a token's text is squares / tokens long on average, which is what attention costs.
-    Of `grpo` an example is a group; `stories` are what the policy writes in all of them, with the tokens `asked` and `written` for it.
+    Where an example is a group, `stories` are what the policy writes in all of them, with the tokens `asked` and `written` for it.
     """
 
     examples: float = 0
@@ -59,24 +51,24 @@ class Texts:
         for name in ("examples", "tokens", "squares", "stories", "asked", "written"):
             setattr(self, name, number * getattr(self, name))
 
-    def add(self, lengths: Sequence[float], settings: RecipeSettings) -> None:
+    def add(self, lengths: Sequence[float], recipe: Recipe, settings: RecipeSettings) -> None:
         if max(lengths) > settings.context:
             self.too_long += 1
             if settings.overlong == "drop":
                 return
-            if isinstance(settings, PretrainSettings):  # read in pieces
+            if recipe.pieces:
                 whole, rest = divmod(lengths[0], settings.context)
                 lengths = [settings.context] * int(whole) + [rest] * (rest > 0)
                 self.examples += len(lengths) - 1
                 self.longest = settings.context
             lengths = [min(length, settings.context) for length in lengths]
-        together = max(lengths) if isinstance(settings, PretrainSettings) else sum(lengths)
+        together = max(lengths) if recipe.pieces else sum(lengths)
         self.examples += 1
         self.tokens += sum(lengths)
         self.squares += sum(length**2 for length in lengths)
         self.longest = max(self.longest, math.ceil(together))
 
-    def add_group(self, prompt: float, answer: float, human: float, settings: GrpoSettings) -> None:
+    def add_group(self, prompt: float, answer: float, human: float, settings: GroupSettings) -> None:
         """The stories of a request. What the policy writes may be longer than `answer`, but not than `most_tokens`; `human` is 0 where there is none."""
         room = settings.context - prompt
         if room <= 1:
@@ -95,13 +87,16 @@ class Texts:
         self.written += stories * answer
 
 
-def count_texts(settings: RecipeSettings, tokens_per_word: float, words_of_answers: float = WORDS) -> Texts:
+def count_texts(
+    recipe: Recipe, settings: RecipeSettings, tokens_per_word: float, words_of_answers: float = WORDS
+) -> Texts:
     """From the data files that are there, read as a stream. Answers that are still to be written are as long as was asked, or `words_of_answers`."""
     found, words, letters = Texts(), 0, 0
+    groups = of_groups(recipe, settings)
     there = [path for path in settings.data if path.is_file()]
     for path in there:
         for row in _rows(path):
-            texts = _request_of(row) if isinstance(settings, GrpoSettings) else _texts_of(row)
+            texts = _request_of(row) if groups else _texts_of(row)
             if not texts:
                 found.unread += 1
                 continue
@@ -112,11 +107,11 @@ def count_texts(settings: RecipeSettings, tokens_per_word: float, words_of_answe
             else:
                 counts = [size * words / max(1, letters) for size in sizes]
             tokens = [max(1, count * tokens_per_word) if size else 0 for count, size in zip(counts, sizes, strict=True)]
-            if isinstance(settings, GrpoSettings):
+            if groups:
                 target = row.get("target") or words_asked(texts[0]) or words_of_answers
-                found.add_group(tokens[0], target * tokens_per_word, tokens[1], settings)
+                found.add_group(tokens[0], target * tokens_per_word, tokens[1], groups)
             else:
-                found.add(tokens, settings)
+                found.add(tokens, recipe, settings)
     missing = [str(path) for path in settings.data if path not in there]
     found.source = f"counted in {', '.join(map(str, there))}" + (
         f"; not there: {', '.join(missing)}" if missing else ""

@@ -1,30 +1,49 @@
-"""The recipes, and the stages that make data, by name, with their settings. No torch is imported here, so that a page can check a run before anything starts."""
+"""All recipes, and all stages that make data, by name: ours, and those of other installed packages. No torch is imported here."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from pydantic import ConfigDict
+
+from training.common.errors import MendableError
+from training.config.declarations import Command, Recipe, Stage, by_name, found_outside
 from training.config.recipe import RecipeSettings
-from training.config.settings import Settings
-from training.constitution.settings import PairsSettings, ViolationsSettings
-from training.instruct.data_settings import ReferencesSettings, ToolsSettings
-from training.instruct.settings import BacktranslateSettings
-from training.recipes.dpo import DpoSettings
-from training.recipes.grpo import GrpoSettings
-from training.recipes.pretrain import PretrainSettings
-from training.recipes.reward_model import RewardModelSettings
-from training.recipes.sft import SftSettings
+from training.config.settings import Settings, read_settings
+from training.constitution.settings import PAIRS, VIOLATIONS
+from training.corpus.settings import CORPUS
+from training.instruct.data_settings import REFERENCES, TOOLS
+from training.instruct.settings import BACKTRANSLATE
+from training.recipes import dpo, grpo, pretrain, reward_model, sft
+from training.test_model.settings import DEMO
 
-RECIPES: dict[str, type[RecipeSettings]] = {
-    "pretrain": PretrainSettings,
-    "sft": SftSettings,
-    "reward_model": RewardModelSettings,
-    "dpo": DpoSettings,
-    "grpo": GrpoSettings,
-}
+RECIPES: dict[str, Recipe] = by_name(
+    [
+        *(one.RECIPE for one in (pretrain, sft, reward_model, dpo, grpo)),
+        *found_outside("longhand.recipes", Recipe),
+    ]
+)
+STAGES: dict[str, Stage] = by_name(
+    [VIOLATIONS, BACKTRANSLATE, REFERENCES, TOOLS, *found_outside("longhand.stages", Stage)]
+)
+COMMANDS: dict[str, Command] = by_name([CORPUS, *RECIPES.values(), *STAGES.values(), PAIRS, DEMO])
+"""All that `python -m training NAME FILE` runs."""
 
-STAGES: dict[str, type[Settings]] = {
-    "violations": ViolationsSettings,
-    "backtranslate": BacktranslateSettings,
-    "references": ReferencesSettings,
-    "tools": ToolsSettings,
-    "pairs": PairsSettings,
-}
+
+class _Named(Settings):
+    """Only the name of the recipe."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+    recipe: str = ""
+
+
+def read_run(path: Path) -> tuple[Recipe, RecipeSettings]:
+    """The recipe that a settings file names, and its settings. Raises MendableError for what is wrong with the file."""
+    name = read_settings(path, _Named).recipe
+    if name not in RECIPES:
+        said = f"names an unknown recipe, {name!r}" if name else "does not say for which recipe it is"
+        raise MendableError(f'The settings file {path} {said}: write recipe = "..." with one of {", ".join(RECIPES)}.')
+    recipe = RECIPES[name]
+    settings = read_settings(path, recipe.settings)
+    assert isinstance(settings, RecipeSettings)
+    return recipe, settings

@@ -9,7 +9,6 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
@@ -17,12 +16,12 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from training.common.errors import MendableError
-from training.common.records import Event, Interval, Learned, LogLine, Metrics, Phase
+from training.common.records import Ended, Interval, Learned, ModelSaved
 from training.common.redaction import redact
 from training.reporting.charts import Curve, short, svg
+from training.reporting.history import Line, RunHistory, read_history
 from training.reporting.style import STYLE
 
-_EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 _LEARNED = TypeAdapter(list[Learned])
 FIGURES = 60
 POINTS = 20_000
@@ -31,109 +30,45 @@ LINES = 400
 """Of the log: half from its beginning, half from its end."""
 LETTERS = 1000
 """Of one line of the log."""
-NAMES = {
-    "grad_norm": "gradient norm",
-    "memory_gib": "memory, GiB",
-    "seconds": "seconds of a step",
-    "tokens": "tokens of a step",
-}
 FIRST = ("loss", "reward", "accuracy", "margin", "learning_rate", "grad_norm", "tokens_per_second", "memory")
 """What a person looks for first; names that begin so come in this order, the others after them."""
 QUIET = 1800
 """Seconds without an event after which a run without an end is not taken to be at work."""
 
 
-@dataclass(slots=True)
-class Story:
-    """What the events of a run tell."""
-
-    curves: dict[str, Curve] = field(default_factory=dict)
-    phases: dict[str, list[float]] = field(default_factory=dict)
-    log: list[LogLine] = field(default_factory=list)
-    resumed: list[int] = field(default_factory=list)
-    begun: float = 0
-    ended: float = 0
-    events: int = 0
-    unread: int = 0
-    gaps: float = 0
-    """Seconds between the last event before a resume and the line that tells of it."""
-    last: str = ""
-    """The text of the last event, if that is a line of the log."""
-
-    def add(self, event: Event) -> None:
-        self.begun = self.begun or event.time
-        before, self.ended = self.ended, event.time
-        self.events += 1
-        self.last = event.text if isinstance(event, LogLine) else ""
-        if isinstance(event, Phase):
-            self.phases.setdefault(event.name, []).append(event.seconds)
-        elif isinstance(event, LogLine):
-            self.log.append(event)
-            if event.text.startswith("Going on from") and before:
-                self.gaps += max(0.0, event.time - before)
-        else:
-            self._measured(event)
-
-    def _measured(self, event: Metrics) -> None:
-        for name, value in event.values.items():
-            curve = self.curves.setdefault(name, Curve(NAMES.get(name, name.replace("_", " "))[:100]))
-            if curve.steps and event.step <= curve.steps[-1] and event.step not in self.resumed:
-                self.resumed.append(event.step)
-            curve.add(event.step, value)
-
-
-def read_story(path: Path) -> Story:
-    """The events of a run; lines that are none are counted."""
-    story = Story()
-    try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            for line in file:
-                if not line.strip():
-                    continue
-                try:
-                    story.add(_EVENT.validate_json(line))
-                except ValidationError:
-                    story.unread += 1
-    except OSError as error:
-        raise MendableError(f"{path} cannot be read: {error.strerror}. Name the folder of a run.") from None
-    if not story.events:
-        raise MendableError(f"{path} holds no events yet: there is nothing to report.")
-    return story
-
-
 def write_report(run: Path) -> Path:
     """Write `report.html` into the folder of a run, whether it is over or not."""
     if not run.is_dir():
         raise MendableError(f"There is no folder {run}: name the folder of a run.")
-    story = read_story(run / "events.jsonl")
+    history = read_history(run / "events.jsonl")
     try:
         settings = (run / "settings.json").read_text(encoding="utf-8", errors="replace")
     except OSError:
         settings = ""
     path, new = run / "report.html", run / ".report.html"
-    html = page(run.resolve().name, story, settings, time.time(), read_learned(run))
+    html = page(run.resolve().name, history, settings, time.time(), read_learned(run))
     new.write_text(html, encoding="utf-8", errors="replace")
     new.replace(path)  # who looks at the page meanwhile sees a whole one
     return path
 
 
 def read_learned(run: Path) -> list[Learned]:
-    """What a run told of principles; nothing where it told nothing that can be read."""
+    """What a run reported of principles; nothing where it reported nothing that can be read."""
     try:
         return _LEARNED.validate_json((run / "principles.json").read_bytes())
     except (OSError, ValidationError):
         return []
 
 
-def page(name: str, story: Story, settings: str, now: float, learned: Sequence[Learned] = ()) -> str:
+def page(name: str, history: RunHistory, settings: str, now: float, learned: Sequence[Learned] = ()) -> str:
     recipe = _recipe(settings)
     title = f"{name}, {recipe}" if recipe and recipe != name.replace("_", " ") else name
     sections = [
-        ("Curves", _figures(story)),
+        ("Curves", _figures(history)),
         ("What it learned of principles", _learned(learned)),
-        ("Last values", _values(story)),
-        ("Where the time went", _phases(story)),
-        ("Log", _log(story)),
+        ("Last values", _values(history)),
+        ("Where the time went", _phases(history)),
+        ("Log", _log(history)),
         ("Settings as used", f"<pre>{escape(redact(settings)[:50_000])}</pre>" if settings else ""),
     ]
     body = "\n".join(f"<section><h2>{heading}</h2>\n{html}</section>" for heading, html in sections if html)
@@ -149,7 +84,7 @@ def page(name: str, story: Story, settings: str, now: float, learned: Sequence[L
 </head>
 <body>
 <header><h1>{escape(title)}</h1>
-{_state(story, now)}
+{_state(history, now)}
 </header>
 <main>
 {body}
@@ -190,36 +125,37 @@ def span(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
 
 
-def _state(story: Story, now: float) -> str:
-    """What the events say of how the run stands; that a silent one is dead they cannot say."""
-    if story.last.startswith("The model is in"):
+def _state(history: RunHistory, now: float) -> str:
+    """The state of the run by its events; that a silent one was killed they cannot say."""
+    last = history.last
+    if isinstance(last, ModelSaved) or (isinstance(last, Ended) and last.outcome == "done"):
         state, kind = "Finished", "good"
-    elif story.last.startswith("Stopped"):
-        state, kind = story.last[:LETTERS], "bad"
-    elif now - story.ended > QUIET:
-        state, kind = f"No end is told, and nothing for {span(now - story.ended)}: it may have been killed", "bad"
+    elif isinstance(last, Ended):
+        state, kind = last.text[:LETTERS], "bad"
+    elif now - history.ended > QUIET:
+        state, kind = f"No end is recorded, and nothing for {span(now - history.ended)}: it may have been killed", "bad"
     else:
-        state, kind = f"Running: last event {span(max(0.0, now - story.ended))} before this page was written", "good"
-    steps = max((curve.steps[-1] for curve in story.curves.values()), default=0)
+        state, kind = f"Running: last event {span(max(0.0, now - history.ended))} before this page was written", "good"
+    steps = max((curve.steps[-1] for curve in history.curves.values()), default=0)
     facts = [
         _several(steps, "step"),
-        f"from {_when(story.begun)} to {_when(story.ended)} UTC, {span(story.ended - story.begun)}",
+        f"from {_when(history.begun)} to {_when(history.ended)} UTC, {span(history.ended - history.begun)}",
     ]
-    if story.gaps >= 1:
-        facts.append(f"of which it did not run {span(story.gaps)}")
-    if story.resumed:
-        places = ", ".join(f"{step:,}" for step in sorted(story.resumed)[:8]) + (
-            ", …" if len(story.resumed) > 8 else ""
+    if history.gaps >= 1:
+        facts.append(f"of which it did not run {span(history.gaps)}")
+    if history.resumed:
+        places = ", ".join(f"{step:,}" for step in sorted(history.resumed)[:8]) + (
+            ", …" if len(history.resumed) > 8 else ""
         )
-        facts.append(f"gone on from an earlier step, at {places} (dotted): the later account is shown")
-    if story.unread:
-        facts.append(f"{_several(story.unread, 'damaged line')} left out")
+        facts.append(f"resumed from an earlier step, at {places} (dotted): the later values are shown")
+    if history.unread:
+        facts.append(f"{_several(history.unread, 'damaged line')} left out")
     return f'<p class="state {kind}">{escape(state)}</p>\n<p>{"; ".join(facts)}.<br>Written {_when(now)} UTC.</p>'
 
 
-def _groups(story: Story) -> list[list[Curve]]:
+def _groups(history: RunHistory) -> list[list[Curve]]:
     """Each measure with its held-out twin, those that are looked for first first."""
-    curves = story.curves
+    curves = history.curves
     bases = dict.fromkeys(bare if (bare := name.removeprefix("held_out_")) in curves else name for name in curves)
 
     def rank(name: str) -> int:
@@ -229,14 +165,14 @@ def _groups(story: Story) -> list[list[Curve]]:
     return [[curves[one] for one in (name, f"held_out_{name}") if one in curves] for name in sorted(bases, key=rank)]
 
 
-def _figures(story: Story) -> str:
+def _figures(history: RunHistory) -> str:
     drawn = [
         curves
-        for curves in _groups(story)
+        for curves in _groups(history)
         if any(curve.finite for curve in curves) and len({step for curve in curves for step in curve.steps}) > 1
     ]
     points = max(40, min(600, POINTS // max(1, sum(map(len, drawn[:FIGURES])))))
-    figures = [_figure(number, curves, points, story.resumed) for number, curves in enumerate(drawn[:FIGURES])]
+    figures = [_figure(number, curves, points, history.resumed) for number, curves in enumerate(drawn[:FIGURES])]
     if len(drawn) > FIGURES:
         figures.append(f'<p class="note">{len(drawn) - FIGURES:,} more measures are in the table only.</p>')
     return "\n".join(figures)
@@ -291,9 +227,9 @@ def _range(interval: Interval) -> str:
     return "" if interval.low is None or interval.high is None else f"{interval.low:.1%} to {interval.high:.1%}"
 
 
-def _values(story: Story) -> str:
+def _values(history: RunHistory) -> str:
     rows = []
-    for curves in _groups(story):
+    for curves in _groups(history):
         for curve in curves:
             good = curve.finite
             holes = len(curve.values) - len(good)
@@ -311,12 +247,12 @@ def _values(story: Story) -> str:
     return _table("measure|last value|at step|lowest|highest|values|not finite", rows[:500]) if rows else ""
 
 
-def _phases(story: Story) -> str:
-    known = {name: math.fsum(times) for name, times in story.phases.items()}
-    steps = story.curves.get("seconds")
+def _phases(history: RunHistory) -> str:
+    known = {name: math.fsum(times) for name, times in history.phases.items()}
+    steps = history.curves.get("seconds")
     if steps:
         known["steps"] = math.fsum(steps.finite)
-    whole = story.ended - story.begun - story.gaps
+    whole = history.ended - history.begun - history.gaps
     rest = whole - sum(known.values())
     if not known:
         return ""
@@ -324,13 +260,13 @@ def _phases(story: Story) -> str:
     rows = [
         [
             escape(name[:100]),
-            f"{len(steps.values) if name == 'steps' and steps else len(story.phases[name]):,}",
+            f"{len(steps.values) if name == 'steps' and steps else len(history.phases[name]):,}",
             *_share(seconds, whole),
         ]
         for name, seconds in sorted(known.items(), key=lambda pair: -pair[1])
     ]
     if rest > 0.01 * whole:
-        rows.append(["not told of, or done again", "", *_share(rest, whole)])
+        rows.append(["not recorded, or done again", "", *_share(rest, whole)])
     return _table("what|times|time|share", rows)
 
 
@@ -338,8 +274,8 @@ def _share(seconds: float, whole: float) -> list[str]:
     return [span(seconds), f"{seconds / whole:.1%}" if whole > 0 else ""]
 
 
-def _log(story: Story) -> str:
-    lines = story.log
+def _log(history: RunHistory) -> str:
+    lines = history.log
     left_out = len(lines) - LINES
     rows = [_line(line) for line in lines]
     if left_out > 0:
@@ -352,6 +288,6 @@ def _log(story: Story) -> str:
     return f"<ol>{''.join(rows)}</ol>" if rows else ""
 
 
-def _line(line: LogLine) -> str:
+def _line(line: Line) -> str:
     text = line.text if len(line.text) <= LETTERS else line.text[:LETTERS] + " …"
     return f"<li><time>{_when(line.time)}</time> {escape(redact(text))}</li>\n"

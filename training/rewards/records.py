@@ -1,4 +1,4 @@
-"""What the rewards say of a story."""
+"""What all rewards together give a story."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the rewards say of a story, None where one is absent; `notes` are figures that are told and move nothing."""
+class StoryScore:
+    """The rewards of a story by name, None where one is absent; `notes` are figures that are reported and move nothing."""
 
     rewards: Mapping[str, float | None]
     notes: Mapping[str, float] = field(default_factory=dict)

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, AliasChoices, Field, create_model, model_validator
 
+from training.common.errors import MendableError
+from training.config.declarations import Reward
+from training.config.markers import Entries, FilledIn, Part
 from training.config.settings import Settings
 from training.config.teacher import TeacherSettings
+from training.rewards.registry import REWARDS
 
-RewardName = Literal[
-    "quality", "preference", "principles", "length", "range", "repetition", "paraphrase", "blank", "form"
-]
-JUDGED: frozenset[str] = frozenset({"quality", "principles"})
-"""Rewards that a judge is asked for."""
-MEANING: dict[RewardName, str] = {
-    "quality": "a judge's score by the rubric of stories, from -1.59 to 1.08",
-    "preference": "what a reward model of the editors' votes makes of it",
-    "principles": "the share of the principles in force that a judge finds kept",
-    "length": "how far off the length that was asked for, from 0 to 1; a penalty's weight is negative",
-    "range": "LongWriter-Zero's length: 1 within the range that was asked for, or that a judge finds right",
-    "repetition": "how much it repeats itself, from 0 to 1.5; a penalty",
-    "paraphrase": "the share of sentences that say again what one before said; a penalty",
-    "blank": "1 for fewer than 150 words; a penalty",
-    "form": "1 for thinking and then the answer, each within its tags",
-}
+REQUIRED = frozenset({"judge", "constitution", "preference"})
+"""Needs of rewards that are settings, and must be there. `ranges` may be missing; `embeddings` are the model's own."""
+
+
+def _known(weights: dict[str, float]) -> dict[str, float]:
+    if unknown := sorted(weights.keys() - REWARDS.keys()):
+        raise ValueError(f"there is no reward {', '.join(map(repr, unknown))}: choose from {', '.join(REWARDS)}")
+    return weights
 
 
 class Combining(Settings):
@@ -33,44 +30,73 @@ class Combining(Settings):
 
     how: Literal["weighted", "averaged"] = Field(
         "weighted",
-        description="a weighted sum (POLARIS), or the mean of rewards normalised in the group (LongWriter-Zero)",
+        description="Adds the rewards up by their weights (POLARIS), or takes the mean of rewards normalised in the group (LongWriter-Zero).",
     )
-    weights: dict[RewardName, Annotated[float, Field(ge=-100, le=100)]] = Field(
+    weights: Annotated[
+        dict[str, Annotated[float, Field(ge=-100, le=100)]],
+        Part("Rewards of a story: the weight of each, empty where it is not used", 10),
+        Entries({name: reward.meaning for name, reward in REWARDS.items()}),
+        AfterValidator(_known),
+    ] = Field(
         {"quality": 1.0, "repetition": -1.5, "length": -0.8, "blank": -1.0},
         min_length=1,
-        description="a penalty's is negative",
-        json_schema_extra={"names": {str(name): words for name, words in MEANING.items()}},
+        description="Gives each reward that is used its weight; a penalty has a negative one.",
     )
-    clip: float | None = Field(2.0, gt=0, le=1000, description="of a weighted sum, either way")
-    epsilon: float = Field(1e-6, gt=0, le=1)
-    floor: float = Field(0.05, ge=0, le=10, description="the least deviation of a group that is divided by")
+    clip: float | None = Field(2.0, gt=0, le=1000, description="Bounds a weighted sum, above and below 0.")
+    epsilon: float = Field(
+        1e-6, gt=0, le=1, description="Adds this much to a group's standard deviation before a division."
+    )
+    min_std: float = Field(
+        0.05,
+        validation_alias=AliasChoices("min_std", "floor"),
+        ge=0,
+        le=10,
+        description="Sets the least standard deviation by which a group is normalised.",
+    )
 
 
-class RewardSettings(Combining):
-    """What a story is rewarded for, and who says so."""
+def own_settings(rewards: Mapping[str, Reward]) -> Any:
+    """A class with a table for each reward that has settings of its own. Raises MendableError where something else has that name."""
+    tables = {name: one.settings for name, one in rewards.items() if one.settings}
+    if taken := sorted(tables.keys() & (Combining.model_fields.keys() | REQUIRED | {"ranges"})):
+        raise MendableError(
+            f"The reward {taken[0]} cannot have settings, because `rewards.{taken[0]}` is another setting."
+        )
+    fields: dict[str, Any] = {name: (kind, kind()) for name, kind in tables.items()}
+    return create_model("OwnSettings", __base__=Settings, **fields)
 
-    judge: TeacherSettings | None = Field(None, description="for quality and principles")
-    ranges: TeacherSettings | None = Field(
-        None, description="says how long a good answer is, where a request names no length"
+
+class RewardSettings(own_settings(REWARDS), Combining):  # type: ignore[misc]
+    """What a story is rewarded for, and who says so. A reward with settings of its own has a table besides, such as `[rewards.range]`."""
+
+    judge: Annotated[TeacherSettings | None, Part("How each judge is asked, and what it may cost", 50)] = Field(
+        None, description="Names the model that judges stories."
     )
-    longest: int = Field(
-        12_000,
-        ge=1,
-        le=10**6,
-        description="words at which the reward range is down to 0: the longest that a story may be",
+    ranges: Annotated[TeacherSettings | None, FilledIn()] = Field(
+        None, description="Names the model that says how long a good answer is, where a request names no length."
     )
-    preference: Path | None = Field(None, description="a reward model's folder")
-    constitution: Path | None = Field(None, description="the principles in force, TOML or JSON")
+    preference: Annotated[Path | None, FilledIn("filled-in")] = Field(
+        None, description="Names the folder of a reward model."
+    )
+    constitution: Annotated[Path | None, FilledIn("filled-in")] = Field(
+        None, description="Names the file of the principles in force, TOML or JSON."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def longest_belongs_to_range(cls, values: Any) -> Any:
+        """It stood here before rewards had settings of their own, and older settings files have it so."""
+        if isinstance(values, Mapping) and "longest" in values and "range" not in values:
+            values = dict(values)
+            values["range"] = {"longest": values.pop("longest")}
+        return values
 
     @model_validator(mode="after")
     def all_is_there(self) -> RewardSettings:
-        named = self.weights.keys()
-        for name, what, value in (
-            ("quality", "judge", self.judge), ("principles", "judge", self.judge), ("principles", "constitution", self.constitution),
-            ("preference", "preference", self.preference),
-        ):  # fmt: skip
-            if name in named and value is None:
-                raise ValueError(f"the reward {name} needs {what}")
+        for name in self.weights:
+            for need in REWARDS[name].needs:
+                if need in REQUIRED and getattr(self, need) is None:
+                    raise ValueError(f"the reward {name} needs {need}")
         if all(weight == 0 for weight in self.weights.values()):
             raise ValueError("no reward has a weight")
         return self

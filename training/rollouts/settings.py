@@ -1,16 +1,18 @@
-"""How stories are written and watched while a model learns from them. No torch is imported here.
+"""How stories are written and checked while a model learns from them. No torch is imported here.
 
-Class defaults are the house's: the plain softmax is sampled, a deviation has a floor, a human advantage a cap and a clamp. POLARIS' and LongWriter-Zero's
-own values are `training/recipes/files/papers/polaris.toml` and `longwriter-zero.toml`.
+Class defaults are ours: stories are sampled from the plain softmax, a group's deviation has a minimum, a human story's advantage a cap and a clamp.
+POLARIS' and LongWriter-Zero's own values are in `training/recipes/files/papers/polaris.toml` and `longwriter-zero.toml`. Settings that had other names
+before keep those as aliases.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 
+from training.config.markers import FilledIn, Part
 from training.config.recipe import RecipeSettings
 from training.config.settings import Settings
 from training.config.teacher import TeacherSettings
@@ -18,13 +20,13 @@ from training.rewards.settings import RewardSettings
 
 
 class SamplingSettings(Settings):
-    """How stories are drawn. Anything but the plain softmax draws from another policy than the one that learns (recipes.md 6.4)."""
+    """How stories are sampled. Anything but the plain softmax samples from another policy than the one that learns (recipes.md 6.4)."""
 
     temperature: float = Field(1.0, gt=0, le=2)
     top_p: float = Field(1.0, gt=0, le=1)
-    top_k: int = Field(0, ge=0, le=10**6, description="0: all")
+    top_k: int = Field(0, ge=0, le=10**6, description="0 samples from all tokens.")
     repetition_penalty: float = Field(1.0, gt=0, le=2)
-    most_tokens: int = Field(8192, ge=16, le=2**20, description="of an answer, thinking included")
+    most_tokens: int = Field(8192, ge=16, le=2**20, description="Limits an answer, with its thinking.")
 
     @property
     def plain(self) -> bool:
@@ -32,55 +34,71 @@ class SamplingSettings(Settings):
 
 
 class RolloutSettings(Settings):
-    """The vLLM server that writes the stories, and how weights get to it."""
+    """The vLLM server that writes the stories, and how it gets the weights."""
 
-    url: str = Field(
+    url: Annotated[str, FilledIn()] = Field(
         "",
         pattern=r"^(https?://.*)?$",
         max_length=500,
-        description="without the /v1; empty: the run starts one of its own",
+        description="Names the server, without the /v1; where it is empty, the run starts a server of its own.",
     )
-    key_variable: str = Field("ROLLOUT_KEY", pattern=r"^[A-Z][A-Z0-9_]*$", max_length=100)
-    sync: Literal["memory", "nccl"] = Field(
+    key_variable: Annotated[str, FilledIn()] = Field("ROLLOUT_KEY", pattern=r"^[A-Z][A-Z0-9_]*$", max_length=100)
+    sync: Annotated[Literal["memory", "nccl"], FilledIn()] = Field(
         "memory",
-        description="weights through this machine's shared memory, or between GPUs; adapters always go through memory",
+        description="Transfers weights through this machine's shared memory, or between GPUs; adapters always go through memory.",
     )
-    tensor_parallel: int = Field(1, ge=1, le=64, description="GPUs that the run's own server shares each layer among")
+    tensor_parallel: int = Field(
+        1, ge=1, le=64, description="Sets the number of GPUs that share each layer of the run's own server."
+    )
     gpu_memory: float = Field(
         0.25,
         gt=0,
         lt=1,
-        description="share of each GPU's memory that the run's own server may take; the learner has the rest",
+        description="Sets the share of each GPU's memory that the run's own server may take; the learner has the rest.",
     )
-    agreement: float = Field(
+    logprob_tolerance: float = Field(
         0.02,
+        validation_alias=AliasChoices("logprob_tolerance", "agreement"),
         gt=0,
         le=10,
-        description="nats a token that server and learner may be apart after weights were handed over",
+        description="Limits how far server and learner may differ after a transfer of weights, in nats a token.",
     )
-    behind: Literal[0, 1] = Field(
-        0, description="1: stories are written while the learner learns from those before, a step behind it"
+    max_staleness: Literal[0, 1] = Field(
+        0,
+        validation_alias=AliasChoices("max_staleness", "behind"),
+        description="With 1, stories are written while the learner learns from those before, so their weights are one step old.",
     )
-    truncate: float = Field(
-        2.0, ge=1, le=100, description="how much likelier a token counts as, at most, where stories are a step behind"
+    importance_ratio_cap: float = Field(
+        2.0,
+        validation_alias=AliasChoices("importance_ratio_cap", "truncate"),
+        ge=1,
+        le=100,
+        description="Caps the ratio of a token's probability now to that when it was sampled, where weights are one step old.",
     )
-    seconds: float = Field(3600.0, gt=0, le=86_400, description="for one story")
-    revivals: int = Field(3, ge=0, le=100, description="how often a server of the run's own that died is started again")
+    seconds: float = Field(3600.0, gt=0, le=86_400, description="Limits the time for one story.")
+    restarts: int = Field(
+        3,
+        validation_alias=AliasChoices("restarts", "revivals"),
+        ge=0,
+        le=100,
+        description="Limits how often a server of the run's own that died is restarted.",
+    )
 
 
 class HumanSettings(Settings):
-    """Human-reference injection (POLARIS): one human story in each group, read and never written."""
+    """Human-reference injection (POLARIS): each group has one human story, which the learner reads."""
 
     weight: float = Field(0.4, ge=0, le=10)
-    ramp: int = Field(15, ge=0, le=10**6, description="steps in which the weight grows from 0")
-    cap: float | None = Field(3.0, gt=0, le=1e9, description="the most that its advantage counts")
-    clamp: bool = Field(True, description="an advantage below 0 counts as 0, so that no human story is unlearned")
+    ramp: int = Field(15, ge=0, le=10**6, description="Sets the number of steps in which the weight grows from 0.")
+    cap: float | None = Field(3.0, gt=0, le=1e9, description="Caps its advantage.")
+    clamp: bool = Field(True, description="Counts an advantage below 0 as 0, so that no human story is unlearned.")
     own_count: bool = Field(
-        True, description="its loss is the mean over human tokens; off: over all tokens of the step, as in POLARIS"
+        True,
+        description="Takes the mean of its loss over human tokens; otherwise it is over all tokens of the step, as in POLARIS.",
     )
 
     def weight_at(self, step: int) -> float:
-        """At `step`, from 0.
+        """The weight at `step`, from 0.
 
         >>> [round(HumanSettings().weight_at(step), 3) for step in (0, 1, 15, 100)]
         [0.0, 0.027, 0.4, 0.4]
@@ -95,63 +113,86 @@ class HumanSettings(Settings):
 
 
 class GuardSettings(Settings):
-    """What is watched besides the reward, and at what the run stops itself. A bound that is empty is watched and stops nothing."""
+    """What is checked beside the reward, and when the run stops itself. A measure whose bound is empty is reported and stops nothing."""
 
-    judge: TeacherSettings | None = Field(
-        None, description="a second judge, which no reward comes from; another model than the first"
+    judge: Annotated[TeacherSettings | None, FilledIn()] = Field(
+        None, description="Names a second judge, which no reward comes from; it must be another model than the first."
     )
-    every: int = Field(10, ge=1, le=10**6, description="steps between two looks of the second judge and at the probes")
+    every: int = Field(
+        10,
+        ge=1,
+        le=10**6,
+        description="Sets the number of steps from one check by the second judge and the probes to the next.",
+    )
     stories: int = Field(
-        16, ge=1, le=10_000, description="that the second judge reads each time, and that the divergence is of"
+        16,
+        ge=1,
+        le=10_000,
+        description="Sets the number of stories that the second judge reads at a check, and that the divergence is measured on.",
     )
     probes: int = Field(
         2,
         ge=0,
         le=100,
-        description="stories that are made worse in five ways at each look, to see what the rewards make of it",
+        description="Sets the number of stories that are made worse in five ways at each check, to see what the rewards give them.",
     )
-    patience: int = Field(3, ge=1, le=1000, description="steps or looks in a row beyond a bound, before the run stops")
-    length_ratio: float | None = Field(1.6, gt=0, le=1000, description="words got of words asked, or the inverse")
-    repetition: float | None = Field(0.3, gt=0, le=1, description="share of runs of four tokens that stood before")
-    entropy: float | None = Field(0.3, gt=0, le=100, description="nats a token, at least")
+    patience: int = Field(
+        3,
+        ge=1,
+        le=1000,
+        description="Sets the number of steps or checks in a row that exceed a bound before the run stops.",
+    )
+    length_ratio: float | None = Field(
+        1.6, gt=0, le=1000, description="Bounds the ratio of words written to words asked for, and its inverse."
+    )
+    repetition: float | None = Field(
+        0.3, gt=0, le=1, description="Bounds the share of runs of four tokens that stood before."
+    )
+    entropy: float | None = Field(0.3, gt=0, le=100, description="Sets the least entropy, in nats a token.")
     divergence: float | None = Field(
-        None, gt=0, le=100, description="nats a token from the model that the run began with, at most"
+        None, gt=0, le=100, description="Bounds the divergence from the model that the run began with, in nats a token."
     )
-    cut: float | None = Field(0.5, gt=0, le=1, description="share of stories that did not end")
-    addresses_judge: float | None = Field(0.1, gt=0, le=1, description="share of stories that speak of being scored")
+    cut: float | None = Field(0.5, gt=0, le=1, description="Bounds the share of stories that did not end.")
+    addresses_judge: float | None = Field(
+        0.1, gt=0, le=1, description="Bounds the share of stories that speak of being scored."
+    )
     disagreement: float | None = Field(
-        0.15, gt=0, le=100, description="by how much the second judge's mean may fall while the first one's rises"
+        0.15, gt=0, le=100, description="Bounds the fall of the second judge's mean while the first one's rises."
     )
     probe: float | None = Field(
         0.1,
         gt=0,
         le=100,
-        description="by how much the rewards may like a text that was made worse better than the text",
+        description="Bounds how much higher the rewards may rate a text that was made worse than the text itself.",
     )
 
 
 class GroupSettings(RecipeSettings):
-    """What a recipe asks for that learns from groups of stories which the model writes, with human references."""
+    """Settings of a recipe that learns from groups of stories which the model writes, with human references."""
 
-    overlong: Literal["cut"] = Field("cut", description="a human story; a request must fit")
-    batch: int = Field(8, ge=1, le=10**5, description="requests of one optimizer step")
-    group: int = Field(6, ge=2, le=1024, description="stories of a group, the human one included where there is one")
-    human: HumanSettings | None = HumanSettings()
+    overlong: Literal["cut"] = Field("cut", description="Cuts a human story that is too long; a request must fit.")
+    batch: int = Field(8, ge=1, le=10**5, description="Sets the number of requests in one optimizer step.")
+    group: int = Field(
+        6, ge=2, le=1024, description="Sets the number of stories in a group, with the human one where there is one."
+    )
+    human: Annotated[HumanSettings | None, Part("Human stories", 20)] = HumanSettings()
     thinking: Literal["none", "think", "direct"] = Field(
         "none",
-        description="LongWriter-Zero's prompts: think before the answer, or answer only; none: the request as it is",
+        description="Adds one of LongWriter-Zero's prompts, to think before the answer or to answer only; with none the request stays as it is.",
     )
     mean_within: int = Field(
         0,
         ge=0,
         le=10**5,
-        description="0: the loss is the mean over all tokens of the step; else the mean of means over so many stories, as in POLARIS (2)",
+        description="With 0 the loss is the mean over all tokens of the step; otherwise the mean of means over this many stories, as in POLARIS (2).",
     )
-    rollouts: RolloutSettings = RolloutSettings()
-    sampling: SamplingSettings = SamplingSettings()
-    rewards: RewardSettings
-    guards: GuardSettings = GuardSettings()
-    replay: Path | None = Field(None, description="a run's `rollouts` folder: learn from those stories, and write none")
+    rollouts: Annotated[RolloutSettings, Part("The server that writes the stories", 65)] = RolloutSettings()
+    sampling: Annotated[SamplingSettings, Part("Sampling", 30)] = SamplingSettings()
+    rewards: Annotated[RewardSettings, Part("How rewards are combined into advantages", 40)]
+    guards: Annotated[GuardSettings, Part("What is checked, and stops the run", 60)] = GuardSettings()
+    replay: Path | None = Field(
+        None, description="Names a run's `rollouts` folder: the run learns from those stories and writes none."
+    )
 
     @model_validator(mode="after")
     def a_group_has_something_to_compare(self) -> GroupSettings:
@@ -159,9 +200,9 @@ class GroupSettings(RecipeSettings):
             raise ValueError(
                 "group must be 3 or more with human references: two stories of the model, to compare, and one human"
             )
-        if self.rollouts.behind and not self.sampling.plain:
+        if self.rollouts.max_staleness and not self.sampling.plain:
             raise ValueError(
-                "stories a step behind need the plain softmax (temperature 1, top_p 1, top_k 0, repetition_penalty 1)"
+                "max_staleness 1 needs the plain softmax (temperature 1, top_p 1, top_k 0, repetition_penalty 1)"
             )
         if self.guards.judge and self.guards.judge == self.rewards.judge:
             raise ValueError("the second judge is the first one: name another model, or none")

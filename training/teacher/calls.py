@@ -1,7 +1,7 @@
-"""`calls.jsonl`: every question that was paid for, with its answer. It is what a stage goes on from, and what replays it.
+"""`calls.jsonl`: every question that was paid for, with its answer. A stage resumes from it, and is replayed from it.
 
 A line is {"key", "asked", "answer", "failed", "tokens_in", "tokens_out", "seconds", "tries", "at"}. `key` is the hash of what was asked,
-without the address; `answer` is the text, null where there was none. Later lines of a key count.
+without the address; `answer` is the text, null where there was none. The last line of a key counts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def key_of(asked: Mapping[str, Any]) -> str:
 
 
 class Calls:
-    """Whole lines only; one that a kill cut short is taken out, and its question asked again."""
+    """Reads whole lines only: one that a kill cut short is removed, and its question asked again."""
 
     def __init__(self, path: Path) -> None:
         self.kept: dict[str, Kept] = {}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
+from training.config.declarations import Command
 from training.config.settings import Settings
 
 
@@ -68,7 +69,7 @@ class DemoSettings(Settings):
         return self
 
 
-# What may differ between a run and its continuation: how long it goes on, and how fast it is computed.
+# What a resumed run may change: how long it is, and how fast it is computed.
 MAY_CHANGE = {
     "run_dir",
     "corpus",
@@ -80,3 +81,10 @@ MAY_CHANGE = {
     "threads",
     "micro_rows",
 }
+
+DEMO = Command(
+    name="demo",
+    about="Trains the demo's model from scratch.",
+    settings=DemoSettings,
+    run="training.test_model.train:train_demo",
+)

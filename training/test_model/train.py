@@ -2,7 +2,7 @@
 
 The learning rate warms up, stays, and falls to nothing over the last `decay_steps`; because it stays in between, a run
 may be stopped and made longer or shorter by changing `steps` and `decay_steps` alone. SIGTERM asks for a clean stop: the
-step is finished, a checkpoint written, and the next start goes on from there as if nothing had happened.
+step is finished, a checkpoint written, and the next start resumes from there as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from training.test_model.windows import measure, plan_epoch, render
 
 
 def train_demo(settings: DemoSettings) -> Path | None:
-    """Train, or go on training; the folder of the model, or None if the run was asked to stop before its last step."""
+    """Train, or resume; the folder of the model, or None if the run was asked to stop before its last step."""
     run, length = settings.run_dir, settings.sequence_length
     run.mkdir(parents=True, exist_ok=True)
     log = EventLog(run / "events.jsonl")
@@ -88,12 +88,13 @@ def train_demo(settings: DemoSettings) -> Path | None:
                 with log.phase("checkpoint"):
                     _save(settings, step, model, optimizers)
             if asked_to_stop() and not last:
-                log.log(f"Stopped after step {step}, as asked; the same command goes on from here.")
+                log.ended("stopped", step)
                 return None
 
     with log.phase("export"):
         export(settings, run / "model")
-    log.log(f"The model is in {run / 'model'}.")
+    log.model_saved(run / "model")
+    log.ended("done", step)
     return run / "model"
 
 
@@ -118,7 +119,7 @@ def _mean_loss(model: Qwen3ForCausalLM, rows: list[Sample], settings: DemoSettin
 
 
 def _tokenizer(path: Path, texts: list[str], vocabulary: int) -> Tokenizer:
-    """Train the tokenizer once; a run that goes on must read the very same one."""
+    """Train the tokenizer once; a resumed run must read the very same one."""
     if not path.exists():
         temporary = path.with_suffix(".writing")
         train_tokenizer(texts, vocabulary).save(str(temporary))
@@ -158,8 +159,9 @@ def _resume(
     for optimizer, saved in zip(optimizers, state["optimizers"]):
         optimizer.load_state_dict(saved)
     torch.set_rng_state(state["rng"])
-    log.log(f"Going on from {checkpoint}.")
-    return int(state["step"])
+    step = int(state["step"])
+    log.resumed(checkpoint, step)
+    return step
 
 
 def summed_loss(model: Qwen3ForCausalLM, tokens_BT: torch.Tensor, weights_BT: torch.Tensor) -> torch.Tensor:

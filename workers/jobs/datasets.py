@@ -1,4 +1,4 @@
-"""Training data from outside of the house, such as a corpus: every line checked, copied to where runs read it, and then a `Dataset`.
+"""Training data from outside the site, such as a corpus: every line checked, copied to where runs read it, and then a `Dataset`.
 
 A folder holds `train.jsonl` and, for what is measured on and never learned, `held_out.jsonl`; each may be gzipped. Of a line only
 the fields that trainings and stages read are kept.
@@ -26,7 +26,7 @@ from training.common.tasks import TaskKey
 from training.common.text import count_words
 from training.datasets import jsonl as lines
 from training.datasets.jsonl import MOST_BYTES, Preference, read_lines
-from workers.jobs.runs.folders import datasets, files_of, forget, private
+from workers.folders import datasets, files_of, forget, private
 from writer.accounts.audit import record
 from writer.refusals import Refused
 from writer.stories.text import checked_text
@@ -34,7 +34,7 @@ from writer.studio.models import Dataset, DatasetKind
 
 
 class _Facts(BaseModel):
-    """What stages want to know of a text beside its words; what is not said is not kept."""
+    """What stages need to know of a text besides its words; a field that is not given is not kept."""
 
     id: str = Field("", max_length=200)
     title: str = Field("", max_length=300)
@@ -71,7 +71,7 @@ LINES: dict[DatasetKind, type[Line]] = {
 
 
 def add_dataset(name: str, folder: Path, *, card: str = "") -> Dataset:
-    """`card` is README.md, where a stage made it. Raises Refused or MendableError with what is to be mended, by file and line; then nothing is left of it."""
+    """Check, copy and add a data set; `card` is its README.md, where a stage made it. Raises Refused or MendableError with what is to be mended, by file and line; then nothing is left of it."""
     name = checked_text(name, "name", most=120, one_line=True, required=True)
     taken = Refused(f"There is a data set {name} already.", field="name")
     if Dataset.objects.filter(name=name).exists():
@@ -131,7 +131,7 @@ def _kind_of(path: Path) -> DatasetKind:
 
 
 def _copy(path: Path, kind: DatasetKind, target: Path) -> tuple[int, int]:
-    """How many rows and words."""
+    """Copy the file line by line; how many rows and words it has."""
     rows = words = 0
     with target.open("wb") as file:
         for _, line in read_lines([path], LINES[kind]):

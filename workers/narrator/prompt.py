@@ -109,7 +109,7 @@ class Prompter:
     """The tokenizer and the chat template of one model."""
 
     def __init__(self, place: str, *, thinking: bool = False) -> None:
-        """`place` is a folder or a name on the Hugging Face hub. `thinking` is told to the template as `enable_thinking`."""
+        """`place` is a folder or a name on the Hugging Face hub. `thinking` is passed to the template as `enable_thinking`."""
         try:
             vocabulary = _file(place, "tokenizer.json")
             settings = _file(place, "tokenizer_config.json")

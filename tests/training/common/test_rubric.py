@@ -17,7 +17,6 @@ from training.common.rubric import (
     PRINCIPLES,
     Dimension,
     Scores,
-    band_of,
     label_of,
 )
 
@@ -79,18 +78,6 @@ def test_the_numbers_are_those_of_the_reference() -> None:
 def test_the_bands_cover_every_score_once(dimension: Dimension) -> None:
     covered = [score for band in dimension.bands for score in range(band.low, band.high + 1)]
     assert covered == list(range(dimension.max + 1))
-    for band in dimension.bands:
-        assert band_of(dimension.key, band.low) == band_of(dimension.key, band.high) == band
-
-
-def test_a_score_outside_the_sheet_is_in_no_band() -> None:
-    for key, score, words in [
-        ("N7", 16, "N7 goes from 0 to 15."),
-        ("N7", -1, "N7 goes from 0 to 15."),
-        ("N11", 1, "There is no dimension N11."),
-    ]:
-        with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
-            band_of(key, score)
 
 
 def test_every_dimension_has_its_own_words() -> None:

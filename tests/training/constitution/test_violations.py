@@ -22,7 +22,7 @@ from training.constitution import questions
 from training.constitution.settings import ViolationsSettings
 from training.constitution.violations import violations
 from training.datasets.jsonl import Preference, read_lines
-from training.teacher import client
+from training.serving import http
 
 Rows = dict[str, dict[str, Any]]
 
@@ -41,7 +41,7 @@ def fake(recorded: Recorded) -> Iterator[FakeTeacher]:
 
 @pytest.fixture(autouse=True)
 def no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
 
 
 @pytest.fixture

@@ -24,7 +24,9 @@ def people(links: Links) -> set[str]:
 
 
 @settings(max_examples=300, deadline=None, database=None)
-@given(st.lists(LINKS, max_size=40), st.floats(0, 0.9), st.integers(0, 5), st.lists(st.tuples(LINKS, LINKS), max_size=4))
+@given(
+    st.lists(LINKS, max_size=40), st.floats(0, 0.9), st.integers(0, 5), st.lists(st.tuples(LINKS, LINKS), max_size=4)
+)
 def test_nothing_is_on_both_sides(
     stories: list[Links], share: float, seed: int, also: list[tuple[Links, Links]]
 ) -> None:

@@ -11,9 +11,9 @@ import pytest
 from tests.training import models
 from training.common.errors import MendableError
 from training.datasets.encoding import ChatEncoder
-from training.datasets.requests import Task, read_tasks
+from training.datasets.requests import Request, read_requests
 from training.learner.models import load_tokenizer
-from training.rollouts.rows import row
+from training.rollouts.rows import policy_sample
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +24,10 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> ChatEncoder:
 
 def read(
     folder: Path, encoder: ChatEncoder, *lines: dict[str, Any], thinking: str = "none", room: int = 2048
-) -> list[Task]:
-    return read_tasks([models.write_lines(folder / "data.jsonl", list(lines))], encoder, thinking=thinking, room=room)
+) -> list[Request]:
+    return read_requests(
+        [models.write_lines(folder / "data.jsonl", list(lines))], encoder, thinking=thinking, room=room
+    )
 
 
 def said(text: str, answer: str = "") -> dict[str, Any]:
@@ -38,18 +40,20 @@ def text_of(encoder: ChatEncoder, tokens: Any) -> str:
 
 
 def test_a_request_alone(tmp_path: Path, encoder: ChatEncoder) -> None:
-    (task,) = read(tmp_path, encoder, said("Write about a lamp."))
-    assert text_of(encoder, task.tokens) == "<|im_start|>user\nWrite about a lamp.<|im_end|>\n<|im_start|>assistant\n"
-    assert (task.target, task.human) == (None, None)
+    (request,) = read(tmp_path, encoder, said("Write about a lamp."))
+    assert (
+        text_of(encoder, request.tokens) == "<|im_start|>user\nWrite about a lamp.<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert (request.target, request.human) == (None, None)
 
 
 def test_with_a_human_story(tmp_path: Path, encoder: ChatEncoder) -> None:
-    (task,) = read(tmp_path, encoder, said("Write.", "The lamp was lit."))
-    assert task.human is not None
+    (request,) = read(tmp_path, encoder, said("Write.", "The lamp was lit."))
+    assert request.human is not None
     assert (
-        tuple(task.human.tokens[: len(task.tokens)].tolist()) == task.tokens
+        tuple(request.human.tokens[: len(request.tokens)].tolist()) == request.tokens
     )  # begins where the policy's stories begin
-    learned = task.human.tokens[task.human.weights > 0]
+    learned = request.human.tokens[request.human.weights > 0]
     assert text_of(encoder, learned) == "The lamp was lit.<|im_end|>"
     assert learned[-1] == encoder.end
 
@@ -71,10 +75,10 @@ def test_the_length_that_is_asked_for(
 
 def test_thinking_before_the_answer(tmp_path: Path, encoder: ChatEncoder) -> None:
     line = said("Write.", "The lamp was lit.") | {"thinking": "A lamp, then."}
-    (task,) = read(tmp_path, encoder, line, thinking="think")
-    assert task.human_answer == "<think>\nA lamp, then.\n</think>\n<answer>\nThe lamp was lit.\n</answer>"
-    assert task.prompt[0]["role"] == "system"
-    assert "<think>" in text_of(encoder, task.tokens)
+    (request,) = read(tmp_path, encoder, line, thinking="think")
+    assert request.human_answer == "<think>\nA lamp, then.\n</think>\n<answer>\nThe lamp was lit.\n</answer>"
+    assert request.prompt[0]["role"] == "system"
+    assert "<think>" in text_of(encoder, request.tokens)
     (direct,) = read(tmp_path, encoder, line, thinking="direct")
     assert direct.human_answer == "<answer>\nThe lamp was lit.\n</answer>"
     (plain,) = read(tmp_path, encoder, line)
@@ -82,14 +86,14 @@ def test_thinking_before_the_answer(tmp_path: Path, encoder: ChatEncoder) -> Non
 
 
 def test_a_longer_human_story_is_cut(tmp_path: Path, encoder: ChatEncoder) -> None:
-    (task,) = read(tmp_path, encoder, said("Write.", "The lamp was lit. " * 50), room=64)
-    assert task.human is not None
-    assert len(task.human) == 64
+    (request,) = read(tmp_path, encoder, said("Write.", "The lamp was lit. " * 50), room=64)
+    assert request.human is not None
+    assert len(request.human) == 64
 
 
 def test_what_is_written_is_never_a_control_token(tmp_path: Path, encoder: ChatEncoder) -> None:
-    (task,) = read(tmp_path, encoder, said("Write <|im_end|> now."))
-    assert list(task.tokens).count(encoder.end) == 1
+    (request,) = read(tmp_path, encoder, said("Write <|im_end|> now."))
+    assert list(request.tokens).count(encoder.end) == 1
 
 
 @pytest.mark.parametrize(
@@ -108,7 +112,7 @@ def test_bad_lines_are_said(tmp_path: Path, encoder: ChatEncoder, line: dict[str
 
 
 def test_rows(tmp_path: Path, encoder: ChatEncoder) -> None:
-    (task,) = read(tmp_path, encoder, said("Write."))
-    sample = row(task, np.asarray([7, 8], np.int32), -0.5)
-    assert sample.tokens.tolist() == [*task.tokens, 7, 8]
-    assert sample.weights.tolist() == [0.0] * len(task.tokens) + [-0.5, -0.5]
+    (request,) = read(tmp_path, encoder, said("Write."))
+    sample = policy_sample(request, np.asarray([7, 8], np.int32), -0.5)
+    assert sample.tokens.tolist() == [*request.tokens, 7, 8]
+    assert sample.weights.tolist() == [0.0] * len(request.tokens) + [-0.5, -0.5]

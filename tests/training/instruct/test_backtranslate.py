@@ -18,6 +18,7 @@ from tests.training.teacher.fake import FakeTeacher
 from tests.training.toy_task import TOY
 from training.common.errors import MendableError
 from training.common.events import read_events
+from training.common.question import Question
 from training.common.records import LogLine, Metrics
 from training.common.tasks import TASKS
 from training.common.text import count_words, round_words, story_request
@@ -28,8 +29,8 @@ from training.instruct import questions
 from training.instruct.answers import SHAPES, Plan, Score
 from training.instruct.backtranslate import backtranslate, length_sentence
 from training.instruct.settings import BacktranslateSettings
-from training.teacher import client
-from training.teacher.client import Absent, Question, Teacher
+from training.serving import http
+from training.teacher.client import Absent, Teacher
 
 Made = Callable[..., BacktranslateSettings]
 Rows = dict[str, dict[str, Any]]
@@ -50,7 +51,7 @@ def fake(recorded: Recorded) -> Iterator[FakeTeacher]:
 
 @pytest.fixture(autouse=True)
 def no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
 
 
 @pytest.fixture

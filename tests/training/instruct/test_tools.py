@@ -32,7 +32,7 @@ from training.instruct.room import TOOLS, Chapter, Reference, Room, ToolError, r
 from training.instruct.situations import Call, CallResult, Situation, chapters_of, characters
 from training.instruct.tool_checks import check_honest, check_numbers, check_row, check_user
 from training.instruct.tools import all_situations, tools
-from training.teacher import client
+from training.serving import http
 
 ROOM_PRINCIPLES = [
     Principle.model_validate(one | {"domains": ["fiction"], "tasks": ["write", "polish"]}) for one in PRINCIPLES
@@ -185,7 +185,7 @@ def fake() -> Iterator[FakeTeacher]:
 
 @pytest.fixture(autouse=True)
 def no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
 
 
 def asked_of(body: dict[str, Any]) -> tuple[str, str]:

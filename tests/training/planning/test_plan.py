@@ -36,9 +36,9 @@ from training.planning.costs import (
     checkpoint_bytes,
     delta_flops,
     forward_flops,
-    held,
     host_bytes,
     layer_bytes,
+    max_concurrent_sequences,
     memory,
     passes,
     state_bytes,
@@ -47,8 +47,9 @@ from training.planning.costs import (
     writing_seconds,
 )
 from training.planning.estimate import make_plan
-from training.planning.plan import plan
+from training.planning.plan import show
 from training.planning.shapes import KNOWN, linears, lora_parameters, matmul_parameters, parameters, read_shape
+from training.recipes.registry import read_run
 
 NINE = KNOWN["Qwen3.5-9B"]
 SMALL: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 4, "vocab_size": 300}
@@ -69,6 +70,10 @@ CONFIGS = {
     "llama": LlamaConfig(**SMALL, num_attention_heads=4, num_key_value_heads=2),
     "llama with biases": LlamaConfig(**SMALL, num_attention_heads=4, attention_bias=True, mlp_bias=True),
 }
+
+
+def plan(path: Path, **flags: Any) -> str:
+    return show(make_plan(*read_run(path), **flags))
 
 
 def count(model: torch.nn.Module) -> int:
@@ -267,9 +272,9 @@ def test_a_layer_keeps_what_torch_says_that_it_keeps(name: str, tmp_path: Path) 
 
 def test_the_longest_text_counts_if_it_is_longer_than_a_micro_batch(tmp_path: Path) -> None:
     path = settings_file(tmp_path, zero_stage=3, tokens_per_micro_batch=1000)
-    assert make_plan(path).setup.tokens == 16_384
+    assert make_plan(*read_run(path)).setup.tokens == 16_384
     path.write_text(path.read_text().replace("sft", "dpo"))
-    assert make_plan(path).setup.tokens == 2 * 16_384
+    assert make_plan(*read_run(path)).setup.tokens == 2 * 16_384
 
 
 def stories(folder: Path, numbers: range, name: str, rows: Any) -> tuple[Path, list[str]]:
@@ -289,7 +294,7 @@ def planned(folder: Path, recipe: str, data: Path, **changes: Any) -> Any:
         "learner": {"zero_stage": 3},
     }
     (folder / "run.json").write_text(json.dumps(values | changes))
-    return make_plan(folder / "run.json", tokens_per_word=1.5)
+    return make_plan(*read_run(folder / "run.json"), tokens_per_word=1.5)
 
 
 @pytest.mark.parametrize(
@@ -338,8 +343,6 @@ def test_books_are_read_in_pieces_and_texts_that_are_too_long_are_said(tmp_path:
 
 
 def plan_text(found: Any) -> str:
-    from training.planning.plan import show
-
     return show(found)
 
 
@@ -370,11 +373,11 @@ def test_the_plan_says_what_fits(tmp_path: Path) -> None:
 
 def test_the_plan_says_what_to_change_and_that_helps(tmp_path: Path) -> None:
     path = settings_file(tmp_path, zero_stage=3, gradient_checkpointing=False, tokens_per_micro_batch=16_384)
-    found = make_plan(path)
+    found = make_plan(*read_run(path))
     assert not found.fits
     assert found.changes == ["learner.gradient_checkpointing = true"]
     assert "learner.gradient_checkpointing = true" in plan(path)
-    assert make_plan(settings_file(tmp_path, zero_stage=3, tokens_per_micro_batch=16_384)).fits
+    assert make_plan(*read_run(settings_file(tmp_path, zero_stage=3, tokens_per_micro_batch=16_384))).fits
 
 
 def test_a_model_that_nothing_makes_fit(tmp_path: Path) -> None:
@@ -384,14 +387,14 @@ def test_a_model_that_nothing_makes_fit(tmp_path: Path) -> None:
 
 
 def test_without_zero_it_is_one_gpu(tmp_path: Path) -> None:
-    found = make_plan(settings_file(tmp_path), gpus=4)
+    found = make_plan(*read_run(settings_file(tmp_path)), gpus=4)
     assert found.setup.gpus == 1
     assert "because zero_stage 0 is one process" in plan(settings_file(tmp_path))
 
 
 def test_a_small_run_needs_less_and_time_goes_with_the_cards(tmp_path: Path) -> None:
     path = settings_file(tmp_path, zero_stage=3)
-    few, many = make_plan(path, gpus=2), make_plan(path, gpus=8)
+    few, many = make_plan(*read_run(path), gpus=2), make_plan(*read_run(path), gpus=8)
     assert memory(few.setup).peak > memory(many.setup).peak
     assert few.hours(few.step_flops) == pytest.approx(4 * many.hours(many.step_flops))
     assert few.hours(few.step_flops, 0.5) == pytest.approx(2 * few.hours(few.step_flops))
@@ -436,7 +439,8 @@ def test_a_configuration_that_says_too_little(tmp_path: Path, config: str, says:
 
 def test_nothing_heavy_is_imported(tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from training.planning.plan import plan; plan(Path(sys.argv[1]));"
+        "import sys; from pathlib import Path; from training.planning.estimate import make_plan; from training.planning.plan import show; "
+        "from training.recipes.registry import read_run; show(make_plan(*read_run(Path(sys.argv[1]))));"
         "print([name for name in ('torch', 'transformers', 'deepspeed') if name in sys.modules])"
     )
     path = settings_file(tmp_path, zero_stage=3)
@@ -460,7 +464,7 @@ def grpo_plan(
         "rewards": {"weights": {"length": -1.0}}, "learner": {"zero_stage": 3}, "rollouts": {"gpu_memory": 0.2, "tensor_parallel": 4},
     }  # fmt: skip
     (folder / "run.json").write_text(json.dumps(values | changes))
-    return make_plan(folder / "run.json", gpus=gpus, tokens_per_word=1.5, words=words)
+    return make_plan(*read_run(folder / "run.json"), gpus=gpus, tokens_per_word=1.5, words=words)
 
 
 def asked(*said: str, **more: Any) -> dict[str, Any]:
@@ -503,7 +507,11 @@ def test_a_server_takes_its_share_of_each_card(tmp_path: Path) -> None:
     share = 0.2 * CARDS["a100-80"].memory
     assert memory(found.setup).peak == pytest.approx(memory(alone).peak + share)
     # 17.008 GB less 4.477 of weights and 3 of reserve, over 16,384 tokens of 8,192 bytes and 12.9 MB of states
-    assert found.held == int((share - 8_953_803_264 * 2 / 4 - 3e9) / (16_384 * 8192 + 12_877_824)) == 64
+    assert (
+        found.max_concurrent_sequences
+        == int((share - 8_953_803_264 * 2 / 4 - 3e9) / (16_384 * 8192 + 12_877_824))
+        == 64
+    )
     assert found.fits
 
 
@@ -513,7 +521,7 @@ def test_decoding_reads_weights_once_for_all_and_each_story_for_itself() -> None
     assert writing_seconds(server, card, 1, 100, 1000) == pytest.approx(1000 * one / 2.039e12, rel=0.002)
     few, many = writing_seconds(server, card, 10, 100, 1000), writing_seconds(server, card, 20, 100, 1000)
     assert few < many < 1.2 * few
-    crowd = 4 * held(server, 1100)  # a quarter of them at a time
+    crowd = 4 * max_concurrent_sequences(server, 1100)  # a quarter of them at a time
     assert writing_seconds(server, card, crowd, 100, 1000) == pytest.approx(
         4 * writing_seconds(server, card, crowd / 4, 100, 1000), rel=0.001
     )
@@ -522,7 +530,7 @@ def test_decoding_reads_weights_once_for_all_and_each_story_for_itself() -> None
 def test_a_step_behind_the_longer_counts(tmp_path: Path) -> None:
     one, other = (
         grpo_plan(tmp_path),
-        grpo_plan(tmp_path, rollouts={"gpu_memory": 0.2, "tensor_parallel": 4, "behind": 1}),
+        grpo_plan(tmp_path, rollouts={"gpu_memory": 0.2, "tensor_parallel": 4, "max_staleness": 1}),
     )
     learning, writing, sync = one.hours(one.step_flops), one.writing_hours, one.sync_hours
     assert sync * 3600 == pytest.approx(sync_seconds(one.setup)) == pytest.approx(2 * 2 * 8_953_803_264 / 10e9)

@@ -25,6 +25,7 @@ from training.recipes.pretrain.loop import pretrain
 from training.recipes.registry import RECIPES as SETTINGS
 from training.recipes.reward_model.loop import reward_model
 from training.recipes.sft.loop import sft
+from workers.processes import processes_of, tag
 
 Name = Literal["pretrain", "sft", "reward_model", "dpo"]
 NAMES: tuple[Name, ...] = ("pretrain", "sft", "reward_model", "dpo")
@@ -60,7 +61,7 @@ def make_settings(
         "context": 1024, "steps": 12, "checkpoint_every": 4, "evaluate_every": 6,
     }  # fmt: skip
     values |= {"batch_tokens": 1500, "context": 300} if name == "pretrain" else {"batch": 6}
-    return SETTINGS[name].model_validate(values | changes)
+    return SETTINGS[name].settings.model_validate(values | changes)
 
 
 def command(name: Name, settings: RecipeSettings, *, processes: int = 0) -> tuple[list[str], dict[str, str]]:
@@ -71,7 +72,9 @@ def command(name: Name, settings: RecipeSettings, *, processes: int = 0) -> tupl
     if processes:
         start += ["torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m"]
     scripts = str(Path(sys.executable).parent)
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PATH": f"{scripts}:{os.environ['PATH']}"}
+    environment = (
+        os.environ | {"OMP_NUM_THREADS": "1", "PATH": f"{scripts}:{os.environ['PATH']}"} | tag(settings.run_dir)
+    )
     return [*start, "training", name, str(path)], environment
 
 
@@ -83,26 +86,24 @@ def run_until(
     process = subprocess.Popen(
         arguments, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
-    family = psutil.Process(process.pid)
     assert process.stdout
     try:
         for line in process.stdout:
             if line.startswith(f"step {step}:"):
-                _send(family, what)
+                _send(settings.run_dir, what)
                 break
         process.stdout.read()
         return process.wait(60)
     finally:
-        _send(family, signal.SIGKILL)
+        _send(settings.run_dir, signal.SIGKILL)
         process.stdout.close()
 
 
-def _send(family: psutil.Process, what: signal.Signals) -> None:
-    """To a process and all below it, the youngest last: torchrun gives its workers groups of their own."""
-    with suppress(psutil.NoSuchProcess):
-        for one in [family, *family.children(recursive=True)]:
-            with suppress(psutil.NoSuchProcess):
-                one.send_signal(what)
+def _send(run: Path, what: signal.Signals) -> None:
+    """To all processes of a run, the first of them first: torchrun gives its workers groups of their own."""
+    for one in processes_of(run):
+        with suppress(psutil.NoSuchProcess):
+            one.send_signal(what)
 
 
 def told(run: Path, measure: str = "loss") -> dict[int, float]:

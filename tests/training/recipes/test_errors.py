@@ -354,9 +354,9 @@ def test_a_run_goes_on_once_all_is_mended(place: Place, whole: Path, capfd: pyte
     place.values["batch"] = 7
     refused(place, capfd)
     place.values["batch"] = 6
-    assert f"Going on from {place.run}/checkpoints/step-{SAVED:06d}." in ends_like(place, whole, capfd)
-    stops = [event.text for event in read_events(place.run / "events.jsonl") if event.kind == "log"]
-    assert sum(text.startswith("Stopped: ") for text in stops) == 3
+    assert f"Resuming from {place.run}/checkpoints/step-{SAVED:06d}." in ends_like(place, whole, capfd)
+    ends = [event for event in read_events(place.run / "events.jsonl") if event.kind == "ended"]
+    assert [end.outcome for end in ends] == ["done", "failed", "failed", "failed", "done"]
 
 
 def test_the_older_checkpoint_serves_when_the_newest_is_cut(
@@ -367,7 +367,7 @@ def test_the_older_checkpoint_serves_when_the_newest_is_cut(
     cut(newest / "learner.pt")
     said = ends_like(place, whole, capfd)
     assert f"The checkpoint {newest} is damaged and is passed over." in said
-    assert f"Going on from {place.run}/checkpoints/step-{SAVED:06d}." in said
+    assert f"Resuming from {place.run}/checkpoints/step-{SAVED:06d}." in said
 
 
 def test_a_loss_that_is_no_number(
@@ -489,12 +489,39 @@ def test_events_that_cannot_be_written(place: Place, whole: Path, capfd: pytest.
     ends_like(place, whole, capfd)
 
 
-def as_root_of_its_own(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A script that may mount what it likes, where nobody else sees it."""
+FILLING = """
+import os, subprocess, sys
+from pathlib import Path
+import training.recipes.sft  # once for the three runs
+from training.__main__ import main
+disk, settings, out = sys.argv[1:]
+def run(name):
+    if not (process := os.fork()):
+        for number, kind in ((1, "out"), (2, "err")):
+            os.dup2(os.open(f"{out}/{name}.{kind}", os.O_CREAT | os.O_WRONLY), number)
+        code = main(["sft", settings])
+        sys.stdout.flush()
+        os._exit(code)
+    Path(f"{out}/{name}.rc").write_text(str(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])))
+def sh(*command):
+    subprocess.run(command, check=True)
+sh("mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", disk)
+run("full")
+Path(f"{out}/kept").write_text(" ".join(os.listdir(f"{disk}/run/checkpoints")))
+sh("mount", "-o", "remount,ro", disk)
+run("closed")
+sh("mount", "-o", "remount,rw,size=9m", disk)
+run("mended")
+sh("cp", "-r", f"{disk}/run", f"{out}/run")
+"""
+
+
+def as_root_of_its_own(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Python that may mount what it likes, where nobody else sees it."""
     if not shutil.which("unshare") or subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
         pytest.skip("the system lets nobody make a namespace of mounts, which a real full disk needs")
     return subprocess.run(
-        ["unshare", "-rm", "sh", "-c", script], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        ["unshare", "-rm", sys.executable, "-c", script, *map(str, arguments)], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
 
@@ -505,34 +532,21 @@ def test_a_disk_that_fills_and_one_that_can_only_be_read(place: Place, whole: Pa
     disk.mkdir()
     place.values |= {"run_dir": str(disk / "run")}
     (out := place.folder / "out").mkdir()
-    done = as_root_of_its_own(
-        """
-        run() { "$PYTHON" -m training sft "$SETTINGS" >>"$OUT/$1.out" 2>"$OUT/$1.err"; echo $? >"$OUT/$1.rc"; }
-        mount -t tmpfs -o size=700k tmpfs "$DISK" || exit 9
-        run full
-        ls -A "$DISK/run/checkpoints" >"$OUT/kept"
-        mount -o remount,ro "$DISK" || exit 9
-        run closed
-        mount -o remount,rw,size=9m "$DISK" || exit 9
-        run mended
-        cp -r "$DISK/run" "$OUT/run"
-        """,
-        PYTHON=sys.executable, SETTINGS=str(place.settings()), DISK=str(disk), OUT=str(out),
-    )  # fmt: skip
+    done = as_root_of_its_own(FILLING, disk, place.settings(), out)
     assert done.returncode == 0, done.stderr
     codes, errors = (
         {name: (out / f"{name}.{kind}").read_text() for name in ("full", "closed", "mended")} for kind in ("rc", "err")
     )
-    assert codes == {"full": "2\n", "closed": "2\n", "mended": "0\n"}, errors
+    assert codes == {"full": "2", "closed": "2", "mended": "0"}, errors
     assert f"There is no room left to write in {disk}/run/checkpoints: make some, and start" in one_line(errors["full"])
-    assert (out / "kept").read_text() == f"step-{SAVED:06d}\n"
+    assert (out / "kept").read_text() == f"step-{SAVED:06d}"
     assert "(Read-only file system): mend that or choose another folder" in one_line(errors["closed"])
     assert not errors["mended"]
     assert f"step-{SAVED:06d}." in (out / "mended.out").read_text()
     assert told(out / "run") == told(whole / "run")
     assert apart(out / "run" / "model", whole / "run" / "model") == 0
-    logs = [event.text for event in read_events(out / "run" / "events.jsonl") if event.kind == "log"]
-    assert any(text.startswith("Stopped: There is no room left") for text in logs)
+    ends = [event for event in read_events(out / "run" / "events.jsonl") if event.kind == "ended"]
+    assert any(end.outcome == "failed" and end.reason.startswith("There is no room left") for end in ends)
 
 
 def sent(name: Name, settings: Any, what: signal.Signals, when: Callable[[], bool]) -> tuple[int, str, str]:
@@ -577,21 +591,21 @@ def test_an_interrupted_run_goes_on(place: Place, whole: Path, capfd: pytest.Cap
     settings = SftSettings.model_validate(place.values)
 
     def under_way() -> bool:
-        return b"Going on from" in (place.run / "events.jsonl").read_bytes()[before:]
+        return b'"kind":"resumed"' in (place.run / "events.jsonl").read_bytes()[before:]
 
     code, said, error = sent("sft", settings, signal.SIGINT, under_way)
     if code == 0:
         pytest.skip("the run was over before it could be interrupted")
     assert code == 130
-    assert one_line(error) == "Interrupted; the same command goes on from what is saved."
+    assert one_line(error) == "Interrupted; the same command resumes from what is saved."
     assert "Traceback" not in said
     assert not (place.run / "model").exists()
-    assert f"Going on from {place.run}/checkpoints/step-{SAVED:06d}." in ends_like(place, whole, capfd)
+    assert f"Resuming from {place.run}/checkpoints/step-{SAVED:06d}." in ends_like(place, whole, capfd)
 
 
 OURS = re.compile(
     r"\d+ (conversations|pairs) to learn, |step \d+: |The model is in |Texts lie in rows of like length, not packed: |"
-    r"Going on from "
+    r"Resuming from "
 )
 
 

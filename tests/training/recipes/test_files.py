@@ -10,13 +10,17 @@ from typing import Any
 import pytest
 
 from tests.training.conftest import ROOT
-from training.planning.estimate import make_plan, read_recipe
-from training.planning.plan import plan
-from training.recipes.registry import RECIPES
+from training.planning.estimate import make_plan
+from training.planning.plan import show
+from training.recipes.registry import RECIPES, read_run
 
 FILES = ROOT / "training" / "recipes" / "files"
 PAPERS = sorted((FILES / "papers").glob("*.toml"))
 HOUSE = sorted((FILES / "a100x4").glob("*.toml"))
+
+
+def plan(path: Path, **flags: Any) -> str:
+    return show(make_plan(*read_run(path), **flags))
 
 
 def name(path: Path) -> str:
@@ -35,7 +39,7 @@ def test_they_are_there() -> None:
 
 @pytest.mark.parametrize("path", PAPERS + HOUSE, ids=name)
 def test_a_recipe_can_read_it(path: Path) -> None:
-    settings = read_recipe(path)
+    _, settings = read_run(path)
     paths = [settings.run_dir, settings.model, *settings.data, *settings.held_out]
     assert not any(one.is_absolute() for one in paths)
 
@@ -49,7 +53,7 @@ def test_a_plan_can_be_made_of_it(path: Path) -> None:
 
 @pytest.mark.parametrize("path", HOUSE, ids=name)
 def test_the_files_for_four_cards_fit_on_them(path: Path) -> None:
-    found = make_plan(path, gpus=4, gpu="a100-80")
+    found = make_plan(*read_run(path), gpus=4, gpu="a100-80")
     assert found.fits
     assert found.settings.learner.zero_stage == 3
     assert found.settings.learner.gradient_checkpointing

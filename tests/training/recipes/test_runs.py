@@ -76,8 +76,8 @@ def test_a_killed_run_ends_like_one_that_never_was(name: Name, tmp_path: Path) -
     assert max(told(killed.run_dir)) < 12
     resumed = RECIPES[name](killed)
     assert resumed
-    logs = [event.text for event in read_events(killed.run_dir / "events.jsonl") if event.kind == "log"]
-    assert any(line.startswith("Going on from") and line.endswith("step-000004.") for line in logs)
+    resumes = [event for event in read_events(killed.run_dir / "events.jsonl") if event.kind == "resumed"]
+    assert [(event.checkpoint, event.step) for event in resumes] == [(f"{killed.run_dir}/checkpoints/step-000004", 4)]
     assert told(killed.run_dir) == told(whole.run_dir)
     assert told(killed.run_dir, "held_out_loss") == told(whole.run_dir, "held_out_loss")
     assert apart(model, resumed) == 0
@@ -113,7 +113,7 @@ def test_two_processes_are_one(name: Name, stage: int, learner: dict[str, Any], 
     arguments, environment = command(name, two, processes=2)
     done = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "Going on from" in done.stdout
+    assert "Resuming from" in done.stdout
     assert told(two.run_dir) == pytest.approx(told(alone.run_dir), rel=1e-5)
     assert told(two.run_dir, "grad_norm") == pytest.approx(told(alone.run_dir, "grad_norm"), rel=1e-5)
     assert apart(model, two.run_dir / "model") < 1e-5

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from playwright.sync_api import sync_playwright
 
 import training.reporting.charts
-import training.reporting.report
 from training.common.errors import MendableError
-from training.common.events import EventLog
+from training.common.events import EVENT, EventLog
 from training.common.records import LogLine
 from training.reporting.charts import Axis, Curve, round_ticks, svg, thin, value_axis
-from training.reporting.report import QUIET, page, read_story, write_report
+from training.reporting.history import RunHistory, read_history
+from training.reporting.report import QUIET, page, write_report
 
 START = 1_795_200_000.0
 
@@ -35,6 +35,14 @@ def metrics(step: int, **values: Any) -> dict[str, Any]:
 
 def log(text: str, at: float = 0) -> dict[str, Any]:
     return {"kind": "log", "time": START + at, "text": text}
+
+
+def saved(path: str, at: float = 0) -> dict[str, Any]:
+    return {"kind": "model_saved", "time": START + at, "path": path}
+
+
+def ended(outcome: str, step: int | None = None, reason: str = "", at: float = 0) -> dict[str, Any]:
+    return {"kind": "ended", "time": START + at, "outcome": outcome, "step": step, "reason": reason}
 
 
 def phase(name: str, seconds: float, at: float = 0) -> dict[str, Any]:
@@ -68,7 +76,7 @@ def test_the_page_of_a_run(tmp_path: Path) -> None:
     events = [log("7 texts"), phase("data", 30)]
     events += [metrics(step, loss=3 - step / 100, seconds=2.0) for step in range(1, 101)]
     events += [metrics(step, held_out_loss=3.1 - step / 100) for step in (50, 100)]
-    events += [log("The model is in run/model.", at=300)]
+    events += [saved("run/model", at=300), ended("done", 100, at=300)]
     html = report(tmp_path, events)
     loss, _seconds = drawings(html)
     assert loss.find("title") is not None
@@ -76,6 +84,7 @@ def test_the_page_of_a_run(tmp_path: Path) -> None:
     assert "held out <b>2.1</b>" in html
     assert "training <b>2</b>" in html
     assert "Finished" in html
+    assert "The model is in run/model." in html
     assert '<th scope="row">data</th><td>1</td><td>30 s</td><td>10.0%</td>' in html
     assert '<th scope="row">steps</th><td>100</td><td>3 min 20 s</td><td>66.7%</td>' in html
     assert "run, sft" in html
@@ -116,14 +125,14 @@ def test_hostile_words_are_only_words(tmp_path: Path) -> None:
 
 @given(st.lists(st.one_of(st.text(), st.floats(), st.integers()).map(lambda value: ["log", "phase", "loss", value])))
 def test_any_words_and_numbers_make_a_page(values: list[list[Any]]) -> None:
-    story = training.reporting.report.Story()
+    history = RunHistory()
     for step, (*_, value) in enumerate(values):
         record = metrics(step, loss=value, learning_rate=1) if isinstance(value, (int, float)) else log(value)
         try:
-            story.add(training.reporting.report._EVENT.validate_python(record))
+            history.add(EVENT.validate_python(record))
         except ValueError:  # an integer that is too great for a number
             continue
-    html = page("run", story, "", START)
+    html = page("run", history, "", START)
     for drawing in drawings(html):
         for x, y in points_of(drawing):
             assert 0 <= x <= training.reporting.charts.WIDTH
@@ -131,25 +140,26 @@ def test_any_words_and_numbers_make_a_page(values: list[list[Any]]) -> None:
 
 
 def test_a_later_account_of_a_step_counts(tmp_path: Path) -> None:
-    """Killed after step 60, gone on from 50, and still at 55: what the first life said of 56 to 60 is no part of the run."""
+    """Killed after step 60, resumed from 50, and still at 55: what was measured of 56 to 60 before that is no part of the run."""
     events = [metrics(step, loss=9.0 if step > 50 else 1.0) for step in range(1, 61)]
-    events += [log("Going on from run/checkpoints/step-000050.", at=100)]
+    checkpoint = "run/checkpoints/step-000050"
+    events += [{"kind": "resumed", "time": START + 100, "checkpoint": checkpoint, "step": 50}]
     events += [metrics(step, loss=1.0) | {"time": START + 101} for step in range(51, 56)]
-    story = read_story(a_run(tmp_path / "run", events) / "events.jsonl")
-    assert story.curves["loss"].steps == list(range(1, 56))
-    assert set(story.curves["loss"].values) == {1.0}
-    assert story.resumed == [51]
-    assert story.gaps == 40
-    html = page("run", story, "", START)
-    assert "gone on from an earlier step, at 51" in html
+    history = read_history(a_run(tmp_path / "run", events) / "events.jsonl")
+    assert history.curves["loss"].steps == list(range(1, 56))
+    assert set(history.curves["loss"].values) == {1.0}
+    assert history.resumed == [51]
+    assert history.gaps == 40
+    html = page("run", history, "", START)
+    assert "resumed from an earlier step, at 51" in html
     assert 'class="resumed"' in html
 
 
 def test_measures_of_the_same_step_in_several_events_are_no_resume(tmp_path: Path) -> None:
     events = [event for step in (1, 2, 3) for event in (metrics(step, loss=1.0), metrics(step, held_out_loss=2.0))]
-    story = read_story(a_run(tmp_path / "run", events) / "events.jsonl")
-    assert not story.resumed
-    assert story.curves["held_out_loss"].steps == [1, 2, 3]
+    history = read_history(a_run(tmp_path / "run", events) / "events.jsonl")
+    assert not history.resumed
+    assert history.curves["held_out_loss"].steps == [1, 2, 3]
 
 
 def test_what_is_no_number_is_a_gap_and_is_counted(tmp_path: Path) -> None:
@@ -180,10 +190,10 @@ def test_a_log_that_a_run_wrote_is_read_whole(tmp_path: Path) -> None:
         events.log("A line with \u2028 a sign that parts lines")
     for step in range(5):
         events.metrics(step, loss=step / 7)
-    story = read_story(tmp_path / "events.jsonl")
-    assert story.events == 7
-    assert story.log[0].text == "A line with \u2028 a sign that parts lines"
-    assert story.curves["loss"].values == [step / 7 for step in range(5)]
+    history = read_history(tmp_path / "events.jsonl")
+    assert history.events == 7
+    assert history.log[0].text == "A line with \u2028 a sign that parts lines"
+    assert history.curves["loss"].values == [step / 7 for step in range(5)]
 
 
 def test_damaged_lines_are_left_out_and_counted(tmp_path: Path) -> None:
@@ -197,23 +207,26 @@ def test_damaged_lines_are_left_out_and_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("last", "later", "says"),
     [
-        (log("The model is in run/model."), 10**6, "Finished"),
-        (
-            log("Stopped after step 5, as asked; the same command goes on from here."),
-            10**6,
-            "Stopped after step 5, as asked",
-        ),
-        (log("Stopped: the loss is not a number."), 5, "Stopped: the loss is not a number."),
+        (ended("done", 5), 10**6, "Finished"),
+        (saved("run/model"), 10**6, "Finished"),
+        (ended("stopped", 5), 10**6, "Stopped after step 5, as asked; the same command resumes from here."),
+        (ended("stopped"), 10**6, "Stopped while it was getting ready, as asked; the same command starts again."),
+        (ended("failed", reason="The loss is not a number."), 5, "Failed: The loss is not a number."),
+        (ended("interrupted"), 10**6, "Interrupted; the same command resumes from what is saved."),
+        (log("The model is in run/model."), 10**6, "Finished"),  # as runs said it before there were such records
+        (log("Stopped after step 5, as asked; the same command goes on from here."), 10**6, "Stopped after step 5, as"),
+        (log("Stopped as asked; the same command goes on from here."), 10**6, "Stopped while it was getting ready, as"),
+        (log("Stopped: the loss is not a number."), 5, "Failed: the loss is not a number."),
+        (log("Interrupted."), 10**6, "Interrupted; the same command resumes from what is saved."),
+        (log("Stopped at noon."), 65, "Running: last event 1 min 5 s before"),
         (metrics(5, loss=1.0), 65, "Running: last event 1 min before"),
         (metrics(5, loss=1.0), QUIET + 6, "nothing for 30 min 1 s: it may have been killed"),
         (phase("checkpoint", 5, at=5), -100, "Running: last event 0.0 s before"),
     ],
 )
 def test_the_state_of_a_run(tmp_path: Path, last: dict[str, Any], later: float, says: str) -> None:
-    story = read_story(
-        a_run(tmp_path / "run", [log("Stopped after step 3, as asked."), metrics(4, loss=1.0), last]) / "events.jsonl"
-    )
-    assert says in page("run", story, "", START + later)
+    history = read_history(a_run(tmp_path / "run", [ended("stopped", 3), metrics(4, loss=1.0), last]) / "events.jsonl")
+    assert says in page("run", history, "", START + later)
 
 
 def test_what_it_learned_of_principles(tmp_path: Path) -> None:
@@ -256,14 +269,14 @@ def test_a_spike_is_never_hidden_and_a_long_run_makes_a_small_page(tmp_path: Pat
         "accuracy",
         "margin",
     ]
-    story = training.reporting.report.Story(begun=START, ended=START + 1, events=1)
+    history = RunHistory(begun=START, ended=START + 1, events=1)
     for name in names:
-        story.curves[name] = Curve(name, list(range(100_000)), [math.sin(step * 0.37) for step in range(100_000)])
-    story.curves["held_out_loss"] = Curve("held_out_loss", list(range(0, 100_000, 100)), [0.5] * 1000)
-    story.curves["loss"].values[54_321] = 40.0
-    story.log = [LogLine(time=START, text="a line of some length " * 10)] * 5000
+        history.curves[name] = Curve(name, list(range(100_000)), [math.sin(step * 0.37) for step in range(100_000)])
+    history.curves["held_out_loss"] = Curve("held_out_loss", list(range(0, 100_000, 100)), [0.5] * 1000)
+    history.curves["loss"].values[54_321] = 40.0
+    history.log = [LogLine(time=START, text="a line of some length " * 10)] * 5000
     began = time.process_time()
-    html = page("run", story, "x" * 10**6, START)
+    html = page("run", history, "x" * 10**6, START)
     assert time.process_time() - began < 10
     assert len(html) < 1_000_000
     assert "step 54,321: loss 40" in html
@@ -271,10 +284,10 @@ def test_a_spike_is_never_hidden_and_a_long_run_makes_a_small_page(tmp_path: Pat
 
 
 def test_many_measures_make_a_page_that_still_opens(tmp_path: Path) -> None:
-    story = training.reporting.report.Story(events=1)
+    history = RunHistory(events=1)
     for number in range(1000):
-        story.curves[f"m{number}"] = Curve(f"m{number}", list(range(1000)), [1.0] * 1000)
-    html = page("run", story, "", START)
+        history.curves[f"m{number}"] = Curve(f"m{number}", list(range(1000)), [1.0] * 1000)
+    html = page("run", history, "", START)
     assert len(html) < 1_000_000
     assert "940 more measures are in the table only" in html
 

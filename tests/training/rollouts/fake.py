@@ -57,7 +57,7 @@ class FakeServer:
         self.bias, self.dead, self.held = 0.0, False, False
         self.listening = Server(("127.0.0.1", self.port), type("Handler", (_Handler,), {"fake": self}))
         self.port = self.listening.server_port
-        threading.Thread(target=self.listening.serve_forever, daemon=True).start()
+        threading.Thread(target=self.listening.serve_forever, args=[0.01], daemon=True).start()
 
     def alive(self) -> bool:
         return not self.dead

@@ -36,7 +36,7 @@ class FakeTeacher:
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._server = Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": self}))
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=[0.01], daemon=True).start()
 
     @property
     def url(self) -> str:

@@ -63,12 +63,12 @@ def test_killed_or_stopped_and_resumed_equals_uninterrupted(tmp_path: Path, tiny
     model = train_demo(whole)
     assert model
     assert start_and_signal(killed, tmp_path, 8, signal.SIGKILL) == -signal.SIGKILL
-    assert start_and_signal(killed, tmp_path, 12, signal.SIGTERM) == 0  # goes on from step 5, stops cleanly
-    told = [event.text for event in read_events(killed.run_dir / "events.jsonl") if event.kind == "log"]
-    assert any(line.startswith("Going on from") and line.endswith("step-000005.") for line in told)
+    assert start_and_signal(killed, tmp_path, 12, signal.SIGTERM) == 0  # resumes from step 5, stops cleanly
+    events = read_events(killed.run_dir / "events.jsonl")
+    assert [event.step for event in events if event.kind == "resumed"] == [5]
     stopped_after = max(losses(killed.run_dir))
     assert stopped_after < killed.steps
-    assert any(line.startswith(f"Stopped after step {stopped_after}") for line in told)
+    assert [(event.outcome, event.step) for event in events if event.kind == "ended"] == [("stopped", stopped_after)]
     resumed = train_demo(killed)
     assert resumed
     assert losses(killed.run_dir) == losses(whole.run_dir)

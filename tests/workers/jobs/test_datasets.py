@@ -17,8 +17,8 @@ from training.common.manifest import make_manifest, sha256_of
 from training.common.text import count_words
 from training.corpus.build import build_corpus
 from training.corpus.settings import CorpusSettings
-from training.recipes.registry import RECIPES
-from workers.jobs.runs.folders import datasets, run_folder
+from training.recipes.registry import read_run
+from workers.folders import datasets, run_folder
 from workers.jobs.runs.material import prepare
 from writer.accounts.models import AuditEvent, User
 from writer.stories.models import ModelVersion
@@ -91,7 +91,7 @@ def test_a_corpus_becomes_a_data_set_that_a_run_reads(base: ModelVersion, house:
 
     run = run_of(found, "pretrain", base, admin)
     path = prepare(run)
-    read = RECIPES["pretrain"].model_validate_json(path.read_bytes())
+    _, read = read_run(path)
     data = run_folder(run) / "data"
     assert [str(one) for one in read.data] == [str(data / "train.jsonl")]
     assert [str(one) for one in read.held_out] == [str(data / "held_out.jsonl")]
@@ -145,7 +145,7 @@ def test_it_is_on_the_record(folder: Path) -> None:
     models.texts(folder / "train.jsonl", 3)
     found = add(folder)
     event = AuditEvent.objects.get()
-    assert (event.act, event.about, event.who) == ("dataset.add", "A corpus", "the house")
+    assert (event.act, event.about, event.who) == ("dataset.add", "A corpus", "the site")
     assert (event.details["rows"], event.details["sha256"]) == (3, found.sha256)
 
 

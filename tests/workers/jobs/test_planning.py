@@ -17,11 +17,11 @@ from django.utils import timezone
 
 from tests.workers.jobs.house import snapshot_of, wait
 from training.common.text import count_words
+from workers.folders import datasets, private, run_folder
 from workers.jobs.runs import planning
-from workers.jobs.runs.folders import datasets, private, run_folder
-from workers.jobs.runs.machine import register
 from workers.jobs.runs.material import prepare
 from workers.jobs.runs.planning import TOKENS_PER_WORD, make, waiting
+from workers.machine import register
 from writer.accounts.models import User
 from writer.editorial.models import Making, Snapshot, SnapshotKind, SnapshotRow
 from writer.editorial.operations.freeze import brief_of, take_of

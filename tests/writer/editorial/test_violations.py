@@ -337,7 +337,7 @@ def test_one_after_the_other_and_back(pair: Pair, version: PrincipleVersion, edi
     assert (act.op_id, said) == ("a", first)
     assert post(client, second, "rejected", op_id="b", reason="breaks_more")["Location"] == "/desk/violations"
     page = client.get("/desk/violations")
-    assert "Nothing waits here" in page.content.decode()
+    assert "Nothing is waiting here" in page.content.decode()
     assert page.context["last"][0].op_id == "b"
     back = client.post("/desk/violations/undo", {"op_id": "b"})
     assert back["Location"] == f"/desk/violations/{second.pk}"
@@ -364,7 +364,7 @@ def test_the_principle_that_was_asked_for_stays(
     for nonsense in ("?principle=%00%22%3E<b>", "?principle=another"):
         page = client.get(f"/desk/violations{nonsense}")
         assert page.context["violation"] is None
-        assert "Nothing waits for this principle" in page.content.decode()
+        assert "Nothing is waiting for this principle" in page.content.decode()
         assert '"><b>' not in page.content.decode()
 
 

@@ -1,4 +1,4 @@
-"""The recipe `dpo`: its settings. No torch is imported here."""
+"""The recipe `dpo`, declared: its settings, and what everybody else needs to know of it. No torch is imported here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from training.config.declarations import Recipe
 from training.config.recipe import RecipeSettings
+from training.constitution.settings import Mix
 
 
 class DpoSettings(RecipeSettings):
@@ -23,3 +25,19 @@ class DpoSettings(RecipeSettings):
     reference_cache: Path | None = Field(
         None, description="a folder for the reference's log-probabilities, kept by hash; empty: inside run_dir"
     )
+
+
+RECIPE = Recipe(
+    name="dpo",
+    label="Preference training (DPO)",
+    about="Trains a model to prefer what the editors prefer, against the model it starts from (arXiv 2305.18290).",
+    settings=DpoSettings,
+    run="training.recipes.dpo.loop:dpo",
+    learns_from=("preference",),
+    from_snapshots=True,
+    example="pair",
+    rows="preference",
+    reference=True,
+    mix=Mix,
+    defaults={"overlong": "drop", "epochs": 3, "learner": {"lora": {}, "learning_rate": 5e-6}},
+)

@@ -37,7 +37,7 @@ def dpo(settings: DpoSettings) -> Path | None:
             learner, held_out, against(before_held_out, learner, held_out, settings, after_held_out)
         )
         for step in run.steps(learner, steps_of(settings, per_epoch), fingerprint(train.examples), evaluate):
-            run.did(step, learn_pairs(learner, train, take(step), judge))
+            run.log_step(step, learn_pairs(learner, train, take(step), judge))
         if run.finished and evaluate and any(held_out.principles):
             if not after_held_out:  # it was killed after its last step
                 evaluate()

@@ -1,4 +1,4 @@
-"""The recipe `reward_model`: its settings. No torch is imported here."""
+"""The recipe `reward_model`, declared: its settings, and what everybody else needs to know of it. No torch is imported here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from training.config.declarations import Recipe
 from training.config.recipe import RecipeSettings
+from training.constitution.settings import Mix
 
 
 class RewardModelSettings(RecipeSettings):
@@ -28,3 +30,19 @@ class RewardModelSettings(RecipeSettings):
         if any(high <= low for low, high in zip((0.0, *self.thresholds), self.thresholds)):
             raise ValueError("thresholds must be above nothing and rise")
         return self
+
+
+RECIPE = Recipe(
+    name="reward_model",
+    label="Reward model",
+    about="Learns from the editors' preferences to give a text one number, which GRPO can use as a reward.",
+    settings=RewardModelSettings,
+    run="training.recipes.reward_model.loop:reward_model",
+    learns_from=("preference",),
+    from_snapshots=True,
+    example="pair",
+    rows="preference",
+    head="reward",
+    mix=Mix,
+    defaults={"overlong": "drop"},
+)

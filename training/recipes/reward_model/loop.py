@@ -26,7 +26,7 @@ def reward_model(settings: RewardModelSettings) -> Path | None:
         judge, judge_held_out = (by_reward(learner, some, settings) for some in (train, held_out))
         evaluate = held_out_pairs(learner, held_out, judge_held_out)
         for step in run.steps(learner, steps_of(settings, per_epoch), fingerprint(train.examples), evaluate):
-            run.did(step, learn_pairs(learner, train, take(step), judge))
+            run.log_step(step, learn_pairs(learner, train, take(step), judge))
         return finish(run, learner)
 
 

@@ -1,4 +1,4 @@
-"""The recipe `sft`: its settings. No torch is imported here."""
+"""The recipe `sft`, declared: its settings, and what everybody else needs to know of it. No torch is imported here."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from training.config.declarations import Recipe
 from training.config.recipe import RecipeSettings
 
 
@@ -14,3 +15,15 @@ class SftSettings(RecipeSettings):
 
     recipe: Literal["sft"] = "sft"
     batch: int = Field(256, ge=1, le=10**5, description="conversations of one optimizer step")
+
+
+RECIPE = Recipe(
+    name="sft",
+    label="Supervised fine-tuning",
+    about="Fine-tunes a model on the answers of conversations; of preferences it learns the preferred text.",
+    settings=SftSettings,
+    run="training.recipes.sft.loop:sft",
+    learns_from=("conversations", "preference"),
+    from_snapshots=True,
+    defaults={"overlong": "drop", "learner": {"lora": {}, "learning_rate": 1e-4}},
+)

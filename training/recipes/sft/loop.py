@@ -31,7 +31,7 @@ def sft(settings: SftSettings) -> Path | None:
         learner = run.load_learner()
         evaluate = held_out_loss(learner, held_out)
         for step in run.steps(learner, steps_of(settings, per_epoch), fingerprint(examples), evaluate):
-            run.did(step, learn(learner, [examples[number] for number in take(step)]))
+            run.log_step(step, learn(learner, [examples[number] for number in take(step)]))
         return finish(run, learner)
 
 

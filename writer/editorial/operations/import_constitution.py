@@ -44,7 +44,7 @@ def import_constitution(
 
 
 def ensure_constitution() -> None:
-    """A house that has no principle begins with ours, in force. Later it is the editors' alone."""
+    """A site that has no principles starts with ours, in force. After that only editors change them."""
     if not Principle.objects.exists():
         records = read_constitution(OURS.read_text())
         import_constitution(by=None, records=records, meaning_changed=False, state=PrincipleState.IN_FORCE)

@@ -121,7 +121,7 @@ A row's hash is the SHA-256 of the hashes of its columns, a line each; a column'
 (UTF-8, keys sorted, no blanks, no escapes). The hash of the snapshot is the SHA-256 of the hashes of its rows, a line each,
 tombstones included: `{sha256}`.
 
-The texts belong to their writers, who allowed this house to train models with them. They are not for publication.
+The texts belong to their writers, who allowed this site to train models with them. They are not for publication.
 """
 
 

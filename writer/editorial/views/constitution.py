@@ -1,4 +1,4 @@
-"""The pages of the constitution. Everybody in the house may read it; editors change it."""
+"""The pages of the constitution. Everybody on the site may read it; editors change it."""
 
 from __future__ import annotations
 

@@ -12,13 +12,13 @@ from training.common.errors import MendableError
 from training.common.records import Principle
 
 
-class Known(Principle):
+class VersionedPrinciple(Principle):
     """A principle with the number of its wording."""
 
     version: int = Field(1, ge=1)
 
 
-def read_principles(path: Path) -> list[Known]:
+def read_principles(path: Path) -> list[VersionedPrinciple]:
     """Return the principles of a file in its order. Raises MendableError if it cannot be read or an entry is wrong."""
     try:
         raw = path.read_bytes()
@@ -32,10 +32,10 @@ def read_principles(path: Path) -> list[Known]:
         ) from None
     if not isinstance(entries, list) or not entries:
         raise MendableError(f"The constitution {path} has no [[principle]].")
-    found: dict[str, Known] = {}
+    found: dict[str, VersionedPrinciple] = {}
     for number, entry in enumerate(entries, 1):
         try:
-            one = Known.model_validate(entry)
+            one = VersionedPrinciple.model_validate(entry)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))

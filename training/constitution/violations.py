@@ -26,7 +26,7 @@ from training.common.question import Question
 from training.constitution import questions
 from training.constitution.checks import Reason, check_language, check_no_copy, check_size, ngrams
 from training.constitution.edits import InvalidEdit, apply_edits, changed_share
-from training.constitution.principles import Known, read_principles
+from training.constitution.principles import VersionedPrinciple, read_principles
 from training.constitution.settings import ViolationsSettings
 from training.constitution.texts import GoodText, excerpt, is_held_out, read_good
 from training.datasets.card import Table, card
@@ -86,7 +86,7 @@ def violations(settings: ViolationsSettings) -> Path:
 
 
 async def _violations(
-    settings: ViolationsSettings, goods: Sequence[GoodText], principles: Mapping[str, Known], at: Stage
+    settings: ViolationsSettings, goods: Sequence[GoodText], principles: Mapping[str, VersionedPrinciple], at: Stage
 ) -> Path:
     tally = Tally()
     async with Teacher(settings.teacher, at.calls) as teacher:
@@ -142,7 +142,7 @@ def _keep(chosen: Sequence[tuple[Item, str]], results: Sequence[Violation | Reje
             tally.ngrams |= added
 
 
-def _row(item: Item, violation: Violation, principles: Mapping[str, Known]) -> dict[str, Any]:
+def _row(item: Item, violation: Violation, principles: Mapping[str, VersionedPrinciple]) -> dict[str, Any]:
     """A row that `training.datasets.jsonl.Preference` reads, with further facts."""
     key = item.tried[-1]
     return {
@@ -161,7 +161,7 @@ def _row(item: Item, violation: Violation, principles: Mapping[str, Known]) -> d
 
 def _report(
     goods: Sequence[GoodText],
-    principles: Mapping[str, Known],
+    principles: Mapping[str, VersionedPrinciple],
     tally: Tally,
     cost: Mapping[str, float],
     parts: Mapping[str, Sequence[Any]],
@@ -197,7 +197,9 @@ def _card(report: Mapping[str, Any]) -> str:
 class ViolationMaker:
     """Asks the questions about one text; each method returns a value or Rejected."""
 
-    def __init__(self, settings: ViolationsSettings, teacher: Teacher, principles: Mapping[str, Known]) -> None:
+    def __init__(
+        self, settings: ViolationsSettings, teacher: Teacher, principles: Mapping[str, VersionedPrinciple]
+    ) -> None:
         self.settings, self.teacher, self.principles = settings, teacher, principles
 
     def _for(self, good: GoodText) -> list[str]:

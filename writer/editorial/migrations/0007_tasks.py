@@ -6,7 +6,7 @@ class Migration(migrations.Migration):
     """The tasks are those of `training.common.tasks`: a new one needs no migration."""
 
     dependencies = [
-        ("editorial", "0005_violations"),
+        ("editorial", "0006_plain_words"),
     ]
 
     operations = [

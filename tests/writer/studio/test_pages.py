@@ -41,6 +41,7 @@ from writer.studio.models import (
 from writer.studio.pictures import BOTTOM, STRIP, TOP, lengths, strip
 from writer.studio.registry import DECLARED
 from writer.studio.urls import urlpatterns
+from writer.studio.views.runs import tables_of
 
 pytestmark = pytest.mark.django_db
 
@@ -439,6 +440,16 @@ def test_the_audit(browser: Client, admin: User) -> None:
 
 
 # Pictures
+
+
+@pytest.mark.parametrize("name", ["rejected", "dropped"])
+def test_the_rejected_rows_of_a_report(name: str) -> None:
+    """Older reports call them dropped."""
+    report = {"tasks": [{"task": "write", "asked": 3, "kept": 2}], name: {"no_answer": 1}}
+    assert [(head, rows) for head, _, rows in tables_of(report)] == [
+        ("Task", [("write", (3, 2))]),
+        ("Left out, because", [("no answer", (1,))]),
+    ]
 
 
 def test_the_picture_of_lengths() -> None:

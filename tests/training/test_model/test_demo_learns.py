@@ -20,7 +20,7 @@ from transformers import Qwen3ForCausalLM
 
 from tests.training import models
 from tests.training.conftest import CORPUS, ROOT
-from tests.training.recipes.runs import told
+from tests.training.recipes.runs import metric_by_step
 from training.common.text import SENTENCE_END, count_words, story_request
 from training.config.learner import LearnerSettings
 from training.corpus.stories import read_stories
@@ -151,7 +151,7 @@ def test_fine_tuning_teaches_an_opening(tmp_path: Path) -> None:
     shares = [sum(text.startswith(OPENING) for text in written(folder)) / SAMPLES for folder in (DEMO, model)]
     encoder = ChatEncoder(load_tokenizer(DEMO), DEMO)
     alike = loss_on(DEMO, conversations(settings.held_out, encoder, ContextLimit(1024, "refuse")))
-    (now,) = told(settings.run_dir, "held_out_loss").values()
+    (now,) = metric_by_step(settings.run_dir, "held_out_loss").values()
     others = [loss_on_stories(folder, tmp_path) for folder in (DEMO, model)]
     measured = f"began so: {shares}, held-out conversations: {alike:.3f} to {now:.3f}, other stories: {others}"
     print(measured)
@@ -175,7 +175,9 @@ def test_preferences_teach_a_pace(tmp_path: Path) -> None:
     settings = DpoSettings(**run_settings(tmp_path, preference, learner=LEARNER | {"learning_rate": 4e-4}))
     model = dpo(settings)
     assert model
-    (accuracy,), (margin,) = (told(settings.run_dir, f"held_out_{name}").values() for name in ("accuracy", "margin"))
+    (accuracy,), (margin,) = (
+        metric_by_step(settings.run_dir, f"held_out_{name}").values() for name in ("accuracy", "margin")
+    )
     paces = [pace(written(folder)) for folder in (DEMO, model)]
     medians = [statistics.median(some) for some in paces]
     quick = [sum(words < 9 for words in some) / SAMPLES for some in paces]
@@ -184,7 +186,9 @@ def test_preferences_teach_a_pace(tmp_path: Path) -> None:
         f"{accuracy=:.3f}, {margin=:.3f}, words by sentence: {medians}, under nine: {quick}, other stories: {others}"
     )
     print(measured)
-    assert told(settings.run_dir)[1] == pytest.approx(math.log(2), abs=1e-4)  # at first it is its own reference
+    assert metric_by_step(settings.run_dir)[1] == pytest.approx(
+        math.log(2), abs=1e-4
+    )  # at first it is its own reference
     assert accuracy > 0.8, measured
     assert margin > 0.5, measured
     assert medians[1] < 0.75 * medians[0], measured

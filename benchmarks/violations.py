@@ -46,7 +46,7 @@ from training.constitution.settings import ViolationsSettings
 from training.constitution.violations import violations
 from training.serving.vllm import ModelServer, on_processor
 
-ASKED: dict[str, Any] = {"words": 50, "shown": 2, "rounds": 1, "most_answer": 60}
+ASKED: dict[str, Any] = {"passage_words": 50, "principles_per_question": 2, "rounds": 1, "max_answer_tokens": 60}
 """Settings of the stage: short texts and few principles, for the demo model reads 2,048 tokens."""
 LETTERS = 40
 """Of a quote, and of the reason that goes with it."""
@@ -78,7 +78,7 @@ class Server(ModelServer):
 class Named(questions.Follows):
     quote: str = Field(min_length=1, max_length=LETTERS)
     because: str = Field(max_length=LETTERS)
-    principle: int = Field(ge=1, le=ASKED["shown"])
+    principle: int = Field(ge=1, le=ASKED["principles_per_question"])
 
 
 class Fit(questions.Fit):

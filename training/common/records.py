@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from training.common.tasks import TaskKey
+
 
 class Story(BaseModel):
     """One story as the corpus file holds it; fields that nobody here reads are left out."""
@@ -205,10 +207,6 @@ Stored = Annotated[str, StringConstraints(max_length=1_000_000), AfterValidator(
 """A text that can be kept and shown, of the length of a story at most."""
 Domain = Literal["fiction", "creative_nonfiction", "technical", "marketing"]
 """Weaver's four domains (arXiv 2401.17268, section 3)."""
-Task = Literal[
-    "write", "outline", "expand", "polish", "condense", "style_transfer", "review", "brainstorm", "title", "chat"
-]
-"""Weaver's ten writing tasks."""
 Passage = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20_000), AfterValidator(_plain)
 ]
@@ -237,7 +235,7 @@ class Principle(BaseModel):
     key: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)
     name: Line
     domains: tuple[Domain, ...] = Field(min_length=1)
-    tasks: tuple[Task, ...] = Field(min_length=1)
+    tasks: tuple[TaskKey, ...] = Field(min_length=1)
     explanation: Annotated[
         str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000), AfterValidator(_plain)
     ]

@@ -1,12 +1,12 @@
-"""A row that a stage leaves out of its data set, and the reason."""
+"""Rows that a stage rejects. Each has a reason, and the reasons are counted."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
 
-class Dropped(Exception):
-    """Raised for a row to leave out. `reason` is one of the stage's own names, which are counted; `why` explains it."""
+class Rejected(Exception):
+    """`reason` is one of the stage's names, `why` explains it to a person."""
 
     def __init__(self, reason: StrEnum, why: str) -> None:
         super().__init__(why)

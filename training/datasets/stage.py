@@ -3,7 +3,7 @@
     settings.json   as used, without keys
     events.jsonl    what happened, as records (`training.common.records`), for whoever follows
     calls.jsonl     what a teacher was asked, with its answers
-    dataset/        train.jsonl, held_out.jsonl, dropped.jsonl, report.json, README.md: whole or not at all, when the stage is done
+    dataset/        train.jsonl, held_out.jsonl, rejected.jsonl, report.json, README.md: whole or not at all, when the stage is done
 
 A stage is a function of its input and of the teacher's answers, so nothing else has to be kept: the same command, started again after
 a kill, asks what is missing and ends with the same files.

@@ -21,7 +21,8 @@ from pydantic import BaseModel, Field, model_validator
 
 from training.common.errors import MendableError
 from training.common.manifest import make_manifest, sha256_of
-from training.common.records import Domain, Task
+from training.common.records import Domain
+from training.common.tasks import TaskKey
 from training.common.text import count_words
 from training.datasets import jsonl as lines
 from training.datasets.jsonl import MOST_BYTES, Preference, read_jsonl
@@ -40,7 +41,7 @@ class _Facts(BaseModel):
     author: str = Field("", max_length=300)
     premise: str = Field("", max_length=4000)
     language: str = Field("en", max_length=20)
-    task: Task = "write"
+    task: TaskKey = "write"
     domain: Domain = "fiction"
     group: str = Field("", max_length=300)
     target: int = Field(0, ge=0, le=10**7)

@@ -15,6 +15,7 @@ import annotated_types
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from training.common.tasks import TaskKey, task_choices
 from training.config.markers import Entries, First, NotAsked, Part, marker
 from writer.refusals import Refused
 from writer.studio.registry import (
@@ -50,7 +51,8 @@ class Field:
     high: float | None = None
     above_low: bool = False
     optional: bool = False
-    choices: tuple[str, ...] = ()
+    choices: Mapping[str, str] = field(default_factory=dict)
+    """The label of each value that may be chosen."""
     entry: bool = False
     group: Part = FIRST_GROUP
 
@@ -160,14 +162,14 @@ def _entries(full: str, info: FieldInfo, annotation: Any, group: Part) -> Iterat
 
 def _field(full: str, label: str, info: FieldInfo, annotation: Any, group: Part, *, optional: bool) -> Field:
     low, high, above = _bounds(info)
-    choices: tuple[str, ...] = ()
+    choices: Mapping[str, str] = {}
     kind: Kind
     if annotation is bool:
         kind = "yes"
     elif get_origin(annotation) is Literal:
-        kind, choices = "choice", tuple(str(one) for one in get_args(annotation))
+        kind, choices = "choice", _choices(annotation)
     elif get_origin(annotation) is tuple:
-        choices = get_args(get_args(annotation)[0])
+        choices = _choices(get_args(annotation)[0])
         kind = "choices" if choices else "numbers"
     elif annotation in (int, float):
         kind = "whole" if annotation is int else "number"
@@ -188,6 +190,13 @@ def _field(full: str, label: str, info: FieldInfo, annotation: Any, group: Part,
         choices,
         group=group,
     )
+
+
+def _choices(annotation: Any) -> dict[str, str]:
+    """The values of a Literal, or the keys of the writing tasks, each with its label; nothing for another type."""
+    if annotation == TaskKey:
+        return dict(task_choices())
+    return {str(one): str(one) for one in get_args(annotation)} if get_origin(annotation) is Literal else {}
 
 
 def _bounds(info: FieldInfo) -> tuple[float | None, float | None, bool]:

@@ -130,6 +130,8 @@ def checked(recipe: str, values: Mapping[str, Any]) -> Settings:
 
 def current(recipe: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of an earlier run under the names that they have now; as they are where they are not valid any more."""
+    if recipe not in DECLARED:  # of a package that is not installed any more
+        return dict(values)
     try:
         return settings_of(checked(recipe, values))
     except ValueError:

@@ -85,7 +85,7 @@ def test_a_corpus_becomes_a_data_set_that_a_run_reads(base: ModelVersion, house:
     assert (found.kind, found.rows) == ("texts", report.train.stories + report.held_out.stories)
     assert found.words == report.train.words + report.held_out.words
     kept = datasets() / found.folder
-    assert sorted(path.name for path in kept.iterdir()) == ["held_out.jsonl", "train.jsonl"], "not what was dropped"
+    assert sorted(path.name for path in kept.iterdir()) == ["held_out.jsonl", "train.jsonl"], "not the rejected rows"
     assert found.sha256 == sha256_of(make_manifest(kept))
     assert (f"dataset:{found.pk}", f"A corpus: {found.rows} rows") in data_for("pretrain")
 

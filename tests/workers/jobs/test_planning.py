@@ -179,7 +179,7 @@ def test_small_data_are_read_in_smaller_steps(draft: Draft, starts_itself: bool,
 
 def test_rows_that_are_too_long_fill_no_step(draft: Draft) -> None:
     """They are left out of the training, so the batch is measured by those that are left. Each row is taken once here."""
-    once = {"repeats": 1}
+    once = {"max_repeats": 1}
     mixed = another_snapshot(*[5] * 5, *[4000] * 20)
     assert "there are only 5" in planned(draft(overlong="drop", snapshot=mixed, mix=once))["problem"]
     run = draft(overlong="drop", starts_itself=True, epochs=10, snapshot=mixed, mix=once)

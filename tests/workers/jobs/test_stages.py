@@ -94,7 +94,7 @@ def drafted(admin: User) -> Callable[..., Run]:
     return made
 
 
-SHORT = {"most_changed": "0.9", "most_length": "2"}
+SHORT = {"max_changed_share": "0.9", "max_length_ratio": "2"}
 """The recorded texts are so short that a change of one sentence is a large one."""
 
 
@@ -159,7 +159,7 @@ def test_from_good_texts_to_what_a_version_learned_of_principles(
 
 
 @pytest.mark.parametrize(
-    ("recipe", "typed"), [("references", {"share": "1", "passage_words": "30", "least_similarity": "0.05"})]
+    ("recipe", "typed"), [("references", {"share": "1", "passage_words": "30", "min_similarity": "0.05"})]
 )
 def test_a_stage_becomes_a_data_set_with_its_card(
     recipe: str,

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.training.toy_task import TOY
+from training.common.tasks import TASKS
 from workers.jobs.runs.command import command, environment
 from writer.refusals import Refused
 from writer.studio.forms import form_of, read, typed_of
@@ -79,6 +81,36 @@ def test_of_several_choices_all_are_of_the_list(typed: str, says: str) -> None:
     form, values = read("backtranslate", as_typed("backtranslate") | {"tasks": typed})
     assert values is None
     assert says in form.errors["tasks"]
+
+
+def test_a_new_writing_task_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = as_typed("backtranslate") | {"tasks": TOY.key}
+    assert "of the list" in read("backtranslate", typed)[0].errors["tasks"]
+    monkeypatch.setitem(TASKS, TOY.key, TOY)
+    tasks = next(one for one in form_of("backtranslate").fields if one.name == "tasks")
+    assert tasks.choices[TOY.key] == TOY.label
+    assert tasks.shown.endswith(f", {TOY.key}")
+    form, values = read("backtranslate", typed)
+    assert form.errors == {}
+    assert values is not None
+    assert values["tasks"] == [TOY.key]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "before", "now"),
+    [
+        ("backtranslate", {"most_texts": 7, "words": 300}, {"max_texts": "7", "passage_words": "300"}),
+        ("violations", {"shown": 9, "most_changed": 0.5}, {"principles_per_question": "9", "max_changed_share": "0.5"}),
+        ("references", {"unhelpful": 0.3}, {"irrelevant_share": "0.3"}),
+        ("tools", {"two": 0.1, "refused": 0.2}, {"two_calls_share": "0.1", "error_share": "0.2"}),
+        ("dpo", {"mix": {"repeats": 3}}, {"mix.max_repeats": "3"}),
+    ],
+)
+def test_the_settings_of_an_older_run_come_into_the_form(
+    recipe: str, before: dict[str, Any], now: dict[str, str]
+) -> None:
+    typed = form_of(recipe, before).typed
+    assert {name: typed[name] for name in now} == now
 
 
 def test_each_reward_has_a_field_and_an_empty_one_is_not_used() -> None:

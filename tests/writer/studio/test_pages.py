@@ -41,6 +41,7 @@ from writer.studio.models import (
 from writer.studio.pictures import BOTTOM, STRIP, TOP, lengths, strip
 from writer.studio.registry import DECLARED
 from writer.studio.urls import urlpatterns
+from writer.studio.views.runs import tables_of
 
 pytestmark = pytest.mark.django_db
 
@@ -429,7 +430,7 @@ def test_the_audit(browser: Client, admin: User) -> None:
     record(None, "arena.decide", "arena 1", decision="better")
     look(browser, reverse("audit"), "arena 1", "Page 1 of 2", "settings: {&quot;steps&quot;: null}")
     acts = {
-        "?act=run": 100, "?act=run&page=2": 1, "?act=arena": 1, "?act=nothing": 0, "?who=adam": 100, "?who=the+house": 1,
+        "?act=run": 100, "?act=run&page=2": 1, "?act=arena": 1, "?act=nothing": 0, "?who=adam": 100, "?who=the+site": 1,
         "?page=nonsense": 100, "?page=-1": 2, "?who=%00": 0, "?act=%00": 0, "?act=run&who=nobody": 0,
     }  # fmt: skip
     for query, number in acts.items():
@@ -439,6 +440,16 @@ def test_the_audit(browser: Client, admin: User) -> None:
 
 
 # Pictures
+
+
+@pytest.mark.parametrize("name", ["rejected", "dropped"])
+def test_the_rejected_rows_of_a_report(name: str) -> None:
+    """Older reports call them dropped."""
+    report = {"tasks": [{"task": "write", "asked": 3, "kept": 2}], name: {"no_answer": 1}}
+    assert [(head, rows) for head, _, rows in tables_of(report)] == [
+        ("Task", [("write", (3, 2))]),
+        ("Left out, because", [("no answer", (1,))]),
+    ]
 
 
 def test_the_picture_of_lengths() -> None:

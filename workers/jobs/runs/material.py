@@ -12,7 +12,7 @@ from typing import Any
 from training.common.errors import MendableError
 from training.config.settings import Settings
 from training.constitution.mix import mix
-from training.constitution.pairs import Sourced, facts_of
+from training.constitution.pairs import SourcedPreference, facts_of
 from training.constitution.settings import Mix
 from training.recipes.registry import RECIPES
 from workers.folders import model_path, private, run_folder
@@ -68,9 +68,9 @@ def _write(run: Run, train: Path, held_out: Path) -> None:
 def _mix(path: Path, wanted: Mix, seed: int) -> None:
     """Each pair of the file as often as it is taken. Nothing held out is in it."""
     with path.open("rb") as file:
-        facts = [facts_of(Sourced.model_validate_json(line)) for line in file]
+        facts = [facts_of(SourcedPreference.model_validate_json(line)) for line in file]
     weights = wanted.weights.model_dump()
-    times = Counter(mix(facts, weights, rows=wanted.rows, repeats=wanted.repeats, seed=seed))
+    times = Counter(mix(facts, weights, rows=wanted.rows, max_repeats=wanted.max_repeats, seed=seed))
     mixed = path.with_suffix(".mixed")
     with path.open("rb") as file, mixed.open("wb") as out:
         for number, line in enumerate(file):

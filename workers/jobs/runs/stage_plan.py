@@ -11,7 +11,7 @@ from workers.jobs.runs import stages
 from workers.jobs.runs.material import prepare
 from writer.editorial.models import SnapshotRow
 from writer.studio.models import Run, RunState
-from writer.studio.registry import teacher_named
+from writer.studio.registry import current, teacher_named
 
 
 def plan(run: Run) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def plan(run: Run) -> dict[str, Any]:
         raise MendableError(f"There is nothing to read. {' '.join(notes)}".strip())
     found: dict[str, Any] = {"rows": rows, "held_out": 0, "notes": notes}
     if stage.questions is not None:
-        found |= {"teacher": teacher_named()} | _cost(run, stage.questions(run.settings, rows))
+        found |= {"teacher": teacher_named()} | _cost(run, stage.questions(current(run.recipe, run.settings), rows))
     return found
 
 

@@ -148,9 +148,8 @@ def keep(run: Run, folder: Path) -> tuple[Dataset | None, dict[str, Any]]:
     """The data set that it made, if it is one, and its report. Done again it answers with the same. Raises MendableError where nothing was made."""
     report: dict[str, Any] = json.loads((folder / "report.json").read_text("utf-8"))
     if not any(report["rows"].values()):
-        reasons = ", ".join(
-            f"{number:,} {reason.replace('_', ' ')}" for reason, number in report.get("dropped", {}).items()
-        )
+        rejected = report.get("rejected") or report.get("dropped", {})  # the name of older reports
+        reasons = ", ".join(f"{number:,} {reason.replace('_', ' ')}" for reason, number in rejected.items())
         raise MendableError(f"Nothing was made. Left out: {reasons or 'all of it'}.")
     if STAGES[run.recipe].produces == "violations":
         return None, report | {"stored": store_violations(_violations(run, folder), source=f"run {run.pk}")}

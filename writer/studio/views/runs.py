@@ -28,7 +28,7 @@ from writer.studio.operations.ask_run import (
     start_run,
     stop_run,
 )
-from writer.studio.registry import DECLARED, is_stage, judges_named, teacher_named
+from writer.studio.registry import DECLARED, current, is_stage, judges_named, teacher_named
 
 AT_ONCE = 2000
 _GIVEN = ("base", "data", "corpus", "reward_model", "gpus", "note", "key", "clone")
@@ -153,7 +153,9 @@ def run(request: HttpRequest, run_id: int) -> HttpResponse:
         "changes": before_and_after(found) if rewarded else [],
         "names": metric_names() if rewarded else {},
         "settings": changes({}, found.settings),
-        "changed": changes(before.settings, found.settings) if before else [],
+        "changed": changes(current(found.recipe, before.settings), current(found.recipe, found.settings))
+        if before
+        else [],
         "ended": found.state in ENDED,
         "state": state_of(found),
     }
@@ -171,7 +173,8 @@ def tables_of(report: dict[str, Any]) -> list[Table]:
     for part, head, name in (("principles", "Principle", "name"), ("tasks", "Task", "task"), ("tools", "Tool", "tool")):
         lines = [one for one in report.get(part, ()) if one["asked"]]
         found.append((head, asked, [(one[name], (one["asked"], one.get("made", one.get("kept", 0)))) for one in lines]))
-    for part, head in (("given", "Passages that were shown"), ("dropped", "Left out, because")):
+    reasons = "Left out, because"
+    for part, head in (("given", "Passages that were shown"), ("rejected", reasons), ("dropped", reasons)):
         found.append((head, ("Rows",), [(_words(name), (number,)) for name, number in report.get(part, {}).items()]))
     return [one for one in found if one[2]]
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from transformers import Qwen3ForCausalLM
 
 from training.common.errors import MendableError
-from training.common.text import Message, last_sentence, length_note, round_words, story_request
+from training.common.text import Message, last_sentence_start, length_note, round_words, story_request
 from training.test_model.tokenizer import Encoder
 from training.test_model.windows import LANDING_WORDS, MeasuredStory
 
@@ -26,7 +26,7 @@ def model_nats(model: Qwen3ForCausalLM, encoder: Encoder, measured: MeasuredStor
     request = story_request(title=measured.story.title, premise="", target=target)
     nats, done = 0.0, 0  # characters
     while done <= len(text):
-        left, note_at = total - measured.words_before(done), last_sentence(text[:done])
+        left, note_at = total - measured.words_before(done), last_sentence_start(text[:done])
         prompt = encoder.request(request)
         if note_at:
             first = measured.sentence_near(max(0, note_at - length))

@@ -139,4 +139,4 @@ def render(window: Window, stories: Sequence[MeasuredStory], encoder: Encoder, l
         ids, ends = [*ids, encoder.end], [*ends, len(text)]
     learned_from = window.counted_at - note_at if landing else 0
     weights += [float(end > learned_from) for end in ends]
-    return Sample.of((tokens + ids)[:length], weights[:length])
+    return Sample.from_lists((tokens + ids)[:length], weights[:length])

@@ -17,7 +17,7 @@ from training.__main__ import main
 from training.common.events import read_events
 from training.common.records import Ended, Event, LogLine, ModelSaved, Resumed
 from training.reporting.history import read_history
-from training.reporting.report import QUIET, page
+from training.reporting.report import SILENT_SECONDS, page
 
 OLD = Path(__file__).with_name("old_run")
 SHAPE = {
@@ -79,7 +79,7 @@ def test_it_is_reported(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(run)]) == 0
     killed = (run / "report.html").read_text()
     history = read_history(run / "events.jsonl")
-    assert "it may have been killed" in page("run", history, "", now=history.ended + 2 * QUIET)
+    assert "it may have been killed" in page("run", history, "", now=history.ended + 2 * SILENT_SECONDS)
     assert "loss over the steps" in killed
     assert "Stopped after step 5, as asked" in killed
     assert "Failed: run holds a run on other data" in killed

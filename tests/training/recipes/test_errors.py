@@ -318,8 +318,8 @@ RUN: dict[str, tuple[Callable[[Place], object], str]] = {
         lambda p: p.values["learner"].update(learning_rate=float("nan")),
         "has mistakes: learner.learning_rate: ",
     ),
-    "a file as run_dir": (lambda p: spoil_run_dir(p, p.data), "cannot be a folder, because a file is there: choose an"),
-    "below a file": (lambda p: spoil_run_dir(p, p.data / "run"), "cannot be a folder, because a file is there: choose"),
+    "a file as run_dir": (lambda p: spoil_run_dir(p, p.data), "cannot be a folder, because there is a file: choose an"),
+    "below a file": (lambda p: spoil_run_dir(p, p.data / "run"), "cannot be a folder, because there is a file: choose"),
 }
 
 
@@ -457,7 +457,7 @@ def test_two_runs_in_one_folder_and_processes_without_zero(
 ) -> None:
     with (place.run / ".lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        assert "Another process is at work in" in refused(place, capfd)
+        assert "Another process is using" in refused(place, capfd)
     with monkeypatch.context() as several:
         several.setenv("WORLD_SIZE", "2")
         assert "Several processes need zero_stage 1, 2 or 3" in refused(place, capfd)
@@ -478,7 +478,7 @@ def test_a_limit_of_file_sizes(most: int, place: Place, whole: Path, capfd: pyte
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     where = "checkpoints" if most == 200_000 else "model"
     assert (
-        f"There is no room left to write in {place.run / where}: make some, and start the same command again" in error
+        f"There is no space left to write in {place.run / where}: free some, and start the same command again" in error
     )
     ends_like(place, whole, capfd)
     assert not [path for path in place.run.rglob("*") if "writing" in path.name]
@@ -490,7 +490,7 @@ def test_events_that_cannot_be_written(place: Place, whole: Path, capfd: pytest.
     (place.run / "events.jsonl").symlink_to("/dev/full")
     capfd.readouterr()
     assert main(["sft", str(place.settings())]) == 2
-    assert f"There is no room left to write in {place.run}: make some" in one_line(capfd.readouterr().err)
+    assert f"There is no space left to write in {place.run}: free some" in one_line(capfd.readouterr().err)
     (place.run / "events.jsonl").unlink()
     (place.run / "events.jsonl").write_bytes(events)
     ends_like(place, whole, capfd)
@@ -546,15 +546,17 @@ def test_a_full_disk_and_a_read_only_disk(place: Place, whole: Path) -> None:
         for kind in ("rc", "err")
     )
     assert codes == {"full": "2", "closed": "2", "enlarged": "0"}, errors
-    assert f"There is no room left to write in {disk}/run/checkpoints: make some, and start" in one_line(errors["full"])
+    assert f"There is no space left to write in {disk}/run/checkpoints: free some, and start" in one_line(
+        errors["full"]
+    )
     assert (out / "kept").read_text() == f"step-{SAVED:06d}"
-    assert "(Read-only file system): mend that or choose another folder" in one_line(errors["closed"])
+    assert "(Read-only file system): correct that or choose another folder" in one_line(errors["closed"])
     assert not errors["enlarged"]
     assert f"step-{SAVED:06d}." in (out / "enlarged.out").read_text()
     assert metric_by_step(out / "run") == metric_by_step(whole / "run")
     assert max_difference(out / "run" / "model", whole / "run" / "model") == 0
     ends = [event for event in read_events(out / "run" / "events.jsonl") if event.kind == "ended"]
-    assert any(end.outcome == "failed" and end.reason.startswith("There is no room left") for end in ends)
+    assert any(end.outcome == "failed" and end.reason.startswith("There is no space left") for end in ends)
 
 
 def sent(name: Name, settings: Any, what: signal.Signals, when: Callable[[], bool]) -> tuple[int, str, str]:

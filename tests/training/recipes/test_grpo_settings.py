@@ -134,6 +134,9 @@ def test_a_settings_file_with_old_names_is_read(tmp_path: Path) -> None:
         rollouts={"logprob_tolerance": 0.05, "max_staleness": 1, "importance_ratio_cap": 3.0, "restarts": 5},
         rewards={"min_std": 0.1, "range": {"longest": 600}, "weights": {"range": 1.0}},
     )
+    path.write_text(BEFORE.replace("floor = 0.1", "floor = 99"))
+    with pytest.raises(MendableError, match=r"rewards\.min_std: Input should be less"):
+        read_settings(path, GrpoSettings)
     path.write_text(BEFORE.replace("floor = 0.1", "floor = 0.1\nmin_std = 0.2"))
     with pytest.raises(MendableError, match=r"rewards\.floor: Extra inputs are not permitted"):
         read_settings(path, GrpoSettings)

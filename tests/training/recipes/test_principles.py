@@ -18,7 +18,7 @@ from training.recipes.principles import principle_accuracies
 
 
 def sample(learned_tokens: int) -> Sample:
-    return Sample.of([1, *range(learned_tokens)], [0.0, *[1.0] * learned_tokens])
+    return Sample.from_lists([1, *range(learned_tokens)], [0.0, *[1.0] * learned_tokens])
 
 
 def test_preference_is_by_log_p_per_token() -> None:

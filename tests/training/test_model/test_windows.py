@@ -174,7 +174,7 @@ def test_whole_authors_are_held_out(corpus: Path) -> None:
 def test_an_invalid_corpus_is_refused(tmp_path: Path, corpus: Path) -> None:
     broken = tmp_path / "broken.gz"
     broken.write_bytes(corpus.read_bytes()[:200])
-    for path, message in ((tmp_path / "none", "is not there"), (broken, "not a gzipped JSONL")):
+    for path, message in ((tmp_path / "none", "does not exist"), (broken, "not a gzipped JSONL")):
         with pytest.raises(MendableError, match=message):
             read_stories(path, "US and life+70")
     with pytest.raises(MendableError, match="no story with pd_scope"):

@@ -33,7 +33,7 @@ from transformers import AutoModelForCausalLM, Qwen3ForCausalLM
 from benchmarks.mechanical import RULES, Rule
 from benchmarks.report import ROOT, Measure, write
 from training.common.records import PrincipleAccuracy, Window
-from training.common.text import Message, count_words, last_sentence, round_words, story_request
+from training.common.text import Message, count_words, last_sentence_start, round_words, story_request
 from training.config.settings import read_settings
 from training.corpus.stories import read_stories, split_by_author
 from training.test_model.perplexity import all_nats
@@ -117,7 +117,7 @@ def sampled(model: Qwen3ForCausalLM, encoder: Encoder, stories: Sequence[Measure
 
 def _without_the_end(text: str) -> str:
     """Without the paragraph that a sample was cut in, or the sentence, if there is one paragraph only."""
-    return text.rpartition("\n\n")[0] or text[: last_sentence(text)]
+    return text.rpartition("\n\n")[0] or text[: last_sentence_start(text)]
 
 
 class Side:

@@ -89,7 +89,7 @@ def step_of(recipe: str, config: Qwen3_5TextConfig, *, adapters: bool, tokens: i
     learner = Learner(prepare(model, settings), settings, packed=can_pack(model, settings, print))
     rng = np.random.default_rng(0)
     weights = [float(place >= min(PROMPT, tokens // 2)) for place in range(tokens)]
-    samples = [Sample.of(rng.integers(0, config.vocab_size, tokens).tolist(), weights) for _ in range(TEXTS)]
+    samples = [Sample.from_lists(rng.integers(0, config.vocab_size, tokens).tolist(), weights) for _ in range(TEXTS)]
     step = _step(recipe, learner, samples)
     seconds = []
     for _ in range(STEPS + 1):

@@ -116,7 +116,7 @@ def texts_of(recipe: Recipe, plan: Plan, vocabulary: int, *, mixed: bool) -> lis
             np.concatenate([prompt, rng.integers(3, vocabulary, size)]) for size in sizes[first : first + per_example]
         ]
         weights = [np.arange(len(text)) >= PROMPT for text in texts]
-        made.append(tuple(Sample.of(text.tolist(), weight.tolist()) for text, weight in zip(texts, weights)))
+        made.append(tuple(Sample.from_lists(text.tolist(), weight.tolist()) for text, weight in zip(texts, weights)))
     return made
 
 
@@ -226,7 +226,9 @@ def one_step_of_memory(who: str, tokens: int) -> float:
     """For a process of its own: the MiB that one measure takes."""
     torch.set_num_threads(THREADS)
     rng = np.random.default_rng(3)
-    sample = Sample.of(rng.integers(3, 32_000, tokens).tolist(), [float(place >= PROMPT) for place in range(tokens)])
+    sample = Sample.from_lists(
+        rng.integers(3, 32_000, tokens).tolist(), [float(place >= PROMPT) for place in range(tokens)]
+    )
     with peak() as found:
         if who == "ours":
             our_step("sft", new_model("60m"), [(sample,)], checkpointing=True)()

@@ -1,4 +1,4 @@
-"""The recipes and measurements as commands, without the site: `python -m training sft run.toml`."""
+"""The recipes, stages and measurements as commands: `python -m training sft run.toml`."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ import os
 import sys
 from pathlib import Path
 
-from training.common.errors import EXIT_MENDABLE, AskedToStop, MendableError, full_disk_said_plainly
+from training.common.errors import EXIT_MENDABLE, AskedToStop, MendableError, disk_errors_explained
 from training.config.declarations import Recipe
 from training.config.settings import read_settings
 from training.test_model.settings import DemoSettings
 
-OF_THE_DEMO = {
-    "export": "write the newest checkpoint of the demo's run as a model",
-    "evaluate": "measure the demo's model on the stories that its run held out",
-    "card": "write the card of the demo's model from its run and its measurements",
+DEMO_COMMANDS = {
+    "export": "Writes the newest checkpoint of a run of the demo model as a model.",
+    "evaluate": "Measures the demo model on the held-out stories of its run.",
+    "card": "Writes the demo model's card from its run and its measurements.",
 }
 
 
 def main(arguments: list[str] | None = None) -> int:
     try:
         chosen = parse(arguments)
-        with full_disk_said_plainly(Path.cwd()):
+        with disk_errors_explained(Path.cwd()):
             run(chosen)
     except MendableError as error:
-        say(" ".join(str(error).splitlines()))
+        print_error(" ".join(str(error).splitlines()))
         return EXIT_MENDABLE
     except KeyboardInterrupt:
-        say("Interrupted; the same command resumes from what is saved.")
+        print_error("Interrupted; the same command resumes from what is saved.")
         return 130
     except AskedToStop:
         pass  # the run has logged it
@@ -36,37 +36,35 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    from training.recipes.registry import (
-        COMMANDS,  # which raises MendableError where another package's declaration is broken
-    )
+    from training.recipes.registry import COMMANDS  # raises MendableError for invalid declarations of other packages
 
     parser = argparse.ArgumentParser(prog="python -m training", description="Train and measure story models.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, what in ({name: one.about for name, one in COMMANDS.items()} | OF_THE_DEMO).items():
+    for name, what in ({name: one.about for name, one in COMMANDS.items()} | DEMO_COMMANDS).items():
         command = commands.add_parser(name, help=what, description=what)
         command.add_argument("settings", type=Path, help="a TOML or JSON file")
-        if name in OF_THE_DEMO:
+        if name in DEMO_COMMANDS:
             command.add_argument("model", type=Path, help="the model's folder")
         if name in ("evaluate", "card"):
             command.add_argument("report", type=Path, help="the JSON file of the measurements")
         if name == "evaluate":
             command.add_argument("--samples", type=int, default=200)
-    plan = "say what a run would take: memory of each GPU, tokens, hours"
+    plan = "Estimates what a run needs: the memory of each GPU, tokens, hours."
     command = commands.add_parser("plan", help=plan, description=plan)
     command.add_argument("settings", type=Path, help="a TOML or JSON file that names its recipe")
     command.add_argument("--gpus", type=int, default=4)
     command.add_argument("--gpu", default="a100-80", help="a100-80, h100 or h200")
-    command.add_argument("--texts", type=int, help="in the data, if it is not there to be counted")
-    command.add_argument("--words", type=float, help="of a text, likewise")
+    command.add_argument("--texts", type=int, help="the number of texts, if the data files do not exist")
+    command.add_argument("--words", type=float, help="the words of a text, if the data files do not exist")
     command.add_argument("--tokens-per-word", type=float, default=1.35)
-    command.add_argument("--mfu", type=float, default=0.4, help="share of the GPUs' arithmetic that a run gets")
-    report = "write report.html, a page with the curves of a run, into its folder"
-    commands.add_parser("report", help=report, description=report).add_argument("run", type=Path)
+    command.add_argument("--mfu", type=float, default=0.4, help="the share of the GPUs' FLOP/s that the run reaches")
+    report = "Writes report.html, a page with the charts of a run, into its folder."
+    commands.add_parser("report", help=report, description=report).add_argument("run", type=Path, help="a run's folder")
     return parser.parse_args(arguments)
 
 
-def say(text: str) -> None:
-    if os.environ.get("RANK", "0") == "0":  # of several processes, which mostly meet the same
+def print_error(text: str) -> None:
+    if os.environ.get("RANK", "0") == "0":  # several processes mostly have the same error
         print(text, file=sys.stderr)
 
 

@@ -110,7 +110,7 @@ def test_a_package_that_is_broken_is_named(tmp_path: Path) -> None:
 
 def test_two_of_one_name_are_refused() -> None:
     sft = RECIPES["sft"]
-    with pytest.raises(MendableError, match="Two recipes are called 'sft'"):
+    with pytest.raises(MendableError, match="Two recipes have the name 'sft'"):
         by_name([sft, sft])
 
 

@@ -1,4 +1,4 @@
-"""The parts of an answer: thinking, tags and text; and the prompts that ask for this form (LongWriter-Zero).
+"""Answers in LongWriter-Zero's form: the prompts that ask for it, and the parts of such an answer.
 
 <think>plan and second thoughts</think>
 <answer>the text</answer>
@@ -16,31 +16,30 @@ THINK = (
     "clarity, style and tone, find what is weak in it, and mend it. Then write the whole piece, and nothing else, between <answer> and </answer>."
 )
 DIRECT = "Write the whole piece, and nothing else, between <answer> and </answer>."
-"""Our words for what the paper's two prompts ask (recipes.md 2.3)."""
+"""The paper's two prompts, in our words."""
 
 
-class Parts(NamedTuple):
+class AnswerParts(NamedTuple):
     thinking: str
     text: str
 
 
 def thinking_prompt(messages: list[Message], *, think: bool = True) -> list[Message]:
-    """The request with what LongWriter-Zero asks of the form of its answer, or with its variant without thinking."""
+    """Return the request with a system message that asks for LongWriter-Zero's form, with or without thinking."""
     return [{"role": "system", "content": THINK if think else DIRECT}, *messages]
 
 
-def parts(answer: str) -> Parts:
-    """The thinking and the text of an answer, whatever its form.
+def split_answer(answer: str) -> AnswerParts:
+    """Return the thinking and the text of an answer of any form, without tags.
 
-    What stands before the last </think> is thinking. A <think> that nothing closes hides nothing: the whole answer is the text then, as in
-    POLARIS (recipes.md 1.4). Tags about the text are taken off.
+    Everything before the last </think> is thinking. If a <think> is not closed, the whole answer is the text, as in POLARIS.
     """
     before, closed, after = answer.rpartition("</think>")
     thinking = before.partition("<think>")[2] if "<think>" in before else before
     text = after if closed else answer
     opened = text.partition("<answer>")
     text = opened[2] if opened[1] else text
-    return Parts(
+    return AnswerParts(
         thinking.strip() if closed else "",
         text.removesuffix("\n").rpartition("</answer>")[0].strip() if "</answer>" in text else text.strip(),
     )

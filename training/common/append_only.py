@@ -1,4 +1,4 @@
-"""Files that are only appended to, a line at a time."""
+"""Append-only files of lines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def whole_lines(path: Path) -> Iterator[bytes]:
-    """The lines of a file; the last one, if a kill cut it short, is taken out of it."""
+    """Yield the complete lines of a file. An incomplete last line, from a process that was killed, is removed from the file."""
     whole = 0
     with path.open("r+b") as lines:
         for raw in lines:

@@ -12,52 +12,52 @@ EXIT_MENDABLE = 2
 
 
 class MendableError(Exception):
-    """Something that a person can mend; the message says what it is and what to do, in one line."""
+    """An error that the user can correct; its message explains it and says what to do, in one line."""
 
 
 class AskedToStop(BaseException):
-    """SIGTERM came where there is nothing to save. Like KeyboardInterrupt no error, so nobody catches it by chance."""
+    """Raised on SIGTERM while there is nothing to save. Not an Exception, like KeyboardInterrupt, so that no handler of errors catches it."""
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_FULL_SAID = (
+_FULL_MESSAGES = (
     "PytorchStreamWriter",
-    "unexpected pos",  # of the same writer
+    "unexpected pos",  # also torch's writer
     "iostream error",
     "No space left",
     "File too large",
     "Disk quota exceeded",
 )
-_CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
+_NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 
 
-def of_the_disk(error: BaseException, folder: Path) -> MendableError | None:
-    """What Python, torch and safetensors say about a disk without room or without leave to write, as a sentence.
+def disk_error(error: BaseException, folder: Path) -> MendableError | None:
+    """Return a MendableError that explains an error of a full or read-only disk; None for other errors.
 
-    torch writes through C++, which tells of a full disk as a RuntimeError of its zip writer; safetensors has an error of its own.
+    torch reports a full disk as a RuntimeError of its zip writer, and safetensors as an error of its own, so messages are compared too.
     """
     if isinstance(error, MendableError):
         return None
     number = error.errno if isinstance(error, OSError) else None
-    if number in _FULL or (isinstance(error, Exception) and any(said in str(error) for said in _FULL_SAID)):
+    if number in _FULL or (isinstance(error, Exception) and any(part in str(error) for part in _FULL_MESSAGES)):
         return MendableError(
-            f"There is no room left to write in {folder}: make some, and start the same command again; it resumes from the "
-            "newest whole checkpoint."
+            f"There is no space left to write in {folder}: free some, and start the same command again; it resumes from the "
+            "newest complete checkpoint."
         )
-    if isinstance(error, OSError) and number in _CLOSED:
+    if isinstance(error, OSError) and number in _NOT_WRITABLE:
         return MendableError(
-            f"{error.filename or folder} cannot be opened or written ({error.strerror}): mend that or choose another folder, and "
+            f"{error.filename or folder} cannot be opened or written ({error.strerror}): correct that or choose another folder, and "
             "start the same command again."
         )
     return None
 
 
 @contextmanager
-def full_disk_said_plainly(folder: Path) -> Iterator[None]:
-    """Raises what `of_the_disk` makes of an error inside."""
+def disk_errors_explained(folder: Path) -> Iterator[None]:
+    """Raise errors of a full or read-only disk as MendableError (`disk_error`)."""
     try:
         yield
     except Exception as error:
-        if said := of_the_disk(error, folder):
-            raise said from error
+        if explained := disk_error(error, folder):
+            raise explained from error
         raise

@@ -1,4 +1,4 @@
-"""`events.jsonl`: what a run reports to whoever follows it, one JSON object per line, only ever appended to."""
+"""`events.jsonl`: the events of a run, one JSON object per line, append-only."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 
 
 class EventLog:
-    """Appends whole lines; a line is flushed at once, so that a follower sees it and a killed run loses none.
+    """Appends events. Each line is flushed at once, so that followers see it and a killed run loses none.
 
-    Without a path it writes nothing: of several processes only the first reports. Keys and tokens are never written.
+    Without a path it writes nothing, because of several processes only the first reports. Keys and tokens are redacted.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -41,7 +41,7 @@ class EventLog:
             print(redact(event.text), flush=True)
 
     def metrics(self, step: int, bar: Any = None, of: int | None = None, **values: float) -> None:
-        """Write the values; where a person watches, show them beside the progress `bar`, else on a line."""
+        """Write the metrics of a step, and show them beside the progress `bar`, or without one on a line."""
         if not self._file:
             return
         event = Metrics(time=time.time(), step=step, of=of, values=values)
@@ -62,7 +62,7 @@ class EventLog:
         self._write(ModelSaved(time=time.time(), path=str(folder)))
 
     def ended(self, outcome: Outcome, step: int | None = None, reason: str = "") -> None:
-        """Show that it was stopped; of the other outcomes the command line itself says what there is to say."""
+        """Write how the run ended. Only a stop is also printed, because the command line reports the other outcomes."""
         event = Ended(time=time.time(), outcome=outcome, step=step, reason=reason)
         self._write(event, show=outcome == "stopped")
 
@@ -76,13 +76,13 @@ class EventLog:
 
 
 def parse_event(line: str | bytes) -> Event:
-    """A line of `events.jsonl`, of this version of the library or an older one. Raises ValidationError."""
+    """Return the event of a line of `events.jsonl`, from this version of the library or an older one. Raises ValidationError."""
     event = EVENT.validate_json(line)
     return _typed(event) if isinstance(event, LogLine) else event
 
 
 def _typed(line: LogLine) -> Event:
-    """The event that a line of an old run stands for. Runs before the end of 2026 wrote sentences where there are records now."""
+    """Return the event that a log line of an old run represents: before the end of 2026, runs wrote these events as sentences."""
     text, at = line.text, line.time
     if found := re.fullmatch(r"Going on from (.*step-(\d+))\.", text):
         return Resumed(time=at, checkpoint=found[1], step=int(found[2]))
@@ -96,7 +96,7 @@ def _typed(line: LogLine) -> Event:
 
 
 def read_events(path: Path) -> list[Event]:
-    """The events of a run, without lines that a kill cut short."""
+    """Return the events of a run, without incomplete lines."""
     events: list[Event] = []
     for line in path.read_text(encoding="utf-8").split("\n"):
         try:

@@ -1,6 +1,6 @@
-"""What a folder of weights holds, file by file, so that a changed byte is noticed before anything loads it.
+"""Manifests of model folders: the size and SHA-256 of each file, so that changes are noticed before anything is loaded.
 
-Weights are safetensors and nothing else: a pickle runs code when it is read, and so does a model's own Python file.
+Weights must be safetensors, because a pickle can run code when it is loaded, like a model's own Python files.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TypedDict
 
 from training.common.errors import MendableError
 
-ALLOWED = frozenset({".safetensors", ".json", ".jinja", ".txt", ".md", ".model"})
-NAMED = frozenset({"merges.txt", "vocab.json", "tokenizer.model", "LICENSE", "NOTICE", ".gitattributes"})
+ALLOWED_SUFFIXES = frozenset({".safetensors", ".json", ".jinja", ".txt", ".md", ".model"})
+ALLOWED_NAMES = frozenset({"merges.txt", "vocab.json", "tokenizer.model", "LICENSE", "NOTICE", ".gitattributes"})
 
 
 class File(TypedDict):
@@ -26,7 +26,7 @@ Manifest = dict[str, File]
 
 
 def make_manifest(folder: Path, parts: Sequence[str] = ("",)) -> Manifest:
-    """The files of some folders below `folder`, those that are there, by their names from it."""
+    """Return the manifest of the files in `parts`, folders below `folder`, by their relative paths. Parts may be missing."""
     return {
         path.relative_to(folder).as_posix(): _file(path)
         for part in parts
@@ -36,13 +36,13 @@ def make_manifest(folder: Path, parts: Sequence[str] = ("",)) -> Manifest:
 
 
 def sha256_of(manifest: Manifest) -> str:
-    """One hash for all of it: of "sha256  name" lines, as `sha256sum` prints them, by name."""
+    """Return a hash of the whole manifest: of its "sha256  name" lines, as `sha256sum` prints them, sorted by name."""
     lines = "".join(f"{manifest[name]['sha256']}  {name}\n" for name in sorted(manifest))
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def verify(folder: Path, manifest: Manifest, parts: Sequence[str] = ("",)) -> None:
-    """Raises MendableError, naming the file, unless the folder holds just what the manifest says."""
+    """Raise MendableError, naming a file, unless the folder has exactly the files of the manifest."""
     wanted = {name for name in manifest if any(not part or name.startswith(f"{part}/") for part in parts)}
     found = {
         path.relative_to(folder).as_posix()
@@ -53,16 +53,16 @@ def verify(folder: Path, manifest: Manifest, parts: Sequence[str] = ("",)) -> No
     if found != wanted:
         odd = min(found ^ wanted)
         raise MendableError(
-            f"{odd} {'is missing from' if odd in wanted else 'was put into'} {folder} since it was checked."
+            f"{odd} was {'removed from' if odd in wanted else 'added to'} {folder} after it was checked."
         )
     for name in sorted(wanted):
         path = folder / name
         if path.is_symlink() or path.stat().st_size != manifest[name]["bytes"] or _file(path) != manifest[name]:
-            raise MendableError(f"{name} in {folder} was changed since it was checked.")
+            raise MendableError(f"{name} in {folder} was changed after it was checked.")
 
 
-def only_weights(folder: Path) -> None:
-    """Raises MendableError for what a folder of a model must not hold: pickles, code, links, and a configuration that asks for code."""
+def check_model_files(folder: Path) -> None:
+    """Raise MendableError if a model's folder has pickles, code, links, a configuration that needs code, or no weights."""
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink():
@@ -70,20 +70,20 @@ def only_weights(folder: Path) -> None:
         if path.is_dir():
             continue
         if not path.is_file():
-            raise MendableError(f"{name} is no plain file.")
-        if path.suffix not in ALLOWED and path.name not in NAMED:
+            raise MendableError(f"{name} is not a regular file.")
+        if path.suffix not in ALLOWED_SUFFIXES and path.name not in ALLOWED_NAMES:
             raise MendableError(
-                f"{name} is not taken: weights are safetensors, and nothing that runs code comes with them."
+                f"{name} is not accepted: weights must be safetensors, and files that can run code are not allowed."
             )
     if not list(folder.glob("*.safetensors")):
-        raise MendableError("There are no weights as safetensors in it.")
+        raise MendableError("The folder has no weights in safetensors.")
     for path in sorted(folder.rglob("*.json")):
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, RecursionError):
             raise MendableError(f"{path.name} is not JSON.") from None
         if isinstance(values, dict) and "auto_map" in values:
-            raise MendableError(f"{path.name} asks for code of its own (auto_map): that is not run here.")
+            raise MendableError(f"{path.name} needs code of its own (auto_map), which is not run here.")
 
 
 def _file(path: Path) -> File:

@@ -1,4 +1,4 @@
-"""A question to a model that is answered in JSON of a known shape. `training.teacher` asks it."""
+"""A question to a model, which it answers in JSON of a known schema. `training.teacher` asks it."""
 
 from __future__ import annotations
 
@@ -21,4 +21,4 @@ class Question(Generic[A]):
     seed: int = 0
     temperature: float | None = None
     check: Callable[[A], str] = lambda _: ""
-    """Says in a few words what is wrong with an answer of the right shape, which then counts as no answer; empty where nothing is."""
+    """Returns what is wrong with an answer that fits the schema, which then counts as no answer; "" for a good answer."""

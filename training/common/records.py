@@ -1,7 +1,7 @@
-"""The typed records that pass between the stages of training. They know nothing of torch, so that anybody can read them.
+"""The typed records that pass between the stages of training. Does not import torch, so that every process can read them.
 
-corpus file -> Story -> Window (which part of it, asked for how) -> Sample (tokens, weights) -> the loop
-                                                                     the loop -> Event (one line of events.jsonl)
+corpus file -> Story -> Window (a part of it, and its request) -> Sample (tokens, weights) -> training loop
+training loop -> Event (a line of events.jsonl)
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from training.common.tasks import TaskKey
 
 
 class Story(BaseModel):
-    """One story as the corpus file holds it; fields that nobody here reads are left out."""
+    """A story in the corpus file. Other fields of the file are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -34,12 +34,12 @@ class Story(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A part of a story that the model learns to write: characters from `start`, until the sample is full or the story ends.
+    """A part of a story that the model learns to write: characters from `start` until the sample is full or the story ends.
 
-    Words are counted at the character `counted_at`, as the narrator counts them at the end of the text it sends along.
-    With `landing` the request asks for the end, and only what comes after `counted_at` is learned.
+    The request states the words that are written before the character `counted_at`, as the narrator does for the text that it sends.
+    With `landing` the request asks for the end, and only the text after `counted_at` is learned.
 
-    A window in the middle of a story, whose request says how many words stand before character 5,200:
+    A window in the middle of a story, whose request states the words before character 5,200:
 
     >>> Window(story=3, start=4_000, counted_at=5_200, landing=False, seed=17).start
     4000
@@ -54,9 +54,9 @@ class Window:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """A stream of tokens with a weight for each: 0 where it was given (the request), 1 where it is to be learned.
+    """A sequence of tokens with a weight for each: 0 for given tokens (the request), 1 for tokens to learn.
 
-    >>> Sample.of([1, 50, 51, 2], [0.0, 0.0, 1.0, 1.0]).learned
+    >>> Sample.from_lists([1, 50, 51, 2], [0.0, 0.0, 1.0, 1.0]).learned
     2
     """
 
@@ -64,7 +64,7 @@ class Sample:
     weights: npt.NDArray[np.float32]
 
     @classmethod
-    def of(cls, tokens: Sequence[int], weights: Sequence[float]) -> Sample:
+    def from_lists(cls, tokens: Sequence[int], weights: Sequence[float]) -> Sample:
         return cls(np.asarray(tokens, dtype=np.int32), np.asarray(weights, dtype=np.float32))
 
     def __len__(self) -> int:
@@ -72,20 +72,20 @@ class Sample:
 
     @property
     def learned(self) -> int:
-        """Tokens that are learned. The first of a stream never is: nothing stands before it to predict it from."""
+        """The number of tokens that are learned. The first token never is, because it cannot be predicted from anything."""
         return int((self.weights[1:] > 0).sum())
 
 
 class Metrics(BaseModel):
-    """What the loop measured after a step. Losses are in nats per learned token."""
+    """The metrics of a step. Losses are in nats per learned token."""
 
-    model_config = ConfigDict(ser_json_inf_nan="strings")  # JSON has no number for them
+    model_config = ConfigDict(ser_json_inf_nan="strings")  # JSON numbers cannot be infinite or NaN
 
     kind: Literal["metrics"] = "metrics"
     time: float
     step: int
     of: int | None = None
-    """All steps of the run, where the loop knows them."""
+    """The number of steps of the run, if known."""
     values: dict[str, float]
 
     @property
@@ -94,7 +94,7 @@ class Metrics(BaseModel):
 
 
 class Phase(BaseModel):
-    """A part of the run that is over, and the seconds it took."""
+    """A part of the run that has ended, and its duration."""
 
     kind: Literal["phase"] = "phase"
     time: float
@@ -115,7 +115,7 @@ class LogLine(BaseModel):
 
 
 class Resumed(BaseModel):
-    """The run continues from a checkpoint, after so many steps."""
+    """The run has resumed from a checkpoint, which was saved after `step` steps."""
 
     kind: Literal["resumed"] = "resumed"
     time: float
@@ -128,7 +128,7 @@ class Resumed(BaseModel):
 
 
 class ModelSaved(BaseModel):
-    """The model of a run that did its last step is whole, in the folder `path`."""
+    """The model of a run that has finished its last step is complete, in the folder `path`."""
 
     kind: Literal["model_saved"] = "model_saved"
     time: float
@@ -143,15 +143,15 @@ Outcome = Literal["done", "stopped", "failed", "interrupted"]
 
 
 class Ended(BaseModel):
-    """How the run ended, this time. One that was killed, or died of a mistake in the code, has no such event."""
+    """How the run ended this time. A run that was killed, or that failed because of a bug, has no such event."""
 
     kind: Literal["ended"] = "ended"
     time: float
     outcome: Outcome
     step: int | None = None
-    """Steps (of a stage: items) that are done; None where the run was not that far."""
+    """Steps that are done (items in a stage); None if the run had not started with them."""
     reason: str = ""
-    """Of a failure: a sentence that says what is wrong and what to do."""
+    """For a failure: what is wrong and what to do."""
 
     @property
     def text(self) -> str:
@@ -169,11 +169,11 @@ class Ended(BaseModel):
 
 
 Event = Annotated[Metrics | Phase | LogLine | Resumed | ModelSaved | Ended, Field(discriminator="kind")]
-"""`text` is what people read of an event."""
+"""An event; its `text` is for people."""
 
 
 class Measure(BaseModel):
-    """One figure of a report, beside the same figure of a peer (human stories, or another model), if there is one."""
+    """A measure of a report, and the same measure for a peer (human stories, or another model), if there is one."""
 
     measure: str
     value: float | None
@@ -185,7 +185,7 @@ class Measure(BaseModel):
 
 
 class Report(BaseModel):
-    """Figures that were measured together, and where."""
+    """Measures that were made together, with the commit and the machine."""
 
     commit: str
     date: str
@@ -194,23 +194,23 @@ class Report(BaseModel):
     measures: list[Measure]
 
 
-def _plain(text: str) -> str:
-    """Text that can be stored and shown: no control characters but tabs and line ends, no halves of characters."""
+def _storable(text: str) -> str:
+    """Return the text with Unix line ends. Raises ValueError for control characters other than tabs, and for lone surrogates."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    for place, letter in enumerate(text, 1):
-        if unicodedata.category(letter) in ("Cc", "Cs") and letter not in "\n\t":
-            raise ValueError(f"it holds a control character (U+{ord(letter):04X}, number {place} of its characters)")
+    for place, character in enumerate(text, 1):
+        if unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t":
+            raise ValueError(f"it has a control character (U+{ord(character):04X}, number {place} of its characters)")
     return text
 
 
-Stored = Annotated[str, StringConstraints(max_length=1_000_000), AfterValidator(_plain)]
-"""A text that can be kept and shown, of the length of a story at most."""
+StoredText = Annotated[str, StringConstraints(max_length=1_000_000), AfterValidator(_storable)]
+"""A text that can be stored and shown, with the length of a story at most."""
 Domain = Literal["fiction", "creative_nonfiction", "technical", "marketing"]
 """Weaver's four domains (arXiv 2401.17268, section 3)."""
 Passage = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20_000), AfterValidator(_plain)
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20_000), AfterValidator(_storable)
 ]
-Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120), AfterValidator(_plain)]
+Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120), AfterValidator(_storable)]
 
 
 class Example(BaseModel):
@@ -228,7 +228,7 @@ MOST_EXAMPLES = 10
 
 
 class Principle(BaseModel):
-    """What a text of the house is asked to keep (Weaver 3.4): as the constitution's file holds it, and as judges read it."""
+    """A principle of the team's writing constitution (Weaver, arXiv 2401.17268, section 3.4), as in its file and in judges' prompts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -237,7 +237,7 @@ class Principle(BaseModel):
     domains: tuple[Domain, ...] = Field(min_length=1)
     tasks: tuple[TaskKey, ...] = Field(min_length=1)
     explanation: Annotated[
-        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000), AfterValidator(_plain)
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000), AfterValidator(_storable)
     ]
     examples: tuple[Example, ...] = Field((), max_length=MOST_EXAMPLES)
 
@@ -249,7 +249,7 @@ class Interval(BaseModel):
 
 
 class Figure(BaseModel):
-    """One measure. `beside` is the version in service's, `change` the difference to it."""
+    """A measure of a version. `beside` is that of the version in service, `change` the difference."""
 
     name: str
     what: str
@@ -262,14 +262,14 @@ class Figure(BaseModel):
 
     @property
     def worse(self) -> bool:
-        """Guarded by a tolerance, and the whole interval of the difference lies beyond it, on the bad side."""
+        """Whether the measure has a tolerance, and the whole interval of the difference exceeds it in the bad direction."""
         if self.tolerance is None or self.change is None or self.change.low is None or self.change.high is None:
             return False
         return self.change.low > self.tolerance if self.better == "lower" else self.change.high < -self.tolerance
 
 
 class PrincipleAccuracy(BaseModel):
-    """How often a model gives the good text of a pair the higher probability per token, of the pairs held out that break a principle."""
+    """The share of held-out pairs in which a model gives the good text the higher log p per token, for pairs that break a principle."""
 
     principle: str
     pairs: int
@@ -277,7 +277,9 @@ class PrincipleAccuracy(BaseModel):
     after: Interval
 
 
-class BucketRow(BaseModel):
+class LengthBucket(BaseModel):
+    """The lengths of stories that were asked for with `low` to `high` words: words written per word asked for, and stories that were cut."""
+
     low: int
     high: int
     stories: int
@@ -295,7 +297,7 @@ class VersionReport(BaseModel):
     context: int
     scaled: bool
     """The buckets are not POLARIS': the context holds too few words."""
-    buckets: list[BucketRow]
+    buckets: list[LengthBucket]
     figures: list[Figure]
 
     @property

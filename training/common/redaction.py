@@ -1,7 +1,7 @@
-"""Keys and tokens kept out of what a run writes: `redact` is applied to each line of events.jsonl and to the copy of the settings.
+"""Keeps keys and tokens out of the files of a run: `redact` is applied to each line of events.jsonl and to the copy of the settings.
 
-There are two ways to know one: it is the value of an environment variable whose name says so, or it has a shape that only keys have.
-What is JSON stays JSON: its strings are decoded, redacted and encoded one by one, and nothing else of it is touched.
+A secret is the value of an environment variable with a name such as `..._KEY`, or a string in the format of a known kind of key. JSON stays
+valid: its strings are decoded, redacted and encoded one by one, and nothing else is changed.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pathlib import Path
 
 HIDDEN = "[hidden]"
 SHORTEST = 8
-"""Characters of a variable's value that counts as a secret: shorter ones stand in any text."""
+"""The least length of a variable's value that is a secret: shorter ones occur in ordinary text."""
 
-# The end of a word counts, so that neither TOKENIZERS_PARALLELISM nor GIT_AUTHOR_NAME is taken for one.
+# Words must end here, so that TOKENIZERS_PARALLELISM and GIT_AUTHOR_NAME do not match.
 _NAME = re.compile(r"(?:KEY|TOKEN)S?(?![A-Z])|AUTH(?!OR(?!I))|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
 _NUMBER = re.compile(r"[-+.,:_\d\s]*(?:e[-+]?\d+)?", re.IGNORECASE)
 _PATH = re.compile(r"(?:~|\.{1,2})?/(?:data|etc|home|mnt|opt|private|proc|root|run|srv|tmp|usr|var|Users)/")
@@ -40,23 +40,23 @@ _KEY = re.compile(
 )
 _VALUE = r"[^\s\"'\\<>,;&#]+"
 _AFTER = [
-    # a header with a token, whatever it looks like; without the header's name, what no English word looks like
+    # a header with a token of any format; without the header's name, only what is not an English word
     re.compile(rf"(\bAuthorization[\"']?\s*[:=]\s*[\"']?(?:Bearer|Basic|Token)\s+){_VALUE}", re.IGNORECASE),
     re.compile(r"(\bBearer\s+)(?=\S*\d|\S{20})[\w.~+/=-]{8,}", re.IGNORECASE),
-    # user:password@ of an address, or one long name without a password
+    # user:password@ in an address, or one long name without a password
     re.compile(r"(://)(?:[^\s/@:\"'<>?#]*:[^\s/\"'<>?#]+|[^\s/@:\"'<>?#]{20,})(?=@)"),
     re.compile(
         rf"([?&;](?:[\w.-]{{0,40}}[_.-])?(?:access|api|auth|client|private)?(?:key|token|secret|password|passwd|auth|signature|credential)=){_VALUE}",
         re.IGNORECASE,
     ),
-    # as a shell writes its environment
+    # a shell's environment
     re.compile(rf"(\b[A-Z][A-Z0-9_]{{0,60}}(?:_KEY|_TOKEN|SECRET|PASSWORD|PASSWD)=[\"']?)(?=\S{{{SHORTEST}}}){_VALUE}"),
 ]
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
 class Redactor:
-    """Hides the secrets of an environment, and what has a key's shape, in any text.
+    """Replaces the secrets of an environment, and strings in the format of a key, in any text.
 
     >>> hide = Redactor({"HF_TOKEN": "not-a-usual-one", "HOME": "/home/somebody"})
     >>> hide("not-a-usual-one reads https://me:word@example.org in /home/somebody")
@@ -72,7 +72,7 @@ class Redactor:
     def __call__(self, text: str) -> str:
         plain = self._plain(text)
         if text.lstrip()[:1] not in ("{", "[", '"') or (plain == text and "\\" not in text):
-            return plain  # not JSON, or JSON whose strings are written as they are
+            return plain  # not JSON, or JSON without escapes in its strings
         try:
             json.loads(text)
         except (ValueError, RecursionError):
@@ -94,7 +94,7 @@ class Redactor:
 
 
 def _secret(name: str, value: str) -> bool:
-    """Whether a variable holds one: not where its value is a number, a file's place, or a part of our own mark."""
+    """Return whether a variable holds a secret. A number, a file's path and a part of HIDDEN are none."""
     if not _NAME.search(name) or len(value) < SHORTEST or value in HIDDEN or _NUMBER.fullmatch(value):
         return False
     if _PATH.match(value):
@@ -110,10 +110,10 @@ def _any_of(values: list[str]) -> re.Pattern[str] | None:
 
 
 @cache
-def _of_this_process() -> Redactor:
+def _process_redactor() -> Redactor:
     return Redactor(os.environ)
 
 
 def redact(text: str) -> str:
-    """`text` with "[hidden]" in place of keys and tokens. The environment is read at the first call."""
-    return _of_this_process()(text)
+    """Return `text` with "[hidden]" in place of keys and tokens. The environment is read at the first call."""
+    return _process_redactor()(text)

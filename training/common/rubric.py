@@ -1,8 +1,8 @@
-"""The Story Quality rubric of POLARIS (arXiv 2606.04095) as data: six merits, ten faults, two catch-alls, and a filled sheet.
+"""The Story Quality rubric of POLARIS (arXiv 2606.04095): six merits, ten faults, two catch-alls, and the scores of a story.
 
     overall = P1 + ... + P6 - (N1 + ... + N10) + BONUS - PENALTY
 
-The words stand in `rubric.toml` beside this module. People read them in a form, and a judge model in its instructions.
+The descriptions are in `rubric.toml` beside this module. People read them in a form, and judge models in their instructions.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from training.common.records import Passage
 
 Label = Literal["very poor", "poor", "fair", "good", "excellent"]
 LABELS: tuple[tuple[int, Label], ...] = ((75, "excellent"), (55, "good"), (35, "fair"), (15, "poor"))
-"""The lowest overall score of each label, best first; what is below them all is very poor."""
+"""The lowest overall score of each label, best first; lower scores are very poor."""
 NOTE_CHARACTERS = 2_000
 
 
 class Band(BaseModel):
-    """A range of scores, both ends included, and what a story in it is like."""
+    """A range of scores, both ends included, and the description of a story in it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,7 +38,7 @@ class Band(BaseModel):
 
 
 class Dimension(BaseModel):
-    """One thing that a story is scored for, from 0 to `max`: more is better for a merit and worse for a fault."""
+    """A dimension that a story is scored on, from 0 to `max`: more is better for a merit and worse for a fault."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -62,7 +62,7 @@ class _File(BaseModel):
 _FILE = _File.model_validate(tomllib.loads(Path(__file__).with_name("rubric.toml").read_text(encoding="utf-8")))
 
 PRINCIPLES: tuple[str, ...] = _FILE.principles
-"""How the whole sheet is to be read, a sentence or two each."""
+"""Instructions for the whole sheet, of a sentence or two each."""
 POSITIVE: tuple[Dimension, ...] = _FILE.positive
 NEGATIVE: tuple[Dimension, ...] = _FILE.negative
 DIMENSIONS: tuple[Dimension, ...] = POSITIVE + NEGATIVE
@@ -72,7 +72,7 @@ _SCORED = {dimension.key for dimension in DIMENSIONS}
 
 
 def label_of(overall: float) -> Label:
-    """The word for an overall score, or for a mean of such scores.
+    """Return the label of an overall score, or of a mean of such scores.
 
     >>> [label_of(score) for score in (-20, 15, 54.9, 75)]
     ['very poor', 'poor', 'fair', 'excellent']
@@ -81,10 +81,10 @@ def label_of(overall: float) -> Label:
 
 
 class Scores(BaseModel):
-    """The filled sheet of one story. What is wrong with a sheet is told per field, in words that can be shown to a person.
+    """The scores and notes of one story.
 
-    A `ValidationError` holds all mistakes: each has its place (`loc`, such as `("scores", "N7")`) and its words (`msg`).
-    Scores are whole numbers, never digits in a text; blank notes are left out.
+    A `ValidationError` has all mistakes, each with its field (`loc`, such as `("scores", "N7")`) and a message for people (`msg`).
+    Scores are integers, never strings; blank notes are left out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -96,14 +96,14 @@ class Scores(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def is_filled_in(cls, sheet: Any) -> Any:
+    def is_complete(cls, sheet: Any) -> Any:
         if isinstance(sheet, Mapping) and (found := list(_mistakes(sheet))):
             raise ValidationError.from_exception_data(cls.__name__, found)
         return sheet
 
     @field_validator("notes", mode="before")
     @classmethod
-    def without_blank_ones(cls, notes: dict[str, str]) -> dict[str, str]:
+    def leave_out_blank_notes(cls, notes: dict[str, str]) -> dict[str, str]:
         return {key: note for key, note in notes.items() if note.strip()}
 
     @property
@@ -124,8 +124,8 @@ class Scores(BaseModel):
         return label_of(self.overall)
 
 
-def _wrong(dimension: Dimension, score: object) -> str:
-    """What is wrong with the score, or nothing."""
+def _score_problem(dimension: Dimension, score: object) -> str:
+    """Return what is wrong with a score, or ""."""
     if score is None:
         return f"{dimension.key} has no score yet."
     if not isinstance(score, int) or isinstance(score, bool):
@@ -138,23 +138,23 @@ def _mistakes(sheet: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
     if isinstance(scores, Mapping):
         for dimension in DIMENSIONS:
             score = scores.get(dimension.key)
-            yield from _told(_wrong(dimension, score), score, "scores", dimension.key)
+            yield from _error(_score_problem(dimension, score), score, "scores", dimension.key)
         for key, score in scores.items():
             if key not in _SCORED:
-                yield from _told(f"There is no dimension {key} to be scored.", score, "scores", str(key))
+                yield from _error(f"There is no dimension {key} to be scored.", score, "scores", str(key))
     else:
-        yield from _told("The sheet has no scores.", scores, "scores")
+        yield from _error("The sheet has no scores.", scores, "scores")
     for dimension in CATCH_ALLS:
         score = sheet.get(dimension.key.lower())
-        yield from _told(_wrong(dimension, score), score, dimension.key.lower())
+        yield from _error(_score_problem(dimension, score), score, dimension.key.lower())
     if not isinstance(notes, Mapping):
-        yield from _told("The notes must be one text for each dimension.", notes, "notes")
+        yield from _error("The notes must be one text for each dimension.", notes, "notes")
         return
     for key, note in notes.items():
-        yield from _told(_wrong_note(key, note), note, "notes", str(key))
+        yield from _error(_note_problem(key, note), note, "notes", str(key))
 
 
-def _wrong_note(key: object, note: object) -> str:
+def _note_problem(key: object, note: object) -> str:
     if key not in BY_KEY:
         return f"There is no dimension {key} to write a note on."
     if not isinstance(note, str):
@@ -165,7 +165,7 @@ def _wrong_note(key: object, note: object) -> str:
     return ""
 
 
-def _told(words: str, given: object, *place: str) -> Iterator[InitErrorDetails]:
-    if words:
-        kind = PydanticCustomError("sheet", "{words}", {"words": words})
-        yield InitErrorDetails(type=kind, loc=place, input=given)
+def _error(problem: str, value: object, *field: str) -> Iterator[InitErrorDetails]:
+    if problem:
+        kind = PydanticCustomError("sheet", "{words}", {"words": problem})
+        yield InitErrorDetails(type=kind, loc=field, input=value)

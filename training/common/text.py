@@ -1,8 +1,8 @@
-"""The text of a story, and what everybody must agree on about it: words, paragraphs, and how a story is asked for.
+"""The text of a story: words, paragraphs, sentences, and the messages that ask a model for it.
 
-A story is plain Unicode: paragraphs parted by one blank line, ``* * *`` for a scene break, ``## `` for a chapter heading,
+A story is plain Unicode: paragraphs separated by one blank line, ``* * *`` for a scene break, ``## `` for a chapter heading,
 ``*...*`` for emphasis. The narrator, the recipes and the pages count words with the counter of this module;
-`writer/frontend/src/shared/text.ts` holds the same pattern for the browser, and a test compares the two.
+`writer/frontend/src/shared/text.ts` has the same pattern for the browser, and a test compares the two.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def count_words(text: str) -> int:
 
 
 def paragraphs(text: str) -> list[str]:
-    """Split a story at its blank lines; empty paragraphs are dropped."""
+    """Split a story at its blank lines, without empty paragraphs."""
     return [block.strip("\n") for block in regex.split(r"\n[^\S\n]*\n\s*", text) if block.strip()]
 
 
 def storable(text: str) -> str:
-    """Replace what PostgreSQL and UTF-8 cannot hold (NUL, lone surrogates) by U+FFFD, one character for one."""
+    """Replace each character that PostgreSQL or UTF-8 cannot store (NUL, lone surrogates) by U+FFFD."""
     return regex.sub(r"[\x00\ud800-\udfff]", "�", text)
 
 
@@ -45,7 +45,7 @@ class Message(TypedDict):
 
 
 def round_words(words: int) -> int:
-    """Round to two significant digits, at least 10: what a person would say, and few enough values to learn from.
+    """Round to two significant digits, and to at least 10, so that there are few values to learn from.
 
     >>> [round_words(n) for n in (3, 47, 143, 8870)]
     [10, 47, 140, 8900]
@@ -56,9 +56,9 @@ def round_words(words: int) -> int:
 
 
 def story_request(*, title: str, premise: str, target: int, outline: str = "") -> list[Message]:
-    """The message that asks a model for a story of `target` words. What is written already stands in the assistant's turn.
+    """Return the message that asks a model for a story of `target` words. A story that is begun already is the assistant's turn after it.
 
-    The brief comes first and the length after it, "N words long" without a thousands comma, as POLARIS' parser wants it.
+    The brief comes first and the length last, as "N words long" without a thousands separator, which POLARIS' parser needs.
     """
     lines = ["Write a short story."]
     if title:
@@ -74,10 +74,10 @@ def story_request(*, title: str, premise: str, target: int, outline: str = "") -
 _ASKED = regex.compile(r"(\d{1,3}(?:,\d{3})+|\d+)\s+words\s+long", regex.IGNORECASE)
 
 
-def words_asked(text: str) -> int | None:
-    """The length that a request names last. POLARIS reads digits without a thousands comma (recipes.md 1.2); here they may have one.
+def requested_words(text: str) -> int | None:
+    """Return the last length in a request. POLARIS reads numbers without a thousands separator; here they may have one.
 
-    >>> words_asked(story_request(title="", premise="", target=900)[0]["content"]), words_asked("1,200 words long!"), words_asked("long")
+    >>> requested_words(story_request(title="", premise="", target=900)[0]["content"]), requested_words("1,200 words long!"), requested_words("long")
     (900, 1200, None)
     """
     found = _ASKED.findall(text)
@@ -85,10 +85,10 @@ def words_asked(text: str) -> int | None:
 
 
 def length_note(*, target: int, written: int, landing: bool = False) -> Message:
-    """How far the story is: said between two turns of the assistant, the story so far and its rest.
+    """Return a message with the words that are written and left, between two turns of the assistant: the story so far, and its continuation.
 
-    The second turn begins with the last sentence of what is written (`last_sentence`), so that the model goes on from its
-    last word. All that comes before the note is what the model server has in its cache already. The recipes train on this form.
+    The second turn begins with the last sentence so far (`last_sentence_start`), so that the model continues after its last word. Everything
+    before the note is already in the model server's prefix cache. The demo model is trained on this form.
     """
     left = round_words(target - written)
     rest = f"About {left} words are left" + (": bring the story to its end within them." if landing else ".")
@@ -104,7 +104,7 @@ SENTENCE_END = regex.compile(
 
 
 def sentence_bounds(text: str) -> list[int]:
-    """Where sentences begin, and where the last one ends; a place comes twice where the text ends with a sentence.
+    """Return the starts of sentences, and the end of the text.
 
     >>> sentence_bounds("It rained. He left.")
     [0, 11, 19]
@@ -112,16 +112,16 @@ def sentence_bounds(text: str) -> list[int]:
     return [0, *(match.end() for match in SENTENCE_END.finditer(text)), len(text)]
 
 
-def last_sentence(text: str, most: int = 300) -> int:
-    """Where the last sentence of `text` begins, whether it is whole or not; `most` characters before its end at the earliest.
+def last_sentence_start(text: str, most: int = 300) -> int:
+    """Return the start of the last sentence of `text`, complete or not, but at most `most` characters before the end.
 
-    >>> last_sentence("It rained. He left. Then he")
+    >>> last_sentence_start("It rained. He left. Then he")
     20
     """
     tail = text.rstrip()[-most:]
-    begun = len(text.rstrip()) - len(tail)
+    offset = len(text.rstrip()) - len(tail)
     ends = [match.end() for match in SENTENCE_END.finditer(tail) if match.end() < len(tail)]
     if ends:
-        return begun + ends[-1]
-    blank = regex.search(r"\s+", tail) if begun else None
-    return begun + (blank.end() if blank else 0)
+        return offset + ends[-1]
+    blank = regex.search(r"\s+", tail) if offset else None
+    return offset + (blank.end() if blank else 0)

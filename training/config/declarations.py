@@ -1,8 +1,8 @@
-"""What a recipe, a stage and a reward declare of themselves, each in one file that is importable without torch.
+"""The declarations of recipes, stages and rewards. Each is in one file that does not import torch.
 
-The command line, the plan, the forms, the data sheets and the workers read declarations and import none: a registry finds them, those of this
-library (`training.recipes.registry`, `training.rewards.registry`) and those of other installed packages, by their entry points
-`longhand.recipes`, `longhand.stages` and `longhand.rewards`.
+The command line, the plan, the forms, the data sheets and the workers get them from the registries (`training.recipes.registry`,
+`training.rewards.registry`), which have those of this library and those of other installed packages: the entry points `longhand.recipes`,
+`longhand.stages` and `longhand.rewards`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from training.config.settings import Settings
 Data = Literal["texts", "conversations", "preference"]
 """Kinds of data sets: plain texts, conversations, and pairs of a chosen and a rejected answer (`training.datasets.jsonl`)."""
 Example = Literal["text", "pair", "group"]
-"""What counts as one example of a step: a text, a chosen and a rejected text, or a request with the stories that the model writes to it."""
+"""The kind of example of a step: a text, a chosen and a rejected text, or a request with the stories that the model writes for it."""
 
 
 class Sampling(Protocol):
@@ -35,7 +35,7 @@ class Sampling(Protocol):
 
 
 class RolloutServer(Protocol):
-    """Of the server that writes the stories: `url` is empty where the run starts one of its own."""
+    """The server that writes the stories. `url` is empty if the run starts its own."""
 
     @property
     def url(self) -> str: ...
@@ -53,7 +53,7 @@ class Rewards(Protocol):
 
 
 class GroupSettings(Protocol):
-    """What the plan needs to know of the settings of a recipe whose examples are groups (`training.rollouts.settings`)."""
+    """The settings of a recipe with groups that the plan needs (`training.rollouts.settings`)."""
 
     @property
     def context(self) -> int: ...
@@ -75,19 +75,19 @@ class GroupSettings(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """Something that `python -m training NAME FILE` runs."""
+    """A command of `python -m training NAME FILE`."""
 
     name: str
     about: str
-    """One line: what it is for."""
+    """Its purpose, in one line."""
     settings: type[Settings]
     run: str
-    """`package.module:function`, called with the settings. It is imported only when the settings are known to be right: torch takes seconds."""
+    """`package.module:function`, called with the settings. It is imported after the settings are validated, because torch takes seconds."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Variables that must stand before `run` is imported, where they are not set."""
+    """Environment variables to set before `run` is imported, if they are not set."""
 
     def load(self) -> Callable[[Any], object]:
-        """The function that `run` names."""
+        """Import the function that `run` names."""
         module, _, function = self.run.partition(":")
         loaded: Callable[[Any], object] = getattr(importlib.import_module(module), function)
         return loaded
@@ -95,97 +95,97 @@ class Command:
 
 @dataclass(frozen=True, kw_only=True)
 class _Studio(Command):
-    """What the studio needs to know besides, of recipes and stages alike."""
+    """A command that the studio offers: a recipe or a stage."""
 
     label: str
-    """What people call it."""
+    """Its name for people."""
     learns_from: tuple[Data, ...]
-    """Kinds of data sets that it reads."""
+    """The kinds of data sets that it reads."""
     from_snapshots: bool = False
-    """It also reads snapshots of the editors' judgement."""
+    """Whether it also reads snapshots of the editors' judgement."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    """The vetted values that a form begins with, where they are not the settings class's own."""
+    """Initial values of its form that differ from the settings' defaults."""
 
-    def asks(self, group: str) -> bool:
-        """Whether its settings have a group of this name, such as `teacher` or `rewards`: what the site fills in hangs on that."""
+    def has_group(self, group: str) -> bool:
+        """Return whether its settings have a group of this name, such as `teacher` or `rewards`, which the site fills in."""
         return group in self.settings.model_fields
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(_Studio):
-    """A training: it makes a model. Its settings are a `training.config.recipe.RecipeSettings`."""
+    """A kind of training, which makes a model. Its settings are a `training.config.recipe.RecipeSettings`."""
 
     example: Example = "text"
     rows: Data = "conversations"
-    """The kind of line that its files hold: snapshots and data sets of another kind are turned into it."""
+    """The kind of lines in its files: snapshots and data sets of other kinds are converted to it."""
     unanswered: bool = False
-    """Its conversations may end with a request that nobody has answered."""
+    """Whether its conversations may end with a request."""
     pieces: bool = False
-    """A text longer than the context is read in pieces, all of it."""
+    """Whether a text longer than the context is read in pieces."""
     head: Literal["words", "reward"] = "words"
-    """What the model answers: the next word, or one number for a text."""
+    """What the model predicts: the next token, or a number for a text."""
     reference: bool = False
-    """A reference model reads all examples once before the first step."""
+    """Whether a reference model reads all examples once before the first step."""
     mix: type[Settings] | None = None
-    """Settings of how its pairs are mixed, where they come from several sources: a form asks for them as the group `mix`."""
+    """Settings of how pairs from several sources are mixed, which are the group `mix` of its form."""
 
     @property
     def noun(self) -> str:
-        """What its examples are called, several of them."""
+        """The name of its examples, in the plural."""
         return {"text": "texts", "pair": "pairs", "group": "requests"}[self.example]
 
     @property
     def texts_per_example(self) -> int:
-        """Texts that go through the model together."""
+        """The number of texts of an example, which are in one micro-batch."""
         return 2 if self.example == "pair" else 1
 
 
 def group_settings(recipe: Recipe, settings: Settings) -> GroupSettings | None:
-    """The settings, where the recipe learns from groups; else None."""
+    """Return the settings if the recipe learns from groups, otherwise None."""
     return cast("GroupSettings", settings) if recipe.example == "group" else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage(_Studio):
-    """A stage makes data. Its settings name the `run_dir` in which `dataset/` is there at the end."""
+    """A stage, which makes a data set: `dataset/` in the `run_dir` of its settings."""
 
     produces: Literal["dataset", "violations"] = "dataset"
-    """A data set, or minimal violations that editors look at first."""
+    """A data set, or minimal violations, which editors review first."""
     questions: Callable[[Mapping[str, Any], int], int] | None = None
-    """The most questions to a teacher for these settings and so many texts, repetitions not counted; None: it asks nobody."""
+    """Returns the most questions to a teacher for settings and a number of texts, without repetitions; None if it asks no teacher."""
 
 
 Need = Literal["judge", "ranges", "constitution", "preference", "embeddings"]
-"""What a reward may need; `Resources` says what each is."""
+"""What a reward may need, as described in `Resources`."""
 Vectors = npt.NDArray[np.float32]
 Embed = Callable[[Sequence[str]], Vectors]
-"""Sentences to vectors, [S, D], of length 1, or 0 for one of which nothing is known."""
+"""Returns a vector of length 1 for each sentence, [S, D]; a vector of length 0 for one that cannot be embedded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer to a request, as a reward reads it."""
+    """An answer to a request, as rewards read it."""
 
     prompt: Sequence[Message]
     target: int | None
-    """Words asked for, where the request names a number."""
+    """Words asked for, if the request names a number."""
     raw: str
-    """All that was written, with thinking and tags."""
+    """The whole answer, with thinking and tags."""
     thinking: str
     text: str
-    """The story alone."""
+    """The story."""
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What a reward gives an answer: None where it cannot say. `notes` are figures under names of its own that are reported and move nothing."""
+    """A reward's value for an answer, None if it has none. `notes` are named numbers that are reported and not learned from."""
 
     value: float | None
     notes: Mapping[str, float] = field(default_factory=dict)
 
 
 class Ask(Protocol):
-    """Asks a model. None: there is no answer, so the reward has no value either; it is never 0."""
+    """Asks a model. Returns None if there is no answer; then the reward has no value either, which is not 0."""
 
     async def __call__(self, question: Question[A]) -> A | None: ...
 
@@ -199,31 +199,31 @@ _NOT_NEEDED: Any = _refuse
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resources:
-    """What a reward is given: what its `needs` name, and its own settings."""
+    """The resources of a reward: those that its `needs` name, and its own settings."""
 
     judge: Ask = _NOT_NEEDED
     ranges: Ask | None = None
-    """The model that says how long a good answer is; a run may have none."""
+    """The model that states the length of a good answer, if the run has one."""
     constitution: Sequence[Principle] = ()
-    """The principles in force, one at least."""
+    """The principles in force, at least one."""
     preference: Callable[[Answer], Awaitable[float]] = _NOT_NEEDED
-    """What a reward model that learned from editors gives an answer, in log-odds. It reads one at a time."""
+    """Returns the reward of a reward model that is trained on editors' preferences, in log-odds. It reads one answer at a time."""
     embeddings: Embed = _NOT_NEEDED
     settings: Any = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reward:
-    """Something that a story is rewarded for. Raises ValueError for what cannot be declared so."""
+    """A reward for stories. Raises ValueError for an invalid declaration."""
 
     name: str
     meaning: str
-    """One line: what a value says, and from where to where it goes."""
+    """What its value means, and its range, in one line."""
     score: Callable[[Answer, Resources], float | Score | Awaitable[float | Score | None] | None]
-    """A coroutine function is awaited beside others; any other function runs in a thread, beside others as well."""
+    """A coroutine function, or a function that runs in a thread. Several run at the same time."""
     needs: tuple[Need, ...] = ()
     settings: type[Settings] | None = None
-    """Numbers with bounds, choices and switches, all with defaults: they stand under `[rewards.NAME]`, and on a form."""
+    """Bounded numbers, choices and switches, all with defaults: the table `[rewards.NAME]`, and a part of the form."""
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
@@ -238,12 +238,12 @@ Declared = TypeVar("Declared")
 
 
 def load_entry_points(group: str, kind: type[Declared]) -> list[Declared]:
-    """The declarations of other installed packages under the entry-point group. Raises MendableError for one that cannot be loaded."""
+    """Return the declarations of other installed packages in an entry-point group. Raises MendableError for one that cannot be loaded."""
     found = []
     for point in entry_points(group=group):
         try:
             declared = point.load()
-        except Exception as error:  # whatever somebody else's module raises
+        except Exception as error:  # importing another package's module may raise anything
             raise MendableError(
                 f"The entry point {point.name} of {group} ({point.value}) cannot be loaded: {error}."
             ) from error
@@ -262,12 +262,12 @@ Named = TypeVar("Named", bound=_Named)
 
 
 def by_name(declared: Iterable[Named]) -> dict[str, Named]:
-    """The declarations by their names. Raises MendableError where two have the same."""
+    """Return the declarations by name. Raises MendableError if two have the same name."""
     found: dict[str, Named] = {}
     for one in declared:
         if one.name in found:
             raise MendableError(
-                f"Two {type(one).__name__.lower()}s are called {one.name!r}: remove one of the packages."
+                f"Two {type(one).__name__.lower()}s have the name {one.name!r}: remove one of the packages."
             )
         found[one.name] = one
     return found

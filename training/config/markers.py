@@ -1,4 +1,4 @@
-"""What a setting says of itself to a form, as metadata of its annotation: `replay: Annotated[bool, FilledIn()] = False`."""
+"""Instructions for the forms of settings, as metadata of annotations: `replay: Annotated[bool, FilledIn()] = False`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Marker = TypeVar("Marker")
 
 @dataclass(frozen=True)
 class FilledIn:
-    """The site fills the setting in when a run begins: no form asks for it and no stored run keeps it. Every path is filled in, marked or not.
+    """The site sets the value when a run starts: no form shows it and no stored run has it. Paths are filled in without this marker.
 
-    `example` stands in its place while the other settings are checked; without one a setting that has no default gets the word "filled-in".
+    `example` is its value while the other settings are checked; without one, a setting that has no default gets "filled-in".
     """
 
     example: Any = None
@@ -23,17 +23,17 @@ class FilledIn:
 
 @dataclass(frozen=True)
 class NotAsked:
-    """No form asks for the setting, because its default suits everybody."""
+    """No form shows the setting, because its default suits all runs."""
 
 
 @dataclass(frozen=True)
 class First:
-    """The setting stands in the first group of a form, wherever it is declared."""
+    """The setting is in the first section of a form, wherever it is declared."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """The setting is a group with a heading of its own on a form. Groups stand in the order of `place`."""
+    """The setting is a group, which is a section of a form. Sections are ordered by `place`."""
 
     title: str
     place: int
@@ -41,11 +41,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Entries:
-    """The setting is a dictionary of numbers, which may have entries of these names; each says what it means."""
+    """The setting is a dictionary of numbers with these possible keys, and what each means."""
 
     names: Mapping[str, str]
 
 
 def marker(info: FieldInfo, kind: type[Marker]) -> Marker | None:
-    """The marker of this kind on a setting, or None."""
+    """Return the marker of this kind on a setting, or None."""
     return next((one for one in info.metadata if isinstance(one, kind)), None)

@@ -1,7 +1,7 @@
-"""What every recipe asks for. No torch is imported here.
+"""The settings that all recipes share. Does not import torch.
 
-Class defaults are the house's own, vetted values. A paper's values are a file under `training/recipes/files/`, never mixed in.
-Paths are relative to the working directory.
+Class defaults are our own tested values. A paper's values are in a file under `training/recipes/files/`. Paths are relative to the working
+directory.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from training.config.settings import Settings
 
 
 class RecipeSettings(Settings):
-    """What every recipe asks for."""
+    """The settings that all recipes share."""
 
     run_dir: Path
-    model: Path = Field(description="a folder in Hugging Face's layout with safetensors")
-    data: tuple[Path, ...] = Field(min_length=1, description="JSON Lines files, plain or gzipped")
+    model: Path = Field(description="Names a folder in Hugging Face's layout with safetensors.")
+    data: tuple[Path, ...] = Field(min_length=1, description="Names JSON Lines files, plain or gzipped.")
     held_out: tuple[Path, ...] = ()
     learner: Annotated[LearnerSettings, Part("Adapter, optimiser, memory", 70)] = LearnerSettings()
 
-    context: int = Field(16_384, ge=16, le=2**20, description="the most tokens of one text, prompt included")
-    overlong: Literal["refuse", "drop", "cut"] = Field("refuse", description="what to do with a longer text")
+    context: int = Field(16_384, ge=16, le=2**20, description="Limits the tokens of one text, with its prompt.")
+    overlong: Literal["refuse", "drop", "cut"] = Field("refuse", description="Determines what happens to longer texts.")
     epochs: float = Field(1.0, gt=0, le=1000)
-    steps: int | None = Field(None, ge=1, le=10**7, description="instead of epochs")
+    steps: int | None = Field(None, ge=1, le=10**7, description="Replaces the number of epochs.")
     seed: int = Field(1, ge=0, le=2**31 - 1)
-    checkpoint_every: int = Field(100, ge=1, le=10**6, description="steps")
-    evaluate_every: int = Field(100, ge=1, le=10**6, description="steps")
-    keep: int = Field(2, ge=1, le=100, description="checkpoints")
+    checkpoint_every: int = Field(100, ge=1, le=10**6, description="Sets the steps between checkpoints.")
+    evaluate_every: int = Field(100, ge=1, le=10**6, description="Sets the steps between evaluations.")
+    keep: int = Field(2, ge=1, le=100, description="Sets the number of checkpoints that are kept.")
 
 
 MAY_CHANGE = {
     "run_dir",
-    "data",  # what it holds is compared
+    "data",  # its contents are compared
     "held_out",
     "checkpoint_every",
     "evaluate_every",
@@ -46,7 +46,7 @@ MAY_CHANGE = {
     "learner.tokens_per_micro_batch",
     "learner.gradient_checkpointing",
     "learner.threads",
-    "guards.*",  # which only watch
+    "guards.*",  # they do not change the result
     *(
         f"rollouts.{one}"
         for one in (
@@ -66,4 +66,4 @@ MAY_CHANGE = {
         for one in ("url", "key_variable", "inside", "at_once", "*_per_minute", "seconds", "tries", "most_*", "price_*")
     ),
 }
-"""Patterns of what may differ between a run and its continuation: where things are, how quickly they work, what they may cost, what is only watched."""
+"""Patterns of settings that a resumed run may change: locations, speed, budgets, and checks."""

@@ -1,4 +1,4 @@
-"""The base of all settings, and how a settings file is read. No torch is imported here, so that a page can validate a run before it starts."""
+"""The base class of all settings, and the reader of settings files. Does not import torch, so that pages can validate settings."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from training.common.errors import MendableError
 
 
 class Settings(BaseModel):
-    """Base of all settings: an unknown name is an error, so that a misspelt setting is never silently ignored."""
+    """Base class of all settings. Unknown names are errors, so that a misspelt setting is not silently ignored.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    A setting that was renamed accepts its old name (`validation_alias`); errors use the new one.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, loc_by_alias=False)
 
 
 S = TypeVar("S", bound=Settings)
 
 
 def read_settings(path: Path, kind: type[S]) -> S:
-    """Read a TOML or JSON file; what is wrong with it is said in one line that names the file and the setting."""
+    """Read a TOML or JSON file. Raises MendableError, naming the file and the settings, if it is not valid."""
     try:
         raw = path.read_bytes()
     except OSError as error:

@@ -98,7 +98,7 @@ class ChatEncoder:
         check_vocabulary(tokens, self.vocabulary, self.source)
         # without what the template adds after the last answer
         kept = len(weights) - next((place for place, weight in enumerate(reversed(weights)) if weight), 0)
-        return Sample.of(tokens[:kept], weights[:kept])
+        return Sample.from_lists(tokens[:kept], weights[:kept])
 
     def encode_prompt(self, messages: Sequence[ChatMessage]) -> list[int]:
         """Return the tokens of a conversation up to where the assistant's next turn begins."""

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, model_validator
 from training.common.answers import thinking_prompt
 from training.common.errors import MendableError
 from training.common.records import Sample
-from training.common.text import Message, words_asked
+from training.common.text import Message, requested_words
 from training.datasets.encoding import ChatEncoder, errors_located_at
 from training.datasets.jsonl import ChatMessage, Messages, read_jsonl
 
@@ -50,8 +50,7 @@ class Request:
 def read_requests(paths: Iterable[Path], encoder: ChatEncoder, *, thinking: str, room: int) -> list[Request]:
     """Read the requests of JSON Lines files.
 
-    `thinking` is the setting of the same name; `room` is the context in tokens. A human answer that does not fit is cut, as in POLARIS
-    (recipes.md 1.6). Raises MendableError for a line that is wrong, and for a request that leaves no room for an answer.
+    `thinking` is the setting of the same name; `room` is the context in tokens. A human answer that does not fit is cut, as in POLARIS. Raises MendableError for a line that is wrong, and for a request that leaves no room for an answer.
     """
     found = []
     for where, line in read_jsonl(paths, RequestLine):
@@ -81,11 +80,11 @@ def _request(line: RequestLine, encoder: ChatEncoder, thinking: str, room: int) 
 
 
 def _as_policy(text: str, trace: str, thinking: str) -> str:
-    """The human answer in the form of the policy's answers (recipes.md 1.6): thinking comes first where there is some."""
+    """The human answer in the form of the policy's answers: thinking comes first where there is some."""
     body = text if thinking == "none" else f"<answer>\n{text}\n</answer>"
     return f"<think>\n{trace.strip()}\n</think>\n{body}" if trace.strip() and thinking != "direct" else body
 
 
 def _target(prompt: Iterable[Message]) -> int | None:
-    found = [words_asked(message["content"]) for message in prompt if message["role"] == "user"]
+    found = [requested_words(message["content"]) for message in prompt if message["role"] == "user"]
     return next((words for words in reversed(found) if words), None)

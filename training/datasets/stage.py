@@ -1,12 +1,12 @@
-"""A stage that makes data: its folder, its events, its clean stop, and the data set that it leaves.
+"""A run of a stage that makes data: its folder, its events, clean stops, and its data set.
 
-    settings.json   as used, without keys
-    events.jsonl    what happened, as records (`training.common.records`), for whoever follows
-    calls.jsonl     what a teacher was asked, with its answers
-    dataset/        train.jsonl, held_out.jsonl, rejected.jsonl, report.json, README.md: whole or not at all, when the stage is done
+    settings.json   the settings, without keys
+    events.jsonl    the run's events (`training.common.records`)
+    calls.jsonl     the questions to a teacher, with their answers
+    dataset/        train.jsonl, held_out.jsonl, rejected.jsonl, report.json, README.md: written atomically at the end
 
-A stage is a function of its input and of the teacher's answers, so nothing else has to be kept: the same command, started again after
-a kill, asks what is missing and ends with the same files.
+A stage is a function of its input and of the teacher's answers, so that it needs no checkpoints: started again after a kill, it asks only the
+questions that have no answer, and makes the same files.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from training.common.errors import AskedToStop, full_disk_said_plainly
+from training.common.errors import AskedToStop, disk_errors_explained
 from training.common.events import EventLog
 from training.common.redaction import redact
-from training.common.run_lock import locked
+from training.common.run_lock import run_lock
 from training.config.settings import Settings
 from training.teacher.client import Teacher, each
 
@@ -32,10 +32,12 @@ Item = TypeVar("Item")
 Done = TypeVar("Done")
 
 EVERY = 5.0
-"""Seconds between two measures."""
+"""Seconds between metrics."""
 
 
 class Stage:
+    """A run of a stage, in its folder."""
+
     def __init__(self, folder: Path, log: EventLog) -> None:
         self.folder, self.log = folder, log
         self.done, self._of, self._logged_at = 0, 0, time.monotonic()
@@ -43,7 +45,7 @@ class Stage:
     async def each(
         self, items: Sequence[Item], work: Callable[[Item], Awaitable[Done]], teacher: Teacher
     ) -> list[Done]:
-        """`work` on each item, as many at once as keep the teacher busy; the results in the order of the items. Metrics say how far it is."""
+        """Run `work` on each item, with enough concurrency to keep the teacher busy, and log metrics. Returns the results in the items' order."""
         self._of += len(items)
 
         async def counted(item: Item) -> Done:
@@ -53,7 +55,7 @@ class Stage:
                 self._log_metrics(teacher)
             return done
 
-        found = await each(items, counted, teacher.settings.at_once * 5 // 4 + 1)  # some are between two questions
+        found = await each(items, counted, teacher.settings.at_once * 5 // 4 + 1)  # some have no question in flight
         self._log_metrics(teacher)
         return found
 
@@ -66,10 +68,10 @@ class Stage:
         return self.folder / "calls.jsonl"
 
     def write(self, files: Mapping[str, Iterable[Mapping[str, Any]]], report: Mapping[str, Any], card: str) -> Path:
-        """The data set: JSON Lines by name, the report, the card. What an earlier end left is replaced."""
+        """Write the data set: JSON Lines files by name, the report and the card. An earlier data set is replaced. Returns its folder."""
         final, fresh, old = (self.folder / name for name in ("dataset", "dataset.writing", "dataset.old"))
-        for left in (fresh, old):
-            shutil.rmtree(left, ignore_errors=True)
+        for leftover in (fresh, old):
+            shutil.rmtree(leftover, ignore_errors=True)
         fresh.mkdir()
         for name, lines in files.items():
             with (fresh / f"{name}.jsonl").open("w", encoding="utf-8") as file:
@@ -85,8 +87,8 @@ class Stage:
 
 @contextmanager
 def stage(settings: Settings, run_dir: Path) -> Iterator[Stage]:
-    """The stage's folder, which no other process works in."""
-    with full_disk_said_plainly(run_dir), locked(run_dir):
+    """Open the folder of a run of a stage, locked, and log how the run ends."""
+    with disk_errors_explained(run_dir), run_lock(run_dir):
         (run_dir / "settings.json").write_text(redact(settings.model_dump_json(indent=2)) + "\n", "utf-8")
         log = EventLog(run_dir / "events.jsonl")
         running = Stage(run_dir, log)
@@ -102,7 +104,7 @@ def stage(settings: Settings, run_dir: Path) -> Iterator[Stage]:
 
 
 def run_until_stopped(work: Callable[[], Awaitable[Path]]) -> Path:
-    """asyncio.run, where SIGTERM ends the work as AskedToStop does."""
+    """Run `work` with asyncio.run. On SIGTERM it is cancelled, and AskedToStop is raised."""
 
     async def main() -> Path:
         task = asyncio.ensure_future(work())

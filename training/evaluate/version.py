@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from training.common.records import BucketRow, Figure, Interval, VersionReport
+from training.common.records import Figure, Interval, LengthBucket, VersionReport
 from training.evaluate import repetition
 from training.evaluate.degeneration import words_of
 from training.evaluate.lengths import BUCKETS, buckets_for, log_error, slope, table, targets
@@ -79,7 +79,7 @@ def build_report(
     ]
     intervals = [_by_bucket(len(buckets), _places(buckets, targets_), _ratios(facts, targets_)) for facts in both]
     rows = [
-        BucketRow(
+        LengthBucket(
             low=row.low,
             high=row.high,
             stories=row.stories,

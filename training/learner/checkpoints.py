@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from training.common.errors import MendableError, full_disk_said_plainly
+from training.common.errors import MendableError, disk_errors_explained
 from training.learner.processes import barrier, rank
 
 KEEP = 2
@@ -44,7 +44,7 @@ def save_checkpoint(
     All processes call this together. `facts` go into the manifest, for the reader to compare. Raises MendableError if the disk is full.
     """
     temporary, final = folder / f".writing-{step}", folder / f"step-{step:06d}"
-    with full_disk_said_plainly(folder):
+    with disk_errors_explained(folder):
         if rank() == 0:
             folder.mkdir(parents=True, exist_ok=True)
             for leftover in folder.glob(".writing-*"):

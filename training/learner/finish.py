@@ -8,7 +8,7 @@ from typing import cast
 
 from transformers import PreTrainedModel
 
-from training.common.errors import full_disk_said_plainly
+from training.common.errors import disk_errors_explained
 from training.common.events import read_events
 from training.common.records import Metrics
 from training.common.redaction import redact
@@ -46,7 +46,7 @@ def finish(run: Run, learner: Learner) -> Path | None:
     if not run.finished:
         return None
     folder = run.folder / "model"
-    with run.log.phase("export"), full_disk_said_plainly(folder):
+    with run.log.phase("export"), disk_errors_explained(folder):
         weights = learner.engine.weights()
         if processes.rank() == 0:
             save_model(

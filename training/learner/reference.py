@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from training.common.errors import MendableError, full_disk_said_plainly
+from training.common.errors import MendableError, disk_errors_explained
 from training.learner import processes
 from training.learner.batches import Example
 from training.learner.engine import Learner
@@ -39,7 +39,7 @@ def reference_logprobs(
         found = {number: sums for part in processes.all_gather(own) for number, sums in part.items()}
         cached = torch.tensor([found[number] for number in range(len(pairs))], dtype=torch.float64).view(-1, 2)
         if processes.rank() == 0:
-            with full_disk_said_plainly(folder):
+            with disk_errors_explained(folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 temporary = path.with_suffix(".writing")
                 save_file({"sums_P2": cached}, temporary)

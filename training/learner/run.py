@@ -31,10 +31,10 @@ import torch.distributed as dist
 from pydantic import ValidationError
 from tqdm import tqdm
 
-from training.common.errors import AskedToStop, MendableError, full_disk_said_plainly, of_the_disk
+from training.common.errors import AskedToStop, MendableError, disk_error, disk_errors_explained
 from training.common.events import EventLog
 from training.common.redaction import redact
-from training.common.run_lock import locked
+from training.common.run_lock import run_lock
 from training.config.recipe import MAY_CHANGE, RecipeSettings
 from training.learner import processes
 from training.learner.checkpoints import latest_checkpoint, save_checkpoint
@@ -67,12 +67,12 @@ class Run:
     def __enter__(self) -> Self:
         if processes.world_size() > 1 and not self.settings.learner.zero_stage:
             raise MendableError("Several processes need zero_stage 1, 2 or 3 (under `learner` in the settings).")
-        with self._stack, full_disk_said_plainly(self.folder):
+        with self._stack, disk_errors_explained(self.folder):
             if self.settings.learner.zero_stage and not dist.is_initialized():
                 _join_processes()
                 self._stack.callback(dist.destroy_process_group)
             if self.first:
-                self._stack.enter_context(locked(self.folder))
+                self._stack.enter_context(run_lock(self.folder))
             self.log = EventLog(self.folder / "events.jsonl" if self.first else None)
             self._stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _stop_now))
             self._stack = self._stack.pop_all()
@@ -82,7 +82,7 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        of_disk = of_the_disk(error, self.folder) if error else None
+        of_disk = disk_error(error, self.folder) if error else None
         with suppress(OSError):  # where there is no room for that either
             self._log_end(of_disk or error)
         self._stack.close()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from training.common.errors import MendableError
-from training.common.text import count_words, words_asked
+from training.common.text import count_words, requested_words
 from training.config.declarations import GroupSettings, Recipe, group_settings
 from training.config.recipe import RecipeSettings
 
@@ -114,7 +114,7 @@ def count_texts(
                 counts = [size * words / max(1, characters) for size in sizes]
             tokens = [max(1, count * tokens_per_word) if size else 0 for count, size in zip(counts, sizes, strict=True)]
             if groups:
-                target = row.get("target") or words_asked(texts[0]) or answer_words
+                target = row.get("target") or requested_words(texts[0]) or answer_words
                 found.add_group(tokens[0], target * tokens_per_word, tokens[1], groups)
             else:
                 found.add(tokens, recipe, settings)

@@ -1,4 +1,4 @@
-"""A curve over the steps of a run as a small SVG, readable without colours, scripts or a mouse."""
+"""Charts of metrics over the steps of a run, as small SVGs that are readable without colours, scripts or a mouse."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ LEFT, RIGHT, TOP, BOTTOM = 62, 456, 12, 216
 
 @dataclass(slots=True)
 class Curve:
-    """Values by rising steps; some may be no finite numbers."""
+    """The values of a metric by ascending steps; some may not be finite."""
 
     name: str
     steps: list[int] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
 
     def add(self, step: int, value: float) -> None:
-        """A run that was killed repeats steps after its last checkpoint: what it says then counts, from there on."""
+        """Add a value, and remove those of later steps: a run that was killed repeats the steps after its last checkpoint."""
         while self.steps and self.steps[-1] >= step:
             self.steps.pop()
             self.values.pop()
@@ -37,7 +37,7 @@ Point = tuple[int, float]
 
 @dataclass(slots=True)
 class Thinned:
-    """What is drawn of a curve: lines without their gaps, means if points were left out, and steps whose value is no number."""
+    """The points of a curve to draw: lines between gaps, means if points were left out, and steps whose value is not finite."""
 
     lines: list[list[Point]]
     means: list[list[Point]]
@@ -45,7 +45,7 @@ class Thinned:
 
 
 def thin(curve: Curve, most: int) -> Thinned:
-    """At most about `most` points. Of each run of neighbours the first, the lowest, the highest and the last are kept, so that a
+    """Return about `most` points at most. Of neighbouring points the first, the lowest, the highest and the last are kept, so that a
     spike of one step is never hidden.
 
     >>> curve = Curve("loss", list(range(1000)), [1.0] * 500 + [9.0] + [1.0] * 499)
@@ -73,10 +73,10 @@ def thin(curve: Curve, most: int) -> Thinned:
     return Thinned([line for line in lines if line], [line for line in means if line] if size > 1 else [], holes)
 
 
-def short(value: float) -> str:
-    """A number in few letters.
+def short_number(value: float) -> str:
+    """Return a number in few characters.
 
-    >>> [short(x) for x in (0, 2.3456, 0.00002, 8192, 123456, 3.2e9, -0.5, float("nan"))]
+    >>> [short_number(x) for x in (0, 2.3456, 0.00002, 8192, 123456, 3.2e9, -0.5, float("nan"))]
     ['0', '2.346', '2e-05', '8,192', '123.5k', '3.2G', '-0.5', 'not a number']
     """
     if math.isnan(value):
@@ -96,7 +96,7 @@ def short(value: float) -> str:
 
 
 def round_ticks(low: float, high: float, about: int) -> list[float]:
-    """Multiples of 1, 2 or 5 times a power of ten from `low` to `high`.
+    """Return multiples of 1, 2 or 5 times a power of ten from `low` to `high`, about `about` of them.
 
     >>> round_ticks(0.13, 2.7, 5)
     [0.5, 1.0, 1.5, 2.0, 2.5]
@@ -115,7 +115,7 @@ def round_ticks(low: float, high: float, about: int) -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """From values to places on the page."""
+    """The mapping from values to coordinates."""
 
     low: float
     high: float
@@ -125,7 +125,7 @@ class Axis:
 
     def place(self, value: float) -> float:
         value, low, high = (math.log10(one) if self.powers else one for one in (value, self.low, self.high))
-        # Halves, because the difference of two great numbers may be too great for a number.
+        # halves, because the difference of two very large numbers may overflow
         share = (value / 2 - low / 2) / (high / 2 - low / 2) if high > low else 0.5
         return self.begin + (self.end - self.begin) * share
 
@@ -138,26 +138,26 @@ class Axis:
 
 
 def value_axis(values: Sequence[float]) -> Axis:
-    """Powers of ten where positive values span more than three of them; a little room above and below otherwise."""
+    """Return a logarithmic axis if positive values span more than three powers of ten, otherwise a linear axis with margins."""
     low, high = min(values), max(values)
     if low > 0 and high / low > 1000:
         return Axis(low, high, BOTTOM, TOP, powers=True)
     room = (high / 2 - low / 2) * 0.1 or abs(high) * 0.1 or 1.0
     under, over = low - room, high + room
-    if low >= 0 > under:  # nothing below nothing
+    if low >= 0 > under:
         under = 0.0
     return Axis(max(under, -1.7e308), min(over, 1.7e308), BOTTOM, TOP)
 
 
-def svg(number: int, curves: Sequence[Curve], points: int, resumed: Sequence[int] = ()) -> str:
-    """One figure; its curves share the axes. At least one of them has a finite value."""
+def chart_svg(number: int, curves: Sequence[Curve], points: int, resumed: Sequence[int] = ()) -> str:
+    """Return a chart of curves that share the axes. At least one of them must have a finite value."""
     values = [value for curve in curves for value in curve.finite]
     first = min(curve.steps[0] for curve in curves)
     last = max(curve.steps[-1] for curve in curves)
     across, up = Axis(first, last, LEFT, RIGHT), value_axis(values)
     described = "; ".join(
-        f"{curve.name} from {short(curve.finite[0])} to {short(curve.finite[-1])}, between {short(min(curve.finite))} and "
-        f"{short(max(curve.finite))}"
+        f"{curve.name} from {short_number(curve.finite[0])} to {short_number(curve.finite[-1])}, between {short_number(min(curve.finite))} and "
+        f"{short_number(max(curve.finite))}"
         for curve in curves
         if curve.finite
     )
@@ -185,18 +185,18 @@ def svg(number: int, curves: Sequence[Curve], points: int, resumed: Sequence[int
         if first < step <= last:
             x = across.place(step)
             parts.append(
-                f'<path class="resumed" d="M{x:.1f} {TOP}V{BOTTOM}"><title>gone on from here, step {step:,}</title></path>'
+                f'<path class="resumed" d="M{x:.1f} {TOP}V{BOTTOM}"><title>resumed here, at step {step:,}</title></path>'
             )
     for place, curve in enumerate(curves):
-        parts.append(_drawn(curve, f"c{place}", across, up, points))
+        parts.append(_curve(curve, f"c{place}", across, up, points))
     return "\n".join([*parts, "</svg>"])
 
 
 def _tick(value: float) -> str:
-    return f"{value:,.0f}" if value == int(value) and abs(value) < 1e4 else short(value)
+    return f"{value:,.0f}" if value == int(value) and abs(value) < 1e4 else short_number(value)
 
 
-def _drawn(curve: Curve, kind: str, across: Axis, up: Axis, most: int) -> str:
+def _curve(curve: Curve, kind: str, across: Axis, up: Axis, most: int) -> str:
     found = thin(curve, most)
     parts: list[str] = []
 
@@ -214,16 +214,16 @@ def _drawn(curve: Curve, kind: str, across: Axis, up: Axis, most: int) -> str:
     step = max(1, len(every) * 6 // most)
     highest, lowest = max(every, key=_value, default=None), min(every, key=_value, default=None)
     for place, (x, y) in enumerate(every):
-        seen = len(every) <= 40 or (x, y) in alone
-        if seen or place % step == 0 or (x, y) in (highest, lowest) or place == len(every) - 1:
-            style = f"{kind} dot" if seen else "spot"
+        visible = len(every) <= 40 or (x, y) in alone
+        if visible or place % step == 0 or (x, y) in (highest, lowest) or place == len(every) - 1:
+            style = f"{kind} dot" if visible else "spot"
             parts.append(
-                f'<circle class="{style}" cx="{across.place(x):.1f}" cy="{up.place(y):.1f}" r="{2.5 if seen else 6}">'
-                f"<title>step {x:,}: {escape(curve.name)} {short(y)}</title></circle>"
+                f'<circle class="{style}" cx="{across.place(x):.1f}" cy="{up.place(y):.1f}" r="{2.5 if visible else 6}">'
+                f"<title>step {x:,}: {escape(curve.name)} {short_number(y)}</title></circle>"
             )
     for x in found.holes[:200]:
         parts.append(
-            f'<text class="{kind} hole" x="{across.place(x):.1f}" y="{BOTTOM - 4}">×<title>{escape(curve.name)} is no number at step {x:,}'
+            f'<text class="{kind} hole" x="{across.place(x):.1f}" y="{BOTTOM - 4}">×<title>{escape(curve.name)} is not finite at step {x:,}'
             "</title></text>"
         )
     return "\n".join(parts)

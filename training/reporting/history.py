@@ -1,4 +1,4 @@
-"""What the events of a run say, read into one record for its page."""
+"""The events of a run as one record, for its report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES = {
     "tokens": "tokens of a step",
 }
 Line = LogLine | Resumed | ModelSaved | Ended
-"""Events that are lines of the log."""
+"""Events that are shown as lines of the log."""
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class RunHistory:
     events: int = 0
     unread: int = 0
     gaps: float = 0
-    """Seconds between the last event before a resume and the resume."""
+    """Seconds between the last event before a resume and the resume, added up."""
     last: Event | None = None
 
     def add(self, event: Event) -> None:
@@ -61,7 +61,7 @@ class RunHistory:
 
 
 def read_history(path: Path) -> RunHistory:
-    """The events of a run; lines that are none are counted."""
+    """Return the events of a run, with the number of invalid lines. Raises MendableError if there are no events."""
     history = RunHistory()
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
@@ -75,5 +75,5 @@ def read_history(path: Path) -> RunHistory:
     except OSError as error:
         raise MendableError(f"{path} cannot be read: {error.strerror}. Name the folder of a run.") from None
     if not history.events:
-        raise MendableError(f"{path} holds no events yet: there is nothing to report.")
+        raise MendableError(f"{path} has no events yet: there is nothing to report.")
     return history

@@ -1,6 +1,6 @@
-"""`python -m training report RUN`: a page with the curves of a run, for whoever has no site at hand.
+"""`python -m training report RUN`: a page with the charts of a run, which needs no site.
 
-One file that fetches nothing and runs nothing: it can be sent, printed and kept. Everything that comes from the run is escaped.
+The page is one file that loads nothing and has no scripts: it can be sent, printed and kept. All text from the run is escaped.
 """
 
 from __future__ import annotations
@@ -18,26 +18,25 @@ from pydantic import TypeAdapter, ValidationError
 from training.common.errors import MendableError
 from training.common.records import Ended, Interval, ModelSaved, PrincipleAccuracy
 from training.common.redaction import redact
-from training.reporting.charts import Curve, short, svg
+from training.reporting.charts import Curve, chart_svg, short_number
 from training.reporting.history import Line, RunHistory, read_history
 from training.reporting.style import STYLE
 
-_LEARNED = TypeAdapter(list[PrincipleAccuracy])
-FIGURES = 60
-POINTS = 20_000
-"""Of all figures together: some 15 bytes each, and a page is to stay below a megabyte."""
-LINES = 400
-"""Of the log: half from its beginning, half from its end."""
-LETTERS = 1000
-"""Of one line of the log."""
-FIRST = ("loss", "reward", "accuracy", "margin", "learning_rate", "grad_norm", "tokens_per_second", "memory")
-"""What a person looks for first; names that begin so come in this order, the others after them."""
-QUIET = 1800
-"""Seconds without an event after which a run without an end is not taken to be at work."""
+_ACCURACIES = TypeAdapter(list[PrincipleAccuracy])
+MAX_CHARTS = 60
+MAX_POINTS = 20_000
+"""Points of all charts together, about 15 bytes each, so that a page is smaller than a megabyte."""
+MAX_LOG_LINES = 400
+"""Half of them from the beginning of the log, half from its end."""
+MAX_LINE_CHARACTERS = 1000
+CURVE_ORDER = ("loss", "reward", "accuracy", "margin", "learning_rate", "grad_norm", "tokens_per_second", "memory")
+"""Metrics whose names begin so come first, in this order."""
+SILENT_SECONDS = 1800
+"""Seconds without an event after which a run without an end may have been killed."""
 
 
 def write_report(run: Path) -> Path:
-    """Write `report.html` into the folder of a run, whether it is over or not."""
+    """Write `report.html` into the folder of a run, finished or not, and return its path. Raises MendableError if there is no run."""
     if not run.is_dir():
         raise MendableError(f"There is no folder {run}: name the folder of a run.")
     history = read_history(run / "events.jsonl")
@@ -46,30 +45,32 @@ def write_report(run: Path) -> Path:
     except OSError:
         settings = ""
     path, new = run / "report.html", run / ".report.html"
-    html = page(run.resolve().name, history, settings, time.time(), read_learned(run))
+    html = page(run.resolve().name, history, settings, time.time(), read_accuracies(run))
     new.write_text(html, encoding="utf-8", errors="replace")
-    new.replace(path)  # who looks at the page meanwhile sees a whole one
+    new.replace(path)
     return path
 
 
-def read_learned(run: Path) -> list[PrincipleAccuracy]:
-    """What a run reported of principles; nothing where it reported nothing that can be read."""
+def read_accuracies(run: Path) -> list[PrincipleAccuracy]:
+    """Return the accuracies by principle of a run; nothing if it has none that can be read."""
     try:
-        return _LEARNED.validate_json((run / "principles.json").read_bytes())
+        return _ACCURACIES.validate_json((run / "principles.json").read_bytes())
     except (OSError, ValidationError):
         return []
 
 
-def page(name: str, history: RunHistory, settings: str, now: float, learned: Sequence[PrincipleAccuracy] = ()) -> str:
+def page(
+    name: str, history: RunHistory, settings: str, now: float, accuracies: Sequence[PrincipleAccuracy] = ()
+) -> str:
     recipe = _recipe(settings)
     title = f"{name}, {recipe}" if recipe and recipe != name.replace("_", " ") else name
     sections = [
-        ("Curves", _figures(history)),
-        ("What it learned of principles", _learned(learned)),
+        ("Curves", _charts(history)),
+        ("Accuracy by principle", _accuracies(accuracies)),
         ("Last values", _values(history)),
-        ("Where the time went", _phases(history)),
+        ("Time", _phases(history)),
         ("Log", _log(history)),
-        ("Settings as used", f"<pre>{escape(redact(settings)[:50_000])}</pre>" if settings else ""),
+        ("Settings", f"<pre>{escape(redact(settings)[:50_000])}</pre>" if settings else ""),
     ]
     body = "\n".join(f"<section><h2>{heading}</h2>\n{html}</section>" for heading, html in sections if html)
     return f"""<!doctype html>
@@ -109,13 +110,13 @@ def _when(moment: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """A time as a person says it.
+    """Return a duration for people.
 
     >>> [span(s) for s in (0.25, 42, 250, 7300, 200_000)]
     ['0.2 s', '42 s', '4 min 10 s', '2 h 1 min', '2 d 7 h']
     """
     if not math.isfinite(seconds):
-        return short(seconds)
+        return short_number(seconds)
     whole = round(seconds)
     for above, big, small, names in ((172_800, 86_400, 3600, "d h"), (3600, 3600, 60, "h min"), (60, 60, 1, "min s")):
         if whole >= above:
@@ -126,19 +127,19 @@ def span(seconds: float) -> str:
 
 
 def _state(history: RunHistory, now: float) -> str:
-    """The state of the run by its events; that a silent one was killed they cannot say."""
+    """Return the state of the run by its events, and its numbers of steps and seconds."""
     last = history.last
     if isinstance(last, ModelSaved) or (isinstance(last, Ended) and last.outcome == "done"):
         state, kind = "Finished", "good"
     elif isinstance(last, Ended):
-        state, kind = last.text[:LETTERS], "bad"
-    elif now - history.ended > QUIET:
+        state, kind = last.text[:MAX_LINE_CHARACTERS], "bad"
+    elif now - history.ended > SILENT_SECONDS:
         state, kind = f"No end is recorded, and nothing for {span(now - history.ended)}: it may have been killed", "bad"
     else:
         state, kind = f"Running: last event {span(max(0.0, now - history.ended))} before this page was written", "good"
     steps = max((curve.steps[-1] for curve in history.curves.values()), default=0)
     facts = [
-        _several(steps, "step"),
+        _plural(steps, "step"),
         f"from {_when(history.begun)} to {_when(history.ended)} UTC, {span(history.ended - history.begun)}",
     ]
     if history.gaps >= 1:
@@ -149,56 +150,56 @@ def _state(history: RunHistory, now: float) -> str:
         )
         facts.append(f"resumed from an earlier step, at {places} (dotted): the later values are shown")
     if history.unread:
-        facts.append(f"{_several(history.unread, 'damaged line')} left out")
+        facts.append(f"{_plural(history.unread, 'damaged line')} left out")
     return f'<p class="state {kind}">{escape(state)}</p>\n<p>{"; ".join(facts)}.<br>Written {_when(now)} UTC.</p>'
 
 
 def _groups(history: RunHistory) -> list[list[Curve]]:
-    """Each measure with its held-out twin, those that are looked for first first."""
+    """Return each metric with its held-out counterpart, in the order of CURVE_ORDER."""
     curves = history.curves
     bases = dict.fromkeys(bare if (bare := name.removeprefix("held_out_")) in curves else name for name in curves)
 
     def rank(name: str) -> int:
         bare = name.removeprefix("held_out_")
-        return next((place for place, first in enumerate(FIRST) if bare.startswith(first)), len(FIRST))
+        return next((place for place, start in enumerate(CURVE_ORDER) if bare.startswith(start)), len(CURVE_ORDER))
 
     return [[curves[one] for one in (name, f"held_out_{name}") if one in curves] for name in sorted(bases, key=rank)]
 
 
-def _figures(history: RunHistory) -> str:
+def _charts(history: RunHistory) -> str:
     drawn = [
         curves
         for curves in _groups(history)
         if any(curve.finite for curve in curves) and len({step for curve in curves for step in curve.steps}) > 1
     ]
-    points = max(40, min(600, POINTS // max(1, sum(map(len, drawn[:FIGURES])))))
-    figures = [_figure(number, curves, points, history.resumed) for number, curves in enumerate(drawn[:FIGURES])]
-    if len(drawn) > FIGURES:
-        figures.append(f'<p class="note">{len(drawn) - FIGURES:,} more measures are in the table only.</p>')
-    return "\n".join(figures)
+    points = max(40, min(600, MAX_POINTS // max(1, sum(map(len, drawn[:MAX_CHARTS])))))
+    charts = [_chart(number, curves, points, history.resumed) for number, curves in enumerate(drawn[:MAX_CHARTS])]
+    if len(drawn) > MAX_CHARTS:
+        charts.append(f'<p class="note">{len(drawn) - MAX_CHARTS:,} more metrics are in the table only.</p>')
+    return "\n".join(charts)
 
 
-def _figure(number: int, curves: list[Curve], points: int, resumed: list[int]) -> str:
+def _chart(number: int, curves: list[Curve], points: int, resumed: list[int]) -> str:
     names = [escape(curve.name) for curve in curves]
     keys = ["training ", "held out "] if len(curves) > 1 else [""]
     values = " ".join(
-        f'<span class="key c{place}">{key}<b>{short(curve.values[-1])}</b></span>'
+        f'<span class="key c{place}">{key}<b>{short_number(curve.values[-1])}</b></span>'
         for place, (key, curve) in enumerate(zip(keys, curves))
     )
     holes = sum(len(curve.values) - len(curve.finite) for curve in curves)
-    note = f'<p class="note">× {_several(holes, "value")} not a finite number</p>' if holes else ""
+    note = f'<p class="note">× {_plural(holes, "value")} not a finite number</p>' if holes else ""
     return (
         f"<figure><figcaption><h3>{names[0]}</h3> {values}</figcaption>\n"
-        f"{svg(number, curves, points, resumed)}\n{note}</figure>"
+        f"{chart_svg(number, curves, points, resumed)}\n{note}</figure>"
     )
 
 
-def _several(number: int, what: str) -> str:
+def _plural(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _table(heads: str, rows: list[list[str]]) -> str:
-    """`heads` are parted by |; what comes from a run is escaped already. Numbers stand right."""
+    """Return a table. `heads` are separated by |; cells must be escaped."""
     cells = "".join(f'<th scope="col">{head}</th>' for head in heads.split("|"))
     lines = "\n".join(
         "<tr>" + f'<th scope="row">{row[0]}</th>' + "".join(f"<td>{cell}</td>" for cell in row[1:]) + "</tr>"
@@ -207,8 +208,8 @@ def _table(heads: str, rows: list[list[str]]) -> str:
     return f'<div class="wide"><table><thead><tr>{cells}</tr></thead>\n<tbody>{lines}</tbody></table></div>'
 
 
-def _learned(learned: Sequence[PrincipleAccuracy]) -> str:
-    """Those that it learned least of first."""
+def _accuracies(accuracies: Sequence[PrincipleAccuracy]) -> str:
+    """Return the table of accuracies by principle, the lowest first."""
     rows = [
         [
             escape(one.principle),
@@ -217,10 +218,10 @@ def _learned(learned: Sequence[PrincipleAccuracy]) -> str:
             f"{one.after.value:.1%}",
             _range(one.after),
         ]
-        for one in sorted(learned, key=lambda one: one.after.value)
+        for one in sorted(accuracies, key=lambda one: one.after.value)
     ]
-    note = '<p class="note">How often it finds the good text of a held-out pair likelier, by token. Ranges are 95 % intervals (Wilson).</p>'
-    return note + _table("principle|pairs|before|after|range", rows[:500]) if rows else ""
+    note = '<p class="note">The share of held-out pairs whose good text has the higher log p per token, with its 95 % interval (Wilson).</p>'
+    return note + _table("principle|pairs|before|after|interval", rows[:500]) if rows else ""
 
 
 def _range(interval: Interval) -> str:
@@ -236,15 +237,15 @@ def _values(history: RunHistory) -> str:
             rows.append(
                 [
                     escape(curve.name),
-                    short(curve.values[-1]),
+                    short_number(curve.values[-1]),
                     f"{curve.steps[-1]:,}",
-                    short(min(good)) if good else "",
-                    short(max(good)) if good else "",
+                    short_number(min(good)) if good else "",
+                    short_number(max(good)) if good else "",
                     f"{len(curve.values):,}",
                     f"{holes:,}" if holes else "",
                 ]
             )
-    return _table("measure|last value|at step|lowest|highest|values|not finite", rows[:500]) if rows else ""
+    return _table("metric|last value|at step|lowest|highest|values|not finite", rows[:500]) if rows else ""
 
 
 def _phases(history: RunHistory) -> str:
@@ -266,8 +267,8 @@ def _phases(history: RunHistory) -> str:
         for name, seconds in sorted(known.items(), key=lambda pair: -pair[1])
     ]
     if rest > 0.01 * whole:
-        rows.append(["not recorded, or done again", "", *_share(rest, whole)])
-    return _table("what|times|time|share", rows)
+        rows.append(["not recorded, or repeated", "", *_share(rest, whole)])
+    return _table("phase|times|time|share", rows)
 
 
 def _share(seconds: float, whole: float) -> list[str]:
@@ -276,18 +277,18 @@ def _share(seconds: float, whole: float) -> list[str]:
 
 def _log(history: RunHistory) -> str:
     lines = history.log
-    left_out = len(lines) - LINES
+    left_out = len(lines) - MAX_LOG_LINES
     rows = [_line(line) for line in lines]
     if left_out > 0:
-        half = LINES // 2
+        half = MAX_LOG_LINES // 2
         rows = [
             *rows[:half],
-            f'<li class="note">{left_out:,} lines left out here: they are in events.jsonl</li>',
+            f'<li class="note">{left_out:,} lines are left out here; they are in events.jsonl</li>',
             *rows[-half:],
         ]
     return f"<ol>{''.join(rows)}</ol>" if rows else ""
 
 
 def _line(line: Line) -> str:
-    text = line.text if len(line.text) <= LETTERS else line.text[:LETTERS] + " …"
+    text = line.text if len(line.text) <= MAX_LINE_CHARACTERS else line.text[:MAX_LINE_CHARACTERS] + " …"
     return f"<li><time>{_when(line.time)}</time> {escape(redact(text))}</li>\n"

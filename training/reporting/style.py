@@ -1,4 +1,4 @@
-"""The look of a run's report: light or dark as the reader's machine is, one column on a phone, plain on paper."""
+"""The style sheet of a run's report: light or dark by the reader's preference, one column on a phone, plain in print."""
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d1d1f; --soft: #5b5b63; --paper: #fdfdfc; --line: #d9d9d6; --grid: #ececea;

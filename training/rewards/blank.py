@@ -1,4 +1,4 @@
-"""The reward `blank`: POLARIS' penalty for a text that is not one (recipes.md 1.5)."""
+"""The reward `blank`: POLARIS' penalty for a text that is not one."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """From the rewards of a group's stories to one advantage for each: two ways to combine, and the human reference.
 
-    weighted    POLARIS: R = sum of weight x reward, clipped; A = (R - mean) / deviation                       (recipes.md 1.5, 1.6)
-    averaged    LongWriter-Zero: each reward is normalised within the group, and A is the mean of those        (recipes.md 2.2)
+    weighted    POLARIS: R = sum of weight x reward, clipped; A = (R - mean) / deviation
+    averaged    LongWriter-Zero: each reward is normalised within the group, and A is the mean of those
 
 Only the policy's own stories make the mean and the deviation. A story that a judge could not score is absent: it has no advantage and does not
 change the others'. The human reference is compared with the policy's stories and is not one of them.

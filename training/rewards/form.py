@@ -1,4 +1,4 @@
-"""The reward `form`: LongWriter-Zero's, for thinking and then the answer, each within its tags (recipes.md 2.2).
+"""The reward `form`: LongWriter-Zero's, for thinking and then the answer, each within its tags.
 
 <think>plan and second thoughts</think>
 <answer>the text</answer>

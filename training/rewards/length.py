@@ -1,4 +1,4 @@
-"""The reward `length`: POLARIS' penalty for missing the length that was asked for, with a band that costs nothing (recipes.md 1.5)."""
+"""The reward `length`: POLARIS' penalty for missing the length that was asked for, with a band that costs nothing."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The reward `paraphrase`: a penalty for sentences that say again what an earlier one said.
 
-Runs of words do not show that a text says the same again in other words, which is how LongWriter-Zero's policy came to pad its answers
-(recipes.md 2.7). The paper's measure of it is unknown; this one is ours.
+Runs of words do not show that a text says the same again in other words, which is how LongWriter-Zero's policy came to pad its answers.
+The paper's measure of it is unknown; this one is ours.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The reward `quality`: POLARIS' Story Quality (recipes.md 1.3 to 1.5). A judge fills in the rubric's sheet, and rules in code make one number of it.
+"""The reward `quality`: POLARIS' Story Quality. A judge fills in the rubric's sheet, and rules in code make one number of it.
 
 The judge sees the prompt without the sentence that asks for a length, and the story without its thinking; it does not learn who wrote it. The
 rubric comes first, so that a server keeps it in its cache. Each answer is held to a schema in which reasons come before scores. A fault must be shown

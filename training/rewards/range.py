@@ -1,4 +1,4 @@
-"""The reward `range`: LongWriter-Zero's reward for length (arXiv 2506.18841; recipes.md 2.2).
+"""The reward `range`: LongWriter-Zero's reward for length (arXiv 2506.18841).
 
 How long a good answer is, a range of words, follows by rule where the request names a number; otherwise a model predicts it. The paper's own example
 of an academic paper, 6,000 to 10,000 words, is wider than its rule allows; ours keeps the rule. The model is asked once about a request: its answers

@@ -1,4 +1,4 @@
-"""The reward `repetition`: POLARIS' penalty for a text that repeats itself, by runs of four tokens and by lines (recipes.md 1.5)."""
+"""The reward `repetition`: POLARIS' penalty for a text that repeats itself, by runs of four tokens and by lines."""
 
 from __future__ import annotations
 

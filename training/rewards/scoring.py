@@ -10,7 +10,7 @@ import inspect
 import math
 from collections.abc import Sequence
 
-from training.common.answers import parts
+from training.common.answers import split_answer
 from training.common.errors import MendableError
 from training.common.question import A, Question
 from training.config.declarations import Answer, Ask, Resources, Reward, Score
@@ -38,7 +38,7 @@ class Scoring:
 
         Raises MendableError where a judge cannot be asked at all (`training.teacher.client`), and for a value that is not a finite number.
         """
-        thinking, text = parts(raw)
+        thinking, text = split_answer(raw)
         answer = Answer(request.prompt, request.target, raw, thinking, text)
 
         async def scored(one: tuple[Reward, Resources]) -> Score:

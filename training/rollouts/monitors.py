@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
-from training.common.answers import parts
+from training.common.answers import split_answer
 from training.common.append_only import whole_lines
 from training.common.errors import MendableError
 from training.datasets.requests import Request
@@ -81,14 +81,14 @@ class Monitors:
         rng = random.Random(0)
         texts = [one for group in groups if (one := _best(group, self._settings)) is not None]
         probes = [
-            (name, request, raw, worth, make(parts(raw).text, rng))
+            (name, request, raw, worth, make(split_answer(raw).text, rng))
             for request, raw, worth in texts[: self._settings.guards.probes]
             for name, make in PROBES.items()
         ]
 
         async def scored(one: tuple[str, Request, str, float, str]) -> tuple[str, float] | None:
             name, request, raw, worth, worse = one
-            found = await self._scorer.score(request, raw.replace(parts(raw).text, worse))
+            found = await self._scorer.score(request, raw.replace(split_answer(raw).text, worse))
             value = total(found.rewards, self._settings.rewards)
             return None if value is None else (f"probe_{name}", value - worth)
 
@@ -128,7 +128,7 @@ def _best(group: Group, settings: GroupSettings) -> tuple[Request, str, float] |
     scored = [
         (worth, raw)
         for raw, score in answers
-        if parts(raw).text and (worth := total(score.rewards, settings.rewards)) is not None
+        if split_answer(raw).text and (worth := total(score.rewards, settings.rewards)) is not None
     ]
     return (group.request, (best := max(scored))[1], best[0]) if scored else None
 

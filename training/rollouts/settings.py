@@ -20,7 +20,7 @@ from training.rewards.settings import RewardSettings
 
 
 class SamplingSettings(Settings):
-    """How stories are sampled. Anything but the plain softmax samples from another policy than the one that learns (recipes.md 6.4)."""
+    """How stories are sampled. Anything but the plain softmax samples from another policy than the one that learns."""
 
     temperature: float = Field(1.0, gt=0, le=2)
     top_p: float = Field(1.0, gt=0, le=1)

@@ -1,4 +1,4 @@
-"""The model card: what the model is, how it was made, and what was measured, all taken from the run and the report."""
+"""The demo model's card: its description, its training and its measurements, taken from the run and the report."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ tags: [demo, fiction]
 
 # A demo model that writes stories
 
-**This is a demo.** It has {parameters:.1f} million parameters and was trained in {minutes:.0f} minutes on a processor, so that
-Longhand has something to serve on its first run. Its text has the shape of a story: sentences, dialogue, paragraphs, an
-end where one is asked for. It has no plot and little sense. For stories worth reading, serve a real model, such as
+**This is a demo.** It has {parameters:.1f} million parameters and was trained in {minutes:.0f} minutes on a CPU, so that
+Longhand has a model to serve on its first run. Its text has the form of a story: sentences, dialogue, paragraphs, and an
+end where the request asks for one. It has no plot and little sense. For stories worth reading, serve a real model, such as
 Qwen3.5-9B.
 
 It knows only English fiction of the nineteenth and early twentieth century. **Some of those texts use racial, ethnic and
 other language that is offensive today**, and so may the model. It is not instructed, aligned or filtered in any way.
 
-## What it read
+## Training data
 
 {stories:,.0f} short stories, {tokens:.1f} million tokens of requests and text in all. The texts are in the public domain in the United States and, where the author (and translator) died in 1955 or earlier, in
 countries with a term of life and 70 years: the scope used here is "{scope}". They come from the public sources of Standard
-Ebooks, whose own work on them is under CC0 1.0. Held out, never trained on: all {held_out:.0f} stories of {authors}.
+Ebooks, whose own work on them is under CC0 1.0. All {held_out:.0f} stories of {authors} were held out and never trained on.
 
-## How it is asked
+## Prompt format
 
-ChatML; one user message in the words of `training.common.text.story_request`, and the story as the assistant's turn. To go on, the
-turn begins with the story so far; `training.common.text.length_note`, a second user message before its last sentence, says how many
-words are written and left, and asks for the end where it is near. It was trained
+ChatML, with one user message in the form of `training.common.text.story_request`, and the story as the assistant's turn. To continue a
+story, the turn begins with the story so far; before its last sentence a second user message (`training.common.text.length_note`) states
+the words that are written and left, and asks for the end when it is near. The model was trained
 on {length:,} tokens at a time, request included: keep request, context and answer within that, although `config.json` allows more.
 
-## How it was made
+## Training
 
 `python -m training demo demo/demo.toml`: {recipe}
 
@@ -55,7 +55,7 @@ on {length:,} tokens at a time, request included: keep request, context and answ
 def write_card(settings: DemoSettings, folder: Path, report: Report | None = None) -> None:
     """Write README.md and curve.svg beside the model in `folder`."""
     events = read_events(settings.run_dir / "events.jsonl")
-    # A run that was killed repeats the steps after its last checkpoint: the later account is the one that counts.
+    # A run that was killed repeats the steps after its last checkpoint: the later values count.
     trained = {e.step: e.values for e in events if isinstance(e, Metrics) and "loss" in e.values}
     tested = {
         e.step: e.values["held_out_loss"] for e in events if isinstance(e, Metrics) and "held_out_loss" in e.values
@@ -76,9 +76,9 @@ def write_card(settings: DemoSettings, folder: Path, report: Report | None = Non
         recipe=(
             f"a Qwen3 of {shape.layers} layers, {shape.hidden_size} wide, {shape.heads} query and {shape.kv_heads} key heads, with an "
             f"output head of its own and a byte-level BPE vocabulary of {settings.vocabulary:,}, learned from the same stories. "
-            f"{len(trained):,} steps of {settings.batch_rows} rows, {seconds / 60:.0f} minutes in all on a processor that was shared "
+            f"{len(trained):,} steps of {settings.batch_rows} rows, {seconds / 60:.0f} minutes in all on a CPU that was shared "
             f"with other work; Muon for the matrices, AdamW for the rest, bf16 autocast, the learning rate constant after a "
-            f"warm-up and falling to nothing over the last {settings.decay_steps} steps."
+            f"warm-up and falling to 0 over the last {settings.decay_steps} steps."
         ),
         losses=_losses(trained, tested),
         settings=settings.model_dump_json(indent=2, exclude={"run_dir", "corpus"}),
@@ -107,12 +107,12 @@ def _figures(report: Report) -> str:
     )
     notes = "\n".join(f"- {m.measure.replace('_', ' ')}: {m.note}." for m in report.measures)
     return f"""
-## What was measured
+## Evaluation
 
-With `python -m training evaluate`, commit {report.commit}, {report.date}, {report.machine}, {report.seconds:.0f} s. The figures tell
-whole text from broken text; none says that a story is good.
+Made by `python -m training evaluate`, commit {report.commit}, {report.date}, {report.machine}, {report.seconds:.0f} s. The measures
+distinguish well-formed from broken text; none measures the quality of a story.
 
-| measure | this model | beside it | better | what stands beside it |
+| measure | this model | compared with | better | compared model or text |
 |---|---:|---:|---|---|
 {rows}
 
@@ -127,7 +127,7 @@ def _value(measure: Measure, value: float | None) -> str:
 
 
 def _curve(trained: dict[int, float], tested: dict[int, float]) -> str:
-    """Two lines over the steps, as an SVG of a few kilobytes; the training loss is averaged to at most 200 points."""
+    """Return a chart of both losses over the steps as SVG; the training loss is averaged to at most 200 points."""
     if not trained:
         return '<svg xmlns="http://www.w3.org/2000/svg" width="640" height="320"></svg>\n'
     steps = sorted(trained)

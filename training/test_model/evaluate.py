@@ -1,6 +1,6 @@
-"""The figures of a story model's card: is its text whole, does it land where it is asked to, and how well does it predict.
+"""The measurements on the demo model's card: is its text well-formed, does it end a story when asked to, and how well does it predict text.
 
-Human text is taken from stories of authors that the model never read, in passages as long as the samples.
+They are compared with passages of the samples' length from human stories, by authors that the model was not trained on.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ from training.test_model.windows import MeasuredStory, measure, premise
 
 HUMAN = "human stories"
 Counter = Callable[[str, bool], tuple[int, int]]
-CutText = tuple[str, bool]  # a text, and whether it was cut off rather than ended
+CutText = tuple[str, bool]  # a text, and whether it was cut off
 
 
 def evaluate(settings: DemoSettings, folder: Path, *, samples: int = 200, words: int = 400) -> Report:
-    """Measure the model in `folder` on the held-out stories of the settings it was trained with."""
+    """Measure the model in `folder` on the held-out stories of the settings that it was trained with. Raises MendableError if it cannot."""
     start = time.monotonic()
     if not (folder / "config.json").exists():
-        raise MendableError(f"{folder} holds no model.")
+        raise MendableError(f"There is no model in {folder}.")
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
     split = split_by_author(read_stories(settings.corpus, settings.pd_scope), settings.held_out_authors)
     if not split.held_out:
-        raise MendableError("held_out_authors is empty: there is nothing that the model has not read to measure it on.")
+        raise MendableError("held_out_authors is empty, so there are no stories to measure the model on.")
     held_out = [measure(story) for story in split.held_out]
     model = Qwen3ForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -79,7 +79,7 @@ def _samples(
     words: int,
     rng: random.Random,
 ) -> list[CutText]:
-    """Beginnings under titles and premises of held-out stories, cut after `words` words unless they ended before."""
+    """Sample beginnings for titles and premises of held-out stories, and cut them after `words` words."""
     prompts = []
     for number in range(samples):
         story = held_out[number % len(held_out)]
@@ -91,7 +91,7 @@ def _samples(
 
 
 def _passages(held_out: list[MeasuredStory], lengths: list[int], rng: random.Random) -> list[CutText]:
-    """Passages of human stories from the start of a sentence, one for each length, as far apart as the stories allow."""
+    """Return passages of human stories from the start of a sentence, one for each length."""
     longest = max(lengths)
     starts = [
         (story, int(place))
@@ -116,12 +116,12 @@ def _text_measures(
         (
             "known_word_share",
             lambda text, _: degeneration.known_words(text, vocabulary),
-            "words that the training stories hold, in lower case",
+            "words that are in the training stories, in lower case",
         ),
         (
             "sentence_end_share",
             lambda text, cut: degeneration.sentences_that_end(text, cut=cut),
-            "sentences that close with a mark before their paragraph is over",
+            "sentences that end with a punctuation mark before their paragraph ends",
         ),
         (
             "quote_close_share",
@@ -131,7 +131,7 @@ def _text_measures(
         (
             "repeated_4gram_share",
             lambda text, _: degeneration.repeated_ngrams(text),
-            "word 4-grams that stood in the same text before",
+            "word 4-grams that occur earlier in the same text",
         ),
     ]
     note = f"{len(machine)} samples of at most {words} words, temperature 0.8, plain softmax"
@@ -158,7 +158,7 @@ def _text_measures(
 
 
 def _share(texts: Sequence[CutText], counter: Counter) -> float | None:
-    """The share over all texts together, or None where there is nothing to count."""
+    """Return the share over all texts together, or None if there is nothing to count."""
     pairs = [counter(text, cut) for text, cut in texts]
     whole = sum(whole for _, whole in pairs)
     return round(sum(part for part, _ in pairs) / whole, 4) if whole else None
@@ -172,7 +172,7 @@ def _landing(
     rng: random.Random,
     n: int,
 ) -> Measure:
-    """Ask for the end of held-out stories with `left` words left, as the narrator does, and see whether it comes in time."""
+    """Ask for the end of held-out stories with `left` words left, as the narrator does, and measure how often it comes within twice as many."""
     prompts = []
     for number in range(n):
         story = held_out[number % len(held_out)]

@@ -1,4 +1,4 @@
-"""A Qwen3 of our own size, and its files in the layout that transformers and vLLM load."""
+"""A small Qwen3 model, and its files in the layout of transformers and vLLM."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from training.test_model.tokenizer import END, PAD, save_tokenizer
 
 
 def new_model(shape: ModelShape, vocabulary: int, *, pad: int, end: int) -> Qwen3ForCausalLM:
-    """A model with random weights from torch's generator; input and output embeddings are two matrices."""
+    """Return a model with random weights from torch's generator, whose input and output embeddings are separate matrices."""
     config = Qwen3Config(
         vocab_size=vocabulary,
         hidden_size=shape.hidden_size,
@@ -35,13 +35,12 @@ def new_model(shape: ModelShape, vocabulary: int, *, pad: int, end: int) -> Qwen
 
 
 def save_model(model: Qwen3ForCausalLM, tokenizer: Tokenizer, folder: Path, context: int) -> None:
-    """Write weights (bf16), configuration, tokenizer and generation settings; the model itself stays as it is."""
+    """Write weights (in bf16), configuration, tokenizer and generation settings. The model itself is not changed."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().to(torch.bfloat16).contiguous() for name, value in model.state_dict().items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "model.safetensors").chmod(
-        0o644
-    )  # the library writes it for its owner only; the server may be another user
+    # safetensors makes files that only their owner can read; the server may be another user
+    (folder / "model.safetensors").chmod(0o644)
     config = model.config.to_dict() | {"architectures": ["Qwen3ForCausalLM"], "dtype": "bfloat16", "use_cache": True}
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     GenerationConfig(

@@ -1,12 +1,11 @@
-"""An interpolated Kneser-Ney n-gram model over the tokens of a neural model's vocabulary: the yardstick of the demo model.
+"""An interpolated Kneser-Ney n-gram model over the tokens of a neural model's vocabulary, with which the demo model is compared.
 
-Both models read the same tokens of the same text, and tokens are made of bytes, so nothing is unknown to either and the
-total of nats over a text, divided by its words, compares them fairly.
+Both models read the same byte-level tokens, so no text is out of vocabulary, and the nats per word of a text are comparable.
 
 With c the count of an n-gram at the highest order and the number of its distinct left neighbours below (its continuation
 count), h a context, h' the context without its first token, and D one discount per order (n1 / (n1 + 2 n2)):
 
-    p(w | h) = max(c(h w) - D, 0) / c(h) + D * types(h) / c(h) * p(w | h')        and 1 / vocabulary below one token
+    p(w | h) = max(c(h w) - D, 0) / c(h) + D * types(h) / c(h) * p(w | h')        and 1 / vocabulary below unigrams
 
 as in Chen and Goodman, "An empirical study of smoothing techniques for language modeling" (1998), equation 22 interpolated.
 """
@@ -25,7 +24,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """The n-grams of one length. A key is (number of the n-gram's first n-1 tokens) * vocabulary + its last token."""
+    """The n-grams of one length. A key is (index of the n-gram's first n-1 tokens) * vocabulary + its last token."""
 
     keys: Ints
     counts: Ints
@@ -35,7 +34,7 @@ class _Order:
 
 
 class KneserNey:
-    """Counts `texts` (sequences of tokens) up to `order`; `start` is a token that no text holds, and pads their beginnings."""
+    """A model of n-grams up to `order` in `texts` (sequences of tokens). `start` is a token that no text has; it pads their beginnings."""
 
     def __init__(self, texts: Sequence[Sequence[int]], *, vocabulary: int, start: int, order: int = 5) -> None:
         self.vocabulary, self.start, self.order = vocabulary, start, order
@@ -69,15 +68,15 @@ class KneserNey:
     def _padded(self, texts: Sequence[Sequence[int]]) -> tuple[Ints, npt.NDArray[np.bool_]]:
         pads = [self.start] * self.order
         stream = np.array([token for text in texts for token in (*pads, *text)], dtype=np.int64)
-        real = np.array([mark for text in texts for mark in (*[False] * self.order, *[True] * len(text))], dtype=bool)
+        real = np.array([flag for text in texts for flag in (*[False] * self.order, *[True] * len(text))], dtype=bool)
         return stream, real
 
     def _keys(self, context_numbers: Ints, stream: Ints) -> Ints:
-        """The key of the n-gram that ends at each place; `context_numbers[i]` is that of the context that ends before i."""
+        """Return the key of the n-gram that ends at each position; `context_numbers[i]` is the index of the context that ends before i."""
         return np.where(context_numbers[:-1] < 0, -1, context_numbers[:-1] * self.vocabulary + stream)
 
     def probabilities(self, text: Sequence[int]) -> Floats:
-        """p(token | the tokens before it in the same text), for each token of `text`."""
+        """Return p(token | the tokens before it) for each token of `text`, [T]."""
         stream, real = self._padded([text])
         numbers = np.zeros(len(stream) + 1, dtype=np.int64)
         p = np.full(len(stream), 1.0 / self.vocabulary)

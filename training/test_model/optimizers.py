@@ -1,4 +1,4 @@
-"""Optimizers for a small model from scratch, and the learning rate over a run's steps."""
+"""The optimizers of a small model that is trained from scratch, and its learning rate schedule."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from training.test_model.settings import DemoSettings
 
 
 def optimizers_for(model: Qwen3ForCausalLM, settings: DemoSettings) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the layers; AdamW for embeddings, output head and norms, as Muon's authors advise.
+    """Return Muon for the matrices inside the layers, and AdamW for embeddings, output head and norms, as Muon's authors advise.
 
-    With `match_rms_adamw` (Moonlight, arXiv 2502.16982) Muon's updates have the size of AdamW's, so both learning rates
-    are of one scale.
+    With `match_rms_adamw` (Moonlight, arXiv 2502.16982) Muon's updates have the size of AdamW's, so that both learning rates have one scale.
     """
     inner: list[torch.nn.Parameter] = []
     outer: list[torch.nn.Parameter] = []
@@ -26,7 +25,7 @@ def optimizers_for(model: Qwen3ForCausalLM, settings: DemoSettings) -> list[torc
     ]
 
 
-def learning_rate_share(step: int, settings: DemoSettings) -> float:
-    """Warm-up, stable, decay: the share of the learning rate that step `step` (from 0) uses."""
+def learning_rate_factor(step: int, settings: DemoSettings) -> float:
+    """Return the factor of the learning rate, 0 to 1, for step `step` (from 0): warm-up, constant, decay."""
     warm = min(1.0, (step + 1) / (settings.warmup_steps + 1))
     return min(warm, (settings.steps - step) / (settings.decay_steps + 1))

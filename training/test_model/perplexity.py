@@ -1,4 +1,4 @@
-"""Perplexity per word on held-out stories: exp(nats of all tokens / words), the closing token of each story included."""
+"""Perplexity per word on held-out stories: exp(nats of all tokens / words), including the end token of each story."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import torch.nn.functional as F
 from transformers import Qwen3ForCausalLM
 
 from training.common.errors import MendableError
-from training.common.text import Message, last_sentence, length_note, round_words, story_request
+from training.common.text import Message, last_sentence_start, length_note, round_words, story_request
 from training.test_model.tokenizer import Encoder
 from training.test_model.windows import LANDING_WORDS, MeasuredStory
 
 
 def model_nats(model: Qwen3ForCausalLM, encoder: Encoder, measured: MeasuredStory, length: int) -> float:
-    """Nats of a whole story and its end, read in windows of `length` tokens, each after the request the narrator would make.
+    """Return the nats of a whole story with its end token, read in windows of `length` tokens, each with the narrator's request.
 
-    The request holds the title, but an empty premise: a sentence of the story would give away what is to be predicted. Every
-    window but the first repeats `length` characters of the latest text, and says before its last sentence how many words are
-    written and left; from 250 words left it asks for the end.
+    The request has the title, but no premise, because a sentence of the story would reveal what is to be predicted. Every window but the
+    first repeats about `length` characters of the text before it, and states before the last sentence the words that are written and left;
+    from 250 words left it asks for the end. Raises MendableError if `length` is too small.
     """
     text, total = measured.story.text, len(measured.words)
     target = round_words(total)
     request = story_request(title=measured.story.title, premise="", target=target)
     nats, done = 0.0, 0  # characters
     while done <= len(text):
-        left, note_at = total - measured.words_before(done), last_sentence(text[:done])
+        left, note_at = total - measured.words_before(done), last_sentence_start(text[:done])
         prompt = encoder.request(request)
         if note_at:
             first = measured.sentence_near(max(0, note_at - length))
@@ -39,7 +39,9 @@ def model_nats(model: Qwen3ForCausalLM, encoder: Encoder, measured: MeasuredStor
         upto = min(len(ids), length - len(prompt))
         scored = next(number for number, end in enumerate(ends) if end > done - note_at)
         if scored >= upto:
-            raise MendableError(f"{length} tokens hold no request, latest text and something to predict.")
+            raise MendableError(
+                f"A window of {length} tokens is too small for a request, earlier text and text to predict."
+            )
         window = torch.tensor([prompt + ids[:upto]])
         with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
             logits_TV = model(input_ids=window, use_cache=False).logits[0].float()
@@ -50,4 +52,5 @@ def model_nats(model: Qwen3ForCausalLM, encoder: Encoder, measured: MeasuredStor
 
 
 def all_nats(model: Qwen3ForCausalLM, encoder: Encoder, stories: Sequence[MeasuredStory], length: int) -> float:
+    """Return the nats of all stories."""
     return sum(model_nats(model, encoder, story, length) for story in stories)

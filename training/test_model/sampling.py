@@ -1,4 +1,4 @@
-"""Sampling from a small model, many requests at once, with the plain softmax of transformers."""
+"""Sampling from a small model with transformers, for many requests at once, from the plain softmax."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def sample(
     temperature: float,
     batch: int = 50,
 ) -> Iterator[tuple[str, bool]]:
-    """For each prompt the new text of at most `tokens` tokens, and whether the model ended it by itself."""
+    """Yield for each prompt the new text, of at most `tokens` tokens, and whether the model ended it."""
     for first in range(0, len(prompts), batch):
         part = prompts[first : first + batch]
         width = max(map(len, part))

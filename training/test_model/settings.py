@@ -1,4 +1,4 @@
-"""Settings of the test model: its shape and its training. No torch is imported here."""
+"""Settings of the demo model: its shape and its training. Does not import torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from training.config.settings import Settings
 
 
 class ModelShape(Settings):
-    """A Qwen3 of any size. The output head has weights of its own: vLLM's weight update leaves a tied one stale on CPUs."""
+    """The shape of a Qwen3 model. Its output head is untied, because vLLM's weight update leaves a tied head stale on CPUs."""
 
     hidden_size: int = Field(256, ge=8)
     layers: int = Field(6, ge=1)
@@ -19,7 +19,7 @@ class ModelShape(Settings):
     kv_heads: int = Field(2, ge=1)
     head_size: int = Field(64, ge=4)
     feed_forward_size: int = Field(768, ge=8)
-    context: int = Field(2048, ge=64, description="positions that the model is declared to have, in tokens")
+    context: int = Field(2048, ge=64, description="Sets the model's positions, in tokens.")
 
     @model_validator(mode="after")
     def heads_share_evenly(self) -> ModelShape:
@@ -29,7 +29,7 @@ class ModelShape(Settings):
 
 
 class DemoSettings(Settings):
-    """`python -m training demo FILE`: the demo's story model, from scratch. Paths are relative to the working directory."""
+    """`python -m training demo FILE`: the demo's story model, trained from scratch. Paths are relative to the working directory."""
 
     run_dir: Path
     corpus: Path
@@ -39,15 +39,17 @@ class DemoSettings(Settings):
     shape: ModelShape = ModelShape.model_construct()
 
     sequence_length: int = Field(1024, ge=256)
-    batch_rows: int = Field(8, ge=1, description="rows of one optimizer step")
-    micro_rows: int = Field(2, ge=1, description="rows that go through the model at once; bounds the memory")
+    batch_rows: int = Field(8, ge=1, description="Sets the rows of an optimizer step.")
+    micro_rows: int = Field(2, ge=1, description="Sets the rows of a micro-batch, which bounds the memory.")
 
     steps: int = Field(ge=1)
     warmup_steps: int = Field(50, ge=0)
-    decay_steps: int = Field(0, ge=0, description="the last steps, in which the learning rate falls to nothing")
-    learning_rate: float = Field(3e-3, gt=0, description="AdamW: embeddings, output head, norms")
+    decay_steps: int = Field(
+        0, ge=0, description="Sets the number of last steps in which the learning rate falls to 0."
+    )
+    learning_rate: float = Field(3e-3, gt=0, description="Applies to embeddings, output head and norms (AdamW).")
     matrix_learning_rate: float = Field(
-        5e-3, gt=0, description="Muon, scaled to AdamW's size of update: all other matrices"
+        5e-3, gt=0, description="Applies to all other matrices (Muon, scaled to AdamW's size of update)."
     )
     weight_decay: float = Field(0.1, ge=0)
     clip_norm: float = Field(1.0, gt=0)

@@ -1,6 +1,6 @@
-"""The tokenizer of a model that is trained from scratch: byte-level BPE with a ChatML template.
+"""The tokenizer of the demo model: byte-level BPE with a ChatML template.
 
-Text never becomes a control token: a story or a premise that holds the letters of `<|im_end|>` is encoded as letters.
+Text never becomes a control token: `<|im_end|>` in a story or a premise is encoded as plain characters.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ CHAT_TEMPLATE = (
     "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}"
 )
 
-# Line breaks are pieces of their own (a blank line is one token), words take their apostrophe along, and each digit stands
-# alone, so that the model can read a number of words that it never met.
+# Line breaks are pieces of their own (a blank line is one token), words include their apostrophes, and each digit is a piece of its own, so that
+# the model can read numbers of words that are not in its training data.
 PIECES = r"\n+|\p{N}| ?[\p{L}\p{M}]+(?:[’'][\p{L}\p{M}]+)?| ?[^\s\p{L}\p{M}\p{N}]+|[^\S\n]+(?!\S)|\s+"
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
-    """Learn a byte-level BPE of `vocabulary` tokens, the three control tokens included."""
+    """Train a byte-level BPE tokenizer with `vocabulary` tokens, including the three control tokens."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -63,11 +63,11 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, context: int) -> None:
 
 
 class Encoder:
-    """Encodes messages piece by piece, as the chat template renders them, with everything that is text kept as text."""
+    """Encodes messages like the chat template, with control tokens only where the template has them."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = Tokenizer.from_str(tokenizer.to_str())
-        self.tokenizer.encode_special_tokens = True  # "encode them like other text", in the words of the library
+        self.tokenizer.encode_special_tokens = True  # encodes special tokens in texts like other text
         self.pad, self.start, self.end = (self._control(token) for token in (PAD, START, END))
 
     @classmethod
@@ -77,19 +77,19 @@ class Encoder:
     def _control(self, token: str) -> int:
         number = self.tokenizer.token_to_id(token)
         if number is None:
-            raise MendableError(f"The tokenizer has no control token {token}; it is not one of ours.")
+            raise MendableError(f"The tokenizer has no control token {token}: it is not a demo model's tokenizer.")
         return int(number)
 
     def text(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
     def text_with_ends(self, text: str) -> tuple[list[int], list[int]]:
-        """The tokens of `text`, and the character before which each ends (the start is no use: a word takes its space along)."""
+        """Return the tokens of `text`, and for each the position in characters where it ends. (A word's token starts with the space before it.)"""
         encoding = self.tokenizer.encode(text, add_special_tokens=False)
         return list(encoding.ids), [end for _, end in encoding.offsets]
 
     def request(self, messages: list[Message]) -> list[int]:
-        """The tokens of `messages` up to where the assistant's text begins (`add_generation_prompt`)."""
+        """Return the tokens of `messages` up to where the assistant's text begins (`add_generation_prompt`)."""
         tokens: list[int] = []
         for message in messages:
             tokens += [self.start, *self.text(f"{message['role']}\n{message['content']}"), self.end, *self.text("\n")]

@@ -1,8 +1,7 @@
-"""The demo model: a small story model from scratch, on requests and stories as the narrator will make them.
+"""Trains the demo model: a small story model, from scratch, on requests in the narrator's form and stories.
 
-The learning rate warms up, stays, and falls to nothing over the last `decay_steps`; because it stays in between, a run
-may be stopped and made longer or shorter by changing `steps` and `decay_steps` alone. SIGTERM asks for a clean stop: the
-step is finished, a checkpoint written, and the next start resumes from there as if nothing had happened.
+The learning rate warms up, is constant, and falls to 0 over the last `decay_steps`; so a run may be stopped and made longer or shorter by
+changing `steps` and `decay_steps`. On SIGTERM the step is finished and a checkpoint is written, from which the same command resumes.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ from training.learner.checkpoints import latest_checkpoint, load_state, save_che
 from training.learner.stopping import stop_on_sigterm
 from training.test_model.card import write_card
 from training.test_model.model import new_model, save_model
-from training.test_model.optimizers import learning_rate_share, optimizers_for
+from training.test_model.optimizers import learning_rate_factor, optimizers_for
 from training.test_model.settings import MAY_CHANGE, DemoSettings
 from training.test_model.tokenizer import Encoder, train_tokenizer
 from training.test_model.windows import measure, plan_epoch, render
 
 
 def train_demo(settings: DemoSettings) -> Path | None:
-    """Train, or resume; the folder of the model, or None if the run was asked to stop before its last step."""
+    """Train, or resume training. Returns the folder of the model, or None if the run was asked to stop before its last step."""
     run, length = settings.run_dir, settings.sequence_length
     run.mkdir(parents=True, exist_ok=True)
     log = EventLog(run / "events.jsonl")
@@ -62,7 +61,7 @@ def train_demo(settings: DemoSettings) -> Path | None:
                 break
             start = time.monotonic()
             rows = [render(window, train, encoder, length) for window in windows]
-            share = learning_rate_share(step, settings)
+            share = learning_rate_factor(step, settings)
             for optimizer, rate in zip(optimizers, (settings.matrix_learning_rate, settings.learning_rate)):
                 optimizer.param_groups[0]["lr"] = rate * share
             learned = sum(row.learned for row in rows)
@@ -70,7 +69,7 @@ def train_demo(settings: DemoSettings) -> Path | None:
             for first in range(0, len(rows), settings.micro_rows):
                 part = to_tensors(rows[first : first + settings.micro_rows], length, encoder.pad)
                 loss = summed_loss(model, *part)
-                torch.autograd.backward(loss / learned)  # a mean over the tokens of the step, however it is split
+                torch.autograd.backward(loss / learned)  # a mean over the tokens of the step
                 total += loss.item()
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm).item()
             for optimizer in optimizers:
@@ -99,10 +98,10 @@ def train_demo(settings: DemoSettings) -> Path | None:
 
 
 def export(settings: DemoSettings, folder: Path) -> None:
-    """Write the newest whole checkpoint of a run, finished or not, as a model that can be served."""
+    """Write the newest checkpoint of a run, finished or not, as a model that can be served. Raises MendableError if there is none."""
     found = latest_checkpoint(settings.run_dir / "checkpoints", print)
     if not found:
-        raise MendableError(f"{settings.run_dir} holds no checkpoint yet.")
+        raise MendableError(f"There is no checkpoint in {settings.run_dir} yet.")
     tokenizer = Tokenizer.from_file(str(settings.run_dir / "tokenizer.json"))
     encoder = Encoder(tokenizer)
     model = new_model(settings.shape, tokenizer.get_vocab_size(), pad=encoder.pad, end=encoder.end)
@@ -119,7 +118,7 @@ def _mean_loss(model: Qwen3ForCausalLM, rows: list[Sample], settings: DemoSettin
 
 
 def _tokenizer(path: Path, texts: list[str], vocabulary: int) -> Tokenizer:
-    """Train the tokenizer once; a resumed run must read the very same one."""
+    """Train the tokenizer, or load that of the run: a resumed run must use the same one."""
     if not path.exists():
         temporary = path.with_suffix(".writing")
         train_tokenizer(texts, vocabulary).save(str(temporary))
@@ -143,7 +142,7 @@ def _save(settings: DemoSettings, step: int, model: Qwen3ForCausalLM, optimizers
 def _resume(
     settings: DemoSettings, model: Qwen3ForCausalLM, optimizers: list[torch.optim.Optimizer], log: EventLog
 ) -> int:
-    """Put everything back as the newest whole checkpoint has it; the number of steps done, 0 for a new run."""
+    """Restore the newest complete checkpoint. Returns the number of steps that are done, 0 for a new run."""
     found = latest_checkpoint(settings.run_dir / "checkpoints", log.log)
     if not found:
         return 0
@@ -152,7 +151,7 @@ def _resume(
     changed = sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name))
     if wrong := [name for name in changed if name not in MAY_CHANGE]:
         raise MendableError(
-            f"{settings.run_dir} holds a run with other settings ({', '.join(wrong)}): choose another run_dir, or set them back."
+            f"{settings.run_dir} has a run with other settings ({', '.join(wrong)}): choose another run_dir, or restore them."
         )
     state = load_state(checkpoint)
     model.load_state_dict(state["model"])
@@ -165,10 +164,9 @@ def _resume(
 
 
 def summed_loss(model: Qwen3ForCausalLM, tokens_BT: torch.Tensor, weights_BT: torch.Tensor) -> torch.Tensor:
-    """Weighted cross entropy in nats, summed over the learned tokens; divide by the token count of the whole step.
+    """Return the weighted cross entropy in nats, summed over the learned tokens; divide it by the number of the step's learned tokens.
 
-    The output head sees the learned positions only: half of a landing's tokens are given, and their
-    logits would be waste.
+    The output head gets the learned positions only, because about half of a landing's tokens are not learned.
     """
     with torch.autocast("cpu", dtype=torch.bfloat16):
         hidden_BTD = model.model(input_ids=tokens_BT, use_cache=False).last_hidden_state
@@ -179,23 +177,23 @@ def summed_loss(model: Qwen3ForCausalLM, tokens_BT: torch.Tensor, weights_BT: to
 
 
 def batches_from(step: int, plan: Callable[[int], list[Window]], rows: int) -> Iterator[list[Window]]:
-    """The windows of each step from `step` on, for ever. `plan(epoch)` gives an epoch's windows; a rest at its end is dropped.
+    """Yield the windows of each step from `step` on, without end. `plan(epoch)` returns an epoch's windows; what does not fill a step is dropped.
 
-    So the number of the step is the whole cursor of the data.
+    The number of the step is the cursor of the data. Raises MendableError if an epoch has no full step.
     """
     epoch = 0
     while True:
         windows = plan(epoch)
         batches = len(windows) // rows
         if batches == 0:
-            raise MendableError(f"The corpus gives {len(windows)} rows, fewer than batch_rows ({rows}).")
+            raise MendableError(f"The corpus has {len(windows)} rows, fewer than batch_rows ({rows}).")
         for batch in range(min(step, batches), batches):
             yield windows[batch * rows : (batch + 1) * rows]
         epoch, step = epoch + 1, max(0, step - batches)
 
 
 def to_tensors(samples: list[Sample], length: int, pad: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tokens and weights, each [samples, length]. Padding is on the right, where a causal model does not look."""
+    """Return tokens and weights, each [samples, length], padded on the right."""
     tokens_BT = torch.full((len(samples), length), pad)
     weights_BT = torch.zeros(len(samples), length)
     for row, sample in enumerate(samples):

@@ -1,15 +1,15 @@
-"""Which parts of the stories the model learns, and how they are asked for.
+"""The demo model's samples: parts of stories, with the requests for them.
 
-Every sample is a request as the narrator makes it (`training.common.text.story_request`) and a piece of the story as the answer:
+Every sample is a request in the narrator's form (`training.common.text.story_request`) and a part of the story as the answer:
 
 - the beginning of a story;
-- a piece from the middle, from the start of a sentence, parted somewhere by the words that are written and left there
+- a part from the middle, from the start of a sentence, divided somewhere by a note of the words that are written and left
   (`training.common.text.length_note`);
-- a landing: the latest text as the narrator sends it along, "about 60 words are left: bring the story to its end", and then
-  exactly the words that the author still needed. Only those are learned, so that the count in the note can be trusted.
+- a landing: the latest text as the narrator sends it, the note "about 60 words are left: bring the story to its end", and then
+  exactly the words that the author still needed. Only these are learned, so that the note's number is right.
 
-The first two kinds go through each story once per epoch; landings come on top, since a story has only one end.
-All is a function of the seed and the epoch, so the cursor of the data is one number.
+The first two kinds cover each story once per epoch; landings are additional, because a story has only one end. Everything is a function
+of the seed and the epoch, so that the cursor of the data is one number.
 """
 
 from __future__ import annotations
@@ -28,14 +28,16 @@ from training.common.records import Sample, Story, Window
 from training.common.text import SENTENCE_END, WORD, length_note, round_words, story_request
 from training.test_model.tokenizer import Encoder
 
-LANDING_WORDS = 250  # from so few words left the note asks for the end
+LANDING_WORDS = 250  # with at most so many words left the note asks for the end
 _NAME = regex.compile(r"(?<=[\p{Ll},;] )\p{Lu}\p{Ll}{2,}")
-_TOKEN_CHARACTERS = 3.8  # of English prose under a vocabulary of some thousand tokens; decides only how windows overlap
+_TOKEN_CHARACTERS = (
+    3.8  # characters per token of English prose with such a vocabulary; determines only the overlap of windows
+)
 
 
 @dataclass(frozen=True, slots=True)
 class MeasuredStory:
-    """A story with the places of its words and sentences, in characters."""
+    """A story with the positions of its words and sentences, in characters."""
 
     story: Story
     words: npt.NDArray[np.int32]
@@ -46,7 +48,7 @@ class MeasuredStory:
         return int(np.searchsorted(self.words, character))
 
     def sentence_near(self, character: int) -> int:
-        """The start of the last sentence that starts at or before `character`."""
+        """Return the start of the last sentence that starts at or before `character`."""
         return int(self.sentences[max(0, int(np.searchsorted(self.sentences, character, side="right")) - 1)])
 
 
@@ -62,14 +64,14 @@ def measure(story: Story) -> MeasuredStory:
 def plan_epoch(
     stories: Sequence[MeasuredStory], epoch: int, *, seed: int, length: int, landings: int = 1
 ) -> list[Window]:
-    """All windows of one epoch in the order in which they are learned; `length` is that of a sample in tokens."""
+    """Return the windows of an epoch, in their order; `length` is the length of a sample in tokens."""
     rng = random.Random(f"{seed}/{epoch}")
     stride = int(length * 0.85 * _TOKEN_CHARACTERS)
     windows = []
     for number, measured in enumerate(stories):
         size = len(measured.story.text)
         starts = [0]
-        offset = rng.randrange(stride)  # another cut in every epoch
+        offset = rng.randrange(stride)  # different in every epoch
         starts += [measured.sentence_near(place) for place in range(offset + stride // 2, size - 200, stride)]
         for start in starts:
             counted_at = start and min(size - 1, start + 300 + rng.randrange(int(length * 0.6 * _TOKEN_CHARACTERS)))
@@ -80,7 +82,7 @@ def plan_epoch(
 
 
 def _landing(number: int, measured: MeasuredStory, length: int, rng: random.Random) -> Window:
-    """A landing with 15 to 300 words left, short remainders as likely as long ones, after some text of the story."""
+    """Return a landing with 15 to 300 words left, log-uniformly distributed, after some text of the story."""
     most = min(300, len(measured.words) // 2, int(length * 0.35))
     left = min(most, int(math.exp(rng.uniform(math.log(15), math.log(300)))))
     counted_at = int(measured.words[-left])
@@ -91,7 +93,7 @@ def _landing(number: int, measured: MeasuredStory, length: int, rng: random.Rand
 
 
 def premise(measured: MeasuredStory, window: Window, rng: random.Random, characters: int) -> str:
-    """A sentence with a name in it, from outside the window, so that it is a hint and not a text to copy."""
+    """Return a sentence with a name in it, from outside the window if possible, so that it cannot be copied."""
     inside = range(window.start, window.start + characters)
     outside = [span for span in measured.premises if span[0] not in inside]
     candidates = outside or measured.premises
@@ -104,7 +106,7 @@ def premise(measured: MeasuredStory, window: Window, rng: random.Random, charact
 
 
 def render(window: Window, stories: Sequence[MeasuredStory], encoder: Encoder, length: int) -> Sample:
-    """The tokens of a window, at most `length` of them; the end of the turn is learned only where the story ends."""
+    """Return the sample of a window, of at most `length` tokens; the end token is learned only where the story ends."""
     measured, rng = stories[window.story], random.Random(window.seed)
     text = measured.story.text
     total = len(measured.words)
@@ -125,7 +127,7 @@ def render(window: Window, stories: Sequence[MeasuredStory], encoder: Encoder, l
     note_at = measured.sentence_near(window.counted_at - 1) if window.counted_at else 0
     if note_at > window.start:
         earlier = text[window.start : note_at].rstrip()
-        # The target is a round number; what is left is exact, because that is what the end is learned from.
+        # The target is a round number; the words left are exact, because the model learns from them when to end.
         note = length_note(target=target, written=max(1, target - left), landing=landing)
         weights += [float(not landing)] * len(encoder.text(earlier))
         tokens = encoder.request([*request, {"role": "assistant", "content": earlier}, note])
@@ -137,4 +139,4 @@ def render(window: Window, stories: Sequence[MeasuredStory], encoder: Encoder, l
         ids, ends = [*ids, encoder.end], [*ends, len(text)]
     learned_from = window.counted_at - note_at if landing else 0
     weights += [float(end > learned_from) for end in ends]
-    return Sample.of((tokens + ids)[:length], weights[:length])
+    return Sample.from_lists((tokens + ids)[:length], weights[:length])

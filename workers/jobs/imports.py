@@ -13,7 +13,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from training.common.errors import MendableError
-from training.common.manifest import make_manifest, only_weights, sha256_of
+from training.common.manifest import check_model_files, make_manifest, sha256_of
 from training.common.text import storable
 from workers.folders import forget, private, run_folder, studio, version_folder
 from workers.jobs.runs.results import OF_ROLLOUTS
@@ -48,10 +48,10 @@ def _import(asked: VersionImport, target: Path) -> ModelVersion:
     folder = incoming() / asked.folder
     if not FOLDER.fullmatch(asked.folder) or not folder.is_dir() or folder.is_symlink():
         raise MendableError(f"There is no folder {asked.folder} in {incoming()}.")
-    only_weights(folder)
+    check_model_files(folder)
     forget(target)
     shutil.copytree(folder, target / "model", symlinks=True, ignore=shutil.ignore_patterns(".git*"))
-    only_weights(target / "model")
+    check_model_files(target / "model")
     templates = _chat_templates(target / "model")
     if not templates:
         raise MendableError("Its tokenizer has no chat template, so it cannot be asked for a story.")

@@ -24,7 +24,7 @@ from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
-from training.common.text import SENTENCE_END, Message, last_sentence
+from training.common.text import SENTENCE_END, Message, last_sentence_start
 
 _PLACE = "longhand7d1f0c5e{}e5c0f1d7"
 _THINK, _THOUGHT = "<think>\n", "\n</think>\n\n"
@@ -181,7 +181,7 @@ class Prompter:
         room = max(space - (len(tokens) - len(head)), 64)
         text = written.text.rstrip() + ("\n\n" if written.new_paragraph else "") if written.text else ""
         ids, begin = self._fitting(text, room, spoken)
-        place = last_sentence(text)
+        place = last_sentence_start(text)
         if place and (landing or begin):
             end = self._turn(request, note) + self.plain(text[place:])[-room // 2 :]
             text = text[:place].rstrip()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from training.common.errors import MendableError
-from training.common.manifest import only_weights, verify
+from training.common.manifest import check_model_files, verify
 from training.evaluate.served import Client, Served
 from training.serving.http import ServerFailed, ask_own, models_of
 
@@ -40,7 +40,7 @@ def served_names(url: str, key: str) -> set[str] | None:
 def check_weights(folder: Path, manifest: dict[str, Any], part: str) -> None:
     try:
         verify(folder, manifest, [part])
-        only_weights(folder / part)
+        check_model_files(folder / part)
     except MendableError as error:
         raise CannotLoad(str(error)) from None
 

@@ -1,4 +1,4 @@
-"""A folder of weights is what it was when it was checked, and holds nothing that runs."""
+"""Changes of a model folder after its check are found, and files that can run code are refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from training.common.errors import MendableError
-from training.common.manifest import make_manifest, only_weights, sha256_of, verify
+from training.common.manifest import check_model_files, make_manifest, sha256_of, verify
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_it_says_what_sha256sum_says(folder: Path) -> None:
+def test_hashes_are_those_of_sha256sum(folder: Path) -> None:
     manifest = make_manifest(folder, ["model", "adapter"])
     assert list(manifest) == ["model/config.json", "model/model.safetensors"]
     expected = hashlib.sha256(b"weights" * 100).hexdigest()
@@ -32,7 +32,7 @@ def test_it_says_what_sha256sum_says(folder: Path) -> None:
     verify(folder, manifest, ["model"])
 
 
-def test_one_byte(folder: Path) -> None:
+def test_a_changed_byte_is_found(folder: Path) -> None:
     manifest = make_manifest(folder, ["model"])
     path = folder / "model" / "model.safetensors"
     path.write_bytes(b"Weights" + path.read_bytes()[7:])
@@ -40,15 +40,15 @@ def test_one_byte(folder: Path) -> None:
         verify(folder, manifest, ["model"])
 
 
-def test_a_file_more_a_file_less_and_a_link(folder: Path) -> None:
+def test_added_and_removed_files_and_links_are_found(folder: Path) -> None:
     manifest = make_manifest(folder, ["model"])
     (folder / "model" / "modeling.py").write_text("print()")
-    with pytest.raises(MendableError, match=r"modeling\.py was put into"):
+    with pytest.raises(MendableError, match=r"modeling\.py was added to"):
         verify(folder, manifest, ["model"])
     (folder / "model" / "modeling.py").unlink()
     path = folder / "model" / "config.json"
     path.rename(folder / "elsewhere.json")
-    with pytest.raises(MendableError, match="is missing"):
+    with pytest.raises(MendableError, match="was removed"):
         verify(folder, manifest, ["model"])
     os.symlink(folder / "elsewhere.json", path)
     with pytest.raises(MendableError, match="was changed"):
@@ -59,38 +59,38 @@ def test_a_file_more_a_file_less_and_a_link(folder: Path) -> None:
     "name", ["pytorch_model.bin", "model.pt", "weights.pkl", "modeling_own.py", "run.sh", "model.ckpt", "lib.so"]
 )
 def test_pickles_and_code_are_refused(folder: Path, name: str) -> None:
-    only_weights(folder / "model")
+    check_model_files(folder / "model")
     (folder / "model" / name).write_bytes(b"\x80\x04")
-    with pytest.raises(MendableError, match="is not taken"):
-        only_weights(folder / "model")
+    with pytest.raises(MendableError, match="is not accepted"):
+        check_model_files(folder / "model")
 
 
-def test_a_configuration_that_asks_for_code(folder: Path) -> None:
+def test_a_configuration_that_needs_code_is_refused(folder: Path) -> None:
     (folder / "model" / "config.json").write_text(json.dumps({"auto_map": {"AutoModel": "modeling_own.Own"}}))
     with pytest.raises(MendableError, match="auto_map"):
-        only_weights(folder / "model")
+        check_model_files(folder / "model")
     (folder / "model" / "config.json").write_text("{")
     with pytest.raises(MendableError, match="not JSON"):
-        only_weights(folder / "model")
+        check_model_files(folder / "model")
     (folder / "model" / "config.json").write_text('{"a":' * 100_000)
     with pytest.raises(MendableError, match="not JSON"):
-        only_weights(folder / "model")
+        check_model_files(folder / "model")
 
 
-def test_code_further_down(folder: Path) -> None:
+def test_code_in_a_subfolder_is_refused(folder: Path) -> None:
     (folder / "model" / "part").mkdir()
     (folder / "model" / "part" / "config.json").write_text(json.dumps({"auto_map": {"AutoModel": "modeling_own.Own"}}))
     with pytest.raises(MendableError, match="auto_map"):
-        only_weights(folder / "model")
+        check_model_files(folder / "model")
 
 
-def test_a_pipe_is_not_waited_for(folder: Path) -> None:
+def test_a_pipe_is_refused_and_not_opened(folder: Path) -> None:
     os.mkfifo(folder / "model" / "vocab.json")
-    with pytest.raises(MendableError, match="no plain file"):
-        only_weights(folder / "model")
+    with pytest.raises(MendableError, match="not a regular file"):
+        check_model_files(folder / "model")
 
 
-def test_no_weights(tmp_path: Path) -> None:
+def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(MendableError, match="no weights"):
-        only_weights(tmp_path)
+        check_model_files(tmp_path)

@@ -1,4 +1,4 @@
-"""Keys are hidden, everything else is left alone, and JSON stays JSON."""
+"""Keys are hidden, all other text is unchanged, and JSON stays valid."""
 
 from __future__ import annotations
 
@@ -71,11 +71,11 @@ def test_what_looks_like_a_key_is_hidden(text: str, hidden: str) -> None:
         "",
     ],
 )
-def test_what_is_no_key_is_left_alone(text: str) -> None:
+def test_text_without_keys_is_unchanged(text: str) -> None:
     assert hide(text) == text
 
 
-def test_stories_are_left_alone() -> None:
+def test_stories_are_unchanged() -> None:
     text = "\n".join(made_up_story(seed, 200) for seed in range(5))
     assert hide(text) == text
 
@@ -111,24 +111,24 @@ def test_values_of_the_environment_by_their_names() -> None:
         ("HOME", "/home/somebody"),
     ],
 )
-def test_what_is_no_secret_of_the_environment(name: str, value: str) -> None:
+def test_variables_that_are_not_secrets(name: str, value: str) -> None:
     assert Redactor({name: value})(f"a {value} b") == f"a {value} b"
 
 
-def test_the_longest_secret_is_hidden_whole() -> None:
+def test_the_longest_secret_is_hidden_completely() -> None:
     own = Redactor({"A_KEY": "abcdefgh", "B_KEY": "abcdefgh-ijkl"})
     assert own("abcdefgh-ijkl abcdefgh") == "[hidden] [hidden]"
 
 
 def test_the_environment_of_the_process_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    training.common.redaction._of_this_process.cache_clear()
+    training.common.redaction._process_redactor.cache_clear()
     monkeypatch.setenv("LONGHAND_TEST_TOKEN", "value-for-this-test")
     try:
         assert redact("value-for-this-test") == HIDDEN
         monkeypatch.setenv("LONGHAND_TEST_TOKEN", "another-value-later")
         assert redact("another-value-later") == "another-value-later"
     finally:
-        training.common.redaction._of_this_process.cache_clear()
+        training.common.redaction._process_redactor.cache_clear()
 
 
 def strings(value: Any) -> list[str]:
@@ -152,7 +152,7 @@ JSON = st.recursive(
 @example(secret='\\"\\"\\\\\\n', around="\\", ascii_only=True)
 @example(secret='{"type": "service_account"}', around={"type": "service_account"}, ascii_only=False)
 @example(secret="line one\nline two\x7f\u2028", around=None, ascii_only=True)
-def test_json_stays_json_and_holds_no_secret(secret: str, around: Any, ascii_only: bool) -> None:
+def test_json_stays_valid_and_has_no_secret(secret: str, around: Any, ascii_only: bool) -> None:
     own = Redactor({"SOME_TOKEN": secret})
     line = json.dumps({"around": around, "text": f"before {secret} after", "n": 1.5}, ensure_ascii=ascii_only)
     hidden = own(line)
@@ -174,11 +174,11 @@ def test_any_text_can_be_redacted(text: str, secret: str) -> None:
 
 
 @given(line=JSON.map(json.dumps))
-def test_lines_without_a_secret_are_the_same_to_the_letter(line: str) -> None:
+def test_lines_without_a_secret_are_unchanged(line: str) -> None:
     assert hide(line) == line
 
 
-def test_a_half_of_a_character_can_be_written() -> None:
+def test_a_lone_surrogate_can_be_redacted() -> None:
     hidden = hide(r'{"text": "\ud800 Bearer abc12345"}')
     assert hidden == r'{"text": "\ud800 Bearer [hidden]"}'
     hidden.encode()
@@ -196,7 +196,7 @@ def test_it_is_fast_enough_for_every_line() -> None:
 @pytest.mark.parametrize(
     "text", ["eyJ", "sk-", "://", "-----BEGIN PRIVATE KEY-----", "?", "A", "Bearer ", "a:", "&key"]
 )
-def test_nothing_makes_it_slow(text: str) -> None:
+def test_no_text_makes_it_slow(text: str) -> None:
     start = time.process_time()
     hide(text * 20_000)
     hide("x" + text * 20_000 + "@")

@@ -1,4 +1,4 @@
-"""The rubric is POLARIS' in its numbers, and a sheet that is filled in wrongly is refused in plain words."""
+"""The rubric has POLARIS' numbers, and the mistakes of a sheet are explained."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from training.common.rubric import (
     label_of,
 )
 
-# references/recipes.md, section 1.3.
+# The bands of the paper (arXiv 2606.04095).
 TABLE = {
     "P1": (15, "0–4 / 5–9 / 10–12 / 13–15"),
     "P2": (20, "0–5 / 6–11 / 12–16 / 17–20"),
@@ -46,7 +46,7 @@ every_dimension = pytest.mark.parametrize("dimension", ALL, ids=lambda dimension
 
 
 def sheet(*, positive: bool = False, negative: bool = False, **other: Any) -> dict[str, Any]:
-    """A sheet on which the merits and the faults have 0 each, or all that they can have."""
+    """A sheet with 0 or the maximum for all merits, and for all faults."""
     full = {dimension.key: dimension.max * positive for dimension in POSITIVE}
     full |= {dimension.key: dimension.max * negative for dimension in NEGATIVE}
     return {"scores": full, "bonus": 0, "penalty": 0, **other}
@@ -64,7 +64,7 @@ def with_score(key: str, score: object) -> dict[str, Any]:
     return given
 
 
-def test_the_numbers_are_those_of_the_reference() -> None:
+def test_the_numbers_are_those_of_polaris() -> None:
     ours = {dimension.key: (dimension.max, " / ".join(band.span for band in dimension.bands)) for dimension in ALL}
     assert ours == TABLE
     assert list(ours) == list(TABLE)
@@ -80,7 +80,7 @@ def test_the_bands_cover_every_score_once(dimension: Dimension) -> None:
     assert covered == list(range(dimension.max + 1))
 
 
-def test_every_dimension_has_its_own_words() -> None:
+def test_every_dimension_has_texts_of_its_own() -> None:
     words = [text for one in ALL for text in (one.name, one.measures, one.not_here, *(band.text for band in one.bands))]
     words += PRINCIPLES
     assert len(words) == len(set(words)) == 18 * 7 + len(PRINCIPLES)
@@ -89,18 +89,18 @@ def test_every_dimension_has_its_own_words() -> None:
 
 
 @every_dimension
-def test_a_neighbour_is_named_that_exists(dimension: Dimension) -> None:
+def test_the_dimensions_that_are_referred_to_exist(dimension: Dimension) -> None:
     named = set(re.findall(r"\b[PN]\d+\b", dimension.not_here)) - {dimension.key}
     assert named
     assert named <= set(BY_KEY)
 
 
-def test_nothing_is_said_about_a_length_that_was_wished_for() -> None:
+def test_the_rubric_does_not_mention_the_requested_length() -> None:
     said = " ".join([*PRINCIPLES, *(str(dimension.model_dump()) for dimension in ALL)])
     assert not re.search(r"\b(length|lengthy|word count|number of words|too (long|short))\b", said)
 
 
-def test_the_overall_score_has_these_extremes() -> None:
+def test_the_extremes_of_the_overall_score() -> None:
     best = Scores.model_validate(sheet(positive=True, bonus=8))
     worst = Scores.model_validate(sheet(negative=True, penalty=8))
     assert (best.positive, best.negative, best.overall, best.label) == (100, 0, 108, "excellent")
@@ -129,11 +129,11 @@ def test_the_overall_score_is_a_plain_sum() -> None:
         (108, "excellent"),
     ],
 )
-def test_labels_at_their_edges(overall: int, label: str) -> None:
+def test_labels_at_their_bounds(overall: int, label: str) -> None:
     assert label_of(overall) == label
 
 
-def test_a_sheet_survives_being_written() -> None:
+def test_a_sheet_is_the_same_after_writing_and_reading() -> None:
     scores = Scores.model_validate(sheet(positive=True, notes={"P4": "Keep the herrings.", "BONUS": "None."}))
     assert Scores.model_validate_json(scores.model_dump_json()) == scores
     with pytest.raises(ValidationError, match="frozen"):
@@ -166,11 +166,11 @@ def test_a_sheet_survives_being_written() -> None:
         ),
     ],
 )
-def test_a_mistake_is_told_in_plain_words(given: dict[str, Any], place: tuple[str, ...], words: str) -> None:
+def test_a_mistake_is_explained(given: dict[str, Any], place: tuple[str, ...], words: str) -> None:
     assert refused(given) == {place: words}
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_mistakes_are_reported_together() -> None:
     told = refused({})
     assert list(told.values()) == ["The sheet has no scores.", "BONUS has no score yet.", "PENALTY has no score yet."]
     told = refused({"scores": {"P1": 16}, "bonus": 0, "penalty": 9})
@@ -180,12 +180,12 @@ def test_all_mistakes_are_told_at_once() -> None:
     assert told[("penalty",)] == "PENALTY goes from 0 to 8."
 
 
-def test_what_is_no_part_of_a_sheet_is_refused() -> None:
+def test_unknown_fields_are_refused() -> None:
     assert list(refused(sheet(author="Edie"))) == [("author",)]
     assert list(refused("a sheet")) == [()]
 
 
-def test_notes_are_tidied() -> None:
+def test_notes_are_stripped() -> None:
     notes = {"P1": "  The key is used twice.\r\nGood. ", "P2": " \n", "N7": "é" * 2000}
     assert Scores.model_validate(sheet(notes=notes)).notes == {
         "P1": "The key is used twice.\nGood.",

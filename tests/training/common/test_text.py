@@ -1,4 +1,4 @@
-"""Words, rounding and the request for a story: what the narrator, the recipes and the pages agree on."""
+"""Words, rounding and the messages that ask for a story."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from training.common.text import (
     count_words,
-    last_sentence,
+    last_sentence_start,
     length_note,
     paragraphs,
     round_words,
@@ -32,7 +32,7 @@ from training.common.text import (
         ("* * *", 0),
     ],
 )
-def test_words_are_counted_as_people_count_them(text: str, words: int) -> None:
+def test_words_are_counted(text: str, words: int) -> None:
     assert count_words(text) == words
 
 
@@ -52,7 +52,7 @@ def test_rounding_is_never_off_by_more_than_a_twentieth() -> None:
     assert all(abs(round_words(words) - words) <= words / 20 for words in range(10, 20_000))
 
 
-def test_a_fresh_request_names_brief_and_length_only() -> None:
+def test_a_request_has_the_brief_and_the_length() -> None:
     [message] = story_request(title="The Lamp", premise="A lamp is lost.", target=9000)
     assert message == {
         "role": "user",
@@ -61,7 +61,7 @@ def test_a_fresh_request_names_brief_and_length_only() -> None:
     }
 
 
-def test_a_note_says_what_is_written_and_left() -> None:
+def test_a_note_states_the_words_written_and_left() -> None:
     note = length_note(target=9000, written=2031)
     assert note == {
         "role": "user",
@@ -86,15 +86,15 @@ def test_a_note_says_what_is_written_and_left() -> None:
     ],
 )
 def test_the_last_sentence(text: str, last: str) -> None:
-    assert text[last_sentence(text) :] == last
+    assert text[last_sentence_start(text) :] == last
 
 
 def test_the_last_sentence_is_short_and_begins_with_a_word() -> None:
     for text in ("word " * 5000, "x" * 5000, "孔" * 5000, "a\n" * 900):
-        place = last_sentence(text)
+        place = last_sentence_start(text)
         assert len(text) - place <= 302
         assert not text[place].isspace()
 
 
-def test_what_postgresql_cannot_hold_is_replaced_one_for_one() -> None:
+def test_characters_that_cannot_be_stored_are_replaced() -> None:
     assert storable("a\x00b\ud800c😀") == "a�b�c😀"

@@ -1,4 +1,4 @@
-"""Mistakes in a settings file are said in one line, by the command as well, and before anything starts."""
+"""Mistakes in a settings file are explained in one line, before anything starts."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def read(tmp_path: Path, text: str, name: str = "run.toml") -> DemoSettings:
     return read_settings(path, DemoSettings)
 
 
-def test_toml_and_json_mean_the_same(tmp_path: Path) -> None:
+def test_toml_and_json_give_the_same_settings(tmp_path: Path) -> None:
     other = '{"run_dir": "run", "corpus": "stories.jsonl.gz", "steps": 10, "warmup_steps": 2}'
     assert read(tmp_path, GOOD) == read(tmp_path, other, "run.json")
 
 
-def test_settings_survive_being_written(tmp_path: Path) -> None:
+def test_settings_are_the_same_after_writing_and_reading(tmp_path: Path) -> None:
     settings = read(tmp_path, GOOD)
     assert read(tmp_path, settings.model_dump_json(), "again.json") == settings
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         (GOOD + "lerning_rate = 1.0", "lerning_rate: Extra inputs"),
         (GOOD + 'seed = "many"', "seed: Input should be a valid integer"),
@@ -45,10 +45,10 @@ def test_settings_survive_being_written(tmp_path: Path) -> None:
         ("steps =", "not valid toml"),
     ],
 )
-def test_a_mistake_is_named(tmp_path: Path, text: str, says: str) -> None:
+def test_a_mistake_is_named(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(MendableError) as caught:
         read(tmp_path, text)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert "run.toml" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -58,14 +58,14 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_settings(tmp_path / "none.toml", DemoSettings)
 
 
-def test_the_command_says_one_line_and_no_traceback(tmp_path: Path) -> None:
+def test_the_command_prints_one_line_and_no_traceback(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text(GOOD.replace("stories", str(tmp_path / "none")).replace('"run"', f'"{tmp_path / "run"}"'))
     command = [sys.executable, "-m", "training", "demo", str(path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
-    assert last.endswith("none.jsonl.gz is not there; name the file in the setting `corpus`.")
+    assert last.endswith("none.jsonl.gz does not exist; name the file in the setting `corpus`.")
     assert "Traceback" not in done.stderr
 
 

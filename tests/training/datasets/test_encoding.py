@@ -574,10 +574,10 @@ def test_lines_come_with_their_places(tmp_path: Path) -> None:
 
 
 def test_the_fingerprint_depends_on_tokens_weights_and_order() -> None:
-    one, other = Sample.of([1, 2], [0, 1]), Sample.of([1, 2, 3], [0, 1, 1])
+    one, other = Sample.from_lists([1, 2], [0, 1]), Sample.from_lists([1, 2, 3], [0, 1, 1])
     prints = {
         fingerprint([(one,), (other,)]), fingerprint([(other,), (one,)]), fingerprint([(one,)]),
-        fingerprint([(Sample.of([1, 2], [1, 1]),)]), fingerprint([(Sample.of([1, 3], [0, 1]),)]),
+        fingerprint([(Sample.from_lists([1, 2], [1, 1]),)]), fingerprint([(Sample.from_lists([1, 3], [0, 1]),)]),
     }  # fmt: skip
     assert len(prints) == 5
-    assert fingerprint([(one,)]) == fingerprint([(Sample.of([1, 2], [0, 1]),)])
+    assert fingerprint([(one,)]) == fingerprint([(Sample.from_lists([1, 2], [0, 1]),)])

@@ -140,7 +140,7 @@ def test_every_example_is_in_one_micro_batch(
     lengths: list[list[int]], processes: int, budget: int, packed: bool
 ) -> None:
     examples: list[Example] = [
-        tuple(Sample.of([0] * length, [1.0] * length) for length in example) for example in lengths
+        tuple(Sample.from_lists([0] * length, [1.0] * length) for length in example) for example in lengths
     ]
     by_process = micro_batches(examples, processes=processes, budget=budget, packed=packed)
     assert len({len(parts) for parts in by_process}) == 1

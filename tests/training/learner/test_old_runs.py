@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.training import models
-from tests.training.recipes.runs import told
+from tests.training.recipes.runs import metric_by_step
 from training.__main__ import main
 from training.common.events import read_events
 from training.common.records import Ended, Event, LogLine, ModelSaved, Resumed
 from training.reporting.history import read_history
-from training.reporting.report import QUIET, page
+from training.reporting.report import SILENT_SECONDS, page
 
 OLD = Path(__file__).with_name("old_run")
 SHAPE = {
@@ -66,12 +66,12 @@ def test_its_sentences_are_read_as_records(run: Path) -> None:
 def test_it_is_resumed_and_ends_as_it_would_have(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["sft", str(run / "settings.json")]) == 0
     assert typed(run) == [*HISTORY, HISTORY[-1], SAVED, Ended(time=0, outcome="done", step=20)]
-    losses, grad_norms, held_out = (told(run, measure) for measure in ("loss", "grad_norm", "held_out_loss"))
+    losses, grad_norms, held_out = (metric_by_step(run, measure) for measure in ("loss", "grad_norm", "held_out_loss"))
     shutil.copy(OLD / "finished.jsonl", run / "events.jsonl")
     assert list(losses) == list(range(1, 21))
-    assert losses == pytest.approx(told(run), rel=1e-4)
-    assert grad_norms == pytest.approx(told(run, "grad_norm"), rel=1e-4)
-    assert held_out == pytest.approx(told(run, "held_out_loss"), rel=1e-4)
+    assert losses == pytest.approx(metric_by_step(run), rel=1e-4)
+    assert grad_norms == pytest.approx(metric_by_step(run, "grad_norm"), rel=1e-4)
+    assert held_out == pytest.approx(metric_by_step(run, "held_out_loss"), rel=1e-4)
     assert (run / "model" / "model.safetensors").exists()
 
 
@@ -79,7 +79,7 @@ def test_it_is_reported(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(run)]) == 0
     killed = (run / "report.html").read_text()
     history = read_history(run / "events.jsonl")
-    assert "it may have been killed" in page("run", history, "", now=history.ended + 2 * QUIET)
+    assert "it may have been killed" in page("run", history, "", now=history.ended + 2 * SILENT_SECONDS)
     assert "loss over the steps" in killed
     assert "Stopped after step 5, as asked" in killed
     assert "Failed: run holds a run on other data" in killed

@@ -45,7 +45,7 @@ def make_settings(
     shape: dict[str, Any] | None = None,
     **changes: Any,
 ) -> Any:
-    """Settings of a run of a few seconds; data and model are made where they are not there yet."""
+    """Settings of a run that takes a few seconds. Makes the data and the model if they do not exist yet."""
     model, data, held_out = folder / f"model-{kind}", folder / f"{name}.jsonl", folder / f"{name}-held-out.jsonl"
     if not model.exists():
         models.save(models.random_model(kind, **(shape or {})), model)
@@ -65,7 +65,7 @@ def make_settings(
 
 
 def command(name: Name, settings: RecipeSettings, *, processes: int = 0) -> tuple[list[str], dict[str, str]]:
-    """The command that does a run, and its environment; with `processes`, by torchrun."""
+    """The command of a run, and its environment; with `processes`, it uses torchrun."""
     path = settings.run_dir.with_suffix(".json")
     path.write_text(settings.model_dump_json())
     start = [sys.executable, "-m"]
@@ -81,7 +81,7 @@ def command(name: Name, settings: RecipeSettings, *, processes: int = 0) -> tupl
 def run_until(
     name: Name, settings: RecipeSettings, step: int, what: signal.Signals = signal.SIGKILL, *, processes: int = 0
 ) -> int:
-    """Do a run as a command, send all of it a signal once it told of a step, and wait for its end."""
+    """Start a run as a command, send its processes a signal once it has printed a step, and wait for its end. Returns the exit status."""
     arguments, environment = command(name, settings, processes=processes)
     process = subprocess.Popen(
         arguments, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -100,14 +100,14 @@ def run_until(
 
 
 def _send(run: Path, what: signal.Signals) -> None:
-    """To all processes of a run, the first of them first: torchrun gives its workers groups of their own."""
+    """Send a signal to all processes of a run, the parent first; torchrun gives its workers process groups of their own."""
     for one in processes_of(run):
         with suppress(psutil.NoSuchProcess):
             one.send_signal(what)
 
 
-def told(run: Path, measure: str = "loss") -> dict[int, float]:
-    """A measure by step; the later account of a step counts."""
+def metric_by_step(run: Path, measure: str = "loss") -> dict[int, float]:
+    """The values of a metric by step. Where a step was repeated, the later value counts."""
     return {
         event.step: event.values[measure]
         for event in read_events(run / "events.jsonl")
@@ -122,7 +122,7 @@ def weights(model: Path) -> dict[str, torch.Tensor]:
     return found
 
 
-def apart(one: Path, other: Path) -> float:
+def max_difference(one: Path, other: Path) -> float:
     """The largest difference between two models' weights."""
     first, second = weights(one), weights(other)
     assert first.keys() == second.keys()

@@ -1,4 +1,4 @@
-"""What a person can mend is said in one line, without a traceback, and nothing that was there is lost by it."""
+"""Errors that a person can correct are explained in one line, without a traceback, and no saved work is lost."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.training import models
 from tests.training.conftest import ROOT
-from tests.training.recipes.runs import RECIPES, Name, apart, command, make_settings, told
+from tests.training.recipes.runs import RECIPES, Name, command, make_settings, max_difference, metric_by_step
 from training.__main__ import main
 from training.common.events import read_events
 from training.datasets.jsonl import MOST_BYTES
@@ -46,7 +46,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class Place:
-    """A copy of the finished run, as it was when it was killed after its third step."""
+    """A copy of the finished run, in the state after it was killed in its third step."""
 
     folder: Path
     values: dict[str, Any]
@@ -70,10 +70,10 @@ class Place:
         return path
 
     def lines(self, *lines: Any) -> None:
-        """Data of which the first line is good."""
+        """Insert lines into the data, after the first."""
         good = self.data.read_bytes().splitlines(keepends=True)
-        told = [line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n" for line in lines]
-        self.data.write_bytes(b"".join([good[0], *told, *good[1:]]))
+        encoded = [line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n" for line in lines]
+        self.data.write_bytes(b"".join([good[0], *encoded, *good[1:]]))
 
     def config(self, **changes: Any) -> None:
         path = self.model / "config.json"
@@ -106,7 +106,7 @@ def copy_of(whole: Path, folder: Path) -> Place:
 
 
 def kept(run: Path) -> tuple[dict[str, str], bytes]:
-    """What a run must not lose: its checkpoints and its events."""
+    """The checkpoints and events of a run, which it must not lose."""
     files = sorted(path for path in (run / "checkpoints").rglob("*") if path.is_file() and ".writing" not in str(path))
     digests = {str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     return digests, (run / "events.jsonl").read_bytes()
@@ -120,12 +120,12 @@ def one_line(error: str) -> str:
 
 
 def refused(place: Place, capfd: pytest.CaptureFixture[str]) -> str:
-    """What the command says: one line on stderr; it ends with 2, and what it saved before is as it was."""
+    """Run the command, which must fail with status 2, print one line to stderr, and leave what it saved unchanged. Returns the line."""
     checkpoints, events = kept(place.run)
     capfd.readouterr()
     assert main([place.name, str(place.settings())]) == 2
-    said, error = capfd.readouterr()
-    assert "Traceback" not in said
+    output, error = capfd.readouterr()
+    assert "Traceback" not in output
     now, events_now = kept(place.run)
     assert now == checkpoints
     assert events_now.startswith(events)
@@ -148,8 +148,8 @@ def gzipped(place: Place, damage: Callable[[bytes], bytes]) -> None:
     place.values["data"] = [str(path)]
 
 
-ASKED = {"role": "user", "content": "A story?"}
-TOLD = {"role": "assistant", "content": "Anna saw the river."}
+REQUEST = {"role": "user", "content": "A story?"}
+ANSWER = {"role": "assistant", "content": "Anna saw the river."}
 
 DATA: dict[str, tuple[Callable[[Place], object], str]] = {
     "missing": (lambda p: p.data.unlink(), "The data file .*sft.jsonl does not exist: correct `data`"),
@@ -168,7 +168,7 @@ DATA: dict[str, tuple[Callable[[Place], object], str]] = {
     ),
     "not JSON": (lambda p: p.lines(b"a story\n"), "sft.jsonl, line 2 is not a conversation: the line: Invalid JSON"),
     "cut JSON": (lambda p: p.lines(b'{"messages": [\n'), "sft.jsonl, line 2 is not a conversation: .*Invalid JSON"),
-    "a list": (lambda p: p.lines([ASKED, TOLD]), "line 2 is not a conversation: the line: Input should be"),
+    "a list": (lambda p: p.lines([REQUEST, ANSWER]), "line 2 is not a conversation: the line: Input should be"),
     "not UTF-8": (
         lambda p: p.lines('{"messages": "café"}\n'.encode("latin-1")),
         "sft.jsonl, line 2 is not a conversation: .*invalid unicode",
@@ -179,26 +179,29 @@ DATA: dict[str, tuple[Callable[[Place], object], str]] = {
         "data.jsonl.gz, line 25 is longer than 64 MB: put each example on a line of its own",
     ),
     "no messages": (lambda p: p.lines({"text": "hello"}), "line 2 is not a conversation: messages: Field required"),
-    "nothing said": (lambda p: p.lines({"messages": []}), "line 2 is not a conversation: messages: .*at least 1"),
+    "no messages in a list": (
+        lambda p: p.lines({"messages": []}),
+        "line 2 is not a conversation: messages: .*at least 1",
+    ),
     "wrong role": (
-        lambda p: p.lines({"messages": [ASKED, {"role": "author", "content": "x"}]}),
+        lambda p: p.lines({"messages": [REQUEST, {"role": "author", "content": "x"}]}),
         "line 2 is not a conversation: messages.1.role: Input should be 'system', 'user', 'assistant'",
     ),
     "no text": (
-        lambda p: p.lines({"messages": [ASKED, {"role": "assistant", "content": None}]}),
+        lambda p: p.lines({"messages": [REQUEST, {"role": "assistant", "content": None}]}),
         "line 2 is not a conversation: messages.1.content: Input should be a valid string",
     ),
     "no answer": (
-        lambda p: p.lines({"messages": [TOLD, ASKED]}),
+        lambda p: p.lines({"messages": [ANSWER, REQUEST]}),
         "line 2 is not a conversation: the line: the last message is not the assistant's",
     ),
-    "only a prompt": (lambda p: p.lines({"prompt": [ASKED]}), "line 2 .*: the last message is not the assistant's"),
+    "only a prompt": (lambda p: p.lines({"prompt": [REQUEST]}), "line 2 .*: the last message is not the assistant's"),
     "a text as completion": (
-        lambda p: p.lines({"prompt": [ASKED], "completion": "Anna."}),
+        lambda p: p.lines({"prompt": [REQUEST], "completion": "Anna."}),
         "line 2 is not a conversation: the line: prompt is a list of messages, so completion must be one",
     ),
     "no completion": (
-        lambda p: p.lines({"prompt": [ASKED], "completion": None}),
+        lambda p: p.lines({"prompt": [REQUEST], "completion": None}),
         "line 2 is not a conversation: the line: prompt is a list of messages, so completion must be one",
     ),
     "too long": (
@@ -209,7 +212,10 @@ DATA: dict[str, tuple[Callable[[Place], object], str]] = {
         lambda p: (p.folder / "sft-held-out.jsonl").write_text("{}\n"),
         "sft-held-out.jsonl, line 1 is not a conversation: messages: Field required",
     ),
-    "other data": (lambda p: p.lines({"messages": [ASKED, TOLD]}), "holds a run on other data: the files were changed"),
+    "other data": (
+        lambda p: p.lines({"messages": [REQUEST, ANSWER]}),
+        "holds a run on other data: the files were changed",
+    ),
 }
 
 MODEL: dict[str, tuple[Callable[[Place], object], str]] = {
@@ -312,8 +318,8 @@ RUN: dict[str, tuple[Callable[[Place], object], str]] = {
         lambda p: p.values["learner"].update(learning_rate=float("nan")),
         "has mistakes: learner.learning_rate: ",
     ),
-    "a file as run_dir": (lambda p: spoil_run_dir(p, p.data), "cannot be a folder, because a file is there: choose an"),
-    "below a file": (lambda p: spoil_run_dir(p, p.data / "run"), "cannot be a folder, because a file is there: choose"),
+    "a file as run_dir": (lambda p: spoil_run_dir(p, p.data), "cannot be a folder, because there is a file: choose an"),
+    "below a file": (lambda p: spoil_run_dir(p, p.data / "run"), "cannot be a folder, because there is a file: choose"),
 }
 
 
@@ -322,28 +328,29 @@ def spoil_run_dir(place: Place, run: Path) -> None:
 
 
 @pytest.mark.parametrize("case", DATA | MODEL | RUN)
-def test_said_in_a_line_and_nothing_lost(case: str, place: Place, capfd: pytest.CaptureFixture[str]) -> None:
-    spoil, says = (DATA | MODEL | RUN)[case]
+def test_an_error_is_explained_in_one_line(case: str, place: Place, capfd: pytest.CaptureFixture[str]) -> None:
+    spoil, message = (DATA | MODEL | RUN)[case]
     spoil(place)
     error = refused(place, capfd)
-    assert re.search(says, error), error
+    assert re.search(message, error), error
     assert len(error) < 900
 
 
 def ends_like(place: Place, whole: Path, capfd: pytest.CaptureFixture[str]) -> str:
-    """The same command once more: it goes on and ends like a run that nothing happened to; what it said."""
+    """Run the same command again: it resumes, and ends like an undisturbed run. Returns its output."""
     capfd.readouterr()
     assert main([place.name, str(place.settings())]) == 0
-    said, error = capfd.readouterr()
+    output, error = capfd.readouterr()
     assert not error
-    assert told(place.run) == told(whole / "run")
-    assert told(place.run, "held_out_loss") == told(whole / "run", "held_out_loss")
-    assert apart(place.run / "model", whole / "run" / "model") == 0
-    return said
+    assert metric_by_step(place.run) == metric_by_step(whole / "run")
+    assert metric_by_step(place.run, "held_out_loss") == metric_by_step(whole / "run", "held_out_loss")
+    assert max_difference(place.run / "model", whole / "run" / "model") == 0
+    return output
 
 
-def test_a_run_goes_on_once_all_is_mended(place: Place, whole: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Three things are wrong one after the other, and are put right."""
+def test_a_run_resumes_once_its_errors_are_corrected(
+    place: Place, whole: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     data, weights = place.data.read_bytes(), (place.model / "model.safetensors").read_bytes()
     place.lines(b"a story\n")
     refused(place, capfd)
@@ -359,21 +366,21 @@ def test_a_run_goes_on_once_all_is_mended(place: Place, whole: Path, capfd: pyte
     assert [end.outcome for end in ends] == ["done", "failed", "failed", "failed", "done"]
 
 
-def test_the_older_checkpoint_serves_when_the_newest_is_cut(
+def test_a_run_resumes_from_the_older_checkpoint_if_the_newest_is_damaged(
     place: Place, whole: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     newest = place.run / "checkpoints" / f"step-{STEPS:06d}"
     shutil.copytree(whole / "run" / "checkpoints" / newest.name, newest)
     cut(newest / "learner.pt")
-    said = ends_like(place, whole, capfd)
-    assert f"The checkpoint {newest} is damaged and is skipped." in said
-    assert f"Resuming from {place.run}/checkpoints/step-{SAVED:06d}." in said
+    output = ends_like(place, whole, capfd)
+    assert f"The checkpoint {newest} is damaged and is skipped." in output
+    assert f"Resuming from {place.run}/checkpoints/step-{SAVED:06d}." in output
 
 
-def test_a_loss_that_is_no_number(
+def test_a_loss_that_is_not_finite(
     place: Place, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From weights that are not sound, from a learning rate that is far too high, and on what is held out."""
+    """In training and on held-out data, from a learning rate that is far too high, and from damaged weights."""
     place.values |= {"run_dir": str(place.folder / "hot"), "checkpoint_every": 1, "steps": 9}
     monkeypatch.setattr("training.learner.run.learning_rate_factor", lambda *_: 1e30)
     error = refused(place, capfd)
@@ -389,21 +396,21 @@ def test_a_loss_that_is_no_number(
     assert "The held out loss after step 1 is not a finite number" in error or "The loss of step 2" in error
 
     monkeypatch.undo()
-    place.values["run_dir"] = str(place.folder / "unsound")
+    place.values["run_dir"] = str(place.folder / "damaged")
     place.weights(lambda w: w["model.norm.weight"].fill_(float("inf")))
     assert "The loss of step 1 is not a finite number" in (error := refused(place, capfd))
     assert "what is saved: nothing yet" in error
 
 
-def test_a_run_of_a_single_step_learns_something(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_run_of_a_single_step_changes_the_weights(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
     place.values |= {"run_dir": str(place.folder / "short"), "steps": None, "epochs": 0.001}
     assert main(["sft", str(place.settings())]) == 0
-    assert list(told(place.folder / "short", "learning_rate").values()) == [1e-3]
-    assert apart(place.folder / "short" / "model", place.model) > 0
+    assert list(metric_by_step(place.folder / "short", "learning_rate").values()) == [1e-3]
+    assert max_difference(place.folder / "short" / "model", place.model) > 0
 
 
-def test_pairs_that_are_none(whole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Lines that dpo and the reward model cannot learn from, and models that they cannot start from."""
+def test_invalid_pairs(whole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Lines that dpo and the reward model refuse, and models that they cannot start from."""
     settings = make_settings("dpo", tmp_path, steps=1)
     good = settings.data[0].read_bytes()
     line = json.loads(good.splitlines()[0])
@@ -416,11 +423,11 @@ def test_pairs_that_are_none(whole: Path, tmp_path: Path, capfd: pytest.CaptureF
     path = settings.run_dir.with_suffix(".json")
     for name in ("dpo", "reward_model"):
         path.write_text(settings.model_dump_json() if name == "dpo" else make_reward(settings))
-        for wrong, says in other:
+        for wrong, message in other:
             settings.data[0].write_text(json.dumps(wrong) + "\n")
             capfd.readouterr()
             assert main([name, str(path)]) == 2
-            assert re.search(says, one_line(capfd.readouterr().err))
+            assert re.search(message, one_line(capfd.readouterr().err))
     settings.data[0].write_bytes(good)
 
     RECIPES["reward_model"](RewardModelSettings.model_validate_json(make_reward(settings)))
@@ -429,11 +436,11 @@ def test_pairs_that_are_none(whole: Path, tmp_path: Path, capfd: pytest.CaptureF
     assert main(["dpo", str(path)]) == 2
     assert "lack what its config.json describes: lm_head.weight (1 such)" in one_line(capfd.readouterr().err)
 
-    shutil.copytree(settings.model, tmp_path / "unsound")
-    tensors = load_file(tmp_path / "unsound" / "model.safetensors")
+    shutil.copytree(settings.model, tmp_path / "damaged")
+    tensors = load_file(tmp_path / "damaged" / "model.safetensors")
     tensors["lm_head.weight"].fill_(float("nan"))
-    save_file(tensors, tmp_path / "unsound" / "model.safetensors", metadata={"format": "pt"})
-    path.write_text(settings.model_copy(update={"model": tmp_path / "unsound"}).model_dump_json())
+    save_file(tensors, tmp_path / "damaged" / "model.safetensors", metadata={"format": "pt"})
+    path.write_text(settings.model_copy(update={"model": tmp_path / "damaged"}).model_dump_json())
     assert main(["dpo", str(path)]) == 2
     assert "no finite probability: the model's weights are damaged" in one_line(capfd.readouterr().err)
 
@@ -450,7 +457,7 @@ def test_two_runs_in_one_folder_and_processes_without_zero(
 ) -> None:
     with (place.run / ".lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        assert "Another process is at work in" in refused(place, capfd)
+        assert "Another process is using" in refused(place, capfd)
     with monkeypatch.context() as several:
         several.setenv("WORLD_SIZE", "2")
         assert "Several processes need zero_stage 1, 2 or 3" in refused(place, capfd)
@@ -458,10 +465,10 @@ def test_two_runs_in_one_folder_and_processes_without_zero(
 
 
 @pytest.mark.parametrize("most", [200_000, 100_000])
-def test_a_file_that_may_not_grow(most: int, place: Place, whole: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """The system's limit of a file's size stands for a disk that is full: first in a checkpoint, then in the model."""
+def test_a_limit_of_file_sizes(most: int, place: Place, whole: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The system's limit has the effect of a full disk, first in a checkpoint, then in the model."""
     if most == 100_000:
-        ends_like(place, whole, capfd)  # all that is left to write is the model, which is smaller than a checkpoint
+        ends_like(place, whole, capfd)  # then only the model has to be written, which is smaller than a checkpoint
         shutil.rmtree(place.run / "model")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
@@ -471,7 +478,7 @@ def test_a_file_that_may_not_grow(most: int, place: Place, whole: Path, capfd: p
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     where = "checkpoints" if most == 200_000 else "model"
     assert (
-        f"There is no room left to write in {place.run / where}: make some, and start the same command again" in error
+        f"There is no space left to write in {place.run / where}: free some, and start the same command again" in error
     )
     ends_like(place, whole, capfd)
     assert not [path for path in place.run.rglob("*") if "writing" in path.name]
@@ -483,7 +490,7 @@ def test_events_that_cannot_be_written(place: Place, whole: Path, capfd: pytest.
     (place.run / "events.jsonl").symlink_to("/dev/full")
     capfd.readouterr()
     assert main(["sft", str(place.settings())]) == 2
-    assert f"There is no room left to write in {place.run}: make some" in one_line(capfd.readouterr().err)
+    assert f"There is no space left to write in {place.run}: free some" in one_line(capfd.readouterr().err)
     (place.run / "events.jsonl").unlink()
     (place.run / "events.jsonl").write_bytes(events)
     ends_like(place, whole, capfd)
@@ -511,46 +518,49 @@ Path(f"{out}/kept").write_text(" ".join(os.listdir(f"{disk}/run/checkpoints")))
 sh("mount", "-o", "remount,ro", disk)
 run("closed")
 sh("mount", "-o", "remount,rw,size=9m", disk)
-run("mended")
+run("enlarged")
 sh("cp", "-r", f"{disk}/run", f"{out}/run")
 """
 
 
-def as_root_of_its_own(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Python that may mount what it likes, where nobody else sees it."""
+def in_a_mount_namespace(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run Python code that may mount file systems which no other process sees."""
     if not shutil.which("unshare") or subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
-        pytest.skip("the system lets nobody make a namespace of mounts, which a real full disk needs")
+        pytest.skip("the system does not allow mount namespaces, which a really full disk needs")
     return subprocess.run(
         ["unshare", "-rm", sys.executable, "-c", script, *map(str, arguments)], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
 
 
-def test_a_disk_that_fills_and_one_that_can_only_be_read(place: Place, whole: Path) -> None:
-    """A real one of a megabyte: the first checkpoint finds room on it, the second does not."""
+def test_a_full_disk_and_a_read_only_disk(place: Place, whole: Path) -> None:
+    """A real disk of 700 kB, which has space for the first checkpoint but not for the second."""
     disk = place.folder / "disk"
     disk.mkdir()
     place.values |= {"run_dir": str(disk / "run")}
     (out := place.folder / "out").mkdir()
-    done = as_root_of_its_own(FILLING, disk, place.settings(), out)
+    done = in_a_mount_namespace(FILLING, disk, place.settings(), out)
     assert done.returncode == 0, done.stderr
     codes, errors = (
-        {name: (out / f"{name}.{kind}").read_text() for name in ("full", "closed", "mended")} for kind in ("rc", "err")
+        {name: (out / f"{name}.{kind}").read_text() for name in ("full", "closed", "enlarged")}
+        for kind in ("rc", "err")
     )
-    assert codes == {"full": "2", "closed": "2", "mended": "0"}, errors
-    assert f"There is no room left to write in {disk}/run/checkpoints: make some, and start" in one_line(errors["full"])
+    assert codes == {"full": "2", "closed": "2", "enlarged": "0"}, errors
+    assert f"There is no space left to write in {disk}/run/checkpoints: free some, and start" in one_line(
+        errors["full"]
+    )
     assert (out / "kept").read_text() == f"step-{SAVED:06d}"
-    assert "(Read-only file system): mend that or choose another folder" in one_line(errors["closed"])
-    assert not errors["mended"]
-    assert f"step-{SAVED:06d}." in (out / "mended.out").read_text()
-    assert told(out / "run") == told(whole / "run")
-    assert apart(out / "run" / "model", whole / "run" / "model") == 0
+    assert "(Read-only file system): correct that or choose another folder" in one_line(errors["closed"])
+    assert not errors["enlarged"]
+    assert f"step-{SAVED:06d}." in (out / "enlarged.out").read_text()
+    assert metric_by_step(out / "run") == metric_by_step(whole / "run")
+    assert max_difference(out / "run" / "model", whole / "run" / "model") == 0
     ends = [event for event in read_events(out / "run" / "events.jsonl") if event.kind == "ended"]
-    assert any(end.outcome == "failed" and end.reason.startswith("There is no room left") for end in ends)
+    assert any(end.outcome == "failed" and end.reason.startswith("There is no space left") for end in ends)
 
 
 def sent(name: Name, settings: Any, what: signal.Signals, when: Callable[[], bool]) -> tuple[int, str, str]:
-    """Start a command, send it a signal at a moment, and wait: its exit code, and what it said."""
+    """Start a command, send it a signal once `when` returns True, and wait. Returns its exit status and its output on stdout and stderr."""
     arguments, environment = command(name, settings)
     process = subprocess.Popen(
         arguments, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -560,8 +570,8 @@ def sent(name: Name, settings: Any, what: signal.Signals, when: Callable[[], boo
             assert process.poll() is None, process.communicate()
             time.sleep(0.002)
         process.send_signal(what)
-        said, error = process.communicate(timeout=60)
-        return process.returncode, said, error
+        output, error = process.communicate(timeout=60)
+        return process.returncode, output, error
     finally:
         process.kill()
         process.wait()
@@ -573,19 +583,19 @@ def tells(run: Path, what: str) -> Callable[[], bool]:
 
 
 def test_a_stop_during_the_reference_pass(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """There is nothing yet that could be lost, so it stops at once, and starts as if nothing had been."""
+    """There is nothing to save yet, so the run stops at once, and starts again from the beginning."""
     models.preferences(tmp_path / "dpo.jsonl", 400)
     models.preferences(tmp_path / "dpo-held-out.jsonl", 2, seed=1)
     settings = make_settings("dpo", tmp_path, steps=1)
-    code, said, error = sent("dpo", settings, signal.SIGTERM, tells(settings.run_dir, '"name":"model"'))
+    code, output, error = sent("dpo", settings, signal.SIGTERM, tells(settings.run_dir, '"name":"model"'))
     assert (code, error) == (0, "")
-    assert said.endswith("Stopped while it was getting ready, as asked; the same command starts again.\n")
+    assert output.endswith("Stopped while it was getting ready, as asked; the same command starts again.\n")
     assert sorted(path.name for path in settings.run_dir.iterdir()) == [".lock", "events.jsonl"]
     assert RECIPES["dpo"](settings)
     assert "Stopped while" not in capfd.readouterr().out
 
 
-def test_an_interrupted_run_goes_on(place: Place, whole: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupted_run_resumes(place: Place, whole: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = (place.run / "events.jsonl").stat().st_size
     place.values["checkpoint_every"] = 100
     settings = SftSettings.model_validate(place.values)
@@ -593,12 +603,12 @@ def test_an_interrupted_run_goes_on(place: Place, whole: Path, capfd: pytest.Cap
     def under_way() -> bool:
         return b'"kind":"resumed"' in (place.run / "events.jsonl").read_bytes()[before:]
 
-    code, said, error = sent("sft", settings, signal.SIGINT, under_way)
+    code, output, error = sent("sft", settings, signal.SIGINT, under_way)
     if code == 0:
         pytest.skip("the run was over before it could be interrupted")
     assert code == 130
     assert one_line(error) == "Interrupted; the same command resumes from what is saved."
-    assert "Traceback" not in said
+    assert "Traceback" not in output
     assert not (place.run / "model").exists()
     assert f"Resuming from {place.run}/checkpoints/step-{SAVED:06d}." in ends_like(place, whole, capfd)
 
@@ -610,7 +620,7 @@ OURS = re.compile(
 
 
 def test_libraries_are_quiet(tmp_path: Path) -> None:
-    """Nothing but what a run says itself: of a model with layers that have fast kernels elsewhere, a new head, DeepSpeed."""
+    """Runs print only their own lines, with a model whose layers have optional kernels, with a new head, with DeepSpeed."""
     runs: list[list[str]] = []
     for name, changes in (
         ("sft", {"kind": "qwen3.5"}), ("reward_model", {}), ("dpo", {"learner": {"lora": {"rank": 2, "alpha": 4}}}),
@@ -631,14 +641,13 @@ def test_libraries_are_quiet(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    strange = [line for line in done.stdout.splitlines() if not OURS.match(line)]
-    assert strange == []
+    assert [line for line in done.stdout.splitlines() if not OURS.match(line)] == []
     assert done.stdout.count("The model is in ") == 4
 
 
 @pytest.mark.soak
 def test_a_checkpoint_of_another_number_of_processes(tmp_path: Path) -> None:
-    """DeepSpeed's lie in a part for each process: two write them, one cannot read them."""
+    """DeepSpeed's checkpoints have a part for each process: a single process cannot read those of two."""
     settings = make_settings("sft", tmp_path, steps=2, checkpoint_every=1, learner={"zero_stage": 1})
     arguments, environment = command("sft", settings, processes=2)
     subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, timeout=120, check=True)

@@ -1,4 +1,4 @@
-"""The recipe on the demo model with a real vLLM: it learns, server and learner agree, and whatever is killed, no group counts twice."""
+"""The recipe on the demo model with a real vLLM: it learns, server and learner agree, and after a kill no group counts twice."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import torch
 from tests.servers import DEMO_MODEL
 from tests.training import models
 from tests.training.conftest import ROOT
-from tests.training.recipes.runs import told, weights
+from tests.training.recipes.runs import metric_by_step, weights
 from training.common.text import story_request
 from training.learner.engine import Learner
 from training.learner.models import load_model
@@ -95,7 +95,7 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
-    """Of these tests; runs reach it as somebody else's."""
+    """A server that the runs of these tests use but do not start."""
     folder = tmp_path_factory.mktemp("server")
     (folder / "run").mkdir()
     made = OwnServer(make(folder, learner={"lora": {"rank": 4, "alpha": 8}}), 256)
@@ -111,7 +111,7 @@ def given(server: OwnServer, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def moved(settings: GrpoSettings, scale: float = 0.02) -> Learner:
-    """A learner whose weights, or adapters, are not those that the server began with."""
+    """A learner whose weights, or adapters, differ from those that the server loaded."""
     made = Learner(load_model(settings.model, settings.learner), settings.learner, packed=True)
     torch.manual_seed(1)
     with torch.no_grad():
@@ -134,10 +134,8 @@ def greedy(learner: Learner, prompt: list[int], count: int) -> list[int]:
 
 @pytest.mark.parametrize(
     "lora", [{"rank": 4, "alpha": 8}, None]
-)  # adapters first: what comes after them changes the weights below
-def test_after_a_sync_server_and_learner_are_one(
-    server: OwnServer, tmp_path: Path, lora: dict[str, int] | None
-) -> None:
+)  # adapters first, because the other test changes the weights below them
+def test_after_a_sync_server_and_learner_agree(server: OwnServer, tmp_path: Path, lora: dict[str, int] | None) -> None:
     settings = make(tmp_path, learner={"lora": lora})
     learner = moved(settings)
     vocabulary = json.loads((DEMO_MODEL / "config.json").read_text())["vocab_size"]
@@ -150,18 +148,18 @@ def test_after_a_sync_server_and_learner_are_one(
             policy.put(server_weights(learner.engine.weights(), settings), fixed, learner_logprobs(learner, fixed), 1)
             await policy.load()
             assert policy.logprob_difference < BOUND
-            drawn, version = await policy.generate(prompt, {"temperature": 1.0, "seed": 7, "max_tokens": 60})
+            sampled, version = await policy.generate(prompt, {"temperature": 1.0, "seed": 7, "max_tokens": 60})
             assert version == 1
-            whole = np.asarray([*prompt, *drawn.tokens], np.int32)
+            whole = np.asarray([*prompt, *sampled.tokens], np.int32)
             ours = learner_logprobs(learner, whole)[len(prompt) - 1 :]
-            assert np.abs(ours - drawn.logprobs).mean() < BOUND
+            assert np.abs(ours - sampled.logprobs).mean() < BOUND
             best, _ = await policy.generate(
                 prompt, {"temperature": 0.0, "seed": 0, "max_tokens": 24, "ignore_eos": True}
             )
             if not lora:
                 with torch.no_grad():
                     assert best.tokens.tolist() == greedy(learner, prompt, 24)
-            # And a learner that has moved on is not the server any more.
+            # a learner with other weights does not agree with the server
             policy.put(
                 server_weights(moved(settings, 0.05).engine.weights(), settings),
                 fixed,
@@ -177,18 +175,18 @@ def test_after_a_sync_server_and_learner_are_one(
         sync.close()
 
 
-def test_it_learns_and_tells(given: dict[str, Any], tmp_path: Path) -> None:
+def test_it_learns_and_logs_its_metrics(given: dict[str, Any], tmp_path: Path) -> None:
     settings = make(tmp_path, rollouts=given)
     said = finish(start(settings))
     assert "4 requests, 2 of them with a human story" in said
     run = settings.run_dir
     assert (run / "model" / "model.safetensors").exists()
-    apart = told(run, "apart")
-    assert list(apart) == [1, 2, 3]
+    differences = metric_by_step(run, "apart")
+    assert list(differences) == [1, 2, 3]
     assert (
-        max(apart.values()) < BOUND
-    )  # what the server drew has the probability that the learner gives it, after each step
-    assert max(told(run, "server_apart").values()) < BOUND
+        max(differences.values()) < BOUND
+    )  # server and learner give sampled tokens the same probability, after each step
+    assert max(metric_by_step(run, "server_apart").values()) < BOUND
     for measure in (
         "reward",
         "reward_range",
@@ -199,10 +197,10 @@ def test_it_learns_and_tells(given: dict[str, Any], tmp_path: Path) -> None:
         "deviation",
         "seconds_sync",
     ):
-        assert len(told(run, measure)) == 3, measure
-    assert told(run, "human_advantage")
-    assert list(told(run, "divergence")) == [1, 3]
-    assert abs(told(run, "divergence")[1]) < BOUND  # nothing has moved yet
+        assert len(metric_by_step(run, measure)) == 3, measure
+    assert metric_by_step(run, "human_advantage")
+    assert list(metric_by_step(run, "divergence")) == [1, 3]
+    assert abs(metric_by_step(run, "divergence")[1]) < BOUND  # the weights are the initial ones
     assert weights(run / "model")["lm_head.weight"].shape == weights(DEMO_MODEL)["lm_head.weight"].shape
     moved = max(
         (one.float() - weights(DEMO_MODEL)[name].float()).abs().max().item()
@@ -217,17 +215,17 @@ def test_it_learns_and_tells(given: dict[str, Any], tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
-def test_replayed_it_is_the_same(given: dict[str, Any], tmp_path: Path) -> None:
+def test_a_replayed_run_gives_the_same_result(given: dict[str, Any], tmp_path: Path) -> None:
     first = make(tmp_path, rollouts=given)
     finish(start(first))
     again = make(tmp_path, run_dir=tmp_path / "again", replay=first.run_dir / "rollouts")
     finish(start(again))
-    assert told(again.run_dir) == pytest.approx(told(first.run_dir), abs=1e-6)
+    assert metric_by_step(again.run_dir) == pytest.approx(metric_by_step(first.run_dir), abs=1e-6)
     for name, one in weights(again.run_dir / "model").items():
         torch.testing.assert_close(one, weights(first.run_dir / "model")[name], rtol=0, atol=1e-5)
 
 
-def test_a_step_behind(given: dict[str, Any], tmp_path: Path) -> None:
+def test_stories_are_written_a_step_ahead(given: dict[str, Any], tmp_path: Path) -> None:
     settings = make(tmp_path, rollouts=given | {"max_staleness": 1})
     finish(start(settings))
     for step in range(3):
@@ -236,12 +234,12 @@ def test_a_step_behind(given: dict[str, Any], tmp_path: Path) -> None:
             for line in (settings.run_dir / "rollouts" / f"step-{step:05}.jsonl").read_text().splitlines()
         ]
         assert {line["policy"] for line in lines if "story" in line} == {max(0, step - 1)}
-    assert told(settings.run_dir, "apart")[1] < BOUND < told(settings.run_dir, "apart")[3]
+    assert metric_by_step(settings.run_dir, "apart")[1] < BOUND < metric_by_step(settings.run_dir, "apart")[3]
 
 
 @pytest.mark.soak
-def test_killed_in_the_middle_of_a_step_it_goes_on(given: dict[str, Any], tmp_path: Path) -> None:
-    """The learner is killed while the stories of step 2 are written; what is there of them is not written again."""
+def test_a_run_that_is_killed_in_the_middle_of_a_step_resumes(given: dict[str, Any], tmp_path: Path) -> None:
+    """The learner is killed while the stories of step 2 are written; those that are complete are not written again."""
     settings = make(tmp_path, rollouts=given, sampling={"most_tokens": 150})
     process = start(settings)
     dump = settings.run_dir / "rollouts" / "step-00001.jsonl"
@@ -252,19 +250,19 @@ def test_killed_in_the_middle_of_a_step_it_goes_on(given: dict[str, Any], tmp_pa
         time.sleep(0.01)
     process.kill()
     process.wait()
-    there = [line for line in dump.read_text().splitlines() if '"story"' in line]
+    before = [line for line in dump.read_text().splitlines() if '"story"' in line]
     said = finish(start(settings))
     assert "Resuming from" in said
     lines = [json.loads(line) for line in dump.read_text().splitlines()]
     stories = [tuple(line["story"]) for line in lines if "story" in line]
     assert len(stories) == len(set(stories))
-    assert [line for line in dump.read_text().splitlines() if '"story"' in line][: len(there)] == there
-    assert list(told(settings.run_dir)) == [1, 2, 3]
+    assert [line for line in dump.read_text().splitlines() if '"story"' in line][: len(before)] == before
+    assert list(metric_by_step(settings.run_dir)) == [1, 2, 3]
 
 
 @pytest.mark.soak
-def test_its_server_is_killed(tmp_path: Path) -> None:
-    """One that the run started itself: it is started again, given its weights, and gone at the end."""
+def test_a_killed_server_is_restarted(tmp_path: Path) -> None:
+    """The run's own server is restarted, gets the weights, and does not outlive the run."""
     settings = make(tmp_path, sampling={"most_tokens": 150})
     process = start(settings)
     dump = settings.run_dir / "rollouts" / "step-00001.jsonl"
@@ -282,6 +280,6 @@ def test_its_server_is_killed(tmp_path: Path) -> None:
     front.send_signal(signal.SIGKILL)
     said = finish(process)
     assert "The rollout server is unavailable" in said
-    assert max(told(settings.run_dir, "server_apart").values()) < BOUND
+    assert max(metric_by_step(settings.run_dir, "server_apart").values()) < BOUND
     for one in family:
         assert not one.is_running() or one.status() == psutil.STATUS_ZOMBIE

@@ -1,4 +1,4 @@
-"""The settings of `grpo`: what cannot go together is refused in plain words, and the papers' files hold their values."""
+"""The settings of `grpo`: impossible combinations are refused, and the papers' files have the papers' values."""
 
 from __future__ import annotations
 
@@ -29,13 +29,19 @@ def make(**changes: Any) -> GrpoSettings:
     return GrpoSettings.model_validate(given | changes)
 
 
-def test_polaris_is_the_paper() -> None:
+def test_the_values_of_polaris() -> None:
     found = read_settings(PAPERS / "polaris.toml", GrpoSettings)
     assert (found.batch, found.group, found.mean_within, found.seed) == (8, 6, 2, 3479)
     assert found.human is not None
     assert (found.human.weight, found.human.ramp, found.human.clamp, found.human.own_count) == (0.4, 15, False, False)
-    drawn = found.sampling
-    assert (drawn.temperature, drawn.top_p, drawn.top_k, drawn.repetition_penalty, drawn.most_tokens) == (
+    sampling = found.sampling
+    assert (
+        sampling.temperature,
+        sampling.top_p,
+        sampling.top_k,
+        sampling.repetition_penalty,
+        sampling.most_tokens,
+    ) == (
         1.0,
         0.95,
         20,
@@ -52,20 +58,20 @@ def test_polaris_is_the_paper() -> None:
     assert (found.learner.learning_rate, found.learner.schedule, found.learner.weight_decay) == (1e-6, "constant", 0.01)
 
 
-def test_longwriter_zero_is_the_paper() -> None:
+def test_the_values_of_longwriter_zero() -> None:
     found = read_settings(PAPERS / "longwriter-zero.toml", GrpoSettings)
     assert (found.group, found.steps, found.thinking, found.rewards.how) == (32, 150, "think", "averaged")
     assert found.rewards.weights == {"range": 1.0, "preference": 1.0, "form": 1.0}
     assert (found.sampling.temperature, found.sampling.top_p, found.sampling.most_tokens) == (0.8, 1.0, 14_000)
 
 
-def test_a_table_of_the_learner_that_says_little_keeps_the_recipes_own_defaults() -> None:
+def test_a_partial_table_of_the_learner_keeps_the_recipes_defaults() -> None:
     learner = make(learner={"zero_stage": 3}).learner
     assert (learner.learning_rate, learner.schedule, learner.betas) == (1e-6, "constant", (0.9, 0.999))
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         ({"rewards": {}}, "the reward quality needs judge"),
         ({"rewards": {"weights": {"principles": 1.0}, "judge": JUDGE}}, "the reward principles needs constitution"),
@@ -78,13 +84,13 @@ def test_a_table_of_the_learner_that_says_little_keeps_the_recipes_own_defaults(
         ({"group": 1}, "greater than or equal to 2"),
     ],
 )
-def test_what_cannot_go_together_is_refused(changes: dict[str, Any], says: str) -> None:
-    with pytest.raises(ValidationError, match=says):
+def test_impossible_combinations_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         make(**changes)
 
 
-def test_what_may_change_when_a_run_goes_on() -> None:
-    """A server that moved, a larger budget, a looser guard: what results would be the same."""
+def test_what_a_resumed_run_may_change() -> None:
+    """A server's address, a budget, a guard: they do not change the result."""
     before = make(guards={"judge": JUDGE | {"model": "second"}}).model_dump(mode="json")
     moved = JUDGE | {"url": "http://elsewhere", "inside": True, "at_once": 4, "most_money": 50.0}
     after = make(
@@ -120,7 +126,7 @@ range = 1.0
 """
 
 
-def test_a_settings_file_of_before_is_read_by_the_names_of_then(tmp_path: Path) -> None:
+def test_a_settings_file_with_old_names_is_read(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text(BEFORE)
     found = read_settings(path, GrpoSettings)
@@ -128,13 +134,16 @@ def test_a_settings_file_of_before_is_read_by_the_names_of_then(tmp_path: Path) 
         rollouts={"logprob_tolerance": 0.05, "max_staleness": 1, "importance_ratio_cap": 3.0, "restarts": 5},
         rewards={"min_std": 0.1, "range": {"longest": 600}, "weights": {"range": 1.0}},
     )
+    path.write_text(BEFORE.replace("floor = 0.1", "floor = 99"))
+    with pytest.raises(MendableError, match=r"rewards\.min_std: Input should be less"):
+        read_settings(path, GrpoSettings)
     path.write_text(BEFORE.replace("floor = 0.1", "floor = 0.1\nmin_std = 0.2"))
     with pytest.raises(MendableError, match=r"rewards\.floor: Extra inputs are not permitted"):
         read_settings(path, GrpoSettings)
 
 
-def test_a_run_of_before_is_resumed() -> None:
-    """Its checkpoint holds the settings by the names of then; what really differs is still found."""
+def test_a_run_whose_checkpoint_has_old_names_is_resumed() -> None:
+    """Real differences of the settings are still found."""
     stored = tomllib.loads(BEFORE) | make(rewards={"judge": JUDGE}).model_dump(
         mode="json", exclude={"rollouts", "rewards", "data", "run_dir", "model"}
     )
@@ -150,7 +159,7 @@ def read(rollouts: dict[str, Any], min_std: float = 0.1) -> dict[str, Any]:
     return make(rollouts=rollouts, rewards=rewards).model_dump(mode="json")
 
 
-def test_settings_of_a_reward_may_not_change_and_pace_of_judges_may() -> None:
+def test_a_resumed_run_may_change_the_limits_of_judges_but_no_setting_of_a_reward() -> None:
     weights = {"quality": 1.0, "range": 1.0}
     before = make(rewards={"weights": weights, "judge": JUDGE}).model_dump(mode="json")
     after = make(rewards={"weights": weights, "judge": JUDGE | {"seconds": 9.0}, "range": {"longest": 900}})

@@ -1,4 +1,4 @@
-"""What a run of `dpo` says of the principles that its held-out pairs break."""
+"""The accuracies by principle that a run of `dpo` measures on held-out pairs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from training.recipes.principles import principle_accuracies
 
 
 def sample(learned_tokens: int) -> Sample:
-    return Sample.of([1, *range(learned_tokens)], [0.0, *[1.0] * learned_tokens])
+    return Sample.from_lists([1, *range(learned_tokens)], [0.0, *[1.0] * learned_tokens])
 
 
-def test_preference_is_by_token() -> None:
-    """Three pairs. Before, log p per token: -2 against -1 (wrong), -1 against -1 (half), -3 against -4 (right). After: all right.
+def test_preference_is_by_log_p_per_token() -> None:
+    """Three pairs. Log p per token before: -2 and -1 (wrong), -1 and -1 (half), -3 and -4 (correct). After: all are correct.
 
-    The first chosen text has 10 tokens and the rejected one 20, so that sums alone would order them the other way round.
+    The first chosen text has 10 tokens and the rejected one 20, so that sums would give another order.
     """
     some = Pairs(
         examples=[(sample(10), sample(20)), (sample(10), sample(10)), (sample(5), sample(5))],
@@ -35,7 +35,7 @@ def test_preference_is_by_token() -> None:
     first, second = principle_accuracies(some, before, after)
     assert (first.principle, first.pairs, first.before.value, first.after.value) == ("a", 2, 0.25, 1.0)
     assert (second.principle, second.pairs, second.before.value, second.after.value) == ("b", 2, 0.75, 1.0)
-    assert first.after.low == pytest.approx(0.3424, abs=1e-4)  # Wilson's interval of 2 in 2
+    assert first.after.low == pytest.approx(0.3424, abs=1e-4)  # Wilson's interval for 2 of 2
     assert first.after.high == pytest.approx(1.0)
 
 
@@ -46,7 +46,7 @@ def of_two_principles(path: Path) -> None:
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def test_a_run_tells_of_them(tmp_path: Path) -> None:
+def test_a_run_writes_them_to_principles_json(tmp_path: Path) -> None:
     settings = make_settings("dpo", tmp_path, steps=4)
     of_two_principles(settings.held_out[0])
     assert dpo(settings)
@@ -59,7 +59,7 @@ def test_a_run_tells_of_them(tmp_path: Path) -> None:
 
 
 def preferred(settings: Any, folder: Path) -> float:
-    """The share of held-out pairs whose good text a model finds likelier per token, by transformers alone."""
+    """The share of held-out pairs whose good text has the higher log p per token, computed with transformers alone."""
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
@@ -72,12 +72,12 @@ def preferred(settings: Any, folder: Path) -> float:
         own = logprobs.gather(1, tokens[0, 1:, None])[:, 0]
         return float(own[torch.tensor(one.weights[1:]) > 0].mean())
 
-    right = [mean(chosen) > mean(rejected) for chosen, rejected in found.examples]
-    return sum(right) / len(right)
+    correct = [mean(chosen) > mean(rejected) for chosen, rejected in found.examples]
+    return sum(correct) / len(correct)
 
 
-def test_killed_after_its_last_step(tmp_path: Path) -> None:
-    """The measure of the last step is gone with the process; what is told is the same."""
+def test_a_run_that_was_killed_after_its_last_step_writes_the_same(tmp_path: Path) -> None:
+    """The log-probabilities of the last evaluation are lost with the process, and measured again."""
     whole = make_settings("dpo", tmp_path, run="whole", steps=4, checkpoint_every=1)
     of_two_principles(whole.held_out[0])
     assert dpo(whole)

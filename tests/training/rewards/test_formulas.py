@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from training.common.answers import parts, thinking_prompt
+from training.common.answers import split_answer, thinking_prompt
 from training.common.text import story_request
 from training.rewards.blank import polaris_blank
 from training.rewards.counts import longwriter_words, polaris_words
@@ -139,7 +139,7 @@ class TestForm:
         ],
     )
     def test_what_is_the_text(self, answer: str, thinking: str, text: str) -> None:
-        assert parts(answer) == (thinking, text)
+        assert split_answer(answer) == (thinking, text)
 
     def test_the_prompts(self) -> None:
         asked = story_request(title="", premise="A lamp.", target=900)

@@ -140,7 +140,7 @@ def test_one_that_is_broken_is_refused_in_one_sentence(tmp_path: Path) -> None:
             "class Given(Settings):\n    most: int\nODD = Reward(name='odd', meaning='', score=len, settings=Given)",
             "cannot be loaded: the reward odd has a setting without a default.",
         ),
-        ("ODD = Reward(name='length', meaning='', score=len)", "Two rewards are called 'length': remove one of the packages."),
+        ("ODD = Reward(name='length', meaning='', score=len)", "Two rewards have the name 'length': remove one of the packages."),
         (
             "class Given(Settings):\n    most: int = 1\nODD = Reward(name='judge', meaning='', score=len, settings=Given)",
             "The reward judge cannot have settings, because `rewards.judge` is another setting.",

@@ -17,7 +17,7 @@ from training.rollouts.records import Rollout
 from training.rollouts.rows import human_rows, score_group
 
 REQUEST = Request(
-    ({"role": "user", "content": "Write."},), (1, 2, 3), 100, Sample.of([1, 2, 3, 8, 9], [0, 0, 0, 1, 1]), "So."
+    ({"role": "user", "content": "Write."},), (1, 2, 3), 100, Sample.from_lists([1, 2, 3, 8, 9], [0, 0, 0, 1, 1]), "So."
 )
 SIZES = (2, 4, 6)
 REWARDS = (0.1, 0.3, 0.5)  # mean .3, deviation .2: -1 0 1

@@ -1,4 +1,4 @@
-"""The recipe: what it leaves behind, and that a run which was killed or stopped ends like one that never was."""
+"""Runs of the demo's recipe: the files they leave, and resuming after a kill or a stop."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.training.conftest import ROOT
 from training.common.errors import MendableError
 from training.common.events import read_events
 from training.common.records import Metrics, Window
-from training.test_model.optimizers import learning_rate_share
+from training.test_model.optimizers import learning_rate_factor
 from training.test_model.settings import DemoSettings
 from training.test_model.train import batches_from, export, train_demo
 
@@ -39,7 +39,7 @@ def same_weights(one: Path, other: Path) -> bool:
 
 
 def start_and_signal(settings: DemoSettings, folder: Path, after_step: int, what: signal.Signals) -> int:
-    """Run the recipe as a command, send it a signal once it did a step, and wait for its end."""
+    """Run the recipe as a command, send it a signal after a step, and wait for its end."""
     path = folder / "run.json"
     path.write_text(settings.model_dump_json())
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -111,7 +111,7 @@ def test_a_run_learns(tiny: Tiny) -> None:
     assert sum(seen[step] for step in range(36, 41)) / 5 < sum(seen[step] for step in range(1, 6)) / 5 - 0.5
 
 
-def test_a_longer_run_goes_on_and_other_settings_are_refused(tiny: Tiny) -> None:
+def test_a_longer_run_resumes_and_other_settings_are_refused(tiny: Tiny) -> None:
     train_demo(tiny(steps=4, decay_steps=0))
     with pytest.raises(MendableError, match=r"other settings \(seed\)"):
         train_demo(tiny(steps=6, seed=2))
@@ -119,7 +119,7 @@ def test_a_longer_run_goes_on_and_other_settings_are_refused(tiny: Tiny) -> None
     assert max(losses(tiny().run_dir)) == 6
 
 
-def test_the_split_of_a_step_does_not_change_it(tiny: Tiny) -> None:
+def test_micro_batches_do_not_change_the_result(tiny: Tiny) -> None:
     train_demo(tiny("one", steps=3, decay_steps=0, batch_rows=4, micro_rows=1))
     train_demo(tiny("four", steps=3, decay_steps=0, batch_rows=4, micro_rows=4))
     one, four = losses(tiny("one").run_dir), losses(tiny("four").run_dir)
@@ -127,15 +127,15 @@ def test_the_split_of_a_step_does_not_change_it(tiny: Tiny) -> None:
 
 
 def test_export_needs_a_checkpoint(tiny: Tiny, tmp_path: Path) -> None:
-    with pytest.raises(MendableError, match="no checkpoint yet"):
+    with pytest.raises(MendableError, match=r"There is no checkpoint in .* yet"):
         export(tiny(), tmp_path / "model")
 
 
 def test_the_learning_rate_warms_up_stays_and_falls(tiny: Tiny) -> None:
     settings = tiny(steps=20, warmup_steps=3, decay_steps=4)
-    shares = [learning_rate_share(step, settings) for step in range(20)]
-    assert shares == pytest.approx([0.25, 0.5, 0.75] + [1.0] * 13 + [0.8, 0.6, 0.4, 0.2])
-    assert learning_rate_share(19, tiny(steps=20, decay_steps=0)) == 1.0
+    factors = [learning_rate_factor(step, settings) for step in range(20)]
+    assert factors == pytest.approx([0.25, 0.5, 0.75] + [1.0] * 13 + [0.8, 0.6, 0.4, 0.2])
+    assert learning_rate_factor(19, tiny(steps=20, decay_steps=0)) == 1.0
 
 
 def test_the_cursor_is_the_number_of_the_step() -> None:

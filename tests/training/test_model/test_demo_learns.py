@@ -1,6 +1,6 @@
-"""The demo's model moves the way the data says, in what it prefers on pairs held out and in what it writes; and stays itself.
+"""The demo model learns from data what it should: held-out preferences and its own texts change, other stories do not.
 
-The texts are of the corpus that it learned from, those of the held-out pairs by authors that it never read.
+The texts are from its training corpus; those of the held-out pairs are by authors that it was not trained on.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from transformers import Qwen3ForCausalLM
 
 from tests.training import models
 from tests.training.conftest import CORPUS, ROOT
-from tests.training.recipes.runs import told
+from tests.training.recipes.runs import metric_by_step
 from training.common.text import SENTENCE_END, count_words, story_request
 from training.config.learner import LearnerSettings
 from training.corpus.stories import read_stories
@@ -42,12 +42,12 @@ LEARNER: dict[str, Any] = {
     "precision": "float32", "threads": 1, "tokens_per_micro_batch": 4096, "gradient_checkpointing": False,
 }  # fmt: skip
 
-pytestmark = pytest.mark.skipif(not CORPUS.exists(), reason=f"the corpus is not here: {CORPUS}")
+pytestmark = pytest.mark.skipif(not CORPUS.exists(), reason=f"there is no corpus at {CORPUS}")
 
 
 @dataclass(frozen=True)
 class Passage:
-    """Whole sentences of a story, some fifty words."""
+    """Whole sentences of a story, about fifty words."""
 
     title: str
     text: str
@@ -55,7 +55,7 @@ class Passage:
 
     @property
     def pace(self) -> float:
-        """Words by sentence."""
+        """Words per sentence."""
         return count_words(self.text) / self.sentences
 
 
@@ -66,7 +66,7 @@ def sentences(text: str) -> list[str]:
 
 @cache
 def passages(held_out: bool) -> list[list[Passage]]:
-    """Of each story its passages, in the order of their pace, the quickest first."""
+    """The passages of each story, ordered by words per sentence, the fewest first."""
     found = []
     stories = [one for one in read_stories(CORPUS, "US and life+70") if (one.author in HELD_OUT) is held_out]
     random.Random(1).shuffle(stories)
@@ -90,7 +90,7 @@ def asked(title: str) -> list[Any]:
 
 @cache
 def written(folder: Path) -> list[str]:
-    """What a model writes when it is asked for short texts; the same prompts and the same chance each time."""
+    """Short texts that a model writes, with the same prompts and seed each time."""
     encoder = Encoder.load(folder)
     model = Qwen3ForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     torch.manual_seed(7)
@@ -99,7 +99,7 @@ def written(folder: Path) -> list[str]:
 
 
 def loss_on(folder: Path, examples: Examples) -> float:
-    """Nats by token."""
+    """The loss in nats per token."""
     settings = LearnerSettings(**LEARNER)
     measured = held_out_loss(Learner(load_model(folder, settings), settings, packed=True), examples)
     assert measured
@@ -107,13 +107,13 @@ def loss_on(folder: Path, examples: Examples) -> float:
 
 
 def loss_on_stories(folder: Path, place: Path) -> float:
-    """On passages of authors that nobody learned from: what shows that a model did not just collapse."""
+    """The loss on passages of held-out authors, which shows that a model has not collapsed."""
     lines = [{"text": own[len(own) // 2].text} for own in passages(held_out=True)[:40]]
     return loss_on(folder, texts([models.write_lines(place / "stories.jsonl", lines)], load_tokenizer(folder), 1024))
 
 
 def pace(made: list[str]) -> list[float]:
-    """Words by sentence of each text, the last and unfinished sentence left out where there is another."""
+    """Words per sentence of each text, without the last, unfinished sentence if there is another."""
     found = []
     for text in made:
         parts = sentences(text)
@@ -123,7 +123,7 @@ def pace(made: list[str]) -> list[float]:
 
 
 def run_settings(place: Path, make: Any, **changes: Any) -> dict[str, Any]:
-    """Of a run on 96 examples of `make`, with 32 held out."""
+    """Settings of a run on 96 examples of `make`, with 32 held out."""
     data, held_out = (
         models.write_lines(place / f"{name}.jsonl", [make(own) for own in passages(held_out=some)[:count]])
         for name, some, count in (("data", False, 96), ("held-out", True, 32))
@@ -135,10 +135,10 @@ def run_settings(place: Path, make: Any, **changes: Any) -> dict[str, Any]:
 
 
 def test_fine_tuning_teaches_an_opening(tmp_path: Path) -> None:
-    """Of 32 sampled texts none began with the opening before, and 23 after twelve steps.
+    """None of 32 sampled texts began with the opening before, and 23 did after twelve steps.
 
-    On held-out conversations the loss fell from 4.07 to 3.62 nats by token; on stories without the opening it went from 4.64 to
-    4.67, so nothing else was lost.
+    On held-out conversations the loss fell from 4.07 to 3.62 nats per token; on stories without the opening it went from 4.64 to
+    4.67, so the model unlearned nothing else.
     """
 
     def conversation(own: list[Passage]) -> dict[str, Any]:
@@ -150,22 +150,24 @@ def test_fine_tuning_teaches_an_opening(tmp_path: Path) -> None:
     assert model
     shares = [sum(text.startswith(OPENING) for text in written(folder)) / SAMPLES for folder in (DEMO, model)]
     encoder = ChatEncoder(load_tokenizer(DEMO), DEMO)
-    alike = loss_on(DEMO, conversations(settings.held_out, encoder, ContextLimit(1024, "refuse")))
-    (now,) = told(settings.run_dir, "held_out_loss").values()
+    before = loss_on(DEMO, conversations(settings.held_out, encoder, ContextLimit(1024, "refuse")))
+    (after,) = metric_by_step(settings.run_dir, "held_out_loss").values()
     others = [loss_on_stories(folder, tmp_path) for folder in (DEMO, model)]
-    measured = f"began so: {shares}, held-out conversations: {alike:.3f} to {now:.3f}, other stories: {others}"
+    measured = (
+        f"with the opening: {shares}, held-out conversations: {before:.3f} to {after:.3f}, other stories: {others}"
+    )
     print(measured)
     assert shares[0] == 0, measured
     assert shares[1] > 0.4, measured
-    assert now < alike - 0.4, measured
+    assert after < before - 0.4, measured
     assert others[1] < others[0] + 0.2, measured
 
 
 def test_preferences_teach_a_pace(tmp_path: Path) -> None:
-    """Of two passages of a story the one with shorter sentences was preferred; so it was on all 32 pairs held out, after 12 steps.
+    """The data prefers the passage with shorter sentences; after 12 steps the model preferred it in all 32 held-out pairs.
 
-    The margin on them went from 0 to 1.88. A sampled text had 13.8 words by sentence before (the median of 32), and 5.8 after; 8
-    had fewer than nine, and 26 after. The loss on stories, slow ones among them, went from 4.64 to 4.82 nats by token.
+    The margin on them went from 0 to 1.88. Sampled texts had 13.8 words per sentence before (the median of 32), and 5.8 after; 8
+    had fewer than nine before, and 26 after. The loss on stories with short and long sentences went from 4.64 to 4.82 nats per token.
     """
 
     def preference(own: list[Passage]) -> dict[str, Any]:
@@ -175,16 +177,20 @@ def test_preferences_teach_a_pace(tmp_path: Path) -> None:
     settings = DpoSettings(**run_settings(tmp_path, preference, learner=LEARNER | {"learning_rate": 4e-4}))
     model = dpo(settings)
     assert model
-    (accuracy,), (margin,) = (told(settings.run_dir, f"held_out_{name}").values() for name in ("accuracy", "margin"))
+    (accuracy,), (margin,) = (
+        metric_by_step(settings.run_dir, f"held_out_{name}").values() for name in ("accuracy", "margin")
+    )
     paces = [pace(written(folder)) for folder in (DEMO, model)]
     medians = [statistics.median(some) for some in paces]
     quick = [sum(words < 9 for words in some) / SAMPLES for some in paces]
     others = [loss_on_stories(folder, tmp_path) for folder in (DEMO, model)]
     measured = (
-        f"{accuracy=:.3f}, {margin=:.3f}, words by sentence: {medians}, under nine: {quick}, other stories: {others}"
+        f"{accuracy=:.3f}, {margin=:.3f}, words per sentence: {medians}, under nine: {quick}, other stories: {others}"
     )
     print(measured)
-    assert told(settings.run_dir)[1] == pytest.approx(math.log(2), abs=1e-4)  # at first it is its own reference
+    assert metric_by_step(settings.run_dir)[1] == pytest.approx(
+        math.log(2), abs=1e-4
+    )  # at first the model is its own reference
     assert accuracy > 0.8, measured
     assert margin > 0.5, measured
     assert medians[1] < 0.75 * medians[0], measured

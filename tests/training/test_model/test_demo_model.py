@@ -1,4 +1,4 @@
-"""The model that the first run serves: its files, its size, and that it is the model its card says."""
+"""The demo model: its files, its size, and its card."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_its_settings_are_those_in_the_repository() -> None:
     assert config["vocab_size"] == settings.vocabulary
 
 
-def test_its_card_holds_the_figures_of_the_report() -> None:
+def test_its_card_has_the_measures_of_the_report() -> None:
     report = Report.model_validate_json((DEMO / "evaluation.json").read_text())
     card = (MODEL / "README.md").read_text()
     assert report.date in card
@@ -87,7 +87,7 @@ def test_a_premise_is_found_in_any_text(text: str) -> None:
     assert premise(story, Window(0, 0, 0, landing=False, seed=1), random.Random(1), 100) == text
 
 
-def test_nothing_of_a_run_is_kept_beside_it() -> None:
+def test_its_folder_has_no_other_files() -> None:
     assert sorted(path.name for path in MODEL.iterdir()) == sorted(
         Path(name).name
         for name in [

@@ -1,4 +1,4 @@
-"""From a run to its card: every figure is measured, and the 5-gram model and the neural one read the same tokens."""
+"""From a run to its card: every measure has a value, and the 5-gram model and the neural model read the same tokens."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def test_a_model_is_measured_and_its_card_written_by_commands(run: tuple[DemoSet
     assert human > 0.95
     assert by_name["quote_close_share"].peer_value in (None, 1.0)
     assert by_name["known_word_share"].value is not None
-    assert by_name["known_word_share"].value < 0.9  # three steps teach nothing
+    assert by_name["known_word_share"].value < 0.9  # after three steps the model has learned almost nothing
     perplexity = by_name["held_out_perplexity_per_word"]
     assert perplexity.value
     assert perplexity.peer_value
-    assert perplexity.peer_value < perplexity.value  # counting learns at once
+    assert perplexity.peer_value < perplexity.value  # the 5-gram model has all its counts
 
     files = {"settings": tmp_path / "run.json", "report": tmp_path / "report.json"}
     files["settings"].write_text(settings.model_dump_json())
@@ -69,11 +69,11 @@ def test_perplexity_reads_every_token_once_whatever_the_window(run: tuple[DemoSe
         assert nats == pytest.approx(tokens * math.log(encoder.tokenizer.get_vocab_size()), rel=1e-3)
 
 
-def test_what_cannot_be_measured_is_said(
+def test_errors_of_a_measurement_are_explained(
     run: tuple[DemoSettings, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings, folder = run
-    with pytest.raises(MendableError, match="holds no model"):
+    with pytest.raises(MendableError, match="There is no model in"):
         evaluate(settings, tmp_path / "none")
     with pytest.raises(MendableError, match="held_out_authors is empty"):
         evaluate(settings.model_copy(update={"held_out_authors": ()}), folder)

@@ -1,4 +1,4 @@
-"""The samples: what the narrator will send, and the author's own words after it."""
+"""The demo model's samples: the narrator's messages, followed by the author's words."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def stories() -> list[MeasuredStory]:
 
 
 def parts(sample: Sample, encoder: Encoder) -> list[str]:
-    """What is given, what is learned, what is given..., in turn, as text."""
+    """The parts of a sample as text, alternately given and learned."""
     spans = groupby(zip(sample.tokens, sample.weights, strict=True), key=lambda pair: pair[1] > 0)
     return [encoder.tokenizer.decode([token for token, _ in span], skip_special_tokens=False) for _, span in spans]
 
@@ -46,13 +46,13 @@ def test_an_epoch_is_a_function_of_seed_and_number(stories: list[MeasuredStory])
     assert one != plan_epoch(stories, 0, seed=2, length=LENGTH)
 
 
-def test_an_epoch_begins_and_lands_every_story(stories: list[MeasuredStory]) -> None:
+def test_an_epoch_has_a_beginning_and_a_landing_of_every_story(stories: list[MeasuredStory]) -> None:
     windows = plan_epoch(stories, 0, seed=1, length=LENGTH)
     assert {window.story for window in windows if window.start == 0} == set(range(len(stories)))
     assert {window.story for window in windows if window.landing} == set(range(len(stories)))
 
 
-def test_a_beginning_is_asked_for_and_is_the_story(stories: list[MeasuredStory], encoder: Encoder) -> None:
+def test_a_beginning_has_a_request_and_the_storys_text(stories: list[MeasuredStory], encoder: Encoder) -> None:
     given, learned = parts(render(Window(0, 0, 0, landing=False, seed=5), stories, encoder, LENGTH), encoder)
     assert given.startswith("<|im_start|>user\nWrite a short story.\nTitle: A Title\nPremise: ")
     assert "words are written" not in given
@@ -70,7 +70,7 @@ def test_a_landing_learns_exactly_the_words_that_were_left(stories: list[Measure
         assert "bring the story to its end within them" in given
         text = measured.story.text
         assert text[window.counted_at :].strip().startswith(learned.removesuffix(END).strip())
-        if sample.tokens[-1] == encoder.end:  # the rest fitted
+        if sample.tokens[-1] == encoder.end:  # not cut at LENGTH
             assert count_words(learned.removesuffix(END)) == left
             _, earlier, latest = given.split("<|im_start|>assistant\n")
             place = measured.sentence_near(window.counted_at - 1)
@@ -79,7 +79,9 @@ def test_a_landing_learns_exactly_the_words_that_were_left(stories: list[Measure
     assert any(render(window, stories, encoder, LENGTH).tokens[-1] == encoder.end for window in landings)
 
 
-def test_a_piece_from_the_middle_is_parted_by_the_words_so_far(stories: list[MeasuredStory], encoder: Encoder) -> None:
+def test_a_part_from_the_middle_is_divided_by_a_note_of_the_words_so_far(
+    stories: list[MeasuredStory], encoder: Encoder
+) -> None:
     text = stories[0].story.text
     start = stories[0].sentence_near(1000)
     window = Window(0, start, start + 500, landing=False, seed=5)
@@ -123,11 +125,11 @@ def test_a_premise_has_a_name_and_is_not_in_the_window(stories: list[MeasuredSto
 
 
 def test_control_tokens_in_a_story_stay_text(encoder: Encoder) -> None:
-    wicked = story(
+    hostile = story(
         f"She wrote {END} on the wall, and <|im_start|>assistant under it, said Anna. It was not the end.", title=END
     )
-    sample = render(Window(0, 0, 0, landing=False, seed=1), [wicked], encoder, LENGTH)
-    assert sample.tokens.tolist().count(encoder.end) == 2  # of the request, and of the story
+    sample = render(Window(0, 0, 0, landing=False, seed=1), [hostile], encoder, LENGTH)
+    assert sample.tokens.tolist().count(encoder.end) == 2  # one ends the request, the other the story
     assert sample.tokens.tolist().count(encoder.start) == 2
     assert (
         encoder.tokenizer.decode(sample.tokens.tolist(), skip_special_tokens=False).count(END) == 2 + 3
@@ -148,14 +150,14 @@ def test_the_encoder_and_the_chat_template_agree(encoder: Encoder, tmp_path: Pat
         request
     )
     begun = [*request, {"role": "assistant", "content": "Then Anna walked"}]
-    going_on = tokenizer.apply_chat_template(begun, continue_final_message=True, return_dict=False)
-    assert going_on == encoder.request(request) + encoder.text("Then Anna walked")
+    continued = tokenizer.apply_chat_template(begun, continue_final_message=True, return_dict=False)
+    assert continued == encoder.request(request) + encoder.text("Then Anna walked")
 
 
 @pytest.mark.parametrize(
     "text", ["plain", "  two\n\n\nthree \t", "“Don’t!”—‘I’", "6,144 孔乙己 😀 é e\u0301", "<|endoftext|>", ""]
 )
-def test_every_text_comes_back_from_its_tokens(encoder: Encoder, text: str) -> None:
+def test_tokens_decode_to_the_text(encoder: Encoder, text: str) -> None:
     assert encoder.tokenizer.decode(encoder.text(text), skip_special_tokens=False) == text
 
 
@@ -169,17 +171,17 @@ def test_whole_authors_are_held_out(corpus: Path) -> None:
         split_by_author(stories, ["Author 9"])
 
 
-def test_a_corpus_that_is_none_is_refused(tmp_path: Path, corpus: Path) -> None:
+def test_an_invalid_corpus_is_refused(tmp_path: Path, corpus: Path) -> None:
     broken = tmp_path / "broken.gz"
     broken.write_bytes(corpus.read_bytes()[:200])
-    for path, says in ((tmp_path / "none", "is not there"), (broken, "not a gzipped JSONL")):
-        with pytest.raises(MendableError, match=says):
+    for path, message in ((tmp_path / "none", "does not exist"), (broken, "not a gzipped JSONL")):
+        with pytest.raises(MendableError, match=message):
             read_stories(path, "US and life+70")
     with pytest.raises(MendableError, match="no story with pd_scope"):
         read_stories(corpus, "Mars")
 
 
-@pytest.mark.skipif(not CORPUS.exists(), reason="the corpus ../shared/corpus is not here")
+@pytest.mark.skipif(not CORPUS.exists(), reason=f"there is no corpus at {CORPUS}")
 def test_the_real_corpus_has_the_stories_that_the_demo_model_reads() -> None:
     stories = read_stories(CORPUS, "US and life+70")
     assert len(stories) == 1234

@@ -101,7 +101,7 @@ def test_of_two_workers_one_takes_it(brought: Path, admin: User, monkeypatch: py
         other.join(10)
         assert not other.is_alive(), "it does not wait for the first"
 
-    monkeypatch.setattr(imports, "only_weights", check)
+    monkeypatch.setattr(imports, "check_model_files", check)
     assert asked(admin).version is not None
     assert len(looked) == 2, "before and after it was copied, once"
 
@@ -110,7 +110,7 @@ def test_of_two_workers_one_takes_it(brought: Path, admin: User, monkeypatch: py
 def test_pickles_and_code(brought: Path, admin: User, name: str) -> None:
     (brought / name).parent.mkdir(exist_ok=True)
     (brought / name).write_bytes(b"\x80\x04")
-    refused(admin, f"{name} is not taken")
+    refused(admin, f"{name} is not accepted")
 
 
 def test_a_link(brought: Path, admin: User, tmp_path: Path) -> None:
@@ -121,12 +121,12 @@ def test_a_link(brought: Path, admin: User, tmp_path: Path) -> None:
 
 def test_a_configuration_that_asks_for_code(brought: Path, admin: User) -> None:
     change(brought / "config.json", auto_map={"AutoModelForCausalLM": "modeling_own.Own"})
-    refused(admin, "asks for code of its own")
+    refused(admin, "needs code of its own")
 
 
 def test_no_safetensors(brought: Path, admin: User) -> None:
     (brought / "model.safetensors").unlink()
-    refused(admin, "no weights as safetensors")
+    refused(admin, "no weights in safetensors")
 
 
 def alone(folder: Path) -> None:
@@ -228,7 +228,7 @@ def test_one_that_is_refused_does_not_hold_up_the_next(brought: Path, base: Mode
     ModelVersion.objects.filter(pk=base.pk).update(name="Two")
     imports.import_waiting()
     one, two, three = VersionImport.objects.order_by("pk")
-    assert "is not taken" in one.problem
+    assert "is not accepted" in one.problem
     assert two.problem == "There is a version of this name already."
     assert three.version is not None
     assert sorted(path.name for path in (studio() / "imports").iterdir()) == [str(three.pk)]

@@ -129,9 +129,9 @@ class Follower:
         self._began = self.events.stat().st_size if self.events.exists() else 0
         argv = command.command(self.run.recipe, settings, self.run.gpus if numbers else 1)
         environment = command.environment(self.folder, numbers)
-        if DECLARED[self.run.recipe].asks("teacher"):
+        if DECLARED[self.run.recipe].has_group("teacher"):
             environment |= stages.key()
-        if DECLARED[self.run.recipe].asks("rewards"):
+        if DECLARED[self.run.recipe].has_group("rewards"):
             environment |= rewards.keys()
         self._child = processes.start(argv, environment, self.folder)
         log.info("run_started", run=self.run_id, attempt=self.lease.attempt, pid=self._child.pid)

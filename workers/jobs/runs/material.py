@@ -43,7 +43,7 @@ def _of_training(run: Run, data: Path) -> dict[str, Any]:
     train, held_out = data / "train.jsonl", data / "held_out.jsonl"
     if not train.exists():
         _write(run, train, held_out)
-    filled_in = rewards.filled_in(run, data) if RECIPES[run.recipe].asks("rewards") else {}
+    filled_in = rewards.filled_in(run, data) if RECIPES[run.recipe].has_group("rewards") else {}
     return filled_in | {
         "model": str(model_path(run.base)),
         "data": [str(train)],

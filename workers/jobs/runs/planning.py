@@ -112,7 +112,7 @@ def _plan(run: Run) -> dict[str, Any]:
         "notes": notes,
     }
     found["gpu_hours"], found["hours_from"] = _hours(run, plan)
-    if RECIPES[run.recipe].asks("rewards"):
+    if RECIPES[run.recipe].has_group("rewards"):
         found["judges"] = judges_named()
     free = free_disk()
     if free is not None and needs + DISK_RESERVE > free:

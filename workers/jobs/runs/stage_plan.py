@@ -19,7 +19,7 @@ def plan(run: Run) -> dict[str, Any]:
     stage = STAGES[run.recipe]
     prepare(run)
     data = run_folder(run) / "data"
-    rows = run.dataset.rows if run.dataset and stage.asks("corpus") else lines_in(data / stages.TEXTS)
+    rows = run.dataset.rows if run.dataset and stage.has_group("corpus") else lines_in(data / stages.TEXTS)
     notes = _left_out(run)
     if not rows:
         raise MendableError(f"There is nothing to read. {' '.join(notes)}".strip())

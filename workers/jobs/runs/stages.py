@@ -44,7 +44,7 @@ def reads(run: Run, data: Path) -> dict[str, Any]:
         raise MendableError(f"{run.recipe} cannot read {run.dataset}.")
     found: dict[str, Any] = {}
     declared = DECLARED[run.recipe]
-    if declared.asks("corpus"):
+    if declared.has_group("corpus"):
         assert run.dataset is not None
         assert run.corpus is not None
         files = {
@@ -57,9 +57,9 @@ def reads(run: Run, data: Path) -> dict[str, Any]:
         if run.snapshot_id is not None:  # consents may have changed since
             (data / TEXTS).unlink(missing_ok=True)
         found["data"] = [_written(data / TEXTS, _texts(run))]
-    if declared.asks("constitution"):
+    if declared.has_group("constitution"):
         found["constitution"] = constitution(data)
-    if declared.asks("teacher"):
+    if declared.has_group("teacher"):
         if not settings.TEACHER_URL:
             raise MendableError("There is no teacher: set TEACHER_URL, or MODEL_SERVER_URL.")
         teacher = {"url": settings.TEACHER_URL, "model": settings.TEACHER_MODEL, "inside": not settings.TEACHER_OUTSIDE}

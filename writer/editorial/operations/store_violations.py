@@ -9,7 +9,7 @@ from typing import Annotated
 from django.db import connection, transaction
 from pydantic import BaseModel, ConfigDict, Field
 
-from training.common.records import Stored
+from training.common.records import StoredText
 from writer.editorial.models import Brief, PrincipleVersion, Take, Violation
 from writer.editorial.models.violations import BECAUSE_CHARS, SOURCE_CHARS, WORSE_CHARS, known_by
 from writer.editorial.snapshots.rows import consented
@@ -30,10 +30,10 @@ class ViolationRow(BaseModel):
     take: int = Field(ge=1, lt=2**63)
     start: int = Field(ge=0, lt=2**31)
     end: int = Field(ge=0, lt=2**31)
-    worse: Annotated[Stored, Field(max_length=WORSE_CHARS)]
+    worse: Annotated[StoredText, Field(max_length=WORSE_CHARS)]
     principle: str = Field(max_length=60)
     version: int = Field(ge=1, lt=2**31)
-    because: Annotated[Stored, Field(min_length=1, max_length=BECAUSE_CHARS)]
+    because: Annotated[StoredText, Field(min_length=1, max_length=BECAUSE_CHARS)]
     changed: float = Field(ge=0, le=1)
 
 

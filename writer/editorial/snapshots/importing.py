@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from training.common.records import Stored
+from training.common.records import StoredText
 from training.common.text import Message
 from writer.refusals import Refused
 
@@ -27,7 +27,7 @@ class Said(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     role: str = Field(pattern="^(system|user|assistant)$")
-    content: Stored
+    content: StoredText
 
 
 Messages = Annotated[list[Said], Field(max_length=1000)]
@@ -38,9 +38,9 @@ class Line(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    prompt: Stored | Messages
-    chosen: Stored | Messages
-    rejected: Stored | Messages
+    prompt: StoredText | Messages
+    chosen: StoredText | Messages
+    rejected: StoredText | Messages
 
 
 @dataclass(frozen=True)

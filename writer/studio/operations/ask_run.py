@@ -46,7 +46,7 @@ def data_for(recipe: str) -> list[tuple[str, str]]:
 
 def corpora_for(recipe: str) -> list[tuple[str, str]]:
     """Texts whose passages a stage may show, as (number, name)."""
-    if not DECLARED[recipe].asks("corpus"):
+    if not DECLARED[recipe].has_group("corpus"):
         return []
     return [(str(one.pk), one.name) for one in Dataset.objects.filter(kind=DatasetKind.TEXTS)]
 
@@ -76,7 +76,7 @@ def draft_run(
         name, problem = next(iter(form.errors.items()))
         raise Refused(problem, field=name)
     fields = _of_stage(recipe, corpus) if is_stage(recipe) else _of_training(values, base, gpus)
-    if DECLARED[recipe].asks("rewards"):
+    if DECLARED[recipe].has_group("rewards"):
         fields |= _of_rewards(values, reward_model, fields["gpus"])
     if data not in dict(data_for(recipe)):
         raise Refused("Choose what it reads." if is_stage(recipe) else "Choose what it learns from.", field="data")
@@ -126,7 +126,7 @@ def _of_rewards(values: dict[str, Any], reward_model: str, gpus: int) -> dict[st
 
 def _of_stage(recipe: str, corpus: str) -> dict[str, Any]:
     """A stage trains no model, so it begins from none and takes no GPU."""
-    if not DECLARED[recipe].asks("corpus"):
+    if not DECLARED[recipe].has_group("corpus"):
         return {"gpus": 0}
     if corpus not in dict(corpora_for(recipe)):
         raise Refused("Choose the texts whose passages are shown.", field="corpus")

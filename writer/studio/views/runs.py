@@ -105,20 +105,20 @@ def _fresh(request: HttpRequest, recipe: str) -> HttpResponse:
 
 def _form(request: HttpRequest, form: Form, given: dict[str, Any], *, status: int = 200) -> HttpResponse:
     kind = DECLARED[form.recipe]
-    asks_judges = kind.asks("rewards")
+    asks_judges = kind.has_group("rewards")
     context = {
         "form": form,
         "kind": kind,
         "given": given,
         "bases": [(str(one.pk), one.name) for one in bases()],
         "data": data_for(form.recipe),
-        "shows_passages": kind.asks("corpus"),
+        "shows_passages": kind.has_group("corpus"),
         "corpora": corpora_for(form.recipe),
         "is_stage": is_stage(form.recipe),
         "asks_judges": asks_judges,
         "reward_models": [(str(one.pk), one.name) for one in reward_models()] if asks_judges else [],
         "judges": judges_named() if asks_judges else [],
-        "teacher": teacher_named() if kind.asks("teacher") else "",
+        "teacher": teacher_named() if kind.has_group("teacher") else "",
         "errors": form.errors,
     }
     return render(request, "studio/run_new.html", context, status=status)
@@ -143,7 +143,7 @@ def run(request: HttpRequest, run_id: int) -> HttpResponse:
     before = (
         Run.objects.filter(recipe=found.recipe, state=RunState.DONE).exclude(pk=found.pk).order_by("-finished").first()
     )
-    rewarded = found.recipe in DECLARED and DECLARED[found.recipe].asks("rewards")
+    rewarded = found.recipe in DECLARED and DECLARED[found.recipe].has_group("rewards")
     context = {
         "run": found,
         "is_stage": is_stage(found.recipe),

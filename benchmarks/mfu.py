@@ -26,12 +26,12 @@ from training.common.records import Sample
 from training.config.learner import LearnerSettings, Lora
 from training.datasets.encoding import Pairs
 from training.learner.engine import DTYPES, Learner
-from training.learner.models import packs, prepare
+from training.learner.models import can_pack, prepare
 from training.learner.processes import device
 from training.planning.costs import CARDS, forward_flops
 from training.planning.shapes import read_shape
 from training.recipes.dpo import DpoSettings
-from training.recipes.dpo.loop import against
+from training.recipes.dpo.loop import dpo_pair_loss
 from training.recipes.pairs import learn_pairs
 from training.recipes.sft.loop import learn
 
@@ -86,7 +86,7 @@ def step_of(recipe: str, config: Qwen3_5TextConfig, *, adapters: bool, tokens: i
     torch.manual_seed(0)
     with device():
         model = Qwen3_5ForCausalLM(config).to(DTYPES[settings.precision])
-    learner = Learner(prepare(model, settings), settings, packed=packs(model, settings, print))
+    learner = Learner(prepare(model, settings), settings, packed=can_pack(model, settings, print))
     rng = np.random.default_rng(0)
     weights = [float(place >= min(PROMPT, tokens // 2)) for place in range(tokens)]
     samples = [Sample.of(rng.integers(0, config.vocab_size, tokens).tolist(), weights) for _ in range(TEXTS)]
@@ -115,12 +115,12 @@ def _step(recipe: str, learner: Learner, samples: list[Sample]) -> Callable[[], 
     count = len(examples)
     pairs = Pairs(examples, [1.0] * count, [1] * count, [0.0] * count)
     settings = DpoSettings(run_dir=Path(), model=Path(), data=(Path(),))
-    judge = against(
+    pair_loss = dpo_pair_loss(
         torch.zeros(count, 2, device=learner.device), learner, pairs, settings
     )  # the reference is computed once, before the first step
 
     def dpo() -> None:
-        learn_pairs(learner, pairs, range(count), judge)
+        learn_pairs(learner, pairs, range(count), pair_loss)
         learner.update(1e-6)
 
     return sft if recipe == "sft" else dpo

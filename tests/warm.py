@@ -28,7 +28,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -84,13 +84,14 @@ class Popen(subprocess.Popen[Any]):
 
     def _execute_child(self, args: Any, *given: Any) -> None:
         _, before, _, passed, folder, environment, _, _, _, *pipes = given[:15]
-        if before is not None or not _is_ours(args):
+        environment = dict(os.environ if environment is None else environment)
+        if before is not None or not _is_ours(args) or _adds_packages(environment):
             super()._execute_child(args, *given)  # type: ignore[misc]
             return
         sys.audit("subprocess.Popen", sys.executable, args, folder, environment)
         order = {
             "argv": list(map(os.fspath, args)), "folder": os.fspath(folder or Path.cwd()), "session": self._session,
-            "environment": dict(os.environ if environment is None else environment), "passed": sorted(passed),
+            "environment": environment, "passed": sorted(passed),
         }  # fmt: skip
         own = [file if file >= 0 else number for number, file in enumerate((pipes[0], pipes[3], pipes[5]))]
         wire = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -121,6 +122,12 @@ class Popen(subprocess.Popen[Any]):
 
 def _is_ours(args: Any) -> bool:
     return isinstance(args, (list, tuple)) and args[0] == sys.executable and _rest(args)[:2] in PROGRAMS
+
+
+def _adds_packages(environment: Mapping[str, str]) -> bool:
+    """Whether the program would find packages that the server does not have, whose entry points it looks for while it imports."""
+    paths = environment.get("PYTHONPATH", "").split(os.pathsep)
+    return any(path and path != str(ROOT) for path in paths)
 
 
 def _rest(args: Sequence[Any]) -> list[Any]:

@@ -84,10 +84,10 @@ def run(chosen: argparse.Namespace) -> None:
         command.load()(settings)
     elif chosen.command == "plan":
         from training.planning.estimate import make_plan
-        from training.planning.plan import show
+        from training.planning.plan import format_plan
 
         flags = {name: value for name, value in vars(chosen).items() if name not in ("command", "settings")}
-        print(show(make_plan(*read_run(chosen.settings), **flags)))
+        print(format_plan(make_plan(*read_run(chosen.settings), **flags)))
     elif chosen.command == "report":
         from training.reporting.report import write_report
 

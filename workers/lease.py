@@ -55,6 +55,8 @@ def held(row: M, attempt: int) -> QuerySet[M]:
 
 @dataclass(frozen=True)
 class Lease(Generic[M]):
+    """What the holder of a row has: the row as it was claimed, its attempt, and how long the lease lasts from each renewal."""
+
     row: M
     attempt: int
     lasts: timedelta

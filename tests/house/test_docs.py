@@ -83,7 +83,7 @@ def test_what_is_named_is_there(path: Path) -> None:
         if re.fullmatch(
             r"(training|writer|workers|webapp|tests|benchmarks|demo|deploy|docs|requirements|scripts)/[\w./-]*", name
         ):
-            assert (ROOT / name).exists(), name
+            assert (ROOT / name).exists() or name == "tests/screenshots/", name  # which the tests make
         elif re.fullmatch(r"[A-Z]+(_[A-Z]+)+", name) and not name.startswith(("VLLM_", "PIP_", "LONGHAND_")):
             assert name.lower() in Env.model_fields or name in FOR_COMPOSE | OF_OTHERS, name
         elif found := re.fullmatch(r"(learner|rollouts|sampling|human|rewards|guards)\.(\w+)", name):

@@ -17,7 +17,7 @@ from tests.servers import DEMO_MODEL, ServedModel
 from tests.workers.jobs.house import here, house, keeper, work
 from training.common.errors import MendableError
 from training.common.text import story_request
-from training.config.declarations import Recipe, by_name, found_outside
+from training.config.declarations import Recipe, by_name, load_entry_points
 from training.recipes.registry import RECIPES
 from workers.addresses import site_server
 from workers.folders import private
@@ -47,7 +47,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recipe]:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(OUTSIDE), os.environ.get("PYTHONPATH")])))
     monkeypatch.syspath_prepend(str(OUTSIDE))
     importlib.invalidate_caches()
-    (recipe,) = found_outside("longhand.recipes", Recipe)
+    (recipe,) = load_entry_points("longhand.recipes", Recipe)
     monkeypatch.setitem(RECIPES, recipe.name, recipe)
     yield recipe
     for name in [name for name in sys.modules if name.partition(".")[0] == "longhand_toy"]:

@@ -268,7 +268,7 @@ class Figure(BaseModel):
         return self.change.low > self.tolerance if self.better == "lower" else self.change.high < -self.tolerance
 
 
-class Learned(BaseModel):
+class PrincipleAccuracy(BaseModel):
     """How often a model gives the good text of a pair the higher probability per token, of the pairs held out that break a principle."""
 
     principle: str

@@ -140,7 +140,7 @@ class Recipe(_Studio):
         return 2 if self.example == "pair" else 1
 
 
-def of_groups(recipe: Recipe, settings: Settings) -> GroupSettings | None:
+def group_settings(recipe: Recipe, settings: Settings) -> GroupSettings | None:
     """The settings, where the recipe learns from groups; else None."""
     return cast("GroupSettings", settings) if recipe.example == "group" else None
 
@@ -237,7 +237,7 @@ class Reward:
 Declared = TypeVar("Declared")
 
 
-def found_outside(group: str, kind: type[Declared]) -> list[Declared]:
+def load_entry_points(group: str, kind: type[Declared]) -> list[Declared]:
     """The declarations of other installed packages under the entry-point group. Raises MendableError for one that cannot be loaded."""
     found = []
     for point in entry_points(group=group):

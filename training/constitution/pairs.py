@@ -16,8 +16,8 @@ from training.common.errors import MendableError
 from training.common.text import count_words
 from training.constitution.mix import LENGTH_CLASSES, PairFacts, mix
 from training.constitution.settings import PairsSettings
-from training.datasets.card import Table, card
-from training.datasets.jsonl import Preference, read_lines
+from training.datasets.card import Table, dataset_card
+from training.datasets.jsonl import Preference, read_jsonl
 from training.datasets.stage import stage
 
 
@@ -45,7 +45,7 @@ def pairs(settings: PairsSettings) -> Path:
 
 def _read(paths: Sequence[Path], weights: Mapping[str, float]) -> list[SourcedPreference]:
     rows = []
-    for where, row in read_lines(paths, SourcedPreference):
+    for where, row in read_jsonl(paths, SourcedPreference):
         if row.source not in weights:
             raise MendableError(f"{where}: there is no source {row.source!r}; the sources are {', '.join(weights)}.")
         rows.append(row)
@@ -97,7 +97,7 @@ def _card(report: Mapping[str, Any]) -> str:
         (one["source"], one["available"], one["taken"], one["share_wanted"], one["share_taken"])
         for one in report["sources"]
     ]
-    return card(
+    return dataset_card(
         "Pairs",
         "Preferences in TRL's conversational format: `prompt`, `chosen`, `rejected`. `label` is the probability that the chosen text is the better one "
         "(1 if absent), `source` where the pair comes from, `principles` the principles that the rejected text breaks.",

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, model_validator
 from training.common.records import Domain
 from training.common.tasks import TaskKey
 from training.common.text import count_words, length_note, round_words, story_request
-from training.datasets.jsonl import Messages, Said, read_lines
+from training.datasets.jsonl import ChatMessage, Messages, read_jsonl
 
 
 class GoodText(BaseModel):
@@ -60,7 +60,7 @@ class GoodText(BaseModel):
 def read_good(paths: Iterable[Path]) -> list[GoodText]:
     """Return each text once, with an id, in the order of the hashes, so that the order of the files has no effect."""
     found: dict[str, GoodText] = {}
-    for _, line in read_lines(paths, GoodText):
+    for _, line in read_jsonl(paths, GoodText):
         sha256 = line.sha256
         found.setdefault(sha256, line if line.id else line.model_copy(update={"id": sha256[:16]}))
     return [found[sha256] for sha256 in sorted(found)]
@@ -89,8 +89,8 @@ def excerpt(good: GoodText, *, words: int, max_before: int) -> GoodText:
     if start:
         note = length_note(target=max(good.target, sum(counts)), written=before)
         prompt += [
-            Said(role="assistant", content="\n\n".join(blocks[:start])),
-            Said(role="user", content=note["content"]),
+            ChatMessage(role="assistant", content="\n\n".join(blocks[:start])),
+            ChatMessage(role="user", content=note["content"]),
         ]
     begin = len("\n\n".join(blocks[:start])) + 2 if start else 0
     return good.model_copy(update={"prompt": prompt, "text": "\n\n".join(blocks[start:end]), "start": begin})

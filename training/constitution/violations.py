@@ -29,7 +29,7 @@ from training.constitution.edits import InvalidEdit, apply_edits, changed_share
 from training.constitution.principles import VersionedPrinciple, read_principles
 from training.constitution.settings import ViolationsSettings
 from training.constitution.texts import GoodText, excerpt, is_held_out, read_good
-from training.datasets.card import Table, card
+from training.datasets.card import Table, dataset_card
 from training.datasets.rejected import Rejected
 from training.datasets.stage import Stage, run_until_stopped, stage
 from training.teacher.client import Absent, Teacher
@@ -183,7 +183,7 @@ def _report(
 
 def _card(report: Mapping[str, Any]) -> str:
     by_number = sorted(report["principles"], key=lambda one: (-one["made"], one["key"]))
-    return card(
+    return dataset_card(
         "Minimal violations",
         "Each row is a good text (`chosen`) and the same text with the smallest change by which it breaks one principle (`rejected`), made by a "
         "teacher model and checked. `because` says how it breaks the principle, `changed` is the share of its words that differ.",

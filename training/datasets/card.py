@@ -1,4 +1,4 @@
-"""The README.md of a data set that a stage made, as Hugging Face reads it: what is in it, what was left out, and what it cost."""
+"""The card (README.md) of a data set that a stage made, in Hugging Face's format: what it holds, what was left out, and what it cost."""
 
 from __future__ import annotations
 
@@ -22,12 +22,16 @@ configs:
 
 {how}
 """
-_ASKED = """It took {asked:,} questions, {tokens_in:,} tokens asked and {tokens_out:,} answered{money}. `settings.json` beside this folder has the
-settings as used, `calls.jsonl` each question and its answer, and the same command with `replay` makes the same files from them."""
-_COUNTED = "`settings.json` beside this folder has the settings as used; the same command makes the same files from the same input."
+_WITH_TEACHER = """The teacher was asked {asked:,} questions, with {tokens_in:,} tokens in and {tokens_out:,} tokens out{money}. `settings.json` beside this
+folder has the settings, `calls.jsonl` has each question and its answer, and the same command with `replay` makes the same files from them."""
+_WITHOUT_TEACHER = (
+    "`settings.json` beside this folder has the settings; the same command makes the same files from the same input."
+)
 
 
 class Table(NamedTuple):
+    """A section of a card, as a Markdown table."""
+
     name: str
     columns: tuple[str, ...]
     rows: Sequence[tuple[Any, ...]]
@@ -41,8 +45,8 @@ class Table(NamedTuple):
         return f"## {self.name}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def card(title: str, about: str, report: Mapping[str, Any], *tables: Table) -> str:
-    """`report` has `rows` by file and, where a teacher was asked, `cost`, as it tells it."""
+def dataset_card(title: str, about: str, report: Mapping[str, Any], *tables: Table) -> str:
+    """Return the text of a card. `report` has the number of `rows` by file and, where a teacher was asked, its `cost`."""
     rows, cost = report["rows"], report.get("cost")
     files = "\n".join(f"  - split: {name}\n    path: {name}.jsonl" for name, number in rows.items() if number)
     counts = Table("Rows", ("rows", "file"), [(number, f"`{name}.jsonl`") for name, number in rows.items()])
@@ -51,13 +55,13 @@ def card(title: str, about: str, report: Mapping[str, Any], *tables: Table) -> s
         about=about,
         files=files,
         tables="\n\n".join(str(table) for table in (counts, *tables) if table.rows),
-        how=_asked(cost) if cost else _COUNTED,
+        how=_with_teacher(cost) if cost else _WITHOUT_TEACHER,
     )
 
 
-def _asked(cost: Mapping[str, float]) -> str:
-    return _ASKED.format(
-        money=f", {cost['money']:.2f} in money at the prices of the settings" if cost["money"] else "",
+def _with_teacher(cost: Mapping[str, float]) -> str:
+    return _WITH_TEACHER.format(
+        money=f", for {cost['money']:.2f} at the prices of the settings" if cost["money"] else "",
         **{name: int(cost[name]) for name in ("asked", "tokens_in", "tokens_out")},
     )
 

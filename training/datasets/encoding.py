@@ -1,7 +1,6 @@
-"""Conversations, preferences and texts (`training.datasets.jsonl`) as tokens.
+"""Encodes conversations, preferences and texts (`training.datasets.jsonl`) as tokens.
 
-What is written in a message never becomes a control token: a story that holds the letters of `<|im_end|>` is read as letters
-(`training.datasets.control_tokens`).
+The text of a message never becomes a control token: `<|im_end|>` in a story is encoded as plain characters (`training.datasets.control_tokens`).
 """
 
 from __future__ import annotations
@@ -19,16 +18,14 @@ from transformers import PreTrainedTokenizerFast
 
 from training.common.errors import MendableError
 from training.common.records import Sample
-from training.datasets.control_tokens import Lettered, Marks, all_marked
-from training.datasets.jsonl import Conversation, Preference, Said, Text, ToolSchema, read_lines
+from training.datasets.control_tokens import LiteralEncoder, Placeholders, with_placeholders
+from training.datasets.jsonl import ChatMessage, Conversation, Preference, Text, ToolSchema, read_jsonl
 
-NO_END = (
-    "The tokenizer in {} names no end token, so no text could ever end: set eos_token in its tokenizer_config.json."
-)
+_NO_END = "The tokenizer in {} has no end token, so texts could not end: set eos_token in its tokenizer_config.json."
 
 
 def vocabulary_of(tokenizer: PreTrainedTokenizerFast) -> int | None:
-    """How many tokens the model beside a tokenizer knows; None where no model stands beside it."""
+    """Return the size of the vocabulary of the model beside a tokenizer; None without a model."""
     try:
         config = json.loads((Path(tokenizer.name_or_path) / "config.json").read_bytes())
         return int((config.get("text_config") or config)["vocab_size"])
@@ -37,113 +34,121 @@ def vocabulary_of(tokenizer: PreTrainedTokenizerFast) -> int | None:
 
 
 def check_vocabulary(tokens: Iterable[int], vocabulary: int | None, source: object) -> None:
-    """A tokenizer may have more tokens than its model, as long as no text has them."""
+    """Raise MendableError for a token that the model does not have. A tokenizer may have such tokens, as long as no text has them."""
     highest = max(tokens, default=0)
     if vocabulary is not None and highest >= vocabulary:
         raise MendableError(
-            f"The tokenizer in {source} makes token {highest} of this text, and the model's vocabulary ends at {vocabulary - 1} "
-            "(vocab_size in config.json): the two do not belong together."
+            f"The tokenizer in {source} encodes this text with token {highest}, and the model's vocabulary ends at {vocabulary - 1} "
+            "(vocab_size in config.json): use the model's own tokenizer."
         )
 
 
 class ChatEncoder:
-    """Renders messages by the tokenizer's own chat template and encodes them, with all that people wrote kept as letters."""
+    """Encodes conversations with the tokenizer's chat template; the texts of messages never become control tokens.
+
+    Raises MendableError if the tokenizer has no chat template or no end token.
+    """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, source: Path) -> None:
         if not tokenizer.chat_template:
             raise MendableError(
-                f"The tokenizer in {source} has no chat template, so nobody can say how a conversation is put to the model: take "
-                "an instruction-tuned model's, or put a chat_template.jinja into the folder."
+                f"The tokenizer in {source} has no chat template, which conversations need: use that of an instruction-tuned model, "
+                "or put a chat_template.jinja into the folder."
             )
         self.tokenizer, self.source = tokenizer, source
         self.controls = [str(token) for token in tokenizer.all_special_tokens] + list(tokenizer.get_added_vocab())
         if tokenizer.eos_token_id is None:
-            raise MendableError(NO_END.format(source))
+            raise MendableError(_NO_END.format(source))
         self.end = int(tokenizer.eos_token_id)
         self.special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
         self.vocabulary = vocabulary_of(tokenizer)
-        self._lettered = Lettered(tokenizer)
+        self._encode_literally = LiteralEncoder(tokenizer)
 
-    def turns(
-        self, messages: Sequence[Said], *, tools: Sequence[ToolSchema] | None = None, only_last: bool = False
+    def encode(
+        self, messages: Sequence[ChatMessage], *, tools: Sequence[ToolSchema] | None = None, only_last: bool = False
     ) -> Sample:
-        """The whole conversation; the assistant's turns (or only the last), each with the token that ends it, have weight 1.
+        """Encode a conversation. The assistant's turns (or only the last), each with the token that ends it, have weight 1.
 
-        A call of a tool is such a turn, the tool's answer is not.
+        A tool call is such a turn; the tool's answer is not. Raises MendableError for a template that cannot render the conversation.
         """
         tokens: list[int] = []
         weights: list[float] = []
         before = ""
         self._check_tools(messages, tools or ())
-        marks = Marks(self.controls)
-        said = [marks.message(message) for message in messages]
-        known = [marks.inside(one.model_dump()) for one in tools or ()]
+        placeholders = Placeholders(self.controls)
+        turns = [placeholders.message(message) for message in messages]
+        schemas = [placeholders.replace_in(one.model_dump()) for one in tools or ()]
         for number, message in enumerate(messages):
             if message.role != "assistant":
                 continue
-            asked = self._render(said[:number], known, ask=True)
-            answered = self._render(said[: number + 1], known, ask=False)
-            if not asked.startswith(before) or not answered.startswith(asked):
+            prompt = self._render(turns[:number], schemas, generate=True)
+            answered = self._render(turns[: number + 1], schemas, generate=False)
+            if not prompt.startswith(before) or not answered.startswith(prompt):
                 raise MendableError(
-                    f"The chat template in {self.source} tells earlier turns anew as the conversation goes on, so its turns cannot "
-                    "be learned together: give each answer a line of its own."
+                    f"The chat template in {self.source} renders earlier turns differently once others follow, so the turns of a "
+                    "conversation cannot be learned together: give each answer a line of its own."
                 )
-            given = self._encode(asked.removeprefix(before), marks)
-            learned = self._encode(answered.removeprefix(asked), marks)
-            ended = self._ended(learned)
+            given = self._tokens(prompt.removeprefix(before), placeholders)
+            learned = self._tokens(answered.removeprefix(prompt), placeholders)
+            ended = self._answer_length(learned)
             weight = 0.0 if only_last and number < len(messages) - 1 else 1.0
             tokens += given + learned
             weights += [0.0] * len(given) + [weight] * ended + [0.0] * (len(learned) - ended)
             before = answered
         check_vocabulary(tokens, self.vocabulary, self.source)
+        # without what the template adds after the last answer
         kept = len(weights) - next((place for place, weight in enumerate(reversed(weights)) if weight), 0)
-        return Sample.of(tokens[:kept], weights[:kept])  # what the template puts after the last answer is nobody's
+        return Sample.of(tokens[:kept], weights[:kept])
 
-    def asked(self, messages: Sequence[Said]) -> list[int]:
-        """The conversation so far, up to where the assistant's next turn begins."""
-        marks = Marks(self.controls)
-        tokens = self._encode(self._render([marks.message(message) for message in messages], [], ask=True), marks)
+    def encode_prompt(self, messages: Sequence[ChatMessage]) -> list[int]:
+        """Return the tokens of a conversation up to where the assistant's next turn begins."""
+        placeholders = Placeholders(self.controls)
+        turns = [placeholders.message(message) for message in messages]
+        tokens = self._tokens(self._render(turns, [], generate=True), placeholders)
         check_vocabulary(tokens, self.vocabulary, self.source)
         return tokens
 
-    def _check_tools(self, messages: Sequence[Said], tools: Sequence[ToolSchema]) -> None:
-        """A template that knows no tools leaves them out without a word, and the model would learn to answer from nothing."""
+    def _check_tools(self, messages: Sequence[ChatMessage], tools: Sequence[ToolSchema]) -> None:
+        """Raise MendableError for a template without tools: it leaves them out silently, and the model would learn to answer without them."""
         if not tools and not any(message.tool_calls or message.role == "tool" for message in messages):
             return
-        said, known, marked = all_marked(messages, tools)
-        rendered = self._render(said, known, ask=False)
-        if lost := next((what for mark, what in marked.items() if mark not in rendered), ""):
+        turns, schemas, meanings = with_placeholders(messages, tools)
+        rendered = self._render(turns, schemas, generate=False)
+        if lost := next((meaning for one, meaning in meanings.items() if one not in rendered), ""):
             raise MendableError(
-                f"The chat template in {self.source} leaves out {lost}: take a model whose template knows tools, or leave the "
+                f"The chat template in {self.source} leaves out {lost}: use a model whose template supports tools, or leave the "
                 "conversations with tools out of the data."
             )
 
-    def _render(self, said: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]], *, ask: bool) -> str:
+    def _render(self, turns: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]], *, generate: bool) -> str:
         try:
             text = self.tokenizer.apply_chat_template(
-                list(said), tools=list(tools) or None, tokenize=False, add_generation_prompt=ask
+                list(turns), tools=list(tools) or None, tokenize=False, add_generation_prompt=generate
             )
         except Exception as error:
             raise MendableError(f"The chat template in {self.source} refuses a conversation: {error}.") from error
         return str(text)
 
-    def _ended(self, learned: Sequence[int]) -> int:
-        """Tokens of an answer up to the one that ends it: the end token, or the last control token where a template has another."""
+    def _answer_length(self, learned: Sequence[int]) -> int:
+        """Return the tokens of an answer up to the one that ends it: the end token, or else the last control token."""
         if self.end in learned:
             return learned.index(self.end) + 1
         return next((place for place in range(len(learned), 0, -1) if learned[place - 1] in self.special), len(learned))
 
-    def _encode(self, rendered: str, marks: Marks) -> list[int]:
-        """Tokens of a rendered text; what was set apart is encoded as letters."""
+    def _tokens(self, rendered: str, placeholders: Placeholders) -> list[int]:
+        """Encode a rendered text, with the texts behind placeholders encoded literally."""
         tokens: list[int] = []
-        for text, apart in marks.pieces(rendered):
-            tokens += self._lettered(text) if apart else self.tokenizer.encode(text, add_special_tokens=False)
+        for text, literal in placeholders.split(rendered):
+            if literal:
+                tokens += self._encode_literally(text)
+            else:
+                tokens += self.tokenizer.encode(text, add_special_tokens=False)
         return tokens
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Preferences as tokens: each example is a chosen and a rejected text, with what was said of them."""
+    """Preferences as tokens: each example is a chosen and a rejected text; the other lists have an entry per example."""
 
     examples: list[tuple[Sample, Sample]] = field(default_factory=list)
     labels: list[float] = field(default_factory=list)
@@ -156,8 +161,8 @@ Overlong = Literal["refuse", "drop", "cut"]
 
 
 @dataclass
-class Fitting:
-    """Holds texts against the context, and counts those that it dropped or cut."""
+class ContextLimit:
+    """Compares texts with the context, and counts those that it drops or cuts."""
 
     context: int
     overlong: Overlong
@@ -165,12 +170,13 @@ class Fitting:
     cut: int = 0
 
     def __call__(self, where: str, *samples: Sample) -> tuple[Sample, ...] | None:
+        """Return the texts of an example, cut if need be, or None for an example to drop. Raises MendableError where `overlong` is "refuse"."""
         longest = max(map(len, samples))
         if longest <= self.context:
             return samples
         if self.overlong == "refuse":
             raise MendableError(
-                f"{where} has a text of {longest:,} tokens, and there is room for {self.context:,}: raise context (if the model has "
+                f"{where} has a text of {longest:,} tokens, and the context is {self.context:,}: raise context (if the model has "
                 "the positions), or set overlong to 'drop' or 'cut'."
             )
         if self.overlong == "drop":
@@ -183,26 +189,28 @@ class Fitting:
         self.cut += 1
         return parts
 
-    def told(self) -> str:
+    def summary(self) -> str:
         return f"{self.dropped} dropped and {self.cut} cut for being longer than {self.context} tokens"
 
 
-def conversations(paths: Iterable[Path], encoder: ChatEncoder, fit: Fitting) -> list[tuple[Sample]]:
+def conversations(paths: Iterable[Path], encoder: ChatEncoder, fit: ContextLimit) -> list[tuple[Sample]]:
+    """Read and encode conversations. Raises MendableError, naming the line, for one that cannot be used."""
     found = []
-    for where, line in read_lines(paths, Conversation):
-        with said_of(where):
-            sample = encoder.turns(line.messages, tools=line.tools)
+    for where, line in read_jsonl(paths, Conversation):
+        with errors_located_at(where):
+            sample = encoder.encode(line.messages, tools=line.tools)
         if kept := fit(where, sample):
             found.append((kept[0],))
     return found
 
 
-def pairs(paths: Iterable[Path], encoder: ChatEncoder, fit: Fitting) -> Pairs:
+def pairs(paths: Iterable[Path], encoder: ChatEncoder, fit: ContextLimit) -> Pairs:
+    """Read and encode preferences. Raises MendableError, naming the line, for one that cannot be used."""
     found = Pairs()
-    for where, line in read_lines(paths, Preference):
-        with said_of(where):  # only the last answers count: earlier ones are the same on both sides
+    for where, line in read_jsonl(paths, Preference):
+        with errors_located_at(where):  # earlier answers are the same on both sides
             chosen, rejected = (
-                encoder.turns([*line.prompt, *side], tools=line.tools, only_last=True)
+                encoder.encode([*line.prompt, *side], tools=line.tools, only_last=True)
                 for side in (line.chosen, line.rejected)
             )
         if kept := fit(where, chosen, rejected):
@@ -215,8 +223,8 @@ def pairs(paths: Iterable[Path], encoder: ChatEncoder, fit: Fitting) -> Pairs:
 
 
 @contextmanager
-def said_of(where: str) -> Iterator[None]:
-    """Says of what goes wrong inside where in the data it did."""
+def errors_located_at(where: str) -> Iterator[None]:
+    """Prefix the message of a MendableError raised inside with its place in the data."""
     try:
         yield
     except MendableError as error:
@@ -224,19 +232,19 @@ def said_of(where: str) -> Iterator[None]:
 
 
 def texts(paths: Iterable[Path], tokenizer: PreTrainedTokenizerFast, context: int) -> list[tuple[Sample]]:
-    """Plain texts in pieces of at most `context` tokens, all of each text: the piece after the first goes on where it ended."""
+    """Read and encode plain texts, each divided into consecutive pieces of at most `context` tokens."""
     if tokenizer.eos_token_id is None:
-        raise MendableError(NO_END.format(tokenizer.name_or_path))
+        raise MendableError(_NO_END.format(tokenizer.name_or_path))
     vocabulary = vocabulary_of(tokenizer)
-    lettered = Lettered(tokenizer)
+    encode = LiteralEncoder(tokenizer)
     found = []
-    for where, line in read_lines(paths, Text):
-        tokens = np.asarray([*lettered(line.text), tokenizer.eos_token_id], dtype=np.int32)
-        with said_of(where):
+    for where, line in read_jsonl(paths, Text):
+        tokens = np.asarray([*encode(line.text), tokenizer.eos_token_id], dtype=np.int32)
+        with errors_located_at(where):
             check_vocabulary(tokens.tolist(), vocabulary, tokenizer.name_or_path)
         starts = list(range(0, len(tokens), context))
         if len(starts) > 1 and len(tokens) - starts[-1] == 1:
-            starts[-1] -= 1  # a token alone has nothing before it to be predicted from
+            starts[-1] -= 1  # a single token could not be predicted from anything
         for first, end in zip(starts, [*starts[1:], len(tokens)]):
             if end - first > 1:
                 found.append((Sample(tokens[first:end], np.ones(end - first, dtype=np.float32)),))
@@ -244,7 +252,7 @@ def texts(paths: Iterable[Path], tokenizer: PreTrainedTokenizerFast, context: in
 
 
 def fingerprint(examples: Iterable[tuple[Sample, ...]]) -> str:
-    """A hash of the tokens and weights of all examples in their order."""
+    """Return a hash of the tokens and weights of all examples, in their order."""
     sha = hashlib.sha256()
     for example in examples:
         for sample in example:

@@ -12,8 +12,8 @@ from training.common.answers import thinking_prompt
 from training.common.errors import MendableError
 from training.common.records import Sample
 from training.common.text import Message, words_asked
-from training.datasets.encoding import ChatEncoder, said_of
-from training.datasets.jsonl import Messages, Said, read_lines
+from training.datasets.encoding import ChatEncoder, errors_located_at
+from training.datasets.jsonl import ChatMessage, Messages, read_jsonl
 
 
 class RequestLine(BaseModel):
@@ -54,8 +54,8 @@ def read_requests(paths: Iterable[Path], encoder: ChatEncoder, *, thinking: str,
     (recipes.md 1.6). Raises MendableError for a line that is wrong, and for a request that leaves no room for an answer.
     """
     found = []
-    for where, line in read_lines(paths, RequestLine):
-        with said_of(where):
+    for where, line in read_jsonl(paths, RequestLine):
+        with errors_located_at(where):
             found.append(_request(line, encoder, thinking, room))
     return found
 
@@ -64,9 +64,9 @@ def _request(line: RequestLine, encoder: ChatEncoder, thinking: str, room: int) 
     answered = line.messages[-1].role == "assistant"
     asked = list(line.messages[:-1] if answered else line.messages)
     if thinking != "none":
-        asked = [*map(Said.model_validate, thinking_prompt([], think=thinking == "think")), *asked]
+        asked = [*map(ChatMessage.model_validate, thinking_prompt([], think=thinking == "think")), *asked]
     prompt = tuple(Message(role=one.role, content=one.content) for one in asked)  # type: ignore[typeddict-item]
-    tokens = encoder.asked(asked)
+    tokens = encoder.encode_prompt(asked)
     if len(tokens) >= room - 1:
         raise MendableError(
             f"The request has {len(tokens):,} tokens, and the context is {room:,}: there is no room for an answer."
@@ -74,7 +74,7 @@ def _request(line: RequestLine, encoder: ChatEncoder, thinking: str, room: int) 
     human, answer = None, ""
     if answered:
         answer = _as_policy(line.messages[-1].content, line.thinking, thinking)
-        human = encoder.turns([*asked, Said(role="assistant", content=answer)], only_last=True)
+        human = encoder.encode([*asked, ChatMessage(role="assistant", content=answer)], only_last=True)
         if len(human) > room:
             human = Sample(human.tokens[:room], human.weights[:room])
     return Request(prompt, tuple(tokens), line.target or _target(prompt), human, answer)

@@ -27,7 +27,7 @@ from training.common.records import Domain
 from training.common.tasks import TASKS, WritingTask
 from training.common.text import count_words, round_words, story_request
 from training.constitution.texts import GoodText, excerpt, is_held_out, read_good
-from training.datasets.card import Table, card
+from training.datasets.card import Table, dataset_card
 from training.datasets.rejected import Rejected
 from training.datasets.stage import Stage, run_until_stopped, stage
 from training.instruct import questions
@@ -176,7 +176,7 @@ def _report(
 
 
 def _card(report: Mapping[str, Any]) -> str:
-    return card(
+    return dataset_card(
         "Requests for good texts",
         "Each row is a conversation of a request and its answer. Where `human` is true, the answer is a text by a person, and a teacher model wrote "
         "the request with its notes or draft; otherwise the teacher wrote the answer from such a text, too. `score` is the teacher's second "

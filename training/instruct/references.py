@@ -33,8 +33,8 @@ from pydantic import BaseModel, Field, RootModel, model_validator
 from training.common.errors import MendableError
 from training.common.text import count_words
 from training.corpus.shingles import normalised, run_hashes, word_hashes
-from training.datasets.card import Table, card
-from training.datasets.jsonl import Conversation, read_lines
+from training.datasets.card import Table, dataset_card
+from training.datasets.jsonl import Conversation, read_jsonl
 from training.datasets.stage import stage
 from training.instruct.data_settings import ReferencesSettings
 from training.instruct.similar import CHUNK, Match, Similar, cut_passages
@@ -252,7 +252,7 @@ def _ngrams(text: str) -> npt.NDArray[np.uint64]:
 
 def _rows(paths: Iterable[Path], seed: int) -> list[Row]:
     found = []
-    for _, line in read_lines(paths, Line):
+    for _, line in read_jsonl(paths, Line):
         canonical = json.dumps([seed, line.root], ensure_ascii=False, sort_keys=True)
         found.append(Row(line.root, hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()))
     return found
@@ -261,7 +261,7 @@ def _rows(paths: Iterable[Path], seed: int) -> list[Row]:
 def _texts(paths: Iterable[Path]) -> list[SourceText]:
     """Each text once, in the order of the hashes."""
     found: dict[str, SourceText] = {}
-    for _, line in read_lines(paths, SourceText):
+    for _, line in read_jsonl(paths, SourceText):
         sha256 = hashlib.sha256(line.text.encode("utf-8", "surrogatepass")).hexdigest()
         found.setdefault(sha256, line if line.id else line.model_copy(update={"id": sha256[:16]}))
     return [found[sha256] for sha256 in sorted(found)]
@@ -283,7 +283,7 @@ def _report(
 
 
 def _card(report: Mapping[str, Any]) -> str:
-    return card(
+    return dataset_card(
         "Conversations with references",
         "Conversations, some of which have a passage of another text beside the request (`reference` says which, and whether it is relevant). Where it "
         "is irrelevant, the answer is unchanged. `rejected.jsonl` lists the rows for which no passage was found; they are unchanged, too.",

@@ -24,7 +24,7 @@ from training.common.errors import MendableError
 from training.common.question import Question
 from training.constitution.principles import read_principles
 from training.constitution.texts import is_held_out, read_good
-from training.datasets.card import Table, card
+from training.datasets.card import Table, dataset_card
 from training.datasets.rejected import Rejected
 from training.datasets.stage import Stage, run_until_stopped, stage
 from training.instruct import tool_questions as questions
@@ -170,7 +170,7 @@ def _report(
 
 
 def _card(report: Mapping[str, Any]) -> str:
-    return card(
+    return dataset_card(
         "Tools of a writing room",
         "Each row is a conversation in which the tools of a writing room are called: `tools` are those offered, and `messages` contains the calls and "
         "their results. The calls were chosen by code and run; a teacher model wrote the words of the writer and of the assistant.",

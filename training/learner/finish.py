@@ -52,7 +52,7 @@ def finish(run: Run, learner: Learner) -> Path | None:
             save_model(
                 weights, learner.model, run.settings.model, folder, _card(run, learner.model), run.settings.learner
             )
-        processes.wait_for_all()
+        processes.barrier()
     run.log.model_saved(folder)
     return folder
 

@@ -39,8 +39,8 @@ from training.config.recipe import MAY_CHANGE, RecipeSettings
 from training.learner import processes
 from training.learner.checkpoints import latest_checkpoint, save_checkpoint
 from training.learner.engine import Learner
-from training.learner.models import load_model, packs
-from training.learner.schedule import rate_share
+from training.learner.models import can_pack, load_model
+from training.learner.schedule import learning_rate_factor
 from training.learner.stopping import stop_on_sigterm
 
 LONGEST_WAIT = timedelta(hours=6)
@@ -65,7 +65,7 @@ class Run:
         self.finished = self._stopped = False
 
     def __enter__(self) -> Self:
-        if processes.world() > 1 and not self.settings.learner.zero_stage:
+        if processes.world_size() > 1 and not self.settings.learner.zero_stage:
             raise MendableError("Several processes need zero_stage 1, 2 or 3 (under `learner` in the settings).")
         with self._stack, full_disk_said_plainly(self.folder):
             if self.settings.learner.zero_stage and not dist.is_initialized():
@@ -115,7 +115,7 @@ class Run:
                 )
         with self.log.phase("model"):
             model = load_model(self.settings.model, self.settings.learner, reward=reward)
-            return Learner(model, self.settings.learner, packed=packs(model, self.settings.learner, self.log.log))
+            return Learner(model, self.settings.learner, packed=can_pack(model, self.settings.learner, self.log.log))
 
     def steps(self, learner: Learner, total: int, data: str, evaluate: Evaluate | None = None) -> Iterator[int]:
         """The steps that are still to be done, from 0. `data` is the fingerprint of what they learn from."""
@@ -133,7 +133,9 @@ class Run:
         ):
             self._began = time.monotonic()
             while step < total:
-                self._rate = self.settings.learner.learning_rate * rate_share(step, total, self.settings.learner)
+                self._rate = self.settings.learner.learning_rate * learning_rate_factor(
+                    step, total, self.settings.learner
+                )
                 yield step
                 step += 1
                 self._stopped = self._stops(step)
@@ -149,7 +151,7 @@ class Run:
         `shares` are this process' shares of the metrics, `loss` and `tokens` among them; they are added up over the processes. `also` are
         metrics as they are. The gradients are divided by `divide` first: for a step whose size is known only at its end.
         """
-        metrics = processes.sums(shares) | dict(also or {})
+        metrics = processes.sum_across_ranks(shares) | dict(also or {})
         if not math.isfinite(metrics["loss"]):
             raise self._nonsense(f"The loss of step {step + 1} is not a finite number")
         norm = self.learner.update(self._rate, divide)
@@ -178,7 +180,7 @@ class Run:
         """After `step` steps: measure, save, and say whether to stop here."""
         last = step == self.total
         self.done = step
-        asked = bool(max(processes.everybody(self._asked_to_stop())))
+        asked = bool(max(processes.all_gather(self._asked_to_stop())))
         if self.evaluate and (last or step % self.settings.evaluate_every == 0):
             with self.log.phase("evaluate"):
                 metrics = self.evaluate()

@@ -1,7 +1,7 @@
-"""What a run would take, from its settings, the model's shape and the data. The terms are in costs.py.
+"""An estimate of what a run needs, from its settings, the model's shape and the data. The terms are in costs.py.
 
-All of it is arithmetic, not measurement: memory leans to the safe side, and hours know nothing of reading data, saving,
-evaluating or waiting for other GPUs.
+Everything is computed, not measured: memory is estimated on the high side, and hours leave out loading data, checkpoints, evaluation and
+waiting for other GPUs.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from training.common.errors import MendableError
-from training.config.declarations import GroupSettings, Recipe, of_groups
+from training.config.declarations import GroupSettings, Recipe, group_settings
 from training.config.learner import LearnerSettings
 from training.config.recipe import RecipeSettings
 from training.planning.costs import (
+    BANDWIDTH_SHARE,
     CARDS,
-    REACHED,
     SERVER_RESERVE,
     Card,
     Server,
@@ -34,15 +34,15 @@ from training.planning.costs import (
     writing_seconds,
 )
 from training.planning.shapes import Shape, find_shape, parameters
-from training.planning.token_counts import WORDS, Texts, count_texts
+from training.planning.token_counts import DEFAULT_WORDS, TokenCounts, count_texts
 
-REQUEST = 150.0
-"""Words of a request, likewise."""
+DEFAULT_REQUEST_WORDS = 150.0
+"""Words of a request, where there is no data to count."""
 
 
 @dataclass(slots=True)
 class Plan:
-    """The figures. `texts` holds the whole data if `known`, else one example that stands for all."""
+    """The estimate for a run. `texts` counts the whole data if `known`; otherwise it is one assumed example."""
 
     recipe: Recipe
     settings: RecipeSettings
@@ -51,11 +51,11 @@ class Plan:
     card: Card
     card_name: str
     setup: Setup
-    texts: Texts
+    texts: TokenCounts
     known: bool
     mfu: float = 0.4
     server: Server | None = None
-    """That the run starts for itself, to write its stories."""
+    """The run's own server, which writes its stories."""
     changes: list[str] = field(default_factory=list)
 
     @property
@@ -64,12 +64,12 @@ class Plan:
 
     @property
     def max_concurrent_sequences(self) -> int | None:
-        """Stories as long as they may be that the server can be writing at once: one at least, or it does not start."""
+        """How many stories of the greatest length the server can write at once; it does not start with 0. None without a server."""
         return max_concurrent_sequences(self.server, self.texts.longest) if self.server else None
 
     @property
     def examples(self) -> float:
-        """Of one step; of pretraining, texts or pieces of them."""
+        """Examples of one step: in pretraining, texts or pieces of texts."""
         values = vars(self.settings)
         if "batch_tokens" in values:
             return float(values["batch_tokens"] * self.texts.examples / self.texts.tokens)
@@ -77,8 +77,8 @@ class Plan:
 
     @property
     def groups(self) -> GroupSettings | None:
-        """The settings, where the run learns from groups."""
-        return of_groups(self.recipe, self.settings)
+        """The settings, if the run learns from groups."""
+        return group_settings(self.recipe, self.settings)
 
     @property
     def step_tokens(self) -> float:
@@ -86,15 +86,15 @@ class Plan:
 
     @property
     def steps(self) -> int | None:
-        """None if neither the settings nor the data say."""
+        """Steps of the run; None if neither the settings nor the data determine them."""
         if self.settings.steps or not self.known:
             return self.settings.steps
-        # As the recipes do: what is left at an epoch's end and fills no step is dropped.
+        # like the recipes, which drop what is left at an epoch's end and does not fill a step
         return max(1, round(self.settings.epochs * max(1, int(self.texts.examples / self.examples))))
 
     @property
     def token_flops(self) -> float:
-        """Of one token forward."""
+        """FLOPs of one token forward."""
         return forward_flops(self.shape, self.texts.length, head=self.setup.head)
 
     @property
@@ -103,12 +103,12 @@ class Plan:
 
     @property
     def reference_flops(self) -> float:
-        """Of the reference model's one pass over all pairs, whose answers are kept; 0 without one or if the pairs are unknown."""
+        """FLOPs of the reference model's one pass over all pairs; 0 without a reference model or if the pairs are unknown."""
         return self.texts.tokens * self.token_flops if self.known and self.recipe.reference else 0
 
     @property
     def micro_steps(self) -> int:
-        """Of one step, each of which gathers the weights under ZeRO-3; at least, because texts fill micro-batches unevenly."""
+        """The least number of micro-batches of a step, each of which gathers the weights under ZeRO-3."""
         return math.ceil(self.step_tokens / self.setup.tokens / self.setup.gpus)
 
     def hours(self, flops: float, mfu: float = 1.0) -> float:
@@ -116,31 +116,31 @@ class Plan:
 
     @property
     def writing_hours(self) -> float:
-        """Of one step's stories, at the bandwidth of the data sheet; 0 where somebody else's server writes them."""
+        """Hours for the stories of one step at the full bandwidth; 0 where another server writes them."""
         if self.server is None:
             return 0
         texts = self.texts
         stories = self.examples * texts.stories / texts.examples
-        mean = (texts.asked / texts.stories, texts.written / texts.stories)
-        return writing_seconds(self.server, self.card, stories, *mean) / 3600
+        prompt, answer = texts.prompt_tokens / texts.stories, texts.answer_tokens / texts.stories
+        return writing_seconds(self.server, self.card, stories, prompt, answer) / 3600
 
     @property
     def sync_hours(self) -> float:
-        """Of one step, where the weights go to a server."""
+        """Hours of one step in which the weights go to a server."""
         return sync_seconds(self.setup) / 3600 if self.groups and not self.groups.replay else 0
 
-    def step_hours(self, mfu: float = 1.0, reached: float = 1.0) -> float:
-        """`reached`: of the bandwidth. A step behind, the longer of writing and learning counts; else both do."""
-        learning, writing = self.hours(self.step_flops, mfu), self.writing_hours / reached
+    def step_hours(self, mfu: float = 1.0, bandwidth_share: float = 1.0) -> float:
+        """Hours of one step. Where stories are written a step ahead, the longer of writing and learning counts; otherwise their sum."""
+        learning, writing = self.hours(self.step_flops, mfu), self.writing_hours / bandwidth_share
         stale = self.groups is not None and self.groups.rollouts.max_staleness
         return (max(learning, writing) if stale else learning + writing) + self.sync_hours
 
-    def run_hours(self, mfu: float = 1.0, reached: float = 1.0) -> float:
-        return (self.steps or 0) * self.step_hours(mfu, reached) + self.hours(self.reference_flops, mfu)
+    def run_hours(self, mfu: float = 1.0, bandwidth_share: float = 1.0) -> float:
+        return (self.steps or 0) * self.step_hours(mfu, bandwidth_share) + self.hours(self.reference_flops, mfu)
 
     @property
     def likely_hours(self) -> float:
-        return self.run_hours(self.mfu, REACHED)
+        return self.run_hours(self.mfu, BANDWIDTH_SHARE)
 
 
 def make_plan(
@@ -154,10 +154,13 @@ def make_plan(
     tokens_per_word: float = 1.35,
     mfu: float = 0.4,
 ) -> Plan:
-    """`texts` examples of `words` each stand for data that is not there; `mfu` is the share of the cards' FLOP/s that is
-    reached, where making activations again counts as work."""
+    """Estimate a run. `texts` and `words` are the number and the length of the texts to assume where the data files do not exist; `mfu` is
+    the share of the GPUs' FLOP/s that is reached, counting recomputed activations as work.
+
+    Raises MendableError for impossible values, for a model of unknown shape, and where none of the data can be used.
+    """
     if gpu not in CARDS:
-        raise MendableError(f"There is no figure for the GPU {gpu!r}: it is one of {', '.join(CARDS)}.")
+        raise MendableError(f"The GPU {gpu!r} is not known: choose one of {', '.join(CARDS)}.")
     if (
         gpus < 1
         or not 0 < mfu <= 1
@@ -165,13 +168,13 @@ def make_plan(
     ):
         raise MendableError("A plan needs at least one GPU, texts, words and tokens above 0, and mfu between 0 and 1.")
     shape, source = find_shape(settings.model)
-    found = count_texts(recipe, settings, tokens_per_word, words or WORDS)
+    found = count_texts(recipe, settings, tokens_per_word, words or DEFAULT_WORDS)
     known = bool(found.examples) or texts is not None
     if not found.examples:
         if found.too_long or found.unread:
             raise MendableError(
-                f"None of the data can be used, {found.source}: {found.too_long:,} examples are longer than context "
-                f"({settings.context:,} tokens), {found.unread:,} lines hold no text."
+                f"None of the data can be used ({found.source}): {found.too_long:,} examples are longer than context "
+                f"({settings.context:,} tokens), {found.unread:,} lines have no text."
             )
         found = _assumed(recipe, settings, texts, words, tokens_per_word)
     gpus, card = gpus if settings.learner.zero_stage else 1, CARDS[gpu]
@@ -185,17 +188,17 @@ def make_plan(
 
 def _assumed(
     recipe: Recipe, settings: RecipeSettings, texts: int | None, words: float | None, tokens_per_word: float
-) -> Texts:
+) -> TokenCounts:
     several = recipe.texts_per_example
-    found, tokens = Texts(), (words or WORDS) * tokens_per_word
-    if groups := of_groups(recipe, settings):
-        found.add_group(min(REQUEST * tokens_per_word, settings.context / 2), tokens, tokens, groups)
+    found, tokens = TokenCounts(), (words or DEFAULT_WORDS) * tokens_per_word
+    if groups := group_settings(recipe, settings):
+        found.add_group(min(DEFAULT_REQUEST_WORDS * tokens_per_word, settings.context / 2), tokens, tokens, groups)
     else:
         found.add([min(tokens, settings.context)] * several, recipe, settings)
     found.multiply(texts or 1)
-    found.longest = settings.context * several  # nobody knows; the settings allow it
-    found.source = f"taken to be of {words or WORDS:,.0f} words each" + (
-        "" if words else ", for lack of data or --words"
+    found.longest = settings.context * several  # the most that the settings allow
+    found.source = f"assuming {words or DEFAULT_WORDS:,.0f} words each" + (
+        "" if words else ", because neither data nor --words say"
     )
     return found
 
@@ -203,34 +206,34 @@ def _assumed(
 def _setup(recipe: Recipe, settings: RecipeSettings, shape: Shape, gpus: int, longest: int, card: Card) -> Setup:
     tokens = max(settings.learner.tokens_per_micro_batch, longest)
     server, prefers = _server(recipe, settings, shape, gpus, card), preference_shape(recipe, settings)
-    beside = server.memory if server else 0.0
+    other = server.memory if server else 0.0
     if prefers is not None:
-        beside += (2 if settings.learner.precision == "bfloat16" else 4) * parameters(prefers, head=False)
-    return Setup(shape, settings.learner, gpus, tokens, head=recipe.head == "words", beside=beside)
+        other += (2 if settings.learner.precision == "bfloat16" else 4) * parameters(prefers, head=False)
+    return Setup(shape, settings.learner, gpus, tokens, head=recipe.head == "words", other_bytes=other)
 
 
 def _server(recipe: Recipe, settings: RecipeSettings, shape: Shape, gpus: int, card: Card) -> Server | None:
-    groups = of_groups(recipe, settings)
+    groups = group_settings(recipe, settings)
     if groups is None or groups.rollouts.url or groups.replay:
         return None
     given = groups.rollouts
     if given.tensor_parallel > gpus:
         raise MendableError(
-            f"The rollout server is to share each layer among {given.tensor_parallel} GPUs, and the run has {gpus}: lower rollouts.tensor_parallel."
+            f"The rollout server needs {given.tensor_parallel} GPUs to share each layer, and the run has {gpus}: lower rollouts.tensor_parallel."
         )
     item = 2 if settings.learner.precision == "bfloat16" else 4
     return Server(shape, given.tensor_parallel, given.gpu_memory * card.memory, item)
 
 
 def preference_shape(recipe: Recipe, settings: RecipeSettings) -> Shape | None:
-    """Of the model whose preference is a reward, which stands on the first GPU; None without one, or where its folder is not there yet."""
-    groups = of_groups(recipe, settings)
+    """Return the shape of the reward model, which is on the first GPU; None without one, or if its folder does not exist yet."""
+    groups = group_settings(recipe, settings)
     path = groups.rewards.preference if groups else None
     return find_shape(path)[0] if path is not None and (path / "config.json").is_file() else None
 
 
 def _changes(plan: Plan) -> list[str]:
-    """Which changes of the settings would make the run fit, each alone; if none does, several of them."""
+    """Return changes of the settings each of which makes the run fit; if none does, several of them together."""
     now, longest = plan.settings.learner, plan.texts.longest
     if plan.max_concurrent_sequences == 0:
         return ["a larger rollouts.gpu_memory, a larger rollouts.tensor_parallel, or a smaller context"]
@@ -257,7 +260,7 @@ def _changes(plan: Plan) -> list[str]:
         ),
         (
             now.offload == "none" and now.zero_stage > 0,
-            'learner.offload = "optimizer", with enough of the host\'s memory',
+            'learner.offload = "optimizer", if the host has enough memory',
             {"offload": "optimizer"},
         ),
         (now.lora is None, "[learner.lora], adapters instead of all weights", {"lora": {}}),
@@ -277,7 +280,7 @@ def _changes(plan: Plan) -> list[str]:
 
 
 def _smaller_server(plan: Plan) -> list[str]:
-    """The share of the cards that the learner leaves, if the server can hold a story in it."""
+    """Return the share of the GPUs' memory that the learner leaves, if the server can write a story within it."""
     if plan.server is None:
         return []
     server, longest = plan.server, plan.texts.longest

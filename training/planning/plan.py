@@ -1,4 +1,4 @@
-"""`python -m training plan FILE`: what a run would take, before anything starts, as a text to be read."""
+"""The text of `python -m training plan FILE`: what a run needs, before anything starts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 from training.config.learner import LearnerSettings
 from training.planning.costs import (
-    REACHED,
+    BANDWIDTH_SHARE,
     RESERVE,
     SERVER_RESERVE,
     checkpoint_bytes,
@@ -50,8 +50,8 @@ def _count(number: float) -> str:
 Rows = list[tuple[str, str]]
 
 
-def show(plan: Plan) -> str:
-    """Sections of lines: a figure, what it is of, and what it comes from."""
+def format_plan(plan: Plan) -> str:
+    """Return sections of lines, each with a figure, its meaning and its origin."""
     sections = {
         f"{plan.recipe.name} of {plan.settings.model.name} on {plan.setup.gpus} x {plan.card_name}": _model(plan),
         "Memory of each GPU (1 GB is 10^9 bytes)": _memory(plan),
@@ -65,48 +65,48 @@ def show(plan: Plan) -> str:
     lines: list[str] = []
     for title, rows in sections.items():
         lines += [title, *(f"  {value:>{width}}  {what}" for value, what in rows), ""]
-    return "\n".join([*lines, *_verdict(plan)])
+    return "\n".join([*lines, *_conclusion(plan)])
 
 
 def _model(plan: Plan) -> Rows:
     shape, learner = plan.shape, plan.settings.learner
     kinds = f": {shape.attention} with attention, {shape.delta} with Gated DeltaNet" if shape.delta else ""
     trained = f"trained, adapters of rank {learner.lora.rank}" if learner.lora else "trained, all of them"
-    alone = [] if learner.zero_stage else [("1 GPU", "because zero_stage 0 is one process")]
+    single = [] if learner.zero_stage else [("1 GPU", "because zero_stage 0 is one process")]
     return [
-        *alone,
+        *single,
         (f"{shape.layers} layers", f"of width {shape.hidden:,}{kinds} ({plan.shape_source})"),
         (
             _count(plan.setup.total),
             "parameters of the text model" + ("" if plan.setup.head else ", with one number as its head"),
         ),
-        (_count(matmul_parameters(shape, head=plan.setup.head)), "of them multiplied with each token (N_mm)"),
+        (_count(matmul_parameters(shape, head=plan.setup.head)), "of these are multiplied with each token (N_mm)"),
         (_count(plan.setup.trained), trained),
     ]
 
 
 def _memory(plan: Plan) -> Rows:
     found, learner = memory(plan.setup), plan.settings.learner
-    divided = f", ZeRO-{learner.zero_stage}" if learner.zero_stage else ""
-    most = f", for a micro-batch of {plan.setup.tokens:,} tokens"
+    sharded = f", ZeRO-{learner.zero_stage}" if learner.zero_stage else ""
+    batch = f", for a micro-batch of {plan.setup.tokens:,} tokens"
     if plan.setup.tokens > learner.tokens_per_micro_batch:
-        most += f" (the longest {'pair' if plan.recipe.example == 'pair' else 'text'}, which is not divided)"
-    rows = [(_gb(size), what + divided) for what, size in found.stays.items() if size]
+        batch += f" (the longest {'pair' if plan.recipe.example == 'pair' else 'text'}, which is not divided)"
+    rows = [(_gb(size), what + sharded) for what, size in found.resident.items() if size]
     slow = ", without flash-linear-attention's kernels, which need less" if plan.shape.delta else ""
-    more = {"inputs of the layers": most, "activations of all layers": most + slow, "one layer made again": slow}
-    rows += [(_gb(size), what + more.get(what, "")) for what, size in found.passing.items() if size]
+    more = {"inputs of the layers": batch, "activations of all layers": batch + slow, "one layer recomputed": slow}
+    rows += [(_gb(size), what + more.get(what, "")) for what, size in found.transient.items() if size]
     rows.append((_gb(RESERVE), "reserve: CUDA context, NCCL, gaps between allocations"))
     server = plan.server.memory if plan.server else 0
     if server:
         rows.append((_gb(server), "for the rollout server, on the GPUs that it shares"))
-    if found.beside > server:
-        rows.append((_gb(found.beside - server), "the preference model, on the first GPU"))
-    states = RESERVE + found.beside + sum(found.stays.values())
-    if found.updating > sum(found.passing.values()):
-        rows.append((_gb(states + found.updating), "while the weights are updated, without activations"))
-    if found.starting > found.peak - RESERVE - found.beside - 1:
-        rows.append((_gb(found.starting), "the whole model at the start, before it is divided"))
-    rows.append((_gb(found.peak), f"at the peak, of {_gb(plan.card.memory)} that the card has"))
+    if found.other > server:
+        rows.append((_gb(found.other - server), "the preference model, on the first GPU"))
+    states = RESERVE + found.other + sum(found.resident.values())
+    if found.update > sum(found.transient.values()):
+        rows.append((_gb(states + found.update), "while the weights are updated, without activations"))
+    if found.startup > found.peak - RESERVE - found.other - 1:
+        rows.append((_gb(found.startup), "the whole model at the start, before it is sharded"))
+    rows.append((_gb(found.peak), f"at the peak, of the GPU's {_gb(plan.card.memory)}"))
     return rows
 
 
@@ -115,40 +115,43 @@ def _server(plan: Plan) -> Rows:
     if settings is None:
         return []
     unknown = settings.rewards.preference and preference_shape(plan.recipe, plan.settings) is None
-    rows = [("?", "the preference model is not there yet: it takes room on the first GPU, too")] if unknown else []
+    rows = [("?", "the preference model does not exist yet: it needs memory of the first GPU, too")] if unknown else []
     if settings.replay:
-        return [*rows, ("none", "stories are learned from again, as another run's folder holds them")]
+        return [*rows, ("none", "the stories come from another run's folder")]
     if server is None:
-        return [*rows, ("?", "it is somebody else's: neither its memory nor its time is in this plan")]
+        return [*rows, ("?", "it is not started by the run: this plan leaves out its memory and its time")]
     rest = max(0.0, server.memory - server_weights(server) - SERVER_RESERVE)
-    mean = (texts.asked + texts.written) / texts.stories
+    mean = (texts.prompt_tokens + texts.answer_tokens) / texts.stories
     return [
         *rows,
         (_gb(server.memory), f"of each of {server.cards} GPUs (rollouts.gpu_memory {settings.rollouts.gpu_memory:g})"),
         (
             _gb(server_weights(server)),
-            f"of it weights, {_gb(SERVER_RESERVE)} reserve, {_gb(rest)} for stories under way",
+            f"of these for weights, {_gb(SERVER_RESERVE)} reserve, {_gb(rest)} for stories being written",
         ),
         (
             f"{max_concurrent_sequences(server, mean):,}",
-            f"stories at once of the {mean:,.0f} tokens that they have on average, prompt included",
+            f"stories at once at their mean length of {mean:,.0f} tokens, prompt included",
         ),
-        (f"{plan.max_concurrent_sequences:,}", f"at once if all were as long as they may be, {texts.longest:,} tokens"),
+        (f"{plan.max_concurrent_sequences:,}", f"stories at once at their greatest length of {texts.longest:,} tokens"),
     ]
 
 
 def _elsewhere(plan: Plan) -> Rows:
-    keep, exported = plan.settings.keep, plan.setup.item * plan.setup.total
-    saved = checkpoint_bytes(plan.setup)
-    passed = sync_bytes(plan.setup) if plan.groups else 0
-    again = "weights on their way to the rollout server: gathered, written, and those before"
+    keep, exported = plan.settings.keep, plan.setup.bytes_per_weight * plan.setup.total
+    checkpoint = checkpoint_bytes(plan.setup)
+    synced = sync_bytes(plan.setup) if plan.groups else 0
+    copies = "for weights in transfer to the rollout server: gathered, written, and the previous ones"
     return [
         *((_gb(size), f"of the host's memory, {what}") for what, size in host_bytes(plan.setup).items()),
-        *([(_gb(3 * passed), f"of the host's memory, {again}")] if passed else []),
-        (_gb(saved), f"of disk for a checkpoint; {_gb(saved * (keep + 1))} with the {keep} kept and one being written"),
+        *([(_gb(3 * synced), f"of the host's memory, {copies}")] if synced else []),
+        (
+            _gb(checkpoint),
+            f"of disk for a checkpoint; {_gb(checkpoint * (keep + 1))} for {keep} that are kept and one being written",
+        ),
         (
             _gb(exported),
-            "of disk for the model at the end" + (", adapters merged" if plan.settings.learner.lora else ""),
+            "of disk for the final model" + (", adapters merged" if plan.settings.learner.lora else ""),
         ),
     ]
 
@@ -161,20 +164,20 @@ def _work(plan: Plan) -> Rows:
     else:
         rows.append((f"{texts.tokens / texts.examples:,.0f}", f"tokens in one of the {what}, {texts.source}"))
     if groups:
-        drawn = plan.examples * texts.stories / texts.examples
-        most = f"{texts.written / texts.stories:,.0f} tokens each, as long as was asked and {groups.sampling.most_tokens:,} at most"
-        rows.append((f"{drawn:,.0f}", f"stories of the policy in a step of {groups.batch} requests: {most}"))
-        rows.append((f"{groups.batch * groups.group - drawn:,.0f}", "human stories in a step"))
+        sampled = plan.examples * texts.stories / texts.examples
+        length = f"{texts.answer_tokens / texts.stories:,.0f} tokens each on average, {groups.sampling.most_tokens:,} at most"
+        rows.append((f"{sampled:,.0f}", f"stories of the policy in a step of {groups.batch} requests: {length}"))
+        rows.append((f"{groups.batch * groups.group - sampled:,.0f}", "human stories in a step"))
     if texts.too_long:
         how = "refuse" if groups else settings.overlong
         done = {"refuse": "the run will refuse them", "drop": "dropped", "cut": "cut"}[how]
         rows.append((f"{texts.too_long:,}", f"{what} are longer than context ({settings.context:,} tokens): {done}"))
     if texts.unread:
-        rows.append((f"{texts.unread:,}", "lines hold no text that this plan can see"))
+        rows.append((f"{texts.unread:,}", "lines have no text that this plan can read"))
     rows.append(
         (
             _count(plan.step_tokens),
-            f"tokens of one step without padding; micro-batches of each GPU: at least {plan.micro_steps:,}",
+            f"tokens of one step without padding, in at least {plan.micro_steps:,} micro-batches per GPU",
         )
     )
     if plan.steps:
@@ -182,43 +185,47 @@ def _work(plan: Plan) -> Rows:
         rows.append((f"{plan.steps:,}", f"steps{epochs}"))
         rows.append((_count(plan.steps * plan.step_tokens), "tokens of the run"))
     else:
-        rows.append(("?", f"steps: neither data nor settings say; --texts N stands for {what} that are not there yet"))
+        rows.append(("?", f"steps: neither data nor settings say; --texts N gives the number of {what} to expect"))
     return [
         *rows,
         (
             _flops(plan.token_flops),
-            f"forward for a token of a text of {texts.length:,.0f}: 2 N_mm + attention + DeltaNet",
+            f"forward for one token, in texts of {texts.length:,.0f} tokens: 2 N_mm + attention + DeltaNet",
         ),
-        (f"times {passes(settings.learner)}", _why(settings.learner)),
+        (f"times {passes(settings.learner)}", _passes(settings.learner)),
         (_flops(plan.step_flops), "for one step"),
         *([(_flops(plan.step_flops * plan.steps), "for the run")] if plan.steps else []),
         *(
-            [(_flops(plan.reference_flops), "for the reference model, once over all pairs")]
+            [(_flops(plan.reference_flops), "for the reference model's pass over all pairs")]
             if plan.reference_flops
             else []
         ),
     ]
 
 
-def _why(learner: LearnerSettings) -> str:
-    parts = ["forward", "gradients of inputs"] + ["of weights"] * (learner.lora is None)
-    return ", ".join(parts) + (
-        ", and forward again for gradient checkpointing" if learner.gradient_checkpointing else ""
-    )
+def _passes(learner: LearnerSettings) -> str:
+    parts = ["forward", "gradients of inputs"]
+    if learner.lora is None:
+        parts.append("gradients of weights")
+    if learner.gradient_checkpointing:
+        parts.append("forward again for gradient checkpointing")
+    return ", ".join(parts)
 
 
 def _hours(plan: Plan) -> Rows:
     rows = [
         (
             _time(plan.hours(plan.step_flops)),
-            "one step at the speed of light" + ", its stories learned from" * bool(plan.groups),
+            "learning of one step at full FLOP/s" if plan.groups else "one step at full FLOP/s",
         ),
-        (_time(plan.hours(plan.step_flops, plan.mfu)), f"one step at {plan.mfu:.0%} of it"),
+        (_time(plan.hours(plan.step_flops, plan.mfu)), f"the same at {plan.mfu:.0%} of the FLOP/s"),
     ]
     if plan.server:
         speed = f"{plan.card.bandwidth / 1e12:g} TB/s"
-        rows.append((_time(plan.writing_hours), f"its stories written, at the {speed} of a GPU's memory"))
-        rows.append((_time(plan.writing_hours / REACHED), f"the same at {REACHED:.0%} of it"))
+        rows.append((_time(plan.writing_hours), f"writing of the step's stories at the memory's full {speed}"))
+        rows.append(
+            (_time(plan.writing_hours / BANDWIDTH_SHARE), f"the same at {BANDWIDTH_SHARE:.0%} of the bandwidth")
+        )
     if plan.sync_hours:
         rows.append(
             (_time(plan.sync_hours), f"{_gb(sync_bytes(plan.setup))} of weights to the server, through the host")
@@ -227,7 +234,10 @@ def _hours(plan: Plan) -> Rows:
         stale = plan.groups is not None and plan.groups.rollouts.max_staleness
         order = "the longer of writing and learning" if stale else "writing, then learning"
         rows.append(
-            (_time(plan.step_hours(plan.mfu, REACHED)), f"a step in all: {order}, and the weights; judges not counted")
+            (
+                _time(plan.step_hours(plan.mfu, BANDWIDTH_SHARE)),
+                f"a whole step: {order}, and the weights, without judges",
+            )
         )
     gathered = traffic_bytes(plan.setup)
     if gathered:
@@ -235,7 +245,7 @@ def _hours(plan: Plan) -> Rows:
         rows.append(
             (
                 _time(plan.micro_steps * seconds / 3600),
-                f"of a step for ZeRO-3's traffic, {_gb(gathered)} a micro-batch at {plan.card.link / 1e9:.0f} GB/s, partly hidden",
+                f"ZeRO-3's traffic in a step, {_gb(gathered)} per micro-batch at {plan.card.link / 1e9:.0f} GB/s, partly overlapped",
             )
         )
     if plan.reference_flops:
@@ -243,23 +253,24 @@ def _hours(plan: Plan) -> Rows:
             (_time(plan.hours(plan.reference_flops, plan.mfu)), f"the reference model's pass at {plan.mfu:.0%}")
         )
     if plan.steps:
-        rows.append((_time(plan.run_hours()), "the run at the speed of light"))
+        rows.append((_time(plan.run_hours()), "the run at full FLOP/s" + " and full bandwidth" * bool(plan.server)))
         rows.append(
             (
                 _time(plan.likely_hours),
-                f"the run at {plan.mfu:.0%} of it" + f", and {REACHED:.0%} of the bandwidth" * bool(plan.server),
+                f"the run at {plan.mfu:.0%} of the FLOP/s"
+                + f" and {BANDWIDTH_SHARE:.0%} of the bandwidth" * bool(plan.server),
             )
         )
     return rows
 
 
-def _verdict(plan: Plan) -> list[str]:
+def _conclusion(plan: Plan) -> list[str]:
     spare = plan.card.memory - memory(plan.setup).peak
     if plan.fits:
-        return [f"It fits: {_gb(spare)} of each GPU stay free."]
+        return [f"It fits: {_gb(spare)} of each GPU are free."]
     if plan.max_concurrent_sequences == 0:
         return [
-            f"It does not fit: the rollout server's share holds no story of {plan.texts.longest:,} tokens. It needs:",
+            f"It does not fit: the rollout server's share of memory holds no story of {plan.texts.longest:,} tokens. It needs:",
             *(f"  {change}" for change in plan.changes),
         ]
     if not plan.changes:
@@ -267,6 +278,6 @@ def _verdict(plan: Plan) -> list[str]:
             f"It does not fit: {_gb(-spare)} too much, and no change of these settings is enough. Use more or larger GPUs."
         ]
     return [
-        f"It does not fit: {_gb(-spare)} too much. It would with any of:",
+        f"It does not fit: {_gb(-spare)} too much. Each of these changes makes it fit:",
         *(f"  {change}" for change in plan.changes),
     ]

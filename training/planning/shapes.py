@@ -1,7 +1,7 @@
-"""The shapes of models, read from `config.json` or known by name, and how many parameters they have. No torch is imported here.
+"""The shapes of models, read from `config.json` or known by name, and their numbers of parameters. Does not import torch.
 
 The families are those whose layers are a SwiGLU feed-forward and attention: Llama, Qwen2, Qwen3, and Qwen3.5, three quarters of
-whose layers are Gated DeltaNet (arXiv 2412.06464) instead of attention. Only the text model counts, not a vision tower.
+whose layers are Gated DeltaNet (arXiv 2412.06464) instead of attention. A vision tower is not counted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FAMILIES: dict[str, Family] = {
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What decides sizes and arithmetic. `attention` and `delta` count the layers of the two kinds."""
+    """What determines sizes and arithmetic. `attention` and `delta` are the numbers of layers of the two kinds."""
 
     family: Family
     hidden: int
@@ -57,11 +57,12 @@ class Shape:
 
     @property
     def values(self) -> int:
+        """Width of the values of a DeltaNet layer."""
         return self.value_heads * self.value_size
 
 
 class Linear(NamedTuple):
-    """A matrix that tokens are multiplied with: its sizes, and in how many layers it stands."""
+    """A matrix that tokens are multiplied with: its sizes, and the number of layers that have one."""
 
     name: str
     inputs: int
@@ -100,11 +101,11 @@ KNOWN: dict[str, Shape] = {
     "Qwen2.5-72B": Shape("qwen2", 8192, 80, 64, 8, 128, 29_568, 152_064, qkv_bias=True),
     "Llama-3.1-8B": Shape("llama", 4096, 32, 32, 8, 128, 14_336, 128_256),
 }
-"""As their `config.json` says; a folder that is there is read instead."""
+"""Shapes as in the models' `config.json`. A model's folder, if it exists, is read instead."""
 
 
 def find_shape(model: Path) -> tuple[Shape, str]:
-    """The shape of the model in a folder, and where it is known from."""
+    """Return the shape of the model in a folder, and where it comes from. Raises MendableError if it is not known."""
     config = model / "config.json"
     if config.is_file():
         return read_shape(config), str(config)
@@ -113,15 +114,15 @@ def find_shape(model: Path) -> tuple[Shape, str]:
         name = name.removesuffix(suffix)
     for known, shape in KNOWN.items():
         if name == known.lower():
-            return shape, "known by its name; the folder is not there yet"
+            return shape, "known by its name; the folder does not exist yet"
     raise MendableError(
-        f"There is no {config}, and the name {model.name} says nothing of the model's shape: put the model there first, or name "
-        f"its folder like one of {', '.join(KNOWN)}."
+        f"There is no {config}, and {model.name} is not the name of a known model: put the model there first, or name its folder like "
+        f"one of {', '.join(KNOWN)}."
     )
 
 
 def read_shape(config: Path) -> Shape:
-    """From a `config.json` of transformers; one of a model that also sees has the text model's under `text_config`."""
+    """Return the shape in a `config.json` of transformers. That of a vision-language model has the text model's under `text_config`."""
     try:
         values = json.loads(config.read_bytes())
         values = {**values, **values.get("text_config", {})}
@@ -130,14 +131,14 @@ def read_shape(config: Path) -> Shape:
         raise MendableError(f"{config} cannot be read as a model's configuration: {error}.") from None
     if family is None:
         raise MendableError(
-            f"{config} is of model_type {values.get('model_type')!r}; plans are known for {', '.join(FAMILIES)}."
+            f"{config} has model_type {values.get('model_type')!r}; plans support {', '.join(FAMILIES)}."
         )
     try:
         return _shape(family, values)
     except KeyError as error:
-        raise MendableError(f"{config} lacks {error}, without which the model's size is not known.") from None
+        raise MendableError(f"{config} lacks {error}, which the model's size depends on.") from None
     except (TypeError, ValueError, ZeroDivisionError) as error:
-        raise MendableError(f"{config} holds a value that makes no sense: {error}.") from None
+        raise MendableError(f"{config} has an impossible value: {error}.") from None
 
 
 def _shape(family: Family, values: dict[str, Any]) -> Shape:
@@ -175,10 +176,10 @@ def _shape(family: Family, values: dict[str, Any]) -> Shape:
 
 
 def linears(shape: Shape) -> list[Linear]:
-    """The matrices of all layers; the output head and the embedding are not among them."""
+    """Return the matrices of all layers, without the output head and the embedding."""
     d, f, layers, attention, delta = shape.hidden, shape.feed_forward, shape.layers, shape.attention, shape.delta
     queries, kv = shape.heads * shape.head_size, shape.kv_heads * shape.head_size
-    gate = 2 if shape.family == "qwen3_5" else 1  # its queries come with a gate for what attention answers
+    gate = 2 if shape.family == "qwen3_5" else 1  # it also projects a gate for the attention's output
     found = [
         Linear("q_proj", d, gate * queries, attention, shape.qkv_bias),
         Linear("k_proj", d, kv, attention, shape.qkv_bias),
@@ -197,12 +198,12 @@ def linears(shape: Shape) -> list[Linear]:
 
 
 def head_parameters(shape: Shape) -> int:
-    """Of the output head, whether or not it shares its weights with the embedding."""
+    """Return the parameters of the output head, whether or not it shares its weights with the embedding."""
     return shape.hidden * shape.vocabulary
 
 
 def matmul_parameters(shape: Shape, *, head: bool = True) -> int:
-    """N_mm: the parameters that each token is multiplied with. An embedding is looked up, norms are a rounding error.
+    """Return N_mm, the parameters that each token is multiplied with. An embedding is looked up, and norms are negligible.
 
     >>> round(matmul_parameters(KNOWN["Qwen3.5-9B"]) / 1e9, 3), round(matmul_parameters(KNOWN["Qwen3.5-9B"], head=False) / 1e9, 3)
     (7.936, 6.919)
@@ -212,7 +213,7 @@ def matmul_parameters(shape: Shape, *, head: bool = True) -> int:
 
 
 def parameters(shape: Shape, *, head: bool = True) -> int:
-    """All of the text model's. Without a head: with the one number per token of a reward model instead.
+    """Return all parameters of the text model; with `head` False, those of a reward model, whose head has one output.
 
     >>> f"{parameters(KNOWN['Qwen3.5-9B']):,}"
     '8,953,803,264'
@@ -224,12 +225,12 @@ def parameters(shape: Shape, *, head: bool = True) -> int:
         norms += 2 * shape.head_size * shape.attention
     channels = 2 * shape.keys + shape.values
     delta = shape.delta * (shape.kernel * channels + 2 * shape.value_heads + shape.value_size)
-    above = d if not head else 0 if shape.tied else head_parameters(shape)
-    return head_parameters(shape) + matmul_parameters(shape, head=False) + biases + norms + delta + above
+    output = d if not head else 0 if shape.tied else head_parameters(shape)
+    return head_parameters(shape) + matmul_parameters(shape, head=False) + biases + norms + delta + output
 
 
 def lora_parameters(shape: Shape, rank: int) -> int:
-    """Of adapters on all matrices of all layers (arXiv 2106.09685): rank x (inputs + outputs) each.
+    """Return the parameters of adapters on all matrices of all layers (arXiv 2106.09685): rank x (inputs + outputs) each.
 
     >>> f"{lora_parameters(KNOWN['Qwen3.5-9B'], 32):,}"
     '86,556,672'

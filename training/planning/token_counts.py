@@ -1,4 +1,4 @@
-"""How many tokens some data files hold, near enough for a plan: from words, without a tokenizer."""
+"""Estimates of the tokens in data files, from their words, without a tokenizer."""
 
 from __future__ import annotations
 
@@ -13,45 +13,48 @@ from typing import Any
 
 from training.common.errors import MendableError
 from training.common.text import count_words, words_asked
-from training.config.declarations import GroupSettings, Recipe, of_groups
+from training.config.declarations import GroupSettings, Recipe, group_settings
 from training.config.recipe import RecipeSettings
 
-WORDS = 4500.0
-"""Of a text, where nothing is known: a story of some 6,000 tokens."""
-COUNTED = 2000
-"""Rows whose words are counted; of the rest the characters are, and the words taken to be as many by character."""
+DEFAULT_WORDS = 4500.0
+"""Words of a text that is not known: a story of about 6,000 tokens."""
+COUNTED_ROWS = 2000
+"""Rows whose words are counted; the words of further rows are estimated from their characters."""
 
 
 @dataclass(slots=True)
-class Texts:
-    """The tokens of the data by the settings' rules: examples (a text, or a pair of two), all tokens, and the longest example.
-
-    `squares` is the sum of squared lengths: a token's text is squares / tokens long on average, which is what attention costs.
-    Where an example is a group, `stories` are what the policy writes in all of them, with the tokens `asked` and `written` for it.
-    """
+class TokenCounts:
+    """The tokens of the data under the settings."""
 
     examples: float = 0
+    """Texts, pairs of texts, or groups of stories."""
     tokens: float = 0
     squares: float = 0
+    """Sum of the squared lengths of texts."""
     longest: int = 0
+    """Tokens of the longest example."""
     stories: float = 0
-    asked: float = 0
-    written: float = 0
+    """Stories that the policy writes in all groups, with `prompt_tokens` and `answer_tokens`."""
+    prompt_tokens: float = 0
+    answer_tokens: float = 0
     too_long: int = 0
+    """Examples that exceed the context."""
     unread: int = 0
+    """Lines without text."""
     source: str = ""
+    """Where the counts come from, for people."""
 
     @property
     def length(self) -> float:
-        """Of a text, by the token."""
+        """Mean length of a token's text, in tokens, which determines the cost of attention."""
         return self.squares / self.tokens
 
     def multiply(self, number: int) -> None:
-        """As if there were so many like these."""
-        for name in ("examples", "tokens", "squares", "stories", "asked", "written"):
+        for name in ("examples", "tokens", "squares", "stories", "prompt_tokens", "answer_tokens"):
             setattr(self, name, number * getattr(self, name))
 
     def add(self, lengths: Sequence[float], recipe: Recipe, settings: RecipeSettings) -> None:
+        """Count an example with texts of these lengths."""
         if max(lengths) > settings.context:
             self.too_long += 1
             if settings.overlong == "drop":
@@ -69,7 +72,7 @@ class Texts:
         self.longest = max(self.longest, math.ceil(together))
 
     def add_group(self, prompt: float, answer: float, human: float, settings: GroupSettings) -> None:
-        """The stories of a request. What the policy writes may be longer than `answer`, but not than `most_tokens`; `human` is 0 where there is none."""
+        """Count the stories of a request. `answer` is the expected length of the policy's, `human` that of the human story, 0 without one."""
         room = settings.context - prompt
         if room <= 1:
             self.too_long += 1
@@ -83,38 +86,41 @@ class Texts:
         self.squares += sum(length**2 for length in lengths)
         self.longest = max(self.longest, math.ceil(prompt + max(most, human)))
         self.stories += stories
-        self.asked += stories * prompt
-        self.written += stories * answer
+        self.prompt_tokens += stories * prompt
+        self.answer_tokens += stories * answer
 
 
 def count_texts(
-    recipe: Recipe, settings: RecipeSettings, tokens_per_word: float, words_of_answers: float = WORDS
-) -> Texts:
-    """From the data files that are there, read as a stream. Answers that are still to be written are as long as was asked, or `words_of_answers`."""
-    found, words, letters = Texts(), 0, 0
-    groups = of_groups(recipe, settings)
-    there = [path for path in settings.data if path.is_file()]
-    for path in there:
+    recipe: Recipe, settings: RecipeSettings, tokens_per_word: float, answer_words: float = DEFAULT_WORDS
+) -> TokenCounts:
+    """Count the data files that exist, reading them as streams. Answers of the policy have the length that is asked for, or `answer_words`.
+
+    Raises MendableError for a file that cannot be read.
+    """
+    found, words, characters = TokenCounts(), 0, 0
+    groups = group_settings(recipe, settings)
+    existing = [path for path in settings.data if path.is_file()]
+    for path in existing:
         for row in _rows(path):
             texts = _request_of(row) if groups else _texts_of(row)
             if not texts:
                 found.unread += 1
                 continue
             sizes = [len(text) for text in texts]
-            if found.examples < COUNTED:
+            if found.examples < COUNTED_ROWS:
                 counts: list[float] = [count_words(text) for text in texts]
-                words, letters = words + int(sum(counts)), letters + sum(sizes)
+                words, characters = words + int(sum(counts)), characters + sum(sizes)
             else:
-                counts = [size * words / max(1, letters) for size in sizes]
+                counts = [size * words / max(1, characters) for size in sizes]
             tokens = [max(1, count * tokens_per_word) if size else 0 for count, size in zip(counts, sizes, strict=True)]
             if groups:
-                target = row.get("target") or words_asked(texts[0]) or words_of_answers
+                target = row.get("target") or words_asked(texts[0]) or answer_words
                 found.add_group(tokens[0], target * tokens_per_word, tokens[1], groups)
             else:
                 found.add(tokens, recipe, settings)
-    missing = [str(path) for path in settings.data if path not in there]
-    found.source = f"counted in {', '.join(map(str, there))}" + (
-        f"; not there: {', '.join(missing)}" if missing else ""
+    missing = [str(path) for path in settings.data if path not in existing]
+    found.source = f"counted in {', '.join(map(str, existing))}" + (
+        f"; missing: {', '.join(missing)}" if missing else ""
     )
     return found
 
@@ -132,7 +138,7 @@ def _rows(path: Path) -> Iterator[Any]:
 
 
 def _texts_of(row: Any) -> list[str]:
-    """The text of a story or a conversation, or the two of a pair, each with its prompt."""
+    """Return the text of a story or a conversation, or the two texts of a pair, each with its prompt."""
     if not isinstance(row, dict):
         return []
     if "chosen" in row and "rejected" in row:
@@ -143,7 +149,7 @@ def _texts_of(row: Any) -> list[str]:
 
 
 def _request_of(row: Any) -> list[str]:
-    """What is asked, and the human story with what leads to it, or nothing."""
+    """Return the request and the human story with its thinking ("" without one); nothing if the row is no request."""
     messages = row.get("messages") if isinstance(row, dict) else None
     if not isinstance(messages, list) or not messages:
         return []

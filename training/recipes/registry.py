@@ -1,4 +1,4 @@
-"""All recipes, and all stages that make data, by name: ours, and those of other installed packages. No torch is imported here."""
+"""All recipes, and all stages that make data, by name: ours, and those of other installed packages. Does not import torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import ConfigDict
 
 from training.common.errors import MendableError
-from training.config.declarations import Command, Recipe, Stage, by_name, found_outside
+from training.config.declarations import Command, Recipe, Stage, by_name, load_entry_points
 from training.config.recipe import RecipeSettings
 from training.config.settings import Settings, read_settings
 from training.constitution.settings import PAIRS, VIOLATIONS
@@ -20,29 +20,31 @@ from training.test_model.settings import DEMO
 RECIPES: dict[str, Recipe] = by_name(
     [
         *(one.RECIPE for one in (pretrain, sft, reward_model, dpo, grpo)),
-        *found_outside("longhand.recipes", Recipe),
+        *load_entry_points("longhand.recipes", Recipe),
     ]
 )
 STAGES: dict[str, Stage] = by_name(
-    [VIOLATIONS, BACKTRANSLATE, REFERENCES, TOOLS, *found_outside("longhand.stages", Stage)]
+    [VIOLATIONS, BACKTRANSLATE, REFERENCES, TOOLS, *load_entry_points("longhand.stages", Stage)]
 )
 COMMANDS: dict[str, Command] = by_name([CORPUS, *RECIPES.values(), *STAGES.values(), PAIRS, DEMO])
-"""All that `python -m training NAME FILE` runs."""
+"""Everything that `python -m training NAME FILE` runs."""
 
 
-class _Named(Settings):
-    """Only the name of the recipe."""
+class _RecipeName(Settings):
+    """A settings file, of which only the name of the recipe is read."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
     recipe: str = ""
 
 
 def read_run(path: Path) -> tuple[Recipe, RecipeSettings]:
-    """The recipe that a settings file names, and its settings. Raises MendableError for what is wrong with the file."""
-    name = read_settings(path, _Named).recipe
+    """Return the recipe that a settings file names, and its settings. Raises MendableError for a file that is not valid."""
+    name = read_settings(path, _RecipeName).recipe
     if name not in RECIPES:
-        said = f"names an unknown recipe, {name!r}" if name else "does not say for which recipe it is"
-        raise MendableError(f'The settings file {path} {said}: write recipe = "..." with one of {", ".join(RECIPES)}.')
+        problem = f"names an unknown recipe, {name!r}" if name else "does not name its recipe"
+        raise MendableError(
+            f'The settings file {path} {problem}: write recipe = "..." with one of {", ".join(RECIPES)}.'
+        )
     recipe = RECIPES[name]
     settings = read_settings(path, recipe.settings)
     assert isinstance(settings, RecipeSettings)

@@ -155,7 +155,7 @@ def svg(number: int, curves: Sequence[Curve], points: int, resumed: Sequence[int
     first = min(curve.steps[0] for curve in curves)
     last = max(curve.steps[-1] for curve in curves)
     across, up = Axis(first, last, LEFT, RIGHT), value_axis(values)
-    told = "; ".join(
+    described = "; ".join(
         f"{curve.name} from {short(curve.finite[0])} to {short(curve.finite[-1])}, between {short(min(curve.finite))} and "
         f"{short(max(curve.finite))}"
         for curve in curves
@@ -165,7 +165,7 @@ def svg(number: int, curves: Sequence[Curve], points: int, resumed: Sequence[int
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="t{number} d{number}">',
         f'<title id="t{number}">{escape(curves[0].name)} over the steps</title>',
-        f'<desc id="d{number}">Steps {first:,} to {last:,}{scale}: {escape(told)}.</desc>',
+        f'<desc id="d{number}">Steps {first:,} to {last:,}{scale}: {escape(described)}.</desc>',
     ]
     for tick in up.ticks(5):
         y = up.place(tick)

@@ -16,13 +16,13 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from training.common.errors import MendableError
-from training.common.records import Ended, Interval, Learned, ModelSaved
+from training.common.records import Ended, Interval, ModelSaved, PrincipleAccuracy
 from training.common.redaction import redact
 from training.reporting.charts import Curve, short, svg
 from training.reporting.history import Line, RunHistory, read_history
 from training.reporting.style import STYLE
 
-_LEARNED = TypeAdapter(list[Learned])
+_LEARNED = TypeAdapter(list[PrincipleAccuracy])
 FIGURES = 60
 POINTS = 20_000
 """Of all figures together: some 15 bytes each, and a page is to stay below a megabyte."""
@@ -52,7 +52,7 @@ def write_report(run: Path) -> Path:
     return path
 
 
-def read_learned(run: Path) -> list[Learned]:
+def read_learned(run: Path) -> list[PrincipleAccuracy]:
     """What a run reported of principles; nothing where it reported nothing that can be read."""
     try:
         return _LEARNED.validate_json((run / "principles.json").read_bytes())
@@ -60,7 +60,7 @@ def read_learned(run: Path) -> list[Learned]:
         return []
 
 
-def page(name: str, history: RunHistory, settings: str, now: float, learned: Sequence[Learned] = ()) -> str:
+def page(name: str, history: RunHistory, settings: str, now: float, learned: Sequence[PrincipleAccuracy] = ()) -> str:
     recipe = _recipe(settings)
     title = f"{name}, {recipe}" if recipe and recipe != name.replace("_", " ") else name
     sections = [
@@ -207,7 +207,7 @@ def _table(heads: str, rows: list[list[str]]) -> str:
     return f'<div class="wide"><table><thead><tr>{cells}</tr></thead>\n<tbody>{lines}</tbody></table></div>'
 
 
-def _learned(learned: Sequence[Learned]) -> str:
+def _learned(learned: Sequence[PrincipleAccuracy]) -> str:
     """Those that it learned least of first."""
     rows = [
         [

@@ -11,7 +11,7 @@ from training.common.records import Sample
 from training.config.declarations import Answer
 from training.config.learner import LearnerSettings
 from training.datasets.encoding import ChatEncoder
-from training.datasets.jsonl import Said
+from training.datasets.jsonl import ChatMessage
 from training.learner.batches import to_batch
 from training.learner.engine import DTYPES
 from training.learner.models import load_model, load_tokenizer
@@ -37,8 +37,10 @@ class PreferenceModel:
     @torch.inference_mode()
     def score(self, answer: Answer) -> float:
         """Of a text that is longer than the model's positions, the beginning counts."""
-        said = [Said(role=one["role"], content=one["content"]) for one in answer.prompt if one["role"] != "system"]
-        sample = self._encoder.turns([*said, Said(role="assistant", content=answer.text)], only_last=True)
+        said = [
+            ChatMessage(role=one["role"], content=one["content"]) for one in answer.prompt if one["role"] != "system"
+        ]
+        sample = self._encoder.encode([*said, ChatMessage(role="assistant", content=answer.text)], only_last=True)
         kept = Sample(sample.tokens[: self._positions], sample.weights[: self._positions])
         found: torch.Tensor = self._scorer(to_batch([kept], packed=False, device=self._device))
         return float(found[0])

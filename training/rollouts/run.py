@@ -19,7 +19,7 @@ from training.datasets.encoding import ChatEncoder
 from training.datasets.requests import Request, read_requests
 from training.learner import processes
 from training.learner.engine import Learner
-from training.learner.models import load_tokenizer, room
+from training.learner.models import load_tokenizer, max_text_tokens
 from training.learner.run import Run
 from training.rollouts.gather import Gatherer, Group, GroupRequest
 from training.rollouts.guards import Guards
@@ -40,7 +40,7 @@ def open_rollouts(run: Run, settings: GroupSettings) -> Iterator[Rollouts]:
     """Read the requests and start what writes and scores stories."""
     with run.log.phase("data"):
         encoder = ChatEncoder(load_tokenizer(settings.model), settings.model)
-        context = room(settings.model, settings.context, run.log.log)
+        context = max_text_tokens(settings.model, settings.context, run.log.log)
         requests, held_out = (
             read_requests(paths, encoder, thinking=settings.thinking, room=context)
             for paths in (settings.data, settings.held_out)
@@ -127,7 +127,7 @@ class Rollouts:
         self._groups = []
         for _ in self._requested[step]:
             began = time.monotonic()
-            group: Group = processes.from_first(next(source) if source else None)
+            group: Group = processes.broadcast(next(source) if source else None)
             waited += time.monotonic() - began
             self._groups.append(group)
             yield group
@@ -154,7 +154,7 @@ class Rollouts:
                     self._checking = checks.pop()
             for one in checks:
                 metrics |= one.result() if one else {}
-        answer: dict[str, float] = processes.from_first(metrics)
+        answer: dict[str, float] = processes.broadcast(metrics)
         return answer
 
     def measure(self, learner: Learner) -> Iterator[Group]:
@@ -170,13 +170,13 @@ class Rollouts:
             self._gatherer.begin(name, [GroupRequest(one, 1, human=False) for one in self.held_out])
         source = self._gatherer and self._gatherer.groups(name)
         for _ in self.held_out:
-            yield processes.from_first(next(source) if source else None)
+            yield processes.broadcast(next(source) if source else None)
         if source:
             next(source, None)
 
     def _divergence(self, learner: Learner, first: Sequence[GroupRequest]) -> dict[str, float]:
         """By the stories of the first step. The learner learned from them, so it is lower than on others, and in a short run may be below 0."""
-        found = divergence(learner, processes.from_first(self._first_stories(first) if self.run.first else None))
+        found = divergence(learner, processes.broadcast(self._first_stories(first) if self.run.first else None))
         return {} if found is None else {"divergence": found}
 
     def _first_stories(self, first: Sequence[GroupRequest]) -> list[tuple[Sample, Logprobs]]:
@@ -201,7 +201,7 @@ class Rollouts:
         """Give the server the learner's weights, unless it has them. All processes take part: each may hold a part of them."""
         if self.settings.replay:
             return
-        if processes.from_first(self._policy and self._policy.version) == version:
+        if processes.broadcast(self._policy and self._policy.version) == version:
             return
         began = time.monotonic()
         expected = learner_logprobs(learner, self._fixed)

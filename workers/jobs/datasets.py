@@ -25,7 +25,7 @@ from training.common.records import Domain
 from training.common.tasks import TaskKey
 from training.common.text import count_words
 from training.datasets import jsonl as lines
-from training.datasets.jsonl import MOST_BYTES, Preference, read_lines
+from training.datasets.jsonl import MOST_BYTES, Preference, read_jsonl
 from workers.folders import datasets, files_of, forget, private
 from writer.accounts.audit import record
 from writer.refusals import Refused
@@ -52,7 +52,7 @@ class Text(lines.Text, _Facts):
     pass
 
 
-class Conversation(lines.Turns, _Facts):
+class Conversation(lines.Dialogue, _Facts):
     """The last message is an answer, or a request that GRPO has the model answer."""
 
     @model_validator(mode="after")
@@ -114,7 +114,7 @@ def _file(folder: Path, stem: str) -> Path | None:
 
 
 def _kind_of(path: Path) -> DatasetKind:
-    """By the fields of the first line. Where they say nothing it is read as a text, and `read_lines` says what is wrong."""
+    """By the fields of the first line. Where they say nothing it is read as a text, and `read_jsonl` says what is wrong."""
     with (
         suppress(OSError, EOFError, zlib.error, ValueError, RecursionError),
         gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file,
@@ -134,7 +134,7 @@ def _copy(path: Path, kind: DatasetKind, target: Path) -> tuple[int, int]:
     """Copy the file line by line; how many rows and words it has."""
     rows = words = 0
     with target.open("wb") as file:
-        for _, line in read_lines([path], LINES[kind]):
+        for _, line in read_jsonl([path], LINES[kind]):
             rows, words = rows + 1, words + _words(line)
             file.write(json.dumps(line.model_dump(exclude_unset=True), ensure_ascii=False).encode() + b"\n")
         file.flush()

@@ -13,7 +13,7 @@ from training.__main__ import main
 from training.common.errors import MendableError
 from training.constitution.pairs import pairs
 from training.constitution.settings import PairsSettings
-from training.datasets.jsonl import Preference, read_lines
+from training.datasets.jsonl import Preference, read_jsonl
 
 
 def line(source: str, number: int, **more: Any) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def test_the_pair_set(files: tuple[Path, Path], tmp_path: Path) -> None:
     assert {row["strength"] for row in rows if row["source"] == "votes"} == {2}
     broken = Counter(tuple(row["principles"][0]) for row in rows if row["source"] == "violations")
     assert broken == {("often", 3): 5, ("rare", 3): 5}
-    assert len(list(read_lines([folder / "train.jsonl"], Preference))) == 20
+    assert len(list(read_jsonl([folder / "train.jsonl"], Preference))) == 20
     assert len((folder / "held_out.jsonl").read_text().splitlines()) == 5
     report = json.loads((folder / "report.json").read_text())
     assert report["sources"] == [

@@ -21,7 +21,7 @@ from training.common.records import LogLine, Metrics
 from training.constitution import questions
 from training.constitution.settings import ViolationsSettings
 from training.constitution.violations import violations
-from training.datasets.jsonl import Preference, read_lines
+from training.datasets.jsonl import Preference, read_jsonl
 from training.serving import http
 
 Rows = dict[str, dict[str, Any]]
@@ -86,7 +86,7 @@ def test_good_texts_become_violations(settings: Callable[..., ViolationsSettings
         assert row["prompt"][0]["content"].startswith(f"Write a short story.\nTitle: T{number}")
         assert (row["source"], row["because"]) == ("violations", f"Now it breaks {key}.")
         assert 0 < row["changed"] < 0.7
-    lines = list(read_lines([folder / "train.jsonl"], Preference))
+    lines = list(read_jsonl([folder / "train.jsonl"], Preference))
     assert len(lines) == 5
 
 
@@ -281,7 +281,7 @@ def test_authors_are_not_split(settings: Callable[..., ViolationsSettings]) -> N
     ("changes", "says"),
     [
         ({"constitution": "missing.toml"}, "cannot be read"),
-        ({"data": ["missing.jsonl"]}, "is not there"),
+        ({"data": ["missing.jsonl"]}, "does not exist"),
         ({"teacher": {"url": "file:///etc/passwd", "model": "x"}}, "teacher.url"),
     ],
 )

@@ -24,7 +24,7 @@ from training.common.tasks import TASKS
 from training.common.text import count_words, round_words, story_request
 from training.config.settings import read_settings
 from training.constitution.texts import GoodText
-from training.datasets.jsonl import Conversation, read_lines
+from training.datasets.jsonl import Conversation, read_jsonl
 from training.instruct import questions
 from training.instruct.answers import SHAPES, Plan, Score
 from training.instruct.backtranslate import backtranslate, length_sentence
@@ -143,7 +143,7 @@ def test_a_long_story_has_no_comma_in_its_number(settings: Made) -> None:
 
 def test_rows_are_valid_conversations(settings: Made) -> None:
     folder = backtranslate(settings())
-    lines = [line for _, line in read_lines([folder / "train.jsonl"], Conversation)]
+    lines = [line for _, line in read_jsonl([folder / "train.jsonl"], Conversation)]
     assert len(lines) == 20
     row = rows_of(folder)["eels/polish"]
     assert row | {"messages": []} == {

@@ -20,7 +20,7 @@ from tests.training.models import write_lines
 from training.common.errors import MendableError
 from training.common.text import count_words
 from training.corpus.stories import read_stories
-from training.datasets.jsonl import Conversation, read_lines
+from training.datasets.jsonl import Conversation, read_jsonl
 from training.instruct import similar
 from training.instruct.data_settings import ReferencesSettings
 from training.instruct.references import NGRAM, _ngrams, references, templates
@@ -159,7 +159,7 @@ def test_a_share_of_the_rows_gets_a_passage(settings: Callable[..., ReferencesSe
         assert passage in next(
             about(field, n) for field in FIELDS for n in range(100, 104) if f"text-{field}{n}" == reference["text"]
         )
-    assert len(list(read_lines([folder / "train.jsonl"], Conversation))) == 60
+    assert len(list(read_jsonl([folder / "train.jsonl"], Conversation))) == 60
     used = Counter(row["reference"]["template"] for row in given_of(folder))
     assert len(used) == len(templates())
     assert max(used.values()) - min(used.values()) <= 1

@@ -24,7 +24,7 @@ from training.common.errors import MendableError
 from training.common.records import Principle
 from training.common.text import count_words
 from training.corpus.stories import read_stories
-from training.datasets.jsonl import Conversation, read_lines
+from training.datasets.jsonl import Conversation, read_jsonl
 from training.datasets.rejected import Rejected
 from training.instruct import room as rooms
 from training.instruct.data_settings import ToolsSettings
@@ -322,7 +322,7 @@ def test_situations_become_rows(settings: Callable[..., ToolsSettings]) -> None:
             message["tool_call_id"] == before["tool_calls"][0]["id"]
             for before, message in zip(row["messages"][1::2], row["messages"][2::2])
         )
-    lines = [line for _, line in read_lines([folder / "train.jsonl"], Conversation)]
+    lines = [line for _, line in read_jsonl([folder / "train.jsonl"], Conversation)]
     assert sum(bool(message.tool_calls) for line in lines for message in line.messages) == sum(
         len(row["calls"]) for row in rows.values()
     )

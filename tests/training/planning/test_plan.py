@@ -1,4 +1,4 @@
-"""The plan's terms against the figures of the design's references, against real models, and what it says of mistakes."""
+"""The plan's terms compared with published figures and with real models, and its messages for mistakes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ from training.planning.costs import (
     writing_seconds,
 )
 from training.planning.estimate import make_plan
-from training.planning.plan import show
+from training.planning.plan import format_plan
 from training.planning.shapes import KNOWN, linears, lora_parameters, matmul_parameters, parameters, read_shape
 from training.recipes.registry import read_run
 
@@ -73,7 +73,7 @@ CONFIGS = {
 
 
 def plan(path: Path, **flags: Any) -> str:
-    return show(make_plan(*read_run(path), **flags))
+    return format_plan(make_plan(*read_run(path), **flags))
 
 
 def count(model: torch.nn.Module) -> int:
@@ -93,7 +93,7 @@ def settings_file(folder: Path, text: str = "", **learner: Any) -> Path:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_shapes_count_what_the_models_of_transformers_have(name: str, tmp_path: Path) -> None:
+def test_shapes_have_as_many_parameters_as_the_models_of_transformers(name: str, tmp_path: Path) -> None:
     config = CONFIGS[name]
     config.save_pretrained(tmp_path)
     shape = read_shape(tmp_path / "config.json")
@@ -103,7 +103,7 @@ def test_shapes_count_what_the_models_of_transformers_have(name: str, tmp_path: 
 
 
 @pytest.mark.parametrize("name", ["qwen3_5", "llama"])
-def test_a_reward_model_has_one_number_for_a_head(name: str, tmp_path: Path) -> None:
+def test_the_head_of_a_reward_model_has_one_output(name: str, tmp_path: Path) -> None:
     config = CONFIGS[name]
     config.save_pretrained(tmp_path)
     config = type(config).from_pretrained(tmp_path, num_labels=1)
@@ -124,7 +124,7 @@ def test_the_default_configuration_of_transformers_is_the_nine_billion(tmp_path:
     [("Qwen3-4B", 4.02), ("Qwen3-8B", 8.19), ("Qwen3-14B", 14.77), ("Qwen3-32B", 32.76), ("Qwen2.5-7B", 7.62)]
     + [("Qwen2.5-32B", 32.76), ("Qwen2.5-72B", 72.71), ("Llama-3.1-8B", 8.03), ("Qwen3.5-27B", 26.90)],
 )
-def test_known_models_have_the_sizes_that_their_cards_say(name: str, billions: float) -> None:
+def test_known_models_have_the_sizes_of_their_model_cards(name: str, billions: float) -> None:
     assert parameters(KNOWN[name]) / 1e9 == pytest.approx(billions, abs=0.005)
 
 
@@ -142,7 +142,7 @@ def test_adapters_of_rank_32_on_the_nine_billion_are_about_80_million() -> None:
     assert lora_parameters(NINE, 32) - gates == pytest.approx(80.2e6, rel=0.001)
 
 
-def test_the_work_of_the_references() -> None:
+def test_flops_of_published_figures() -> None:
     assert 2 * matmul_parameters(NINE) / 1e9 == pytest.approx(15.87, abs=0.01)
     assert attention_flops(NINE, 6256) / 1e9 == pytest.approx(0.41, abs=0.005)
     assert delta_flops(NINE) / forward_flops(NINE, 6256) == pytest.approx(0.006, abs=0.001)
@@ -153,7 +153,7 @@ def test_the_work_of_the_references() -> None:
     assert one_pair / (4 * a100.flops) == pytest.approx(0.66, abs=0.01)
 
 
-def test_plain_attention_is_in_every_layer() -> None:
+def test_models_without_deltanet_attend_in_every_layer() -> None:
     qwen = KNOWN["Qwen3-8B"]
     assert delta_flops(qwen) == 0
     assert attention_flops(qwen, 1000) == 36 * 4 * 32 * 128 * 500
@@ -220,14 +220,14 @@ def test_checkpointing_keeps_one_input_a_layer() -> None:
     learner = LearnerSettings(zero_stage=3)
     kept = activation_bytes(Setup(NINE, learner, 4, 10_000))
     assert kept["inputs of the layers"] == 10_000 * 4096 * 2 * 32
-    assert kept["answers of attention"] == 10_000 * 8 * 16 * (256 * 2 + 4)
+    assert kept["outputs of attention"] == 10_000 * 8 * 16 * (256 * 2 + 4)
     without = learner.model_copy(update={"gradient_checkpointing": False})
     assert sum(activation_bytes(Setup(NINE, without, 4, 10_000)).values()) > 5 * sum(kept.values())
 
 
 @pytest.mark.parametrize("name", ["qwen3_5", "qwen3", "llama"])
-def test_a_layer_keeps_what_torch_says_that_it_keeps(name: str, tmp_path: Path) -> None:
-    """Bytes saved for the backward pass, as hooks see them, without the weights themselves."""
+def test_a_layer_saves_as_many_bytes_as_torch_counts(name: str, tmp_path: Path) -> None:
+    """The bytes saved for the backward pass, counted by hooks, without the weights."""
     sizes = {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 4, "vocab_size": 300}
     delta = {
         "linear_num_key_heads": 4,
@@ -245,9 +245,9 @@ def test_a_layer_keeps_what_torch_says_that_it_keeps(name: str, tmp_path: Path) 
     weights = {one.untyped_storage().data_ptr() for one in model.parameters()}
     found: list[float] = []
 
-    def watched(forward: Any) -> Any:
+    def counted(forward: Any) -> Any:
         def run(*args: Any, **kwargs: Any) -> Any:
-            kept: dict[int, torch.UntypedStorage] = {}  # held, so that no address is used twice
+            kept: dict[int, torch.UntypedStorage] = {}  # kept alive, so that no address is used twice
 
             def keep(tensor: torch.Tensor) -> torch.Tensor:
                 storage = tensor.untyped_storage()
@@ -263,14 +263,14 @@ def test_a_layer_keeps_what_torch_says_that_it_keeps(name: str, tmp_path: Path) 
         return run
 
     for layer in model.layers:
-        layer.forward = watched(layer.forward)
+        layer.forward = counted(layer.forward)
     model(input_ids=torch.zeros(1, 256, dtype=torch.long), use_cache=False)
     assert found[-1] == pytest.approx(layer_bytes(shape, delta=False), rel=0.05)
     if shape.delta:
         assert found[0] == pytest.approx(layer_bytes(shape, delta=True), rel=0.05)
 
 
-def test_the_longest_text_counts_if_it_is_longer_than_a_micro_batch(tmp_path: Path) -> None:
+def test_a_text_longer_than_a_micro_batch_is_a_micro_batch_of_its_own(tmp_path: Path) -> None:
     path = settings_file(tmp_path, zero_stage=3, tokens_per_micro_batch=1000)
     assert make_plan(*read_run(path)).setup.tokens == 16_384
     path.write_text(path.read_text().replace("sft", "dpo"))
@@ -313,7 +313,7 @@ def test_texts_are_counted(tmp_path: Path, rows: Any, name: str) -> None:
     assert found.texts.tokens == pytest.approx(sum(tokens))
     assert found.texts.longest == pytest.approx(max(tokens), abs=1)
     assert found.texts.length == pytest.approx(sum(one**2 for one in tokens) / sum(tokens))
-    assert found.steps == 6  # twice 3 of 30 / 8
+    assert found.steps == 6  # 2 epochs of 30 // 8
     assert found.setup.tokens == 8192
 
 
@@ -327,7 +327,7 @@ def test_pairs_are_counted_with_their_prompt_twice(tmp_path: Path) -> None:
     assert found.reference_flops == pytest.approx(found.step_flops * 2 / 4)
 
 
-def test_books_are_read_in_pieces_and_texts_that_are_too_long_are_said(tmp_path: Path) -> None:
+def test_books_are_read_in_pieces_and_texts_that_are_too_long_are_reported(tmp_path: Path) -> None:
     path, texts = stories(tmp_path, range(10, 20), "b.jsonl", lambda text: {"text": text})
     found = planned(tmp_path, "pretrain", path, context=64, batch_tokens=640)
     tokens = [1.5 * count_words(text) for text in texts]
@@ -335,28 +335,24 @@ def test_books_are_read_in_pieces_and_texts_that_are_too_long_are_said(tmp_path:
     assert found.texts.longest == 64
     assert found.texts.examples == sum(-(-one // 64) for one in tokens)
     assert found.steps == sum(tokens) // 640
-    assert "longer than context (64 tokens): the run will refuse them" in plan_text(
+    assert "longer than context (64 tokens): the run will refuse them" in format_plan(
         planned(tmp_path, "sft", path, context=64)
     )
     with pytest.raises(MendableError, match="None of the data can be used"):
         planned(tmp_path, "sft", path, context=64, overlong="drop")
 
 
-def plan_text(found: Any) -> str:
-    return show(found)
-
-
 def test_many_rows_are_estimated_by_their_characters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, texts = stories(tmp_path, range(60), "rows.jsonl", lambda text: {"text": text})
-    monkeypatch.setattr("training.planning.token_counts.COUNTED", 20)
+    monkeypatch.setattr("training.planning.token_counts.COUNTED_ROWS", 20)
     found = planned(tmp_path, "sft", path)
     assert found.texts.tokens == pytest.approx(1.5 * sum(map(count_words, texts)), rel=0.02)
 
 
-def test_lines_without_text_are_said_and_a_broken_file_is_an_error(tmp_path: Path) -> None:
+def test_lines_without_text_are_reported_and_a_broken_file_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"text": "one two"}\nnot json\n{"other": 1}\n[1]\n')
-    assert "3  lines hold no text" in plan_text(planned(tmp_path, "sft", path))
+    assert "3  lines have no text" in format_plan(planned(tmp_path, "sft", path))
     broken = tmp_path / "rows.jsonl.gz"
     broken.write_bytes(b"this is not gzip")
     with pytest.raises(MendableError, match="cannot be read"):
@@ -371,7 +367,7 @@ def test_the_plan_says_what_fits(tmp_path: Path) -> None:
     assert max(map(len, text.splitlines())) < 140
 
 
-def test_the_plan_says_what_to_change_and_that_helps(tmp_path: Path) -> None:
+def test_the_changes_that_the_plan_suggests_make_it_fit(tmp_path: Path) -> None:
     path = settings_file(tmp_path, zero_stage=3, gradient_checkpointing=False, tokens_per_micro_batch=16_384)
     found = make_plan(*read_run(path))
     assert not found.fits
@@ -380,19 +376,19 @@ def test_the_plan_says_what_to_change_and_that_helps(tmp_path: Path) -> None:
     assert make_plan(*read_run(settings_file(tmp_path, zero_stage=3, tokens_per_micro_batch=16_384))).fits
 
 
-def test_a_model_that_nothing_makes_fit(tmp_path: Path) -> None:
+def test_a_model_that_no_change_makes_fit(tmp_path: Path) -> None:
     path = settings_file(tmp_path, zero_stage=3)
     path.write_text(path.read_text().replace("Qwen3.5-9B", "Qwen2.5-72B-Instruct"))
     assert "no change of these settings is enough" in plan(path, gpus=1)
 
 
-def test_without_zero_it_is_one_gpu(tmp_path: Path) -> None:
+def test_without_zero_a_run_uses_one_gpu(tmp_path: Path) -> None:
     found = make_plan(*read_run(settings_file(tmp_path)), gpus=4)
     assert found.setup.gpus == 1
     assert "because zero_stage 0 is one process" in plan(settings_file(tmp_path))
 
 
-def test_a_small_run_needs_less_and_time_goes_with_the_cards(tmp_path: Path) -> None:
+def test_more_gpus_need_less_memory_each_and_less_time(tmp_path: Path) -> None:
     path = settings_file(tmp_path, zero_stage=3)
     few, many = make_plan(*read_run(path), gpus=2), make_plan(*read_run(path), gpus=8)
     assert memory(few.setup).peak > memory(many.setup).peak
@@ -401,46 +397,50 @@ def test_a_small_run_needs_less_and_time_goes_with_the_cards(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("text", "flags", "says"),
+    ("text", "flags", "message"),
     [
-        ("{}", {}, "does not say for which recipe"),
+        ("{}", {}, "does not name its recipe"),
         ('{"recipe": "ppo"}', {}, "unknown recipe, 'ppo'"),
         ('{"recipe": 3}', {}, "recipe: Input should be a valid string"),
         ('{"recipe": "sft", "run_dir": "r", "model": "m", "data": ["d"], "bach": 1}', {}, "bach: Extra inputs"),
-        ('{"recipe": "sft", "run_dir": "r", "model": "my-model", "data": ["d"]}', {}, "my-model says nothing"),
-        ("", {"gpu": "tpu"}, "no figure for the GPU 'tpu'"),
+        (
+            '{"recipe": "sft", "run_dir": "r", "model": "my-model", "data": ["d"]}',
+            {},
+            "my-model is not the name of a known model",
+        ),
+        ("", {"gpu": "tpu"}, "The GPU 'tpu' is not known"),
         ("", {"gpus": 0}, "at least one GPU"),
         ("", {"mfu": 1.1}, "mfu between 0 and 1"),
         ("", {"texts": 0}, "texts, words and tokens above 0"),
     ],
 )
-def test_mistakes_are_said_in_one_line(tmp_path: Path, text: str, flags: dict[str, Any], says: str) -> None:
+def test_mistakes_are_explained_in_one_line(tmp_path: Path, text: str, flags: dict[str, Any], message: str) -> None:
     with pytest.raises(MendableError) as caught:
         plan(settings_file(tmp_path, text), **flags)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("config", "says"),
+    ("config", "message"),
     [
         ("{", "cannot be read"),
         ("[]", "cannot be read"),
-        ('{"model_type": "mamba"}', "of model_type 'mamba'"),
+        ('{"model_type": "mamba"}', "has model_type 'mamba'"),
         ('{"model_type": "qwen3", "hidden_size": 8}', "lacks 'num_hidden_layers'"),
-        ('{"model_type": "qwen3", "num_hidden_layers": "x"}', "makes no sense"),
+        ('{"model_type": "qwen3", "num_hidden_layers": "x"}', "has an impossible value"),
     ],
 )
-def test_a_configuration_that_says_too_little(tmp_path: Path, config: str, says: str) -> None:
+def test_an_incomplete_configuration_is_refused(tmp_path: Path, config: str, message: str) -> None:
     (tmp_path / "config.json").write_text(config)
-    with pytest.raises(MendableError, match=says):
+    with pytest.raises(MendableError, match=message):
         read_shape(tmp_path / "config.json")
 
 
 def test_nothing_heavy_is_imported(tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from training.planning.estimate import make_plan; from training.planning.plan import show; "
-        "from training.recipes.registry import read_run; show(make_plan(*read_run(Path(sys.argv[1]))));"
+        "import sys; from pathlib import Path; from training.planning.estimate import make_plan; from training.planning.plan import format_plan; "
+        "from training.recipes.registry import read_run; format_plan(make_plan(*read_run(Path(sys.argv[1]))));"
         "print([name for name in ('torch', 'transformers', 'deepspeed') if name in sys.modules])"
     )
     path = settings_file(tmp_path, zero_stage=3)
@@ -450,7 +450,7 @@ def test_nothing_heavy_is_imported(tmp_path: Path) -> None:
     assert done.stdout.strip() == "[]"
 
 
-# GRPO: a server writes the stories on the same cards
+# GRPO: a server writes the stories on the same GPUs
 
 
 def grpo_plan(
@@ -486,19 +486,19 @@ def test_a_step_of_grpo_is_its_requests_times_their_stories(tmp_path: Path) -> N
     )
     texts = found.texts
     assert texts.stories == 3 + 4 + 4 + 4
-    assert texts.asked == 1.5 * (3 * 6 + 4 * 3 + 4 * 2 + 4 * 10)  # "9,000" are two
-    assert texts.written == 3 * 150 + 4 * 300 + 4 * 600 + 4 * 1000
-    assert texts.tokens == texts.asked + texts.written + 1.5 * (6 + 60)
-    assert texts.longest == 1000 + 15  # whatever was asked, a story ends there
+    assert texts.prompt_tokens == 1.5 * (3 * 6 + 4 * 3 + 4 * 2 + 4 * 10)  # "9,000" are two
+    assert texts.answer_tokens == 3 * 150 + 4 * 300 + 4 * 600 + 4 * 1000
+    assert texts.tokens == texts.prompt_tokens + texts.answer_tokens + 1.5 * (6 + 60)
+    assert texts.longest == 1000 + 15  # most_tokens, whatever length was asked for
     assert found.steps == 2
-    text = plan_text(found)
+    text = format_plan(found)
     assert "8  stories of the policy in a step of 2 requests" in text
     assert "0  human stories in a step" in text
 
 
-def test_a_request_without_room_for_an_answer_is_said(tmp_path: Path) -> None:
+def test_a_request_without_room_for_an_answer_is_reported(tmp_path: Path) -> None:
     found = grpo_plan(tmp_path, [asked("one two " * 40), asked("A tale.")], context=64)
-    assert "1  requests are longer than context (64 tokens): the run will refuse them" in plan_text(found)
+    assert "1  requests are longer than context (64 tokens): the run will refuse them" in format_plan(found)
 
 
 def test_a_server_takes_its_share_of_each_card(tmp_path: Path) -> None:
@@ -515,7 +515,7 @@ def test_a_server_takes_its_share_of_each_card(tmp_path: Path) -> None:
     assert found.fits
 
 
-def test_decoding_reads_weights_once_for_all_and_each_story_for_itself() -> None:
+def test_decoding_reads_the_weights_once_for_all_stories() -> None:
     server, card = Server(NINE, 4, 17e9), CARDS["a100-80"]
     one = 2 * 7_935_098_880 / 4 + 8192 * (100 + 500) + 2 * 12_877_824
     assert writing_seconds(server, card, 1, 100, 1000) == pytest.approx(1000 * one / 2.039e12, rel=0.002)
@@ -527,7 +527,7 @@ def test_decoding_reads_weights_once_for_all_and_each_story_for_itself() -> None
     )
 
 
-def test_a_step_behind_the_longer_counts(tmp_path: Path) -> None:
+def test_the_longer_counts_where_stories_are_written_a_step_ahead(tmp_path: Path) -> None:
     one, other = (
         grpo_plan(tmp_path),
         grpo_plan(tmp_path, rollouts={"gpu_memory": 0.2, "tensor_parallel": 4, "max_staleness": 1}),
@@ -540,7 +540,7 @@ def test_a_step_behind_the_longer_counts(tmp_path: Path) -> None:
     assert adapters.sync_hours < sync / 50
 
 
-def test_what_does_not_fit_together_is_said(tmp_path: Path) -> None:
+def test_a_server_and_a_learner_that_do_not_fit_together(tmp_path: Path) -> None:
     large = grpo_plan(tmp_path, rollouts={"gpu_memory": 0.3, "tensor_parallel": 4}, context=20_480)
     assert not large.fits
     change = next(one for one in large.changes if "gpu_memory" in one)
@@ -548,26 +548,26 @@ def test_what_does_not_fit_together_is_said(tmp_path: Path) -> None:
     assert grpo_plan(tmp_path, rollouts={"gpu_memory": share, "tensor_parallel": 4}, context=20_480).fits
     small = grpo_plan(tmp_path, rollouts={"gpu_memory": 0.05, "tensor_parallel": 4})
     assert not small.fits
-    assert "holds no story of 16,384 tokens" in plan_text(small)
+    assert "holds no story of 16,384 tokens" in format_plan(small)
     with pytest.raises(MendableError, match=r"lower rollouts\.tensor_parallel"):
         grpo_plan(tmp_path, gpus=2)
 
 
-def test_somebody_elses_server_is_not_in_the_plan(tmp_path: Path) -> None:
+def test_a_server_that_the_run_does_not_start_is_left_out_of_the_plan(tmp_path: Path) -> None:
     found = grpo_plan(tmp_path, rollouts={"url": "http://elsewhere"})
     assert (found.server, found.writing_hours) == (None, 0)
-    assert "it is somebody else's" in plan_text(found)
-    again = grpo_plan(tmp_path, replay="runs/other/rollouts")
-    assert (again.server, again.writing_hours, again.sync_hours) == (None, 0, 0)
-    assert "stories are learned from again" in plan_text(again)
+    assert "it is not started by the run" in format_plan(found)
+    replayed = grpo_plan(tmp_path, replay="runs/other/rollouts")
+    assert (replayed.server, replayed.writing_hours, replayed.sync_hours) == (None, 0, 0)
+    assert "the stories come from another run's folder" in format_plan(replayed)
 
 
-def test_a_preference_model_takes_room_beside_the_learner(tmp_path: Path) -> None:
+def test_a_preference_model_needs_memory_beside_the_learner(tmp_path: Path) -> None:
     CONFIGS["qwen3"].save_pretrained(tmp_path / "prefers")
     rewards = {"weights": {"preference": 1.0}, "preference": str(tmp_path / "prefers")}
     with_it, without = grpo_plan(tmp_path, rewards=rewards), grpo_plan(tmp_path)
     shape = read_shape(tmp_path / "prefers" / "config.json")
-    assert with_it.setup.beside - without.setup.beside == pytest.approx(2 * parameters(shape, head=False))
-    assert "the preference model, on the first GPU" in plan_text(with_it)
+    assert with_it.setup.other_bytes - without.setup.other_bytes == pytest.approx(2 * parameters(shape, head=False))
+    assert "the preference model, on the first GPU" in format_plan(with_it)
     missing = grpo_plan(tmp_path, rewards=rewards | {"preference": "not/there"})
-    assert "the preference model is not there yet" in plan_text(missing)
+    assert "the preference model does not exist yet" in format_plan(missing)

@@ -15,9 +15,9 @@ from tests.training import models
 from tests.training.conftest import ROOT
 from tests.training.recipes.runs import NAMES, RECIPES, Name, apart, command, make_settings, run_until, told, weights
 from training.common.events import read_events
-from training.datasets.encoding import ChatEncoder, Fitting, conversations
+from training.datasets.encoding import ChatEncoder, ContextLimit, conversations
 from training.learner.engine import Learner
-from training.learner.models import load_model, load_tokenizer, packs
+from training.learner.models import can_pack, load_model, load_tokenizer
 from training.recipes.sft.loop import held_out_loss
 
 TRAJECTORIES = Path(__file__).with_name("trajectories.json")
@@ -60,9 +60,11 @@ def test_the_model_that_is_written_is_the_one_that_learned(
     assert not found["unexpected_keys"]
     # Read again, it says of the texts held out what the run said at its end.
     model = load_model(folder, settings.learner)
-    learner = Learner(model, settings.learner, packed=packs(model, settings.learner, print))
+    learner = Learner(model, settings.learner, packed=can_pack(model, settings.learner, print))
     encoder = ChatEncoder(load_tokenizer(folder), folder)
-    evaluate = held_out_loss(learner, conversations(settings.held_out, encoder, Fitting(settings.context, "refuse")))
+    evaluate = held_out_loss(
+        learner, conversations(settings.held_out, encoder, ContextLimit(settings.context, "refuse"))
+    )
     assert evaluate
     assert evaluate()["held_out_loss"] == pytest.approx(told(settings.run_dir, "held_out_loss")[2], rel=1e-6)
 

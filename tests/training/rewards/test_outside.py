@@ -15,7 +15,7 @@ from tests.servers import DEMO_MODEL
 from tests.training import models
 from tests.training.conftest import ROOT
 from training.common.errors import MendableError
-from training.config.declarations import Reward, by_name, found_outside
+from training.config.declarations import Reward, by_name, load_entry_points
 from training.rewards.registry import OURS
 from training.rewards.settings import own_settings
 
@@ -155,5 +155,5 @@ def test_one_that_is_declared_wrong_is_refused(
     monkeypatch.syspath_prepend(str(package(tmp_path, "odd = other:ODD", code)))
     monkeypatch.delitem(sys.modules, "other", raising=False)
     with pytest.raises(MendableError) as refused:
-        own_settings(by_name([*OURS, *found_outside("longhand.rewards", Reward)]))
+        own_settings(by_name([*OURS, *load_entry_points("longhand.rewards", Reward)]))
     assert str(refused.value).endswith(says)

@@ -24,7 +24,7 @@ from tests.training.recipes.runs import told
 from training.common.text import SENTENCE_END, count_words, story_request
 from training.config.learner import LearnerSettings
 from training.corpus.stories import read_stories
-from training.datasets.encoding import ChatEncoder, Fitting, conversations, texts
+from training.datasets.encoding import ChatEncoder, ContextLimit, conversations, texts
 from training.learner.engine import Learner
 from training.learner.models import load_model, load_tokenizer
 from training.recipes.dpo import DpoSettings
@@ -150,7 +150,7 @@ def test_fine_tuning_teaches_an_opening(tmp_path: Path) -> None:
     assert model
     shares = [sum(text.startswith(OPENING) for text in written(folder)) / SAMPLES for folder in (DEMO, model)]
     encoder = ChatEncoder(load_tokenizer(DEMO), DEMO)
-    alike = loss_on(DEMO, conversations(settings.held_out, encoder, Fitting(1024, "refuse")))
+    alike = loss_on(DEMO, conversations(settings.held_out, encoder, ContextLimit(1024, "refuse")))
     (now,) = told(settings.run_dir, "held_out_loss").values()
     others = [loss_on_stories(folder, tmp_path) for folder in (DEMO, model)]
     measured = f"began so: {shares}, held-out conversations: {alike:.3f} to {now:.3f}, other stories: {others}"

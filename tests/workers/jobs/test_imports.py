@@ -168,7 +168,7 @@ def not_a_text(folder: Path) -> None:
 )
 def test_a_foreign_chat_template(brought: Path, admin: User, put: Callable[[Path], None]) -> None:
     put(brought)
-    refused(admin, "not one that the house knows")
+    refused(admin, "not one that this site knows")
 
 
 def test_no_chat_template(brought: Path, admin: User) -> None:

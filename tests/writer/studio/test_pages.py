@@ -430,7 +430,7 @@ def test_the_audit(browser: Client, admin: User) -> None:
     record(None, "arena.decide", "arena 1", decision="better")
     look(browser, reverse("audit"), "arena 1", "Page 1 of 2", "settings: {&quot;steps&quot;: null}")
     acts = {
-        "?act=run": 100, "?act=run&page=2": 1, "?act=arena": 1, "?act=nothing": 0, "?who=adam": 100, "?who=the+house": 1,
+        "?act=run": 100, "?act=run&page=2": 1, "?act=arena": 1, "?act=nothing": 0, "?who=adam": 100, "?who=the+site": 1,
         "?page=nonsense": 100, "?page=-1": 2, "?who=%00": 0, "?act=%00": 0, "?act=run&who=nobody": 0,
     }  # fmt: skip
     for query, number in acts.items():

@@ -1,4 +1,4 @@
-"""The recipe `dpo`, declared: its settings, and what everybody else needs to know of it. No torch is imported here."""
+"""The declaration and the settings of the recipe `dpo`. Does not import torch."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ from training.constitution.settings import Mix
 
 
 class DpoSettings(RecipeSettings):
-    """`python -m training dpo FILE`: direct preference optimisation (arXiv 2305.18290) against the model it starts from."""
+    """`python -m training dpo FILE`: direct preference optimisation (arXiv 2305.18290), with the initial model as the reference."""
 
     recipe: Literal["dpo"] = "dpo"
-    batch: int = Field(32, ge=1, le=10**5, description="pairs of one optimizer step")
-    beta: float = Field(0.1, gt=0, le=1000)
-    label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="the share of labels that are taken to be wrong")
+    batch: int = Field(32, ge=1, le=10**5, description="Sets the number of pairs in an optimizer step.")
+    beta: float = Field(0.1, gt=0, le=1000, description="Sets how strongly the model is kept near the reference.")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=0.5, description="Sets the share of labels that are assumed to be wrong."
+    )
     length_normalised: bool = Field(
-        False, description="compare means over tokens, not sums; beta is then some 100 times larger"
+        False, description="Compares means over tokens instead of sums; beta must then be about 100 times larger."
     )
     reference_cache: Path | None = Field(
-        None, description="a folder for the reference's log-probabilities, kept by hash; empty: inside run_dir"
+        None, description="Names a folder that caches the reference's log-probabilities; if empty, run_dir does."
     )
 
 
 RECIPE = Recipe(
     name="dpo",
     label="Preference training (DPO)",
-    about="Trains a model to prefer what the editors prefer, against the model it starts from (arXiv 2305.18290).",
+    about="Trains a model to prefer what the editors prefer, with the initial model as the reference (arXiv 2305.18290).",
     settings=DpoSettings,
     run="training.recipes.dpo.loop:dpo",
     learns_from=("preference",),

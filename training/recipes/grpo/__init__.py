@@ -1,4 +1,4 @@
-"""The recipe `grpo`, declared: its settings, and what everybody else needs to know of it. No torch is imported here."""
+"""The declaration and the settings of the recipe `grpo`. Does not import torch."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from training.rollouts.settings import GroupSettings
 
 
 class GrpoLearnerSettings(LearnerSettings):
-    """As in POLARIS: small steps of one size."""
+    """Defaults as in POLARIS: a small, constant learning rate."""
 
     learning_rate: Annotated[float, First()] = Field(1e-6, gt=0, le=1)
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    warmup_share: float = Field(0.0, ge=0, le=1, description="of all steps")
+    warmup_share: float = Field(
+        0.0, ge=0, le=1, description="Sets the share of steps in which the learning rate rises."
+    )
     betas: Annotated[tuple[float, float], NotAsked()] = (0.9, 0.999)
 
 
@@ -31,10 +33,10 @@ class GrpoSettings(GroupSettings):
 RECIPE = Recipe(
     name="grpo",
     label="Reinforcement learning (GRPO)",
-    about="The model writes several stories to each request, which are scored; it learns from the differences, and from human stories where there are some.",
+    about="The model writes several stories for each request, and learns from the differences of their scores, and from human stories where there are any.",
     settings=GrpoSettings,
     run="training.recipes.grpo.loop:grpo",
-    # The learner's threads would spin while they wait for each other, on cores that the rollout server needs.
+    # Otherwise the learner's threads spin while they wait, on cores that the rollout server needs.
     environment={"OMP_WAIT_POLICY": "passive"},
     learns_from=("conversations",),
     unanswered=True,

@@ -27,7 +27,7 @@ from training.datasets.requests import Request
 from training.learner.engine import Learner
 from training.learner.finish import finish
 from training.learner.run import Run, batches_of, steps_of
-from training.objectives.grpo import grpo_losses, importance
+from training.objectives.grpo import grpo_losses, importance_ratios
 from training.recipes.grpo import GrpoSettings
 from training.rollouts.gather import Group, GroupRequest
 from training.rollouts.rows import RolloutRow, ScoredGroup, empty_row, human_rows, score_group
@@ -102,17 +102,17 @@ class Step:
     def _learn(self, rows: list[RolloutRow], *, last: bool) -> None:
         began = time.monotonic()
         stale, cap = self._settings.rollouts.max_staleness, self._settings.rollouts.importance_ratio_cap
-        for numbers, batch in self._learner.share([(row.sample,) for row in rows], last=last):
+        for numbers, batch in self._learner.split_across_ranks([(row.sample,) for row in rows], last=last):
             logprobs_N = self._learner(batch)
             sampled_N = torch.cat([torch.from_numpy(rows[number].sampled) for number in numbers]).to(logprobs_N.device)
             losses_N = grpo_losses(logprobs_N, batch.weights_N, sampled_N if stale else None, cap)
-            loss = losses_N.sum() * batch.counts
+            loss = losses_N.sum() * batch.loss_factor
             self._learner.backward(loss)
-            ratio_N = importance(logprobs_N.detach(), sampled_N)
+            ratio_N = importance_ratios(logprobs_N.detach(), sampled_N)
             self._sums["loss"] += loss.item()
-            self._sums["tokens"] += batch.counts * batch.tokens
-            self._sums["apart"] += batch.counts * ratio_N.log().abs().sum().item()
-            self._sums["truncated"] += batch.counts * float((ratio_N > cap).sum())
+            self._sums["tokens"] += batch.loss_factor * batch.tokens
+            self._sums["apart"] += batch.loss_factor * ratio_N.log().abs().sum().item()
+            self._sums["truncated"] += batch.loss_factor * float((ratio_N > cap).sum())
         self.seconds += time.monotonic() - began
 
 

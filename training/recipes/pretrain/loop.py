@@ -1,7 +1,7 @@
-"""Continual pretraining: a model goes on reading, short stories and whole books alike.
+"""Continual pretraining on plain texts.
 
-A book is read in pieces of `context` tokens, all of it; stories shorter than that lie packed beside one another, closed in
-themselves. A step takes about `batch_tokens` tokens, so its weight is that of its tokens and not of its number of texts.
+A longer text is read in pieces of `context` tokens; shorter ones are packed, and each attends to itself only. A step has about `batch_tokens`
+tokens, so that its weight does not depend on the number of its texts.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from pathlib import Path
 from training.common.errors import MendableError
 from training.datasets.encoding import fingerprint, texts
 from training.learner.finish import finish
-from training.learner.models import load_tokenizer, room
+from training.learner.models import load_tokenizer, max_text_tokens
 from training.learner.run import Run, order, steps_of
 from training.recipes.pretrain import PretrainSettings
 from training.recipes.sft.loop import Examples, held_out_loss, learn
 
 
 def pretrain(settings: PretrainSettings) -> Path | None:
-    """Train, or go on training; the folder of the model, or None if the run was asked to stop before its last step."""
+    """Train, or resume training. Returns the folder of the model, or None if the run was asked to stop before its last step."""
     with Run(settings) as run:
         with run.log.phase("data"):
             tokenizer = load_tokenizer(settings.model)
-            most = room(settings.model, settings.context, run.log.log)
-            examples: Examples = texts(settings.data, tokenizer, most)
-            held_out: Examples = texts(settings.held_out, tokenizer, most)
-            take, per_epoch = by_tokens(examples, settings)
+            context = max_text_tokens(settings.model, settings.context, run.log.log)
+            examples: Examples = texts(settings.data, tokenizer, context)
+            held_out: Examples = texts(settings.held_out, tokenizer, context)
+            take, per_epoch = batches_by_tokens(examples, settings)
         learner = run.load_learner()
         evaluate = held_out_loss(learner, held_out)
         for step in run.steps(learner, steps_of(settings, per_epoch), fingerprint(examples), evaluate):
@@ -35,8 +35,8 @@ def pretrain(settings: PretrainSettings) -> Path | None:
         return finish(run, learner)
 
 
-def by_tokens(examples: Examples, settings: PretrainSettings) -> tuple[Callable[[int], list[int]], int]:
-    """Which examples a step takes, about `batch_tokens` tokens of them, and how many steps an epoch has (of the first)."""
+def batches_by_tokens(examples: Examples, settings: PretrainSettings) -> tuple[Callable[[int], list[int]], int]:
+    """Return a function from a step to the numbers of its examples, about `batch_tokens` tokens, and the number of steps in the first epoch."""
 
     @cache
     def epoch(number: int) -> list[list[int]]:
@@ -49,10 +49,10 @@ def by_tokens(examples: Examples, settings: PretrainSettings) -> tuple[Callable[
                 filled = 0
             steps[-1].append(example)
             filled += size
-        return steps[: max(1, len(steps) - 1)]  # the rest at an epoch's end is less than a step
+        return steps[: max(1, len(steps) - 1)]  # without the last, which is not a full step
 
     if not examples:
-        raise MendableError("The data holds no text to learn from.")
+        raise MendableError("The data has no text to learn from.")
     per_epoch = len(epoch(0))
 
     def take(step: int) -> list[int]:

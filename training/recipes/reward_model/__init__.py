@@ -1,4 +1,4 @@
-"""The recipe `reward_model`, declared: its settings, and what everybody else needs to know of it. No torch is imported here."""
+"""The declaration and the settings of the recipe `reward_model`. Does not import torch."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from training.constitution.settings import Mix
 
 
 class RewardModelSettings(RecipeSettings):
-    """`python -m training reward_model FILE`: a Bradley-Terry model of the editors' preferences, one number for a text."""
+    """`python -m training reward_model FILE`: a Bradley-Terry model of the editors' preferences, which gives a text a number."""
 
     recipe: Literal["reward_model"] = "reward_model"
-    batch: int = Field(128, ge=1, le=10**5, description="pairs of one optimizer step")
+    batch: int = Field(128, ge=1, le=10**5, description="Sets the number of pairs in an optimizer step.")
     thresholds: tuple[float, ...] = Field(
         (),
         max_length=3,
-        description="in log-odds: beyond the first a preference is no tie, beyond the next it is a strong one; empty: plain",
+        description="Separate ties from preferences (the first) and preferences from strong ones (the next), in log-odds; without any, the plain Bradley-Terry loss is used.",
     )
     center: float = Field(
-        0.0, ge=0, le=100, description="weight of (r_chosen + r_rejected)^2, which keeps rewards about nothing"
+        0.0, ge=0, le=100, description="Weights the penalty (r_chosen + r_rejected)^2, which keeps rewards near 0."
     )
 
     @model_validator(mode="after")
     def thresholds_rise(self) -> RewardModelSettings:
         if any(high <= low for low, high in zip((0.0, *self.thresholds), self.thresholds)):
-            raise ValueError("thresholds must be above nothing and rise")
+            raise ValueError("thresholds must be above 0 and rise")
         return self
 
 

@@ -1,4 +1,4 @@
-"""The recipe `sft`, declared: its settings, and what everybody else needs to know of it. No torch is imported here."""
+"""The declaration and the settings of the recipe `sft`. Does not import torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class SftSettings(RecipeSettings):
     """`python -m training sft FILE`: supervised fine-tuning on the assistant's turns of conversations."""
 
     recipe: Literal["sft"] = "sft"
-    batch: int = Field(256, ge=1, le=10**5, description="conversations of one optimizer step")
+    batch: int = Field(256, ge=1, le=10**5, description="Sets the number of conversations in an optimizer step.")
 
 
 RECIPE = Recipe(

@@ -45,6 +45,8 @@ log = structlog.get_logger()
 
 
 class Follower:
+    """Follows one run, in a process of its own; SIGTERM has the run saved and queued again."""
+
     def __init__(self, run_id: int) -> None:
         self.run_id, self.folder = run_id, private(run_folder(run_id))
         self.events, self.output = self.folder / "events.jsonl", self.folder / "output.log"
@@ -155,11 +157,10 @@ class Follower:
         if self._durably(lambda: stages.withdrawn(self.run, self._rows)):
             self._rows.clear()
             kill(self.folder)
-            if not (
-                self.run.wish or self._going_down
-            ):  # else it ends now, and its data are written anew when it is resumed
-                log.info("stage_begins_again", run=self.run_id)
-                self._start()
+            if self.run.wish or self._going_down:
+                return  # it ends now, and its data are written anew when it is resumed
+            log.info("stage_begins_again", run=self.run_id)
+            self._start()
 
     # The end
 
@@ -213,7 +214,7 @@ class Follower:
         log.info("run_ended", run=self.run_id, state=state, problem=problem)
 
     def _leave_if_ended(self) -> None:
-        """Kill the processes of a run that somebody ended in the database. Another follower's are left alone."""
+        """Kill the processes of a run that was ended in the database. Another follower's are left alone."""
         state = self._durably(lambda: Run.objects.filter(pk=self.run_id).values_list("state", flat=True).first())
         if state != RunState.RUNNING:
             kill(self.folder)

@@ -17,7 +17,7 @@ from django.utils import timezone
 from training.common.errors import MendableError
 from training.planning.costs import checkpoint_bytes, memory
 from training.planning.estimate import make_plan
-from training.planning.plan import show
+from training.planning.plan import format_plan
 from training.planning.token_counts import count_texts
 from training.recipes.registry import RECIPES, read_run
 from workers.folders import lines_in, model_path, private, run_folder, size, studio
@@ -95,7 +95,9 @@ def _plan(run: Run) -> dict[str, Any]:
     plan = make_plan(*read_run(path), gpus=run.gpus, gpu=card, tokens_per_word=TOKENS_PER_WORD)
     if gpu is None:
         notes.append("No GPU is registered: it will run on a processor, and the figures are those of an A100.")
-    needs = int(checkpoint_bytes(plan.setup) * (run.settings["keep"] + 1) + 2 * plan.setup.item * plan.setup.total)
+    needs = int(
+        checkpoint_bytes(plan.setup) * (run.settings["keep"] + 1) + 2 * plan.setup.bytes_per_weight * plan.setup.total
+    )
     found: dict[str, Any] = {
         "rows": rows,
         "held_out": held_out,
@@ -106,7 +108,7 @@ def _plan(run: Run) -> dict[str, Any]:
         "card": card,
         "card_memory": int(plan.card.memory),
         "disk": needs,
-        "text": show(plan),
+        "text": format_plan(plan),
         "notes": notes,
     }
     found["gpu_hours"], found["hours_from"] = _hours(run, plan)

@@ -10,11 +10,6 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.AlterField(
-            model_name="dataset",
-            name="folder",
-            field=models.CharField(help_text="Below the site's folder of data sets", max_length=500),
-        ),
-        migrations.AlterField(
             model_name="runevent",
             name="body",
             field=models.JSONField(help_text="What else the record of `training.common.records` has"),
@@ -32,13 +27,6 @@ class Migration(migrations.Migration):
                     ("ended", "How it ended"),
                 ],
                 max_length=11,
-            ),
-        ),
-        migrations.AlterField(
-            model_name="serving",
-            name="url",
-            field=models.CharField(
-                blank=True, help_text="Without the /v1; empty: the site's own model server", max_length=300
             ),
         ),
     ]

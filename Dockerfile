@@ -25,7 +25,8 @@ ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 LOG_JSON=t
 WORKDIR /app
 COPY requirements/gpu.txt /requirements/
 RUN python3 -m venv /venv && /venv/bin/pip install --no-cache-dir --no-deps -r /requirements/gpu.txt
-COPY manage.py ./
+COPY manage.py pyproject.toml ./
+COPY docs docs
 COPY webapp webapp
 COPY writer writer
 COPY workers workers
@@ -40,7 +41,8 @@ RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin long
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 LOG_JSON=true
 WORKDIR /app
 COPY --from=packages /venv /venv
-COPY manage.py ./
+COPY manage.py pyproject.toml ./
+COPY docs docs
 COPY webapp webapp
 COPY writer writer
 COPY workers workers

@@ -6,7 +6,7 @@ py := .venv/bin/python
 node := PATH="$(CURDIR)/.venv/node:$$PATH"
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help set-up set-up-tests run test test-fast check lint types pages soak format lock figures backup restore
+.PHONY: help set-up set-up-tests run test test-fast check lint types pages soak format lock figures pictures backup restore
 
 help:
 	@echo "make run        set up and start Longhand (PORT, HOST, MODEL choose; Ctrl-C stops)"
@@ -15,7 +15,7 @@ help:
 	@echo "make format     tidy the code"
 	@echo "make backup     dump the database         make restore FILE=var/backups/...dump"
 	@echo "make lock       remake the locks          make bench-NAME, make miniature-NAME   the figures"
-	@echo "make figures    copy the figures into the README"
+	@echo "make figures    the figures of the README and docs/benchmarks.md      make pictures  its pictures"
 
 set-up:
 	@$(PYTHON) scripts/bootstrap.py run
@@ -70,6 +70,9 @@ bench-%: set-up-tests
 
 figures: set-up-tests
 	$(py) -m benchmarks.readme
+
+pictures: set-up-tests
+	$(py) -m tests.pictures
 
 miniature-%: set-up-tests
 	$(py) -m benchmarks.$(subst -,_,$*) --miniature

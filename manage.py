@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The only entry for people who run the site: up, migrate, narrate, backup and the rest. `./manage.py help` lists them."""
+"""The only entry for people who run the site: up, migrate, narrate, backup, version and the rest. `./manage.py help` lists them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ import sys
 
 def main() -> None:
     command = sys.argv[1] if len(sys.argv) > 1 else ""
+    if command in ("version", "--version"):
+        from webapp.env import VERSION
+
+        print(VERSION)
+        return
     if command in ("up", "backup", "restore"):
         # These start or find the servers, so they come before Django reads where the servers are.
         from webapp.env import ROOT, env
         from workers.command import main as run
-        from workers.supervisor import Site
+        from workers.programs import Site
 
         site = Site(
             root=ROOT,

@@ -23,12 +23,12 @@ import time
 from pathlib import Path
 
 from benchmarks.report import ROOT, Measure, median_interval, write
+from training.common.errors import MendableError
 from training.corpus.build import build_corpus
 from training.corpus.duplicates import find_duplicates, fingerprint
 from training.corpus.report import CorpusReport
 from training.corpus.settings import CorpusSettings
 from training.corpus.stories import read_stories
-from training.errors import MendableError
 
 SHARED = ROOT.parent / "shared" / "corpus"
 COPIES, CHANGED = 150, 0.1
@@ -57,9 +57,9 @@ def timed(asked: tuple[Path, ...], out: Path) -> tuple[float, CorpusReport]:
 
 
 def false_drops(out: Path) -> tuple[int, dict[str, int]]:
-    """Stories of the JSON lines that a rule or the filter dropped: people chose all of them, so each is a mistake."""
+    """Stories of the JSONL file that a rule or the filter rejected. People chose all of them, so each is a mistake."""
     rules: dict[str, int] = {}
-    with gzip.open(out / "dropped.jsonl.gz", "rt", encoding="utf-8") as lines:
+    with gzip.open(out / "rejected.jsonl.gz", "rt", encoding="utf-8") as lines:
         for one in map(json.loads, lines):
             if one["source"].startswith("stories") and not one["rule"].endswith("duplicate"):
                 rules[one["rule"]] = rules.get(one["rule"], 0) + 1

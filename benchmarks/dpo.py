@@ -32,14 +32,15 @@ from transformers import AutoModelForCausalLM, Qwen3ForCausalLM
 
 from benchmarks.mechanical import RULES, Rule
 from benchmarks.report import ROOT, Measure, write
+from training.common.records import PrincipleAccuracy, Window
+from training.common.text import Message, count_words, last_sentence, round_words, story_request
+from training.config.settings import read_settings
 from training.corpus.stories import read_stories, split_by_author
-from training.corpus.windows import MeasuredStory, measure, premise
-from training.evaluate.perplexity import all_nats
-from training.evaluate.sampling import sample
-from training.records import Learned, Window
-from training.settings import DemoSettings, read_settings
-from training.text import Message, count_words, last_sentence, round_words, story_request
-from training.tokenizer import Encoder
+from training.test_model.perplexity import all_nats
+from training.test_model.sampling import sample
+from training.test_model.settings import DemoSettings
+from training.test_model.tokenizer import Encoder
+from training.test_model.windows import MeasuredStory, measure, premise
 
 MODEL = ROOT / "demo" / "model"
 FOLDER = ROOT / "var" / "miniature-dpo"
@@ -146,7 +147,7 @@ def difference(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) 
     return float(low), float(high)
 
 
-def train(folder: Path, small: bool) -> list[Learned]:
+def train(folder: Path, small: bool) -> list[PrincipleAccuracy]:
     """By the recipe as it is, in a process of its own; started again it goes on."""
     settings = TRAINING | {
         "run_dir": str(folder), "model": str(MODEL),
@@ -157,7 +158,7 @@ def train(folder: Path, small: bool) -> list[Learned]:
     path = FOLDER / "dpo.json"
     path.write_text(json.dumps(settings))
     subprocess.run([sys.executable, "-m", "training", "dpo", str(path)], cwd=ROOT, check=True)
-    return [Learned.model_validate(one) for one in json.loads((folder / "principles.json").read_text())]
+    return [PrincipleAccuracy.model_validate(one) for one in json.loads((folder / "principles.json").read_text())]
 
 
 def main() -> None:
@@ -199,7 +200,7 @@ def main() -> None:
     write("dpo", measures, settings, miniature=True)
 
 
-def _measures(before: Side, after: Side, learned: Sequence[Learned]) -> Iterator[Measure]:
+def _measures(before: Side, after: Side, learned: Sequence[PrincipleAccuracy]) -> Iterator[Measure]:
     by_key = {one.principle: one for one in learned}
     fell = 0
     rows = []

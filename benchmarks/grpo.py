@@ -54,14 +54,14 @@ from benchmarks.grpo_work import (
     lengths_of,
 )
 from benchmarks.report import Measure, median_interval, write
-from training.costs import forward_flops, passes
-from training.data import ChatEncoder
+from training.common.text import story_request
+from training.datasets.encoding import ChatEncoder
+from training.datasets.requests import Request, read_requests
 from training.learner.models import load_tokenizer
+from training.planning.costs import forward_flops, passes
+from training.planning.shapes import read_shape
 from training.rollouts.client import TokenClient
 from training.rollouts.server import OwnServer
-from training.rollouts.tasks import Task, read_tasks
-from training.shapes import read_shape
-from training.text import story_request
 
 OURS, TRL = "benchmarks.grpo_ours", "benchmarks.grpo_trl"
 JUDGE_SECONDS = 5.0
@@ -142,11 +142,11 @@ def phases(floors: dict[str, float], plain: Sequence[list[Done]], slow: Sequence
         yield Measure(f"grpo_{name}_s", round(mine, 3), "s", "lower", peer="TRL", peer_value=round(its, 3), note=note)
 
 
-def floors_of(work: Work, server: OwnServer, tasks: Sequence[Task], judge_seconds: float) -> dict[str, float]:
+def floors_of(work: Work, server: OwnServer, requested: Sequence[Request], judge_seconds: float) -> dict[str, float]:
     """The least seconds that each phase can take here, and what they were reckoned from."""
     torch.set_num_threads(THREADS)
     shape = read_shape(MODEL / "config.json")
-    texts = [len(task.tokens) + size for task, sizes in zip(tasks, work.lengths, strict=True) for size in sizes]
+    texts = [len(one.tokens) + size for one, sizes in zip(requested, work.lengths, strict=True) for size in sizes]
     repeats = passes(settings_of(work).learner)
     flops = repeats * sum(size * forward_flops(shape, size) for size in texts)
     square = torch.randn(1024, 1024)
@@ -157,7 +157,7 @@ def floors_of(work: Work, server: OwnServer, tasks: Sequence[Task], judge_second
         path.stat().st_size for path in MODEL.glob("*.safetensors")
     )  # kept in bfloat16, handed over in float32
     return {
-        "rollout": min(asyncio.run(_written(work, server, tasks)) for _ in range(3)),
+        "rollout": min(asyncio.run(_written(work, server, requested)) for _ in range(3)),
         "judge": work.stories / AT_ONCE * judge_seconds,
         "update": flops / per_second,
         "sync": weights / bandwidth,
@@ -175,16 +175,16 @@ def _best(work: Callable[[], object], times: int = 20) -> float:
     return min(found)
 
 
-async def _written(work: Work, server: OwnServer, tasks: Sequence[Task]) -> float:
+async def _written(work: Work, server: OwnServer, requested: Sequence[Request]) -> float:
     """Seconds that the server takes for a step's stories when nothing else goes on."""
     began = perf_counter()
-    asked = [(task.tokens, size) for task, sizes in zip(tasks, work.lengths, strict=True) for size in sizes]
+    asked = [(one.tokens, size) for one, sizes in zip(requested, work.lengths, strict=True) for size in sizes]
     async with TokenClient(server.url, server.key, server.served_as, seconds=3600) as client:
         await asyncio.gather(*(client.post("/inference/v1/generate", asking(client.model, *one)) for one in asked))
     return perf_counter() - began
 
 
-def requests(path: Path, work: Work) -> list[Task]:
+def requests(path: Path, work: Work) -> list[Request]:
     lines = []
     for number, sizes in enumerate(work.lengths):
         asked = story_request(
@@ -194,7 +194,7 @@ def requests(path: Path, work: Work) -> list[Task]:
         )
         lines.append({"messages": [dict(message) for message in asked]})
     path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    return read_tasks([path], ChatEncoder(load_tokenizer(MODEL), MODEL), thinking="none", room=CONTEXT)
+    return read_requests([path], ChatEncoder(load_tokenizer(MODEL), MODEL), thinking="none", room=CONTEXT)
 
 
 def main() -> None:
@@ -218,7 +218,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="longhand-bench-") as name:
         folder = Path(name)
         work = Work(folder, "", lengths, 1)
-        tasks = requests(folder / "requests.jsonl", work)
+        requested = requests(folder / "requests.jsonl", work)
         settings = settings_of(replace(work, folder=folder / "server"))
         settings.run_dir.mkdir(parents=True)
         server = OwnServer(settings, CONTEXT)
@@ -226,7 +226,7 @@ def main() -> None:
         try:
             server.begin()
             races = Races(replace(work, url=server.url), rounds)
-            floors = floors_of(work, server, tasks, judge_seconds)
+            floors = floors_of(work, server, requested, judge_seconds)
             trl = {"batch": 4, "pieces": 1} if options.small else races.quickest()
             plain = races.plain(trl)
             slow = races.slow_judge(trl, judge_seconds)
@@ -256,7 +256,7 @@ def main() -> None:
         "threads": THREADS,
         "lengths": lengths,
         "deviation_of_log_lengths": {"between_requests": BETWEEN, "within": WITHIN},
-        "server": server.as_said(),
+        "server": server.reported_command(),
         "learner": LEARNER,
         "trl": trl,
         "trl_seconds_by_settings": races.tried,

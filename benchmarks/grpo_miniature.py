@@ -32,19 +32,20 @@ from typing import Any, Literal, NamedTuple, Self, TypeVar
 from safetensors.torch import load_file
 
 from benchmarks.report import ROOT, Measure, median_interval, write
+from training.common.events import read_events
+from training.common.records import Metrics, Window
+from training.common.text import count_words, round_words, story_request
+from training.config.settings import read_settings
 from training.corpus.stories import read_stories, split_by_author
-from training.corpus.windows import MeasuredStory, measure, premise
 from training.evaluate.degeneration import words_of
 from training.evaluate.repetition import repeated
 from training.evaluate.served import Client, Served
-from training.learner.events import read_events
-from training.recipes.grpo_settings import GrpoSettings
-from training.records import Metrics, Window
+from training.recipes.grpo import GrpoSettings
 from training.rollouts.client import TokenClient
 from training.rollouts.server import OwnServer
 from training.rollouts.sync import SharedMemory
-from training.settings import DemoSettings, read_settings
-from training.text import count_words, round_words, story_request
+from training.test_model.settings import DemoSettings
+from training.test_model.windows import MeasuredStory, measure, premise
 
 T = TypeVar("T")
 DEMO = ROOT / "demo" / "model"
@@ -69,7 +70,7 @@ REWARD: dict[str, Any] = {
 GRPO: dict[str, Any] = {
     "context": 1024, "batch": 4, "group": 6, "steps": STEPS, "checkpoint_every": 5, "evaluate_every": 1000, "keep": 1,
     "learner": LEARNER | {"learning_rate": 1e-4, "threads": 2, "schedule": "constant", "warmup_share": 0.0},
-    "rewards": {"how": "averaged", "longest": 600, "weights": {"range": 1.0, "preference": 1.0, "repetition": -1.0}},
+    "rewards": {"how": "averaged", "range": {"longest": 600}, "weights": {"range": 1.0, "preference": 1.0, "repetition": -1.0}},
     "sampling": {"most_tokens": 800},
     "guards": {"length_ratio": None, "cut": None, "repetition": None, "probe": None},
 }  # fmt: skip
@@ -210,13 +211,13 @@ class Writer:
 def judged(judge: Path, asked: Sequence[Piece], texts: Sequence[str]) -> list[float]:
     import torch
 
-    from training.rewards.preference import Preference
-    from training.rollouts.tasks import Task
+    from training.config.declarations import Answer
+    from training.rewards.preference_model import PreferenceModel
 
     torch.set_num_threads(2)
-    prefer = Preference(judge, torch.device("cpu"), "float32")
+    prefer = PreferenceModel(judge, torch.device("cpu"), "float32")
     return [
-        prefer(Task(tuple(one.request), (), one.target, None, ""), text) for one, text in zip(asked, texts, strict=True)
+        prefer.score(Answer(one.request, one.target, text, "", text)) for one, text in zip(asked, texts, strict=True)
     ]
 
 

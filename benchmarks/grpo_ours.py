@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.grpo_work import CONTEXT, LEARNER, MODEL, FakeJudge, Turns, Work, take_turns
+from training.datasets.requests import Request
 from training.learner.run import Run
-from training.recipes.grpo import grpo
-from training.recipes.grpo_settings import GrpoSettings
+from training.recipes.grpo import GrpoSettings
+from training.recipes.grpo.loop import grpo
+from training.rewards.records import StoryScore
 from training.rollouts import run as rollouts
 from training.rollouts.gather import Gatherer
-from training.rollouts.records import Place, Verdict
-from training.rollouts.tasks import Task
+from training.rollouts.records import Place
 
 
 def settings_of(work: Work) -> GrpoSettings:
@@ -21,7 +22,7 @@ def settings_of(work: Work) -> GrpoSettings:
             "run_dir": work.folder / "run", "model": MODEL, "data": (work.folder.parent / "requests.jsonl",), "context": CONTEXT,
             "steps": work.steps, "batch": len(work.lengths), "group": len(work.lengths[0]), "human": None,
             "checkpoint_every": 10**6, "evaluate_every": 10**6, "learner": LEARNER,
-            "rollouts": {"url": work.url, "behind": work.behind}, "rewards": {"weights": {"length": 1.0}}, "guards": {"cut": None, "probes": 0, "every": 10**6},
+            "rollouts": {"url": work.url, "max_staleness": work.behind}, "rewards": {"weights": {"length": 1.0}}, "guards": {"cut": None, "probes": 0, "every": 10**6},
         }
     )  # fmt: skip
 
@@ -29,18 +30,21 @@ def settings_of(work: Work) -> GrpoSettings:
 def run(work: Work, turns: Turns) -> None:
     judge = FakeJudge(work.judge_seconds)
 
-    class Judges:
+    class Scores:
         teachers = ()
 
-        async def verdict(self, task: Task, answer: str) -> Verdict:  # noqa: ARG002
-            return Verdict({"length": await judge.score(answer)})
+        async def score(self, request: Request, raw: str) -> StoryScore:  # noqa: ARG002
+            return StoryScore({"length": await judge.score(raw)})
 
     class OfGivenLengths(Gatherer):
-        def _drawn(self, name: str, place: Place, prompt: int) -> dict[str, Any]:
+        def _sampling_of(self, name: str, place: Place, prompt: int) -> dict[str, Any]:
             group, story = place
-            return super()._drawn(name, place, prompt) | {"max_tokens": work.lengths[group][story], "ignore_eos": True}
+            return super()._sampling_of(name, place, prompt) | {
+                "max_tokens": work.lengths[group][story],
+                "ignore_eos": True,
+            }
 
-    did = Run.did
+    did = Run.log_step
 
     def did_and_waits(self: Run, step: int, shares: dict[str, float], **more: Any) -> None:
         did(self, step, shares, **more)
@@ -52,9 +56,9 @@ def run(work: Work, turns: Turns) -> None:
         }
         turns.done(round(told["tokens_drawn"]), phases | {"judge": judge.took(), "waiting": told["seconds_waiting"]})
 
-    rollouts.scoring_of = lambda *_: Judges()  # type: ignore[assignment]
+    rollouts.make_scoring = lambda *_: Scores()  # type: ignore[assignment,attr-defined]
     rollouts.Gatherer = OfGivenLengths  # type: ignore[attr-defined]
-    Run.did = did_and_waits  # type: ignore[method-assign]
+    Run.log_step = did_and_waits  # type: ignore[method-assign]
     grpo(settings_of(work))
 
 

@@ -22,12 +22,12 @@ from transformers import AutoModelForCausalLM, PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from benchmarks.grpo_work import CONTEXT, LEARNER, MODEL, THREADS, FakeJudge, Turns, Work, asking, take_turns
-from training.data import ChatEncoder
+from training.datasets.encoding import ChatEncoder
+from training.datasets.requests import read_requests
 from training.learner.models import load_tokenizer
 from training.rollouts.client import TokenClient
 from training.rollouts.server import GivenServer
 from training.rollouts.sync import SharedMemory
-from training.rollouts.tasks import read_tasks
 
 
 class Writer:
@@ -36,10 +36,10 @@ class Writer:
     def __init__(self, work: Work) -> None:
         self.work, self.judge = work, FakeJudge(work.judge_seconds)
         self.tokenizer = load_tokenizer(MODEL)
-        tasks = read_tasks(
+        requests = read_requests(
             [work.folder.parent / "requests.jsonl"], ChatEncoder(self.tokenizer, MODEL), thinking="none", room=CONTEXT
         )
-        self.prompts = {task.prompt[-1]["content"]: list(task.tokens) for task in tasks}
+        self.prompts = {one.prompt[-1]["content"]: list(one.tokens) for one in requests}
         server = GivenServer(work.url, "ROLLOUT_KEY")
         self.client = TokenClient(server.url, server.key, server.served_as, seconds=3600)
         self.sync, self.synced = SharedMemory(), -1

@@ -22,7 +22,7 @@ from time import perf_counter
 from typing import Any, NamedTuple, Self
 
 from benchmarks.report import ROOT
-from training.errors import MendableError
+from training.common.errors import MendableError
 
 AT_ONCE = 4
 """Stories that the judge reads at the same time."""

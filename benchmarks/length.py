@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import Measure, write
+from training.common.text import WORD, count_words
 from training.serving.vllm import ModelServer
-from training.text import WORD, count_words
 from workers.embedded.postgres import PostgreSQL
 from workers.embedded.redis import Redis
 from workers.embedded.state import home, server_owner
@@ -131,7 +131,7 @@ def main() -> None:
         began = time.monotonic()
         outcomes = write_stories([long] * many + targets)
         seconds = time.monotonic() - began
-        settings = {"stories": count, "model server": model.as_said(), "seconds": round(seconds)}
+        settings = {"stories": count, "model server": model.reported_command(), "seconds": round(seconds)}
     if options.texts:
         options.texts.mkdir(parents=True, exist_ok=True)
         for index, outcome in enumerate(outcomes):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import regex
 
-from training.text import SENTENCE_END, count_words
+from training.common.text import SENTENCE_END, count_words
 
 Count = Callable[[str], int]
 Break = Callable[[str, random.Random], str | None]

@@ -2,7 +2,7 @@
 
     python -m benchmarks.mfu [--layers N]
 
-Utilisation is the arithmetic that the model asks for (training/costs.py: no recomputation counted) over what the card could have
+Utilisation is the arithmetic that the model asks for (training/planning/costs.py: no recomputation counted) over what the card could have
 done in that time. The floor beside it is the time at the card's full speed.
 """
 
@@ -22,17 +22,18 @@ import torch
 from transformers import Qwen3_5ForCausalLM, Qwen3_5TextConfig
 
 from benchmarks.report import Measure, write
-from training.costs import CARDS, forward_flops
-from training.data import Pairs
+from training.common.records import Sample
+from training.config.learner import LearnerSettings, Lora
+from training.datasets.encoding import Pairs
 from training.learner.engine import DTYPES, Learner
-from training.learner.models import packs, prepare
+from training.learner.models import can_pack, prepare
 from training.learner.processes import device
-from training.recipes.dpo import against
+from training.planning.costs import CARDS, forward_flops
+from training.planning.shapes import read_shape
+from training.recipes.dpo import DpoSettings
+from training.recipes.dpo.loop import dpo_pair_loss
 from training.recipes.pairs import learn_pairs
-from training.recipes.settings import DpoSettings, LearnerSettings, Lora
-from training.recipes.sft import learn
-from training.records import Sample
-from training.shapes import read_shape
+from training.recipes.sft.loop import learn
 
 TOKENS, TEXTS, STEPS, PROMPT = 8192, 4, 5, 256
 
@@ -85,7 +86,7 @@ def step_of(recipe: str, config: Qwen3_5TextConfig, *, adapters: bool, tokens: i
     torch.manual_seed(0)
     with device():
         model = Qwen3_5ForCausalLM(config).to(DTYPES[settings.precision])
-    learner = Learner(prepare(model, settings), settings, packed=packs(model, settings, print))
+    learner = Learner(prepare(model, settings), settings, packed=can_pack(model, settings, print))
     rng = np.random.default_rng(0)
     weights = [float(place >= min(PROMPT, tokens // 2)) for place in range(tokens)]
     samples = [Sample.of(rng.integers(0, config.vocab_size, tokens).tolist(), weights) for _ in range(TEXTS)]
@@ -114,12 +115,12 @@ def _step(recipe: str, learner: Learner, samples: list[Sample]) -> Callable[[], 
     count = len(examples)
     pairs = Pairs(examples, [1.0] * count, [1] * count, [0.0] * count)
     settings = DpoSettings(run_dir=Path(), model=Path(), data=(Path(),))
-    judge = against(
+    pair_loss = dpo_pair_loss(
         torch.zeros(count, 2, device=learner.device), learner, pairs, settings
     )  # the reference is computed once, before the first step
 
     def dpo() -> None:
-        learn_pairs(learner, pairs, range(count), judge)
+        learn_pairs(learner, pairs, range(count), pair_loss)
         learner.update(1e-6)
 
     return sft if recipe == "sft" else dpo

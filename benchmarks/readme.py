@@ -1,13 +1,51 @@
-"""Copy the figures of benchmarks/results into the README: `make figures`."""
+"""Copy the figures of benchmarks/results into docs/benchmarks.md, and ten of them into README.md: `make figures`."""
 
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from benchmarks.report import RESULTS, ROOT
 
+README: Path = ROOT / "README.md"
+PAGE: Path = ROOT / "docs" / "benchmarks.md"
+QUOTED = (
+    (
+        "streaming",
+        "streams_within_500ms",
+        "Stories that two cores stream at once, each word on the page within 500 ms (p95)",
+    ),
+    ("streaming", "throughput_ratio_8", "Speed of eight stories through Longhand beside the model server alone"),
+    (
+        "length",
+        "within_10_percent",
+        "Share of stories that end within 10 % of the length asked for, 300 to 3,000 words",
+    ),
+    ("editorial", "next_item_ms_p95", "The next pair for an editor, 40 editors at work (p95)"),
+    ("editorial", "snapshot_s", "A data set from 100,000 votes and 500,000 marks"),
+    ("marking", "palette_ms_p95", "From the key to the list of principles on the screen (p95)"),
+    ("studio", "rollback_s", "From the click on rollback to the first words of the version before, worst of five"),
+    ("training", "dpo_speedup_60m_mixed", "Speed of preference training beside TRL, texts of mixed length"),
+    ("training", "memory_vs_trl", "Memory of a fine-tuning step beside TRL"),
+    ("grpo", "grpo_speedup", "Speed of a GRPO step beside TRL"),
+)
+"""The README's figures: result, measure, and what it says in words."""
+ABOUT = {
+    "corpus": "Importing books as clean stories: the speed, and what the filters reject.",
+    "editorial": "The editors' desk with 40 editors at work, and a snapshot of a great deal of judgement.",
+    "grpo": "A step of GRPO beside TRL's trainer, with the same stories, judge and server.",
+    "length": "The words that stories have, beside the words asked for, on the demo model.",
+    "marking": "The marking page in Chromium: keys, scrolling, typing.",
+    "miniature-dpo": "Preference training on ten mechanical principles, on the demo model.",
+    "miniature-grpo": "GRPO on the demo model, with and without human stories.",
+    "streaming": "Stories through Longhand beside the model server alone, and how many of them a machine can stream.",
+    "studio": "Promotion, rollback and live curves, by clicks in Chromium.",
+    "training": "Steps of fine-tuning, preference training and reward models beside TRL's trainers.",
+    "violations": "Asking a teacher for violations, beside the model server's own benchmark.",
+}
+"""What each benchmark measures."""
 ASKED = {
     "within_10_percent": "at least 0.95",
     "cut_share": "0",
@@ -49,40 +87,77 @@ SMALLER = {"miniature-length", "miniature-streaming"}
 BEGIN, END = "<!-- figures -->\n", "<!-- /figures -->"
 
 
-def table(result: dict[str, Any], name: str) -> str:
-    machine = result["machine"]
-    where = (
-        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['gpu'] or 'no GPU'}"
-    )
+@cache
+def result(name: str) -> dict[str, Any]:
+    return dict(json.loads((RESULTS / f"{name}.json").read_text()))
+
+
+def section(name: str) -> str:
+    """All figures of one benchmark."""
+    found = result(name)
     rows = [
-        f"`make {name if name.startswith('miniature-') else f'bench-{name}'}`, {result['date'][:10]}, {where}",
+        f"## make {name if name.startswith('miniature-') else f'bench-{name}'}",
         "",
-        "| measure | value | asked | |",
+        f"{ABOUT[name]} Measured {found['date'][:10]} on {machine(name)}.",
+        "",
+        "| Measure | Value | Asked for | Note |",
         "| --- | --- | --- | --- |",
     ]
-    for measure in result["measures"]:
-        value = "not measured" if measure["value"] is None else f"{_short(measure['value'])} {measure['unit']}"
-        if measure["peer"] == "before" and measure["peer_value"] is not None:
-            value += f", {_short(measure['peer_value'])} before"
-        rows.append(f"| {measure['measure']} | {value} | {ASKED.get(measure['measure'], '')} | {measure['note']} |")
+    for one in found["measures"]:
+        note = one["note"].replace("|", "\\|")
+        rows.append(f"| {one['measure']} | {value(one)} | {ASKED.get(one['measure'], '')} | {note} |")
     return "\n".join(rows) + "\n"
+
+
+def machine(name: str) -> str:
+    where = result(name)["machine"]
+    return f"{where['processor']}, {where['cores']} cores, {where['memory_gib']} GiB, {where['gpu'] or 'no GPU'}"
+
+
+def value(measure: dict[str, Any]) -> str:
+    if measure["value"] is None:
+        return "not measured"
+    before = measure["peer"] == "before" and measure["peer_value"] is not None
+    return f"{_short(measure['value'])} {measure['unit']}" + (
+        f", {_short(measure['peer_value'])} before" if before else ""
+    )
 
 
 def _short(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def figures() -> str:
-    """The part of the README between its two marks."""
-    paths = (path for path in sorted(RESULTS.glob("*.json")) if path.stem not in SMALLER)
-    return "\n".join(table(json.loads(path.read_text()), path.stem) for path in paths)
+def _said(measure: dict[str, Any]) -> str:
+    """A figure as the README says it.
+
+    >>> _said({"value": 0.957, "unit": "share"}), _said({"value": 3.46, "unit": "ratio"}), _said({"value": 24, "unit": "ms"})
+    ('0.957', '3.46 times', '24 ms')
+    """
+    unit = {"share": "", "ratio": " times"}.get(measure["unit"], f" {measure['unit']}")
+    return f"{_short(measure['value'])}{unit}"
 
 
-def filled(readme: str) -> str:
-    before, _, rest = readme.partition(BEGIN)
-    return f"{before}{BEGIN}{figures()}{END}{rest.partition(END)[2]}"
+def quoted(readme: str) -> str:
+    """The README with its ten figures."""
+    rows = ["| What | Figure | Asked for |", "| --- | --- | --- |"]
+    for name, measure, words in QUOTED:
+        [found] = [one for one in result(name)["measures"] if one["measure"] == measure]
+        rows.append(f"| {words} | {_said(found)} | {ASKED[measure]} |")
+    machines = sorted({machine(name) for name, _, _ in QUOTED})
+    return _filled(readme, "\n".join(rows) + f"\n\nMeasured on {' and on '.join(machines)}.\n")
+
+
+def page(text: str) -> str:
+    """The page of all figures."""
+    names = (path.stem for path in sorted(RESULTS.glob("*.json")) if path.stem not in SMALLER)
+    return _filled(text, "\n".join(map(section, names)))
+
+
+def _filled(text: str, figures: str) -> str:
+    before, _, rest = text.partition(BEGIN)
+    return f"{before}{BEGIN}{figures}{END}{rest.partition(END)[2]}"
 
 
 if __name__ == "__main__":
-    page: Path = ROOT / "README.md"
-    page.write_text(filled(page.read_text()))
+    README.write_text(quoted(README.read_text()))
+    PAGE.write_text(page(PAGE.read_text()))

@@ -336,7 +336,7 @@ def main() -> None:
     settings: dict[str, Any] = {"words": WORDS, "pairs": options.pairs}
     if options.only != "carry":
         with model_server() as server:
-            settings["model server"] = server.as_said()
+            settings["model server"] = server.reported_command()
             with house(server.url, server.key) as at:
                 measures += asyncio.run(throughput(at, server, options.pairs, counts))
     if options.only != "throughput":

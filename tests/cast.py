@@ -16,7 +16,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from training.records import Example, Principle
+from training.common.records import Example, Principle
 from writer.accounts.models import ApiToken, User
 from writer.accounts.operations.accept_invitation import make_account
 from writer.editorial.models import Pair, PairSource, PrincipleState, PrincipleVersion, Reading, Take

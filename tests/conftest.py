@@ -34,7 +34,7 @@ def django_db_setup(django_test_environment: None, django_db_blocker: DjangoDbBl
     from django.db import connection
     from django.test import TransactionTestCase
 
-    TransactionTestCase._fixture_teardown = _empty  # type: ignore[method-assign]
+    TransactionTestCase._fixture_teardown = _empty  # type: ignore[attr-defined]
     done = Path(os.environ["LONGHAND_TESTS"]) / "migrated"
     with django_db_blocker.unblock(), done.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -20,7 +20,7 @@ WORTH_KEEPING, WORTH_PRINTING, LONG_RUN = 0.5, 5.0, 60.0
 FIRST = {
     "circle": 300, "browser": 250, "own model server": 200, "rollout server": 150, "tests/house/test_checks.py": 90,
     "tests/training/recipes/test_runs.py": 40, "tests/faults/test_gpu_worker.py": 30, "tests/faults/test_runs.py": 30,
-    "tests/faults/test_supervisor.py": 30, "tests/training/test_demo_learns.py": 30,
+    "tests/faults/test_supervisor.py": 30, "tests/training/test_model/test_demo_learns.py": 30,
 }  # fmt: skip
 """Seconds of a group, or of the longest test of a file."""
 
@@ -72,8 +72,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.when == "teardown":
         for name, value in report.user_properties:
             if name == "fixture":
-                fixture, seconds = value  # type: ignore[misc]
-                _fixtures[f"{fixture} in {_file(report.nodeid)}"].append(float(seconds))
+                pair: Any = value
+                _fixtures[f"{pair[0]} in {_file(report.nodeid)}"].append(float(pair[1]))
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -28,18 +28,18 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAMS = (
-    ["-m", "training"], ["-m", "workers.jobs.runs.follow"], ["-m", "celery"], ["-m", "uvicorn"], ["-m", "tests.upstream.server"],
-    ["-m", "torch.distributed.run"], [str(ROOT / "manage.py"), "narrate"],
+    ["-m", "training"], ["-m", "celery"], ["-m", "uvicorn"], ["-m", "tests.upstream.server"],
+    ["-m", "torch.distributed.run"], [str(ROOT / "manage.py"), "narrate"], [str(ROOT / "manage.py"), "follow_run"],
 )  # fmt: skip
 IMPORTED = (
-    "training.recipes.dpo", "training.recipes.grpo", "training.recipes.pretrain", "training.recipes.reward_model", "peft",
+    "training.recipes.dpo.loop", "training.recipes.grpo.loop", "training.recipes.pretrain.loop", "training.recipes.reward_model.loop", "peft",
     "celery.bin.celery", "channels.routing", "channels_redis.core", "django.core.handlers.asgi", "httptools", "psycopg_pool",
     "pydantic_settings", "scipy.optimize", "scipy.stats", "structlog", "uvicorn.main", "uvloop",
 )  # fmt: skip
@@ -84,13 +84,19 @@ class Popen(subprocess.Popen[Any]):
 
     def _execute_child(self, args: Any, *given: Any) -> None:
         _, before, _, passed, folder, environment, _, _, _, *pipes = given[:15]
-        if before is not None or not _is_ours(args) or "LONGHAND_TESTS" not in os.environ:
+        environment = dict(os.environ if environment is None else environment)
+        if (
+            before is not None
+            or not _is_ours(args)
+            or "LONGHAND_TESTS" not in os.environ
+            or _adds_packages(environment)
+        ):
             super()._execute_child(args, *given)  # type: ignore[misc]
             return
         sys.audit("subprocess.Popen", sys.executable, args, folder, environment)
         order = {
             "argv": list(map(os.fspath, args)), "folder": os.fspath(folder or Path.cwd()), "session": self._session,
-            "environment": dict(os.environ if environment is None else environment), "passed": sorted(passed),
+            "environment": environment, "passed": sorted(passed),
         }  # fmt: skip
         own = [file if file >= 0 else number for number, file in enumerate((pipes[0], pipes[3], pipes[5]))]
         wire = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -127,6 +133,12 @@ def _is_ours(args: Any) -> bool:
     return isinstance(args, (list, tuple)) and args[0] == sys.executable and _rest(args)[:2] in PROGRAMS
 
 
+def _adds_packages(environment: Mapping[str, str]) -> bool:
+    """Whether the program would find packages that the server does not have, whose entry points it looks for while it imports."""
+    paths = environment.get("PYTHONPATH", "").split(os.pathsep)
+    return any(path and path != str(ROOT) for path in paths)
+
+
 def _rest(args: Sequence[Any]) -> list[Any]:
     """What stands behind the interpreter and its option for output at once."""
     return [*args[2 if args[1] == "-u" else 1 :]]
@@ -139,7 +151,7 @@ def serve(listener: socket.socket, life: int) -> dict[str, Any] | None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     running: dict[int, socket.socket] = {}
     while True:
-        ready, _, _ = select.select([listener, life, ended], [], [])
+        ready, _, _ = select.select([listener.fileno(), life, ended], [], [])
         if life in ready:
             return None
         if ended in ready:
@@ -148,7 +160,7 @@ def serve(listener: socket.socket, life: int) -> dict[str, Any] | None:
                 while (found := os.waitpid(-1, os.WNOHANG))[0]:
                     with running.pop(found[0]) as wire, contextlib.suppress(OSError):
                         wire.send(str(found[1]).encode())
-        if listener in ready:
+        if listener.fileno() in ready:
             wire, _ = listener.accept()
             said, files, _, _ = socket.recv_fds(wire, LONGEST, MOST_FILES)
             pid = os.fork()
@@ -211,7 +223,7 @@ def become(order: dict[str, Any]) -> None:
             print(end.code, file=sys.stderr)
     except BaseException:
         traceback.print_exc()
-    threading._shutdown()
+    threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     with contextlib.suppress(OSError):
         sys.stdout.flush()

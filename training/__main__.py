@@ -3,47 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import sys
 from pathlib import Path
 
-from training.corpus.settings import CorpusSettings
-from training.errors import AskedToStop, MendableError, full_disk_said_plainly
-from training.recipes.kinds import RECIPES
-from training.settings import DemoSettings, Settings, read_settings
-from training.stages import STAGES
+from training.common.errors import EXIT_MENDABLE, AskedToStop, MendableError, full_disk_said_plainly
+from training.config.declarations import Recipe
+from training.config.settings import read_settings
+from training.test_model.settings import DemoSettings
 
-KINDS: dict[str, type[Settings]] = {
-    "corpus": CorpusSettings,
-    **RECIPES,
-    **STAGES,
-    "demo": DemoSettings,
-}
-FUNCTIONS = {
-    "corpus": ("training.corpus.build:build_corpus", "books and files to clean stories, without doubles"),
-    "pretrain": ("training.recipes.pretrain:pretrain", "go on training a model on stories and books"),
-    "sft": ("training.recipes.sft:sft", "fine-tune a model on conversations"),
-    "reward_model": ("training.recipes.reward_model:reward_model", "learn what editors prefer"),
-    "dpo": ("training.recipes.dpo:dpo", "prefer what editors prefer"),
-    "grpo": ("training.recipes.grpo:grpo", "write stories, and learn from what is better among them"),
-    "violations": (
-        "training.constitution.violations:violations",
-        "good texts, each with the smallest change that breaks a principle",
-    ),
-    "pairs": ("training.constitution.pairs:pairs", "preferences from several sources in stated proportions"),
-    "backtranslate": (
-        "training.instruct.backtranslate:backtranslate",
-        "good texts, each with the requests that it answers",
-    ),
-    "references": (
-        "training.instruct.references:references",
-        "conversations, some with a similar passage of another text beside the request",
-    ),
-    "tools": ("training.instruct.tools:tools", "conversations in which a writing room's tools are called"),
-    "demo": ("training.recipes.demo:train_demo", "train the demo's model from scratch"),
-}
-"""Where a command's function is. torch takes seconds to import: what is wrong with the settings is said before."""
 OF_THE_DEMO = {
     "export": "write the newest checkpoint of the demo's run as a model",
     "evaluate": "measure the demo's model on the stories that its run held out",
@@ -52,9 +20,29 @@ OF_THE_DEMO = {
 
 
 def main(arguments: list[str] | None = None) -> int:
+    try:
+        chosen = parse(arguments)
+        with full_disk_said_plainly(Path.cwd()):
+            run(chosen)
+    except MendableError as error:
+        say(" ".join(str(error).splitlines()))
+        return EXIT_MENDABLE
+    except KeyboardInterrupt:
+        say("Interrupted; the same command resumes from what is saved.")
+        return 130
+    except AskedToStop:
+        pass  # the run has logged it
+    return 0
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    from training.recipes.registry import (
+        COMMANDS,  # which raises MendableError where another package's declaration is broken
+    )
+
     parser = argparse.ArgumentParser(prog="python -m training", description="Train and measure story models.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, what in ({name: what for name, (_, what) in FUNCTIONS.items()} | OF_THE_DEMO).items():
+    for name, what in ({name: one.about for name, one in COMMANDS.items()} | OF_THE_DEMO).items():
         command = commands.add_parser(name, help=what, description=what)
         command.add_argument("settings", type=Path, help="a TOML or JSON file")
         if name in OF_THE_DEMO:
@@ -74,19 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--mfu", type=float, default=0.4, help="share of the GPUs' arithmetic that a run gets")
     report = "write report.html, a page with the curves of a run, into its folder"
     commands.add_parser("report", help=report, description=report).add_argument("run", type=Path)
-    chosen = parser.parse_args(arguments)
-    try:
-        with full_disk_said_plainly(Path.cwd()):
-            run(chosen)
-    except MendableError as error:
-        say(" ".join(str(error).splitlines()))
-        return 2
-    except KeyboardInterrupt:
-        say("Interrupted; the same command goes on from what is saved.")
-        return 130
-    except AskedToStop:
-        pass  # the run told of it
-    return 0
+    return parser.parse_args(arguments)
 
 
 def say(text: str) -> None:
@@ -95,24 +71,25 @@ def say(text: str) -> None:
 
 
 def run(chosen: argparse.Namespace) -> None:
-    if chosen.command in FUNCTIONS:
-        settings = read_settings(chosen.settings, KINDS[chosen.command])
-        module, _, function = FUNCTIONS[chosen.command][0].partition(":")
-        if chosen.command == "grpo":
-            # Before torch is there: its threads would spin while they wait for each other, on cores that the server writes stories with.
-            os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-        if module.startswith("training.recipes."):
+    from training.recipes.registry import COMMANDS, read_run
+
+    if command := COMMANDS.get(chosen.command):
+        settings = read_settings(chosen.settings, command.settings)
+        for name, value in command.environment.items():
+            os.environ.setdefault(name, value)
+        if isinstance(command, Recipe):
             from training.learner.processes import quiet_libraries
 
             quiet_libraries()
-        getattr(importlib.import_module(module), function)(settings)
+        command.load()(settings)
     elif chosen.command == "plan":
-        from training.plan import plan
+        from training.planning.estimate import make_plan
+        from training.planning.plan import format_plan
 
         flags = {name: value for name, value in vars(chosen).items() if name not in ("command", "settings")}
-        print(plan(chosen.settings, **flags))
+        print(format_plan(make_plan(*read_run(chosen.settings), **flags)))
     elif chosen.command == "report":
-        from training.report import write_report
+        from training.reporting.report import write_report
 
         print(write_report(chosen.run))
     else:
@@ -121,18 +98,18 @@ def run(chosen: argparse.Namespace) -> None:
 
 def measure(chosen: argparse.Namespace, settings: DemoSettings) -> None:
     if chosen.command == "export":
-        from training.recipes.demo import export
+        from training.test_model.train import export
 
         export(settings, chosen.model)
     elif chosen.command == "evaluate":
-        from training.evaluate.story_model import evaluate
+        from training.test_model.evaluate import evaluate
 
         report = evaluate(settings, chosen.model, samples=chosen.samples)
         chosen.report.parent.mkdir(parents=True, exist_ok=True)
         chosen.report.write_text(report.model_dump_json(indent=2) + "\n")
     else:
-        from training.card import write_card
-        from training.records import Report
+        from training.common.records import Report
+        from training.test_model.card import write_card
 
         try:
             report = Report.model_validate_json(chosen.report.read_text())

@@ -12,6 +12,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 app = Celery("longhand")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["workers.jobs"])
+app.autodiscover_tasks(["workers"], related_name="gpu_worker")
 
 
 @setup_logging.connect

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
+VERSION: str = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
 
 
 class Env(BaseSettings):
@@ -52,12 +54,12 @@ class Env(BaseSettings):
 
     # The teacher: the model that stages ask for violations and exercises
     teacher_url: str = ""
-    """Any OpenAI-compatible server, without the /v1. Empty: the house's own model server."""
+    """Any OpenAI-compatible server, without the /v1. Empty: the site's own model server."""
     teacher_model: str = ""
     """As that server calls it. Empty: MODEL."""
     teacher_key: str = ""
     teacher_inside: bool = False
-    """TEACHER_URL is the house's own, too: drafts may go there although their writers allow no model outside of the house."""
+    """TEACHER_URL is the site's own, too: drafts may go there although their writers allow no model outside of this site, and no proxy is used."""
 
     # The judges: models that score the stories of GRPO runs
     judge_url: str = ""
@@ -66,7 +68,7 @@ class Env(BaseSettings):
     """As that server calls it. Empty: TEACHER_MODEL."""
     judge_key: str = ""
     judge_inside: bool = False
-    """JUDGE_URL is the house's own, too."""
+    """JUDGE_URL is the site's own, too, and no proxy is used."""
     second_judge_url: str = ""
     """Another model that no run learns to please: it only watches, and may stop a run. Empty: none does."""
     second_judge_model: str = ""

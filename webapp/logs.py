@@ -63,7 +63,7 @@ def configure(options: dict[str, Any]) -> None:
             "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
             "root": {"handlers": ["console"], "level": "INFO"},
             "loggers": {
-                "httpx": {"level": "WARNING"},
+                "httpx2": {"level": "WARNING"},
                 "uvicorn.access": {"level": "WARNING"},
                 "celery": {"level": "WARNING"},
                 "django_structlog": {"level": "WARNING" if options["debug"] else "INFO"},

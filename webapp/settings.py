@@ -12,7 +12,7 @@ from celery.schedules import crontab
 from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
-from webapp.env import ROOT, env
+from webapp.env import ROOT, VERSION, env
 
 django_stubs_ext.monkeypatch()
 
@@ -62,6 +62,7 @@ DATABASES = {"default": _database(env.database_url or f"postgresql://longhand@/l
 REDIS_URL = env.redis_url or f"unix://{env.var}/redis/redis.sock"
 SITE_URL = env.site_url.rstrip("/")
 VAR = env.var
+LONGHAND_VERSION = VERSION
 
 # The model, and what one person may ask of it
 MODEL, MODEL_PATH, MODEL_NAME, MODEL_IS_DEMO = env.model, env.model_path, env.model_name, env.is_demo
@@ -185,7 +186,10 @@ USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "/static/"
 STATIC_ROOT = env.var / "static"
-STATICFILES_DIRS: list[Path] = [ROOT / "writer" / "frontend" / "dist"]
+STATICFILES_DIRS: list[Path | tuple[str, Path]] = [
+    ROOT / "writer" / "frontend" / "dist",
+    ("help", ROOT / "docs" / "pictures"),
+]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
@@ -231,7 +235,7 @@ if not DEBUG and env.behind_https:
 
 # Mail
 DEFAULT_FROM_EMAIL = env.email_from
-MAIL_CONFIGURED = bool(env.email_url and SITE_URL)  # a mail without the address of the house leads nowhere
+MAIL_CONFIGURED = bool(env.email_url and SITE_URL)  # a mail without the address of the site leads nowhere
 EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
 if env.email_url:
     _mail = urlsplit(env.email_url)

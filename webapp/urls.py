@@ -13,6 +13,7 @@ urlpatterns = [
     path("", include("writer.studio.urls")),
     path("account/", include("writer.accounts.urls")),
     path("account/", include("allauth.urls")),
+    path("help/", include("writer.help.urls")),
     path("api/", api.urls),
     path("healthz", healthz),
     path("readyz", readyz),

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from training.serving.process import CannotStart
-from workers.supervisor import Site, Supervisor
+from workers.programs import Site
+from workers.supervisor import Supervisor
 
 
 def main(command: str, arguments: list[str], site: Site) -> int:

@@ -71,5 +71,5 @@ class Output:
         try:
             with self._lock:
                 print(text, flush=True)
-        except OSError:  # whoever read our lines is gone; the files go on
+        except OSError:  # the terminal is gone; the files are still written
             pass

@@ -7,8 +7,8 @@ One thread tends each program: it starts it, passes its lines on, and starts it 
 life than after a short one. Every program stands behind a guard (`training.serving.guard`), so nothing is left of a
 supervisor that was killed; the guards hold the lock of var/ too, so the next start waits for the last of them.
 
-Trainings, and model servers of single versions, are started by the trainer and outlive it. They hold one end of a socket, the life of
-the house, whose other end is here: when that closes they save what they have, and end.
+Trainings, and model servers of single versions, are started by the trainer and outlive it. They hold one end of a socket, whose other end
+is here: when that closes they save what they have, and end.
 """
 
 from __future__ import annotations
@@ -17,14 +17,12 @@ import contextlib
 import http.client
 import json
 import os
-import secrets
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,49 +33,13 @@ from workers.embedded.postgres import PostgreSQL
 from workers.embedded.redis import Redis
 from workers.embedded.state import home, private_folder, server_owner
 from workers.output import Output
+from workers.programs import Program, Site, programs
 
 LONG_LIFE = 20.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 20.0
 STOP_ORDER = (("web", "narrator", "worker", "trainer"), ("vllm", "redis"), ("postgres",))
 SAVING = 120.0
-"""Seconds that trainings have to save when the house goes down."""
-
-
-@dataclass(frozen=True)
-class Site:
-    """What `webapp.env` says about this machine. An address that is set means: somebody else runs that server."""
-
-    root: Path
-    var: Path
-    host: str
-    port: int
-    debug: bool
-    database_url: str
-    redis_url: str
-    model_server_url: str
-    model_server_key: str
-    model: str
-    served_as: str
-    model_context: int
-
-
-@dataclass
-class Program:
-    """A process of our own code."""
-
-    name: str
-    argv: list[str]
-    env: dict[str, str]
-    cwd: Path
-    life: int = -1
-    """Given to a program whose own programs outlive it."""
-
-    def start(self, stdout: int, hold: tuple[int, ...]) -> Process:
-        apart = self.life >= 0
-        give = (self.life,) if apart else ()
-        return Process(
-            self.argv, env=self.env, cwd=self.cwd, stdout=stdout, hold=hold, grace=15, give=give, alone=apart
-        )
+"""Seconds that trainings have to save when the site goes down."""
 
 
 Server = PostgreSQL | Redis | ModelServer | Program
@@ -109,7 +71,7 @@ class Supervisor:
             model = self._start_servers(state)
             self._prepare()
             self._address = f"http://{'127.0.0.1' if self.site.host in ('', '0.0.0.0') else self.site.host}:{port}"  # noqa: S104
-            for program in self._programs(port):
+            for program in programs(self.site, port, self._child_env(), self._lives.fileno()):
                 self._tend(program)
             if not self.stopping.is_set() and self._wait_for_page(port):
                 self._welcome(model)
@@ -129,7 +91,7 @@ class Supervisor:
 
     def _take_lock(self) -> None:
         """One run in a folder. A killed run holds the lock until the last of its programs has ended: wait for that."""
-        told = False
+        announced = False
         end = time.monotonic() + 90
         while (descriptor := running.lock(self.site.var)) is None:
             try:
@@ -141,9 +103,9 @@ class Supervisor:
                 where = f" at {notes['address']}" if notes.get("address") else ""
                 who = f" (process {pid})" if pid else ""
                 raise CannotStart(f"Longhand is running already{where}{who}. Stop that one first, with Ctrl-C.")
-            if not told:
+            if not announced:
                 self.output.say("An earlier run was killed; waiting for the last of its programs to end.")
-                told = True
+                announced = True
             if self.stopping.wait(0.1):
                 raise CannotStart("Stopped while waiting for an earlier run to end.")
         self._hold = (descriptor,)
@@ -165,7 +127,7 @@ class Supervisor:
         return self.site.port
 
     def _start_servers(self, state: Path) -> ModelServer | None:
-        """Start what no URL names; return when the database and Redis answer. The model loads on while we go on."""
+        """Start what no URL names; return when the database and Redis answer. The model is still loading then."""
         env = self._environment
         servers: list[PostgreSQL | Redis] = []
         if not self.site.database_url:
@@ -233,37 +195,6 @@ class Supervisor:
         self._accounts = json.loads(last)
         self.output.say(f"The database is up to date ({self._elapsed()}).")
 
-    def _programs(self, port: int) -> list[Program]:
-        env = self._child_env()
-        python = sys.executable
-        argv = {
-            "web": [
-                python, "-m", "uvicorn", "webapp.asgi:application", "--host", self.site.host, "--port", str(port),
-                "--lifespan", "off", "--no-server-header", "--log-level", "warning", "--timeout-graceful-shutdown", "5",
-                "--ws-per-message-deflate", "false",  # chunks are too short to gain by it, and each socket would hold a window
-            ],
-            "narrator": [python, str(self.site.root / "manage.py"), "narrate"],
-            "worker": [
-                python, "-m", "celery", "-q", "-A", "webapp", "worker", "-Q", "default,io", "--pool", "threads", "-c", "4",
-                "--without-gossip", "--without-mingle", "-n", "worker@%h",
-                "-B", "-s", str(self.site.var / "beat"),  # what is cleared away every night
-            ],
-        }  # fmt: skip
-        programs = [Program(name, command, env, self.site.root) for name, command in argv.items()]
-        return [*programs, self._trainer(env)]
-
-    def _trainer(self, env: dict[str, str]) -> Program:
-        """The GPU worker. It has a role of its own in the database, where there is one, and none of the site's secrets."""
-        life = self._lives.fileno()
-        apart = {"LONGHAND_LIFE": str(life), "SECRET_KEY": secrets.token_urlsafe(48), "EMAIL_URL": ""}
-        if role := self._environment.get("WORKER_DATABASE_URL") or env.get("WORKER_DATABASE_URL"):
-            apart["DATABASE_URL"] = role
-        argv = [
-            sys.executable, "-m", "celery", "-q", "-A", "webapp", "worker", "-Q", "gpu", "--pool", "threads", "-c", "2",
-            "--without-gossip", "--without-mingle", "-n", "trainer@%h",
-        ]  # fmt: skip
-        return Program("trainer", argv, env | apart, self.site.root, life)
-
     # Watching
 
     def _tend(self, server: Server) -> None:
@@ -313,16 +244,16 @@ class Supervisor:
 
     def _wait_for_page(self, port: int) -> bool:
         host = "127.0.0.1" if self.site.host in ("", "0.0.0.0") else self.site.host  # noqa: S104
-        told = False
+        announced = False
         while not self.stopping.is_set():
             connection = http.client.HTTPConnection(host, port, timeout=5)
             with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
                 connection.request("GET", "/healthz")
                 if connection.getresponse().status == 200:
                     return True
-            if not told and time.monotonic() - self._began > 120:
+            if not announced and time.monotonic() - self._began > 120:
                 self.output.say("The page does not answer yet. The lines of `web` above may say why.")
-                told = True
+                announced = True
             self.stopping.wait(0.1)
         return False
 

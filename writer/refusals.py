@@ -29,7 +29,7 @@ class TooMuch(Refused):
 
 
 class Unavailable(Refused):
-    """Something that the house itself lacks."""
+    """Something that the site itself lacks."""
 
     status = 503
 

@@ -131,7 +131,7 @@ class PairDesk(Desk):
     def begin(self) -> PairDesk:
         """From the desk to the next pair."""
         self.page.goto(f"{self.stack.url}/desk/")
-        self.page.get_by_role("button", name=re.compile("Next pair|Go on with the pair")).click()
+        self.page.get_by_role("button", name=re.compile("Next pair|Continue with the pair")).click()
         return self.there()
 
     def there(self) -> PairDesk:

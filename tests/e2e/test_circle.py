@@ -78,7 +78,7 @@ def test_from_asking_to_a_row(visit: Callable[..., Page], stack: Stack, upstream
     page.get_by_label("Premise").fill("A keeper counts the waves.")
     page.get_by_label("Words").fill("200")
     page.get_by_label("Editors for each").fill("1")
-    page.get_by_role("button", name="Have them written").click()
+    page.get_by_role("button", name="Generate pairs").click()
     expect(page.get_by_text("One pair is being written")).to_be_visible()
     for _ in range(100):
         page.goto(f"{stack.url}/desk/ask")
@@ -111,7 +111,7 @@ def test_from_asking_to_a_row(visit: Callable[..., Page], stack: Stack, upstream
         page.wait_for_timeout(200)
         page.reload()
     expect(page.get_by_text("SHA-256")).to_be_visible()
-    page.get_by_role("link", name="Take the files along").click()
+    page.get_by_role("link", name="Export the files").click()
     confirm(page, stack.accounts["admin"])
     with page.expect_download() as download:
         page.get_by_role("link", name="train.jsonl").click()

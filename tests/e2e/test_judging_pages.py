@@ -26,7 +26,7 @@ def test_a_rubric_sheet(editor: PairDesk, stack: Stack) -> None:
     page = editor.page
     take = stack.api("POST", f"/offered/{offered(stack)}", role="editor")["id"]
     page.goto(f"{stack.url}/desk/texts/{take}/rubric")
-    page.get_by_role("button", name="Store").click()
+    page.get_by_role("button", name="Save").click()
     expect(page.locator("#said")).to_contain_text("P1 has no score yet")
     for key in [f"P{n}" for n in range(1, 7)] + [f"N{n}" for n in range(1, 11)]:
         page.evaluate("key => document.querySelector(`#${key} [type=radio]`).focus()", key)
@@ -44,13 +44,13 @@ def test_a_rubric_sheet(editor: PairDesk, stack: Stack) -> None:
     page.locator("#PENALTY-score").fill("0")
     total = int(page.locator("#total").inner_text())
     editor.press("Control+Enter")
-    expect(page.locator("#said")).to_contain_text(f"Stored: {total}")
+    expect(page.locator("#said")).to_contain_text(f"Saved: {total}")
     expect(page.locator("#save-state")).to_have_text("Saved")
     sheets = json.loads(
         stack.run(f"""
 import json
 from writer.editorial.models import RubricSheet
-from training.rubric import Scores
+from training.common.rubric import Scores
 print(json.dumps([[s.overall, Scores.model_validate(s.sheet).label, s.sheet["notes"], s.removed is None] for s in RubricSheet.objects.filter(take={take})]))
 """)
     )
@@ -59,7 +59,7 @@ print(json.dumps([[s.overall, Scores.model_validate(s.sheet).label, s.sheet["not
     expect(page.locator("#P1-score")).to_have_value("15")
     expect(page.locator("#total")).to_have_text(str(total))
     editor.press("Escape", "u")
-    expect(page.locator("#said")).to_contain_text("Taken back")
+    expect(page.locator("#said")).to_contain_text("Undone")
     expect(page.locator("#save-state")).to_have_text("Saved")
     count = stack.run(
         f"from writer.editorial.models import RubricSheet as R; print(R.objects.filter(take={take}, removed=None).count())"
@@ -75,11 +75,11 @@ def test_sharing_is_given_and_taken_back(signed_in_context: BrowserContext, stac
     page.get_by_text("More", exact=True).click()
     page.get_by_role("link", name="Sharing and notes").click()
     section = page.locator("section", has=page.get_by_role("heading", name="Offered to the editors"))
-    expect(section.get_by_text("Not given")).to_be_visible()
-    section.get_by_role("button", name="Give it").click()
-    expect(section.get_by_text("Given, since")).to_be_visible()
+    expect(section.get_by_text("Off", exact=True)).to_be_visible()
+    section.get_by_role("button", name="Allow").click()
+    expect(section.get_by_text("Allowed since")).to_be_visible()
     assert stack.api("GET", f"/stories/{story_id}/sharing") == {"reading": True, "training": False, "outside": False}
-    section.get_by_role("button", name="Take it back").click()
+    section.get_by_role("button", name="Withdraw").click()
     expect(section.get_by_text("Withdrawn on")).to_be_visible()
     section.get_by_text("History").click()
     expect(section.get_by_role("listitem")).to_have_count(2)
@@ -116,12 +116,20 @@ looked at it for some time, and went out *without a word* to see to the boats.
 
 “You might have asked,” said his daughter, when he came back. “You might at least have asked.”
 
-“Asked whom?” He hung the wet coat on its nail. “There was nobody to ask. There has been nobody since Michaelmas, 🌊 and well you know it.”
+“Asked whom?” He hung the wet coat on its nail. “There was nobody to ask. There has been nobody since Michaelmas, and well you know it.”
 
 * * *
 
 In the morning the tide had taken the small boat, and with it the *oars*, the lantern and the dog’s blanket. What it had left in exchange was a \
-crate of oranges, every one of them sound, and each wrapped in a page of somebody’s letters."""
+crate of oranges, 🌊 every one of them sound, and each wrapped in a page of somebody’s letters."""
+RIGHT = """The lamp was lit when he woke, and he had not lit it.
+
+He lay and listened to the house. Nobody was on the stairs. Nobody had been on the stairs: the third step speaks, and it had said \
+nothing all night.
+
+“Did you go up?” he asked his daughter at breakfast.
+
+“Up where?” She went on cutting the bread, and did not look to see how much of it she had cut."""
 
 
 PREMISE = (
@@ -131,7 +139,7 @@ PREMISE = (
 
 
 def test_the_pair_page(visit: Callable[..., PairDesk], stack: Stack, look: str) -> None:
-    right = [*LEFT.split("\n\n")[3:], *prose("other", 12)]
+    right = [RIGHT, *LEFT.split("\n\n")[4:], *prose("other", 12)]
     lay_out(
         stack, [(LEFT + "\n\n" + text(prose("left", 12)), text(right))], title="What the tide left", premise=PREMISE, target=9000, begun=True
     )  # fmt: skip

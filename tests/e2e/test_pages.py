@@ -57,7 +57,10 @@ def house(stack: Stack, upstream: Upstream) -> House:
         "title": "What the tide left", "premise": "A boat is taken, and something is given for it.", "target_words": 300, "text": PROSE,
     })["id"]  # fmt: skip
     written = stack.new_story(
-        20_000, title="The keeper of the second light", premise="He counts the waves. <b>All</b> of them."
+        20_000,
+        title="The keeper of the second light",
+        premise="He counts the waves. <b>All</b> of them.",
+        text=PROSE.replace("🌊 ", ""),
     )
     paused = stack.new_story(
         3_000, title="<script>alert(1)</script> and other letters to an unusually patient correspondent"
@@ -225,6 +228,14 @@ def test_account(visit: Callable[..., Page], look: str) -> None:
 )
 def test_smaller_pages(visit: Callable[..., Page], look: str, name: str, path: str) -> None:
     check(visit(path), name, look)
+
+
+@pytest.mark.parametrize(("name", "path", "role"), [("help", "", None), ("help-page", "use/admin", "admin")])
+def test_help(visit: Callable[..., Page], look: str, name: str, path: str, role: str | None) -> None:
+    page = visit(f"/help/{path}", role)
+    for picture in page.locator("main img").all():
+        expect(picture).to_have_js_property("naturalWidth", 1000)
+    check(page, name, look)
 
 
 def test_people_and_the_way_in(visit: Callable[..., Page], house: House, look: str) -> None:

@@ -153,7 +153,7 @@ def test_undo_before_it_was_sent(editor: PairDesk, context: BrowserContext, stac
     expect(editor.page.locator("#judged")).to_be_visible()
     editor.press("u")
     expect(editor.page.locator("#ballot")).to_be_visible()
-    expect(editor.said).to_have_text("Taken back. You can judge this pair again.")
+    expect(editor.said).to_have_text("Undone. You can judge this pair again.")
     editor.press("5", "Enter")
     context.set_offline(False)
     editor.page.wait_for_url("**/desk/")

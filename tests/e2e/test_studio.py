@@ -122,7 +122,7 @@ def real(model_server: ServedModel, tmp_path_factory: pytest.TempPathFactory) ->
             trainer.stop()
             worker.stop()
             stack.run(
-                "from workers.jobs.runs.folders import run_folder\nfrom workers.jobs.runs.processes import kill\n"
+                "from workers.folders import run_folder\nfrom workers.processes import kill\n"
                 "from writer.studio.models import Run\n[kill(run_folder(run)) for run in Run.objects.all()]"
             )
 
@@ -251,7 +251,7 @@ def other_pages(admin: Page, real: Stack) -> None:
 
 
 def second_factor(admin: Page, real: Stack) -> None:
-    """The pages of allauth, in the look of the house."""
+    """The pages of allauth, in the site's look."""
     for name, path in (("factors", ""), ("totp", "totp/activate/")):
         admin.goto(f"{real.url}/account/2fa/{path}")
         confirm(admin, real.accounts["admin"])

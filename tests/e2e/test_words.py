@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.e2e.stack import ROOT
-from training.text import count_words
+from training.common.text import count_words
 
 FRONTEND = ROOT / "writer" / "frontend"
 TEXTS = [
@@ -43,7 +43,7 @@ def test_both_counters_count_the_same(tmp_path: Path) -> None:
         "",
         "--outDir",
     ]
-    subprocess.run([tsc, "src/text.ts", *options, tmp_path], cwd=FRONTEND, check=True)
+    subprocess.run([tsc, "src/shared/text.ts", *options, tmp_path], cwd=FRONTEND, check=True)
     (tmp_path / "text.js").rename(tmp_path / "text.mjs")
     script = tmp_path / "count.mjs"
     script.write_text(

@@ -19,7 +19,7 @@ from django.db import connection, transaction
 
 from tests.upstream.process import ROOT
 from tests.upstream.script import story as numbered
-from training.text import count_words
+from training.common.text import count_words
 from workers.narrator.calls import Calls
 from workers.narrator.narrator import Narrator
 from workers.narrator.store import Store

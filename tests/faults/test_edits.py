@@ -9,8 +9,8 @@ from django.db import transaction
 from tests.faults.house import NarratorProcess, check_log, log_of, make_story, wait_for, wait_state, wait_words
 from tests.upstream.process import Upstream
 from tests.upstream.script import PARAGRAPH, story
-from training.text import count_words
-from workers.narrator.writing import join
+from training.common.text import count_words
+from writer.stories.log import join
 from writer.stories.models import Chunk, Generation, Revision, State, Story
 
 Narrate = Callable[..., NarratorProcess]

@@ -13,9 +13,9 @@ import pytest
 from tests.e2e.stack import Process
 from tests.faults.house import wait_for
 from tests.workers.jobs.house import wait
+from workers import processes
 from workers.embedded.redis import Redis
-from workers.jobs.runs import processes
-from workers.jobs.runs.folders import run_folder
+from workers.folders import run_folder
 from writer.studio.models import Gpu, Machine, Run, RunState
 
 pytestmark = pytest.mark.django_db(transaction=True)

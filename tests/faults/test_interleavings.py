@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from tests.faults.house import check_log, make_story
 from tests.reader import Reader
 from workers.narrator.calls import chunk_call
-from workers.narrator.store import ChunkRow, Row, Store
+from workers.narrator.store import ChunkRow, GenerationRow, Store
 from writer.stories.models import Generation
 
 STEPS = st.lists(
@@ -44,7 +44,7 @@ class Pen:
     attempt: int = 0
     seq: int = 0
     lengths: dict[str, int] = field(default_factory=lambda: {"story": 0, "thinking": 0})
-    last: tuple[list[Row], list[ChunkRow]] | None = None
+    last: tuple[list[GenerationRow], list[ChunkRow]] | None = None
 
 
 class World:
@@ -81,7 +81,7 @@ class World:
             before_chunk = pen.seq + len(chunks) + 1
             chunks.append(ChunkRow(self.generation, before_chunk, channel, lengths[channel], text))
             lengths[channel] += len(text)
-        row = Row(
+        row = GenerationRow(
             self.generation, pen.attempt, before, before + count, lengths["story"], lengths["thinking"], self.number
         )
         pen.last = ([row], chunks)

@@ -18,11 +18,11 @@ import pytest
 from django.db import connection
 
 from tests.workers.jobs.house import wait, work
-from training.manifest import verify
+from training.common.manifest import verify
+from workers.folders import run_folder
 from workers.jobs.keeper import Keeper
 from workers.jobs.runs import claim
-from workers.jobs.runs.folders import run_folder
-from workers.jobs.runs.processes import processes_of
+from workers.processes import processes_of
 from writer.accounts.models import User
 from writer.refusals import NotNow
 from writer.stories.models import ModelVersion
@@ -105,7 +105,7 @@ def test_a_run_from_the_queue_to_a_version(keeper: Keeper, queued: Callable[...,
     assert not Gpu.objects.exclude(run=None).exists()
     assert Evaluation.objects.filter(version=version).count() == 1
     kinds = set(RunEvent.objects.filter(run=run).values_list("kind", flat=True))
-    assert kinds == {"metrics", "phase", "log"}
+    assert kinds == {"metrics", "phase", "log", "model_saved", "ended"}
     check_events(run)
 
 

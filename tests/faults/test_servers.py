@@ -27,8 +27,8 @@ from tests.faults.house import (
 )
 from tests.reader import Reader
 from tests.upstream.process import ROOT, Upstream
+from training.common.text import count_words
 from training.serving.vllm import ModelServer
-from training.text import count_words
 from workers.embedded.postgres import PostgreSQL
 from workers.embedded.redis import Redis
 from workers.embedded.state import home, server_owner

@@ -18,10 +18,9 @@ import pytest
 from tests.faults.house import NarratorProcess, check_ended, log_of, make_story, wait_for, wait_words
 from tests.servers import DEMO_MODEL
 from tests.workers.serving.adapted import adapted
-from training.manifest import make_manifest, sha256_of
+from training.common.manifest import make_manifest, sha256_of
 from training.serving.vllm import ModelServer
-from workers.jobs.runs import machine
-from workers.jobs.runs.processes import processes_of
+from workers.processes import processes_of
 from workers.serving import own
 from workers.serving.keeper import ServingKeeper
 from writer.accounts.models import User
@@ -46,7 +45,7 @@ def home(own_model: ModelServer, settings: Settings, tmp_path: Path) -> ModelVer
 
 @pytest.fixture
 def keeper(home: ModelVersion) -> ServingKeeper:
-    return ServingKeeper(machine.register())
+    return ServingKeeper()
 
 
 def made(folder: Path, home: ModelVersion, *parts: str) -> ModelVersion:
@@ -114,10 +113,10 @@ def test_a_server_of_its_own(keeper: ServingKeeper, home: ModelVersion, admin: U
     keeper.look()
     try:
         wait_for(lambda: own.running(version), 20, "its server was not started")
-        first = {process.pid for process in processes_of(own.home_of(version))}
+        first = {process.pid for process in processes_of(own.server_folder(version))}
         kill(version)
         wait_for(looking(keeper, lambda: in_service() == version), 150, "it was not put in service")
-        assert not first & {process.pid for process in processes_of(own.home_of(version))}
+        assert not first & {process.pid for process in processes_of(own.server_folder(version))}
         kill(version)
         roll_back(by=admin)
         wait_for(looking(keeper, lambda: in_service() == home), 20, "nothing went back")
@@ -127,6 +126,6 @@ def test_a_server_of_its_own(keeper: ServingKeeper, home: ModelVersion, admin: U
 
 
 def kill(version: ModelVersion) -> None:
-    for process in processes_of(own.home_of(version)):
+    for process in processes_of(own.server_folder(version)):
         process.kill()
     wait_for(lambda: not own.running(version), 20, "it is still there")

@@ -21,7 +21,7 @@ from tests.faults.house import (
 )
 from tests.upstream.process import Upstream
 from tests.upstream.script import story as numbered
-from training.text import count_words
+from training.common.text import count_words
 from writer.stories.models import Generation, State
 from writer.stories.wake import call_narrators
 

@@ -108,10 +108,12 @@ def test_what_runs_on_has_a_health_check_or_a_lease() -> None:
 
 def test_the_image_runs_as_nobody_special_and_copies_what_exists() -> None:
     text = (ROOT / "Dockerfile").read_text()
+    let_in = set(re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE))
     assert re.search(r"^USER 10001$", text, re.MULTILINE)
     for line in re.findall(r"^COPY (?!--from)(.+)$", text, re.MULTILINE):
         for source in line.split()[:-1]:
             assert (ROOT / source).exists(), source
+            assert source.partition("/")[0] in let_in, source
 
 
 def test_the_model_server_is_the_one_that_is_locked() -> None:

@@ -11,11 +11,11 @@ from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerFast
 
 from tests.training import models
-from training.data import ChatEncoder, Fitting, Pairs, conversations, pairs
+from training.common.records import Sample
+from training.config.learner import LearnerSettings
+from training.datasets.encoding import ChatEncoder, ContextLimit, Pairs, conversations, pairs
 from training.learner.engine import Learner
-from training.learner.models import load_tokenizer, packs, prepare
-from training.recipes.settings import LearnerSettings
-from training.records import Sample
+from training.learner.models import can_pack, load_tokenizer, prepare
 
 Gradients = dict[str, torch.Tensor]
 TOLERANCE = 1e-5
@@ -28,13 +28,13 @@ def encoder(folder: Path) -> ChatEncoder:
 
 def some_conversations(folder: Path, count: int = 6) -> list[tuple[Sample]]:
     data = models.conversations(folder / "sft.jsonl", count)
-    return conversations([data], encoder(folder / "tokenizer"), Fitting(2048, "refuse"))
+    return conversations([data], encoder(folder / "tokenizer"), ContextLimit(2048, "refuse"))
 
 
 def some_pairs(folder: Path, count: int = 4, **more: Any) -> Pairs:
     """Short ones: the peers add up log-probabilities in float32, whose rounding grows with a text's length."""
     data = models.preferences(folder / "pairs.jsonl", count, most=6, **more)
-    return pairs([data], encoder(folder / "tokenizer"), Fitting(2048, "refuse"))
+    return pairs([data], encoder(folder / "tokenizer"), ContextLimit(2048, "refuse"))
 
 
 def reward_model(kind: models.Kind, seed: int = 0) -> PreTrainedModel:
@@ -51,7 +51,7 @@ def learner(model: PreTrainedModel, **changes: Any) -> Learner:
     """Ours, in float32, on a copy of the model."""
     settings = LearnerSettings(precision="float32", threads=1, **changes)
     model = prepare(copy.deepcopy(model), settings)
-    return Learner(model, settings, packed=packs(model, settings, lambda _: None))
+    return Learner(model, settings, packed=can_pack(model, settings, lambda _: None))
 
 
 def gradients(module: torch.nn.Module) -> Gradients:

@@ -14,11 +14,11 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from tests.oracles import peers
 from tests.training import models
-from training.data import Pairs
+from training.datasets.encoding import Pairs
 from training.learner.engine import Learner
-from training.recipes.dpo import against, reference_of
+from training.recipes.dpo import DpoSettings
+from training.recipes.dpo.loop import dpo_pair_loss, reference_sums
 from training.recipes.pairs import learn_pairs
-from training.recipes.settings import DpoSettings
 
 BETA = 0.1
 
@@ -64,9 +64,9 @@ def our_loss(policy: Learner, reference: Any, some: Pairs, folder: Path, **more:
     settings = DpoSettings(run_dir=folder / "run", model=folder / "reference", data=(Path(),), beta=BETA, **more)
     # The recipe's reference is the learner itself, before its first step: here one that has another model's weights.
     other = peers.learner(reference)
-    reference_of(other, some, settings)  # fills the cache
-    judge = against(reference_of(policy, some, settings), policy, some, settings)  # reads it
-    return learn_pairs(policy, some, range(len(some.examples)), judge)["loss"]
+    reference_sums(other, some, settings)  # fills the cache
+    pair_loss = dpo_pair_loss(reference_sums(policy, some, settings), policy, some, settings)  # reads it
+    return learn_pairs(policy, some, range(len(some.examples)), pair_loss)["loss"]
 
 
 @pytest.mark.parametrize("kind", models.KINDS)

@@ -15,12 +15,13 @@ from trl import GRPOConfig, GRPOTrainer
 from tests.oracles import peers
 from tests.training import models
 from tests.training.conftest import made_up_story
-from training.recipes.grpo import Step
-from training.recipes.grpo_settings import GrpoSettings
+from training.datasets.requests import Request, read_requests
+from training.recipes.grpo import GrpoSettings
+from training.recipes.grpo.loop import Step
+from training.rewards.records import StoryScore
 from training.rollouts.gather import Group
-from training.rollouts.records import Rollout, Verdict
-from training.rollouts.tasks import Task, read_tasks
-from training.tokenizer import END
+from training.rollouts.records import Rollout
+from training.test_model.tokenizer import END
 
 STORIES = 4
 REWARDS = ((0.1, 0.9, 0.4, 0.35), (0.2, 0.2, 0.2, 0.8))
@@ -29,19 +30,19 @@ REWARDS = ((0.1, 0.9, 0.4, 0.35), (0.2, 0.2, 0.2, 0.8))
 def settings(folder: Path, **changes: Any) -> GrpoSettings:
     given: dict[str, Any] = {
         "run_dir": folder / "run", "model": folder / "model", "data": (folder / "data.jsonl",), "group": STORIES, "batch": 2, "human": None,
-        "rewards": {"weights": {"length": 1.0}, "epsilon": 1e-4, "floor": 0.0, "clip": None},
+        "rewards": {"weights": {"length": 1.0}, "epsilon": 1e-4, "min_std": 0.0, "clip": None},
     }  # fmt: skip
     return GrpoSettings.model_validate(given | changes)
 
 
 @pytest.fixture
-def tasks(tmp_path: Path) -> list[Task]:
+def requests(tmp_path: Path) -> list[Request]:
     lines = [
         {"messages": [{"role": "user", "content": f"Write about {what}."}]}
         for what in ("a lamp", "two ships and the sea")
     ]
     path = models.write_lines(tmp_path / "data.jsonl", lines)
-    return read_tasks([path], peers.encoder(tmp_path / "tokenizer"), thinking="none", room=2048)
+    return read_requests([path], peers.encoder(tmp_path / "tokenizer"), thinking="none", room=2048)
 
 
 def stories(seed: int) -> list[Rollout]:
@@ -55,10 +56,10 @@ def stories(seed: int) -> list[Rollout]:
     return found
 
 
-def groups(tasks: list[Task], rewards: tuple[tuple[float | None, ...], ...] = REWARDS) -> list[Group]:
+def groups(requests: list[Request], rewards: tuple[tuple[float | None, ...], ...] = REWARDS) -> list[Group]:
     return [
-        Group(number, task, stories(number), [Verdict({"length": one}) for one in rewards[number]], None)
-        for number, task in enumerate(tasks)
+        Group(number, one, stories(number), [StoryScore({"length": one}) for one in rewards[number]], None)
+        for number, one in enumerate(requests)
     ]
 
 
@@ -78,9 +79,9 @@ def trl_step(
 ) -> tuple[list[float], float, peers.Gradients]:
     """Advantages, loss and gradients of TRL's own code, from the rollouts on."""
     tokens = [story.tokens.tolist() for group in found for story in group.stories]
-    prompts = [list(group.task.tokens) for group in found for _ in group.stories]
-    rewards = [verdict.rewards["length"] for group in found for verdict in group.verdicts]
-    rows = [{"prompt": list(group.task.prompt)} for group in found for _ in group.stories]
+    prompts = [list(group.request.tokens) for group in found for _ in group.stories]
+    rewards = [score.rewards["length"] for group in found for score in group.scores]
+    rows = [{"prompt": list(group.request.prompt)} for group in found for _ in group.stories]
 
     def rollout(_: Any, __: Any) -> dict[str, Any]:
         return {"prompt_ids": prompts, "completion_ids": tokens, "logprobs": [[0.0] * len(one) for one in tokens]}
@@ -110,19 +111,19 @@ def silence(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("kind", models.KINDS)
-def test_loss_and_gradients_are_trls(kind: models.Kind, tasks: list[Task], tmp_path: Path) -> None:
+def test_loss_and_gradients_are_trls(kind: models.Kind, requests: list[Request], tmp_path: Path) -> None:
     model = models.random_model(kind)
-    found = groups(tasks)
+    found = groups(requests)
     loss, gradients = our_step(model, found, settings(tmp_path))
     _, theirs, their_gradients = trl_step(model, found, tmp_path)
     assert loss == pytest.approx(theirs, rel=peers.TOLERANCE)
     assert peers.far(gradients, their_gradients) == {}
 
 
-def test_a_story_that_could_not_be_scored_is_trls_too(tasks: list[Task], tmp_path: Path) -> None:
-    """TRL leaves it out of the mean and the deviation; its tokens it goes on counting, we do not."""
+def test_a_story_that_could_not_be_scored_is_trls_too(requests: list[Request], tmp_path: Path) -> None:
+    """TRL leaves it out of the mean and the deviation; its tokens it counts, we do not."""
     model = models.random_model("qwen3")
-    found = groups(tasks, ((0.1, None, 0.4, 0.35), REWARDS[1]))
+    found = groups(requests, ((0.1, None, 0.4, 0.35), REWARDS[1]))
     loss, gradients = our_step(model, found, settings(tmp_path))
     _, theirs, their_gradients = trl_step(model, found, tmp_path)
     everything = sum(len(story.tokens) for group in found for story in group.stories)
@@ -131,9 +132,9 @@ def test_a_story_that_could_not_be_scored_is_trls_too(tasks: list[Task], tmp_pat
     assert peers.far(gradients, {name: one * share for name, one in their_gradients.items()}) == {}
 
 
-def test_polaris_mean_within_two_stories(tasks: list[Task], tmp_path: Path) -> None:
+def test_polaris_mean_within_two_stories(requests: list[Request], tmp_path: Path) -> None:
     """Worked by hand: the mean of -A over the tokens of stories 1 and 2, of 3 and 4, and so on, and the mean of those means."""
-    found = groups(tasks)
+    found = groups(requests)
     loss, _ = our_step(models.random_model("qwen3"), found, settings(tmp_path, mean_within=2))
     parts = []
     for group, rewards in zip(found, REWARDS, strict=True):
@@ -149,17 +150,17 @@ def test_polaris_mean_within_two_stories(tasks: list[Task], tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "changes", [{"tokens_per_micro_batch": 1}, {"tokens_per_micro_batch": 10**6}, {"packing": "off"}]
 )
-def test_how_it_is_divided_changes_nothing(tasks: list[Task], tmp_path: Path, changes: dict[str, Any]) -> None:
-    model, found = models.random_model("qwen3"), groups(tasks)
+def test_how_it_is_divided_changes_nothing(requests: list[Request], tmp_path: Path, changes: dict[str, Any]) -> None:
+    model, found = models.random_model("qwen3"), groups(requests)
     loss, gradients = our_step(model, found, settings(tmp_path))
     other, others = our_step(model, list(reversed(found)), settings(tmp_path), **changes)
     assert loss == pytest.approx(other, rel=1e-6)
     assert peers.far(gradients, others) == {}
 
 
-def test_equal_rewards_give_no_gradient(tasks: list[Task], tmp_path: Path) -> None:
+def test_equal_rewards_give_no_gradient(requests: list[Request], tmp_path: Path) -> None:
     loss, gradients = our_step(
-        models.random_model("qwen3"), groups(tasks, ((0.4,) * 4, (0.7,) * 4)), settings(tmp_path)
+        models.random_model("qwen3"), groups(requests, ((0.4,) * 4, (0.7,) * 4)), settings(tmp_path)
     )
     assert loss == 0.0
     assert not any(one.any() for one in gradients.values())
@@ -172,21 +173,21 @@ def test_a_group_of_one_is_refused(tmp_path: Path) -> None:
         settings(tmp_path, group=2, human={})
 
 
-def test_stories_a_step_behind_are_weighed(tasks: list[Task], tmp_path: Path) -> None:
+def test_stories_a_step_behind_are_weighed(requests: list[Request], tmp_path: Path) -> None:
     """Drawn with e^-0.5 of today's probability: each token counts e^0.5; with e^-2 it counts 2, the most."""
     model = models.random_model("qwen3")
-    plain, gradients = our_step(model, groups(tasks), settings(tmp_path))
+    plain, gradients = our_step(model, groups(requests), settings(tmp_path))
     now = peers.learner(model)
     for drawn, factor in ((0.5, float(torch.tensor(0.5).exp())), (2.0, 2.0)):
         found = []
-        for group in groups(tasks):
+        for group in groups(requests):
             kept = []
             for story in group.stories:
-                sample = np.concatenate([np.asarray(group.task.tokens, np.int32), story.tokens])
-                logprobs = _logprobs(now, sample)[len(group.task.tokens) - 1 :]
+                sample = np.concatenate([np.asarray(group.request.tokens, np.int32), story.tokens])
+                logprobs = _logprobs(now, sample)[len(group.request.tokens) - 1 :]
                 kept.append(Rollout(story.tokens, (logprobs - drawn).astype(np.float32), story.ended, "", 0))
-            found.append(Group(group.number, group.task, kept, group.verdicts, None))
-        behind = settings(tmp_path, rollouts={"behind": 1, "truncate": 2.0})
+            found.append(Group(group.number, group.request, kept, group.scores, None))
+        behind = settings(tmp_path, rollouts={"max_staleness": 1, "importance_ratio_cap": 2.0})
         loss, others = our_step(model, found, behind)
         assert loss == pytest.approx(plain * factor, rel=1e-4)
         assert (
@@ -199,6 +200,6 @@ def test_stories_a_step_behind_are_weighed(tasks: list[Task], tmp_path: Path) ->
 
 
 def _logprobs(learner: Any, tokens: Any) -> Any:
-    from training.rollouts.run import read
+    from training.rollouts.logprobs import learner_logprobs
 
-    return read(learner, tokens)
+    return learner_logprobs(learner, tokens)

@@ -13,10 +13,10 @@ from trl.trainer.reward_trainer import DataCollatorForPreference
 
 from tests.oracles import peers
 from tests.training import models
-from training.data import Pairs
+from training.datasets.encoding import Pairs
 from training.recipes.pairs import learn_pairs
-from training.recipes.reward_model import by_reward
-from training.recipes.settings import RewardModelSettings
+from training.recipes.reward_model import RewardModelSettings
+from training.recipes.reward_model.loop import reward_pair_loss
 
 
 def trl_loss(model: Any, some: Pairs, folder: Path, center: float | None, margins: bool) -> torch.Tensor:
@@ -40,7 +40,7 @@ def test_loss_and_gradients_are_trls(kind: models.Kind, center: float | None, ma
     model = peers.reward_model(kind)
     ours = peers.learner(model, tokens_per_micro_batch=600)
     settings = RewardModelSettings(run_dir=tmp_path, model=tmp_path, data=(Path(),), center=center or 0.0)
-    loss = learn_pairs(ours, some, range(len(some.examples)), by_reward(ours, some, settings))["loss"]
+    loss = learn_pairs(ours, some, range(len(some.examples)), reward_pair_loss(ours, some, settings))["loss"]
     peer = copy.deepcopy(model)
     theirs = trl_loss(peer, some, tmp_path, center, bool(margin))
     theirs.backward()
@@ -55,7 +55,7 @@ def test_rewards_are_plain_transformers(kind: models.Kind, tmp_path: Path) -> No
     ours = peers.learner(model)
     rewards = {
         number: answer
-        for numbers, _, answers in ours.read(some.examples)
+        for numbers, _, answers in ours.infer(some.examples)
         for number, answer in zip(numbers, answers.view(-1, 2))
     }
     for number, example in enumerate(some.examples):

@@ -12,9 +12,9 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from tests.oracles import peers
 from tests.training import models
+from training.common.records import Sample
 from training.learner.batches import to_batch
-from training.recipes.sft import learn
-from training.records import Sample
+from training.recipes.sft.loop import learn
 
 
 def trl_loss(model: torch.nn.Module, samples: list[Sample], folder: Path) -> torch.Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from training.settings import DemoSettings
+from training.test_model.settings import DemoSettings
 
 ROOT = Path(__file__).parents[2]
 CORPUS = ROOT.parent / "shared" / "corpus" / "stories.jsonl.gz"
@@ -63,7 +63,7 @@ def corpus(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tiny(tmp_path: Path, corpus: Path) -> Callable[..., DemoSettings]:
-    """Settings of a run of seconds; keywords change them."""
+    """A function that makes settings of a run that takes seconds; keywords change them."""
 
     def make(run: str = "run", **changes: Any) -> DemoSettings:
         values = {

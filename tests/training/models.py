@@ -1,4 +1,4 @@
-"""Tiny random models of three kinds with a tokenizer of their own, and small data for them."""
+"""Tiny random models of three families with a tokenizer, and small data for them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from transformers import (
 )
 
 from tests.training.conftest import made_up_story
-from training.text import Message
-from training.tokenizer import END, PAD, save_tokenizer, train_tokenizer
+from training.common.text import Message
+from training.test_model.tokenizer import END, PAD, save_tokenizer, train_tokenizer
 
 Kind = Literal["llama", "qwen3", "qwen3.5"]
 KINDS: tuple[Kind, ...] = ("llama", "qwen3", "qwen3.5")
@@ -35,7 +35,7 @@ def tokenizer() -> Tokenizer:
 
 
 def random_model(kind: Kind, seed: int = 0, **changes: Any) -> PreTrainedModel:
-    """Some ten thousand float32 weights; larger than the library's, so that the model has opinions."""
+    """About ten thousand float32 weights; larger than the library's, so that log-probabilities differ between tokens."""
     encoder = tokenizer()
     shape: dict[str, Any] = {
         "vocab_size": encoder.get_vocab_size(), "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,

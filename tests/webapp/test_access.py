@@ -104,6 +104,7 @@ PAGES = {
     "arena_close": ADMIN,
     "references": ADMIN,
     "reference_delete": ADMIN,
+    "help": PUBLIC,
     "healthz": PUBLIC,
     "readyz": PUBLIC,
     "metrics": PUBLIC,  # on this machine, see test_health
@@ -253,6 +254,7 @@ def ids(
         "int:arena_id": str(arena.pk),
         "int:reference_id": str(reference.pk),
         "int:deployment_id": str(deployment.pk),
+        "path:name": "use/writer",
         "str:secret": secret_of(invitation.email, invitation.role, invitation.expires),
     }
 

@@ -65,6 +65,11 @@ def test_all_is_well(client: Client, model_answers: None) -> None:
     assert all(check["ok"] for check in answer["checks"].values())
 
 
+def test_the_model_server_is_asked_without_a_proxy(model_answers: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert model_server.model_ready()
+
+
 def test_a_model_that_is_loading_is_said_and_does_not_close_the_house(client: Client, settings: Settings) -> None:
     settings.MODEL_SERVER_URL = "http://127.0.0.1:9"
     status, answer = ready(client)

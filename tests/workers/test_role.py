@@ -72,7 +72,7 @@ def test_what_it_may_not(as_worker: psycopg.Connection, query: str) -> None:
         "SELECT * FROM editorial_snapshotrow",
         "SELECT * FROM stories_modelversion",
         "INSERT INTO editorial_violation SELECT * FROM editorial_violation",
-        "INSERT INTO accounts_auditevent (at, who, act, about, details) VALUES (now(), 'the house', 'a.b', 'c', '{}')",
+        "INSERT INTO accounts_auditevent (at, who, act, about, details) VALUES (now(), 'the site', 'a.b', 'c', '{}')",
     ],
 )
 def test_what_it_needs(as_worker: psycopg.Connection, query: str) -> None:

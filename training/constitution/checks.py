@@ -1,16 +1,16 @@
-"""What a violation must pass before anybody sees it; each reason of a drop has a name that is counted.
+"""The checks that a violation must pass before anybody sees it. Rejected rows are counted by reason:
 
-no_principle      none is for such a text, or it follows none so that it shows
-no_answer         the teacher gave none, or none of the shape that was asked for
-not_there         its edits are not about this text
-unchanged         nothing was changed but blanks
-changed_much      more than the stated share of the words was changed
-length            it is much longer or shorter
-language          what was put in is in another language
-copy              what was put in stands in the principle's own examples, or in another violation
-not_broken        the second judge, who does not know which is which, does not find the principle broken
+no_principle      no principle is for such a text, or the text does not clearly follow one
+no_answer         the teacher gave no answer, or none of the shape that was asked for
+invalid_edit      an edit cannot be applied to the text
+unchanged         nothing but whitespace was changed
+too_much_changed  the share of changed words is above `max_changed_share`
+length            the changed text is much longer or shorter
+language          the inserted words are in another language
+copy              the inserted words are those of the principle's examples, or of another violation
+not_broken        the second judge, who does not know which text is which, does not find the principle broken
 broken_before     the judge finds it broken in the good text, too
-broke_another     the judge finds another principle broken that the good text keeps
+broke_another     the judge finds another principle broken that the good text follows
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from enum import StrEnum
 
 import regex
 
+from training.common.records import Principle
+from training.common.text import WORD, count_words
 from training.constitution.edits import changed_share
 from training.corpus.profile import STOP_WORDS
-from training.drops import Dropped
-from training.records import Principle
-from training.text import WORD, count_words
+from training.datasets.rejected import Rejected
 
 
-class Drop(StrEnum):
+class Reason(StrEnum):
     NO_PRINCIPLE = "no_principle"
     NO_ANSWER = "no_answer"
-    NOT_THERE = "not_there"
+    INVALID_EDIT = "invalid_edit"
     UNCHANGED = "unchanged"
-    CHANGED_MUCH = "changed_much"
+    TOO_MUCH_CHANGED = "too_much_changed"
     LENGTH = "length"
     LANGUAGE = "language"
     COPY = "copy"
@@ -45,43 +45,45 @@ SCRIPTS = {
     name: regex.compile(rf"\p{{Script={name}}}")
     for name in ("Latin", "Han", "Hiragana", "Cyrillic", "Greek", "Arabic", "Hebrew")
 }
-ENOUGH = 12
-"""Words from which on one can say in which language they are."""
-RUN = 8
-"""Words in a row that are no chance."""
+MIN_LANGUAGE_WORDS = 12
+"""Words that are needed to tell a language."""
+NGRAM = 8
+"""Consecutive words that two texts do not share by chance."""
 
 
-def little(good: str, bad: str, *, most_changed: float, most_length: float) -> None:
-    """It changed something, and little. Raises Dropped."""
+def check_size(good: str, bad: str, *, max_changed_share: float, max_length_ratio: float) -> None:
+    """Check that something was changed, but not too much. Raises Rejected."""
     if good.split() == bad.split() and good.count("\n\n") == bad.count("\n\n"):
-        raise Dropped(Drop.UNCHANGED, "nothing was changed")
+        raise Rejected(Reason.UNCHANGED, "nothing was changed")
     share = changed_share(good, bad)
-    if share > most_changed:
-        raise Dropped(Drop.CHANGED_MUCH, f"{share:.0%} of its words were changed; {most_changed:.0%} are the most")
-    words, now = count_words(good), count_words(bad)
-    if not 1 / most_length <= now / max(1, words) <= most_length:
-        raise Dropped(Drop.LENGTH, f"it has {now:,} words, the good text {words:,}")
+    if share > max_changed_share:
+        why = f"{share:.0%} of its words were changed; at most {max_changed_share:.0%} may be"
+        raise Rejected(Reason.TOO_MUCH_CHANGED, why)
+    before, after = count_words(good), count_words(bad)
+    if not 1 / max_length_ratio <= after / max(1, before) <= max_length_ratio:
+        raise Rejected(Reason.LENGTH, f"it has {after:,} words, the good text {before:,}")
 
 
-def same_language(good: str, added: str) -> None:
-    """What was put in has the script of the text, and if the text is English, is English. Raises Dropped."""
+def check_language(good: str, added: str) -> None:
+    """Check that inserted words have the script of the text, and are English if the text is. Raises Rejected."""
     if (script := _script(added)) and script != _script(good):
-        raise Dropped(Drop.LANGUAGE, f"what was put in is written in {script} letters")
+        raise Rejected(Reason.LANGUAGE, f"the inserted words are in {script} script")
     words = [word.lower() for word in WORD.findall(added)]
-    if len(words) >= ENOUGH and _english(WORD.findall(good.lower())) > 0.25 and _english(words) < 0.15:
-        raise Dropped(Drop.LANGUAGE, "what was put in is not English")
+    if len(words) >= MIN_LANGUAGE_WORDS and _english(WORD.findall(good.lower())) > 0.25 and _english(words) < 0.15:
+        raise Rejected(Reason.LANGUAGE, "the inserted words are not English")
 
 
-def no_copy(added: str, principle: Principle) -> None:
-    """No run of words of the principle's examples. Raises Dropped."""
-    runs = runs_of(added)
-    if any(runs & runs_of(text) for one in principle.examples for text in (one.follows, one.breaks)):
-        raise Dropped(Drop.COPY, "its words are those of an example")
+def check_no_copy(added: str, principle: Principle) -> None:
+    """Check that inserted words share no n-gram with the principle's examples. Raises Rejected."""
+    inserted = ngrams(added)
+    if any(inserted & ngrams(text) for one in principle.examples for text in (one.follows, one.breaks)):
+        raise Rejected(Reason.COPY, "its words are those of an example")
 
 
-def runs_of(text: str) -> set[tuple[str, ...]]:
+def ngrams(text: str) -> set[tuple[str, ...]]:
+    """The runs of NGRAM consecutive words, in lower case."""
     words = [word.lower() for word in WORD.findall(text)]
-    return set(zip(*(words[start:] for start in range(RUN))))
+    return set(zip(*(words[start:] for start in range(NGRAM))))
 
 
 def _script(text: str) -> str:

@@ -1,6 +1,6 @@
-"""Changes to a text as words to find and words to put in their place, and how much a text was changed.
+"""Edits of a text, each as words to find and words to replace them with, and the share of a text that was changed.
 
-A rewrite that comes as edits is small by construction, cheap for a long text, and certainly one of this text.
+A rewrite in the form of edits is small by construction, cheap for a long text, and cannot be of another text.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import regex
 from pydantic import BaseModel, ConfigDict, Field
 from rapidfuzz.distance import Levenshtein
 
-from training.text import WORD
+from training.common.text import WORD
 
-MOST_EDITS = 8
-_ALIKE = str.maketrans("“”‘’«»—–\u00a0", '""\'\'""-- ')
-"""One character for one, so that places stay the same."""
+MAX_EDITS = 8
+_SIMPLIFIED = str.maketrans("“”‘’«»—–\u00a0", '""\'\'""-- ')
+"""Each character is replaced by one character, so that offsets stay the same."""
 
 
 class Edit(BaseModel):
@@ -26,40 +26,40 @@ class Edit(BaseModel):
     replace: str = Field(max_length=4000)
 
 
-class NotThere(ValueError):
-    """An edit that cannot be made, and why."""
+class InvalidEdit(ValueError):
+    """An edit cannot be applied; the message says why."""
 
 
-def apply(text: str, edits: Sequence[Edit]) -> str:
-    """The text with all edits made. Each `find` must stand in it just once, and none may touch another; raises NotThere.
+def apply_edits(text: str, edits: Sequence[Edit]) -> str:
+    """Return the text with all edits applied.
 
-    Kinds of quotes, dashes and blanks are taken to be the same where words are looked for, since models change them without a thought; what
-    is put in is written with the text's own quotes.
+    Quotes, dashes and spaces of any kind match each other in `find`, since models often change them. `replace` gets the quotes of the
+    text. Raises InvalidEdit if a `find` does not occur exactly once, or if two overlap.
 
-    >>> apply("“Come in,” she said.", [Edit(find='"Come in,"', replace='"Come in, my dear,"')])
+    >>> apply_edits("“Come in,” she said.", [Edit(find='"Come in,"', replace='"Come in, my dear,"')])
     '“Come in, my dear,” she said.'
     """
-    plain = text.translate(_ALIKE)
+    plain = text.translate(_SIMPLIFIED)
     places = []
     for edit in edits:
-        find = edit.find.translate(_ALIKE)
+        find = edit.find.translate(_SIMPLIFIED)
         start = plain.find(find)
         if start < 0:
-            raise NotThere(f"“{edit.find[:60]}” does not stand in the text")
+            raise InvalidEdit(f"“{edit.find[:60]}” does not occur in the text")
         if plain.find(find, start + 1) >= 0:
-            raise NotThere(f"“{edit.find[:60]}” stands in the text more than once")
-        places.append((start, start + len(find), as_written_in(text, edit.replace)))
+            raise InvalidEdit(f"“{edit.find[:60]}” occurs more than once in the text")
+        places.append((start, start + len(find), with_quotes_of(text, edit.replace)))
     places.sort()
     for (_, end, _), (start, *_) in pairwise(places):
         if start < end:
-            raise NotThere("two of the edits touch the same words")
+            raise InvalidEdit("two edits overlap")
     for start, end, new in reversed(places):
         text = text[:start] + new + text[end:]
     return text
 
 
-def as_written_in(text: str, words: str) -> str:
-    """`words` with curly quotes where the text has no others: a pair must not be told apart by the shape of its quotes."""
+def with_quotes_of(text: str, words: str) -> str:
+    """Return `words` with curly quotes if the text has only those: the two texts of a pair must not differ in their quotes."""
     if '"' not in text and ("“" in text or "”" in text):
         words = regex.sub(r'(^|[\s(\[—–-])"', r"\1“", words).replace('"', "”")
     if "'" not in text and ("’" in text or "‘" in text):
@@ -68,9 +68,9 @@ def as_written_in(text: str, words: str) -> str:
 
 
 def changed_share(before: str, after: str) -> float:
-    """Words that were put in, taken out or exchanged, for each word of the longer text: 0 to 1. Signs count as words."""
-    return Levenshtein.normalized_distance(_parts(before), _parts(after))
+    """The Levenshtein distance in words, divided by the words of the longer text: 0 to 1. Punctuation marks count as words."""
+    return Levenshtein.normalized_distance(_tokens(before), _tokens(after))
 
 
-def _parts(text: str) -> list[str]:
+def _tokens(text: str) -> list[str]:
     return regex.findall(rf"{WORD.pattern}|[^\s\w]|\n\n", text, flags=regex.VERSION1)

@@ -1,4 +1,4 @@
-"""The principles in force, from a file: TOML as the constitution's own, or JSON; `[[principle]]` each."""
+"""Reading principles from a TOML or JSON file with `[[principle]]` entries, such as an exported constitution."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from training.errors import MendableError
-from training.records import Principle
+from training.common.errors import MendableError
+from training.common.records import Principle
 
 
-class Known(Principle):
-    """A principle in the wording that judgement is made under."""
+class VersionedPrinciple(Principle):
+    """A principle with the number of its wording."""
 
     version: int = Field(1, ge=1)
 
 
-def read_principles(path: Path) -> list[Known]:
+def read_principles(path: Path) -> list[VersionedPrinciple]:
+    """Return the principles of a file in its order. Raises MendableError if it cannot be read or an entry is wrong."""
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -31,15 +32,15 @@ def read_principles(path: Path) -> list[Known]:
         ) from None
     if not isinstance(entries, list) or not entries:
         raise MendableError(f"The constitution {path} has no [[principle]].")
-    found: dict[str, Known] = {}
+    found: dict[str, VersionedPrinciple] = {}
     for number, entry in enumerate(entries, 1):
         try:
-            one = Known.model_validate(entry)
+            one = VersionedPrinciple.model_validate(entry)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise MendableError(f"{path}, principle {number}: {where}: {first['msg']}.") from None
         if one.key in found:
-            raise MendableError(f"{path}, principle {number}: the key {one.key} is there twice.")
+            raise MendableError(f"{path}, principle {number}: the key {one.key} occurs twice.")
         found[one.key] = one
     return list(found.values())

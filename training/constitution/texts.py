@@ -1,7 +1,7 @@
-"""GoodText texts: what violations are made of, and what instructions are found for.
+"""Good texts: texts worth learning from, which violations are made of and requests are found for.
 
-A line is a conversation, whose last answer is the text, or a story of `training corpus`. It may say its `id`, `task`, `domain` and `language`, the
-`group` that stays on one side of the split (an author), and `held_out`, where whoever wrote the file has split it already.
+A line is a conversation whose last answer is the text, or a story of `training corpus`. It may have an `id`, `task`, `domain` and `language`, a
+`group` that stays on one side of the split (an author), and `held_out` if the file is already split.
 """
 
 from __future__ import annotations
@@ -13,27 +13,30 @@ from typing import Any
 
 from pydantic import BaseModel, Field, model_validator
 
-from training.lines import Messages, Said, read_lines
-from training.records import Domain, Task
-from training.text import count_words, length_note, round_words, story_request
+from training.common.records import Domain
+from training.common.tasks import TaskKey
+from training.common.text import count_words, length_note, round_words, story_request
+from training.datasets.jsonl import ChatMessage, Messages, read_jsonl
 
 
 class GoodText(BaseModel):
+    """A text, with the messages that asked for it."""
+
     id: str = ""
     prompt: Messages
     text: str = Field(min_length=1)
     target: int = 0
-    task: Task = "write"
+    task: TaskKey = "write"
     domain: Domain = "fiction"
     language: str = "en"
     group: str = ""
     held_out: bool | None = None
     start: int = 0
-    """Where the text stands in what the line held: more than nothing in an excerpt."""
+    """The offset of an excerpt in the text of the line, in characters."""
 
     @model_validator(mode="before")
     @classmethod
-    def of_what_there_is(cls, line: Any) -> Any:
+    def from_line(cls, line: Any) -> Any:
         if not isinstance(line, dict):
             return line
         if "messages" in line or "completion" in line:
@@ -55,18 +58,18 @@ class GoodText(BaseModel):
 
 
 def read_good(paths: Iterable[Path]) -> list[GoodText]:
-    """Each text once, with an id; in the order of their hashes, so that the order of the files changes nothing."""
+    """Return each text once, with an id, in the order of the hashes, so that the order of the files has no effect."""
     found: dict[str, GoodText] = {}
-    for _, line in read_lines(paths, GoodText):
+    for _, line in read_jsonl(paths, GoodText):
         sha256 = line.sha256
         found.setdefault(sha256, line if line.id else line.model_copy(update={"id": sha256[:16]}))
     return [found[sha256] for sha256 in sorted(found)]
 
 
-def excerpt(good: GoodText, *, words: int, most_before: int) -> GoodText:
-    """A run of whole paragraphs with about `words` words, not after more than `most_before`; what stands before it becomes part of the prompt.
+def excerpt(good: GoodText, *, words: int, max_before: int) -> GoodText:
+    """Return whole paragraphs with about `words` words, after at most `max_before` words, which become part of the prompt.
 
-    Which run is decided by the text itself. A text that is short enough stays whole.
+    The hash of the text decides where they begin. A text that is short enough is returned whole.
     """
     blocks = good.text.split("\n\n")
     counts = [count_words(block) for block in blocks]
@@ -74,27 +77,27 @@ def excerpt(good: GoodText, *, words: int, most_before: int) -> GoodText:
         return good
     starts, before = [], 0
     for number, count in enumerate(counts):
-        if before <= most_before and sum(counts[number:]) >= words // 2:
+        if before <= max_before and sum(counts[number:]) >= words // 2:
             starts.append((number, before))
         before += count
     start, before = starts[int(good.sha256[:8], 16) % len(starts)]
-    end, taken = start, 0
-    while end < len(blocks) and (end == start or taken + counts[end] <= words):
-        taken += counts[end]
+    end, total = start, 0
+    while end < len(blocks) and (end == start or total + counts[end] <= words):
+        total += counts[end]
         end += 1
     prompt = list(good.prompt)
     if start:
         note = length_note(target=max(good.target, sum(counts)), written=before)
         prompt += [
-            Said(role="assistant", content="\n\n".join(blocks[:start])),
-            Said(role="user", content=note["content"]),
+            ChatMessage(role="assistant", content="\n\n".join(blocks[:start])),
+            ChatMessage(role="user", content=note["content"]),
         ]
     begin = len("\n\n".join(blocks[:start])) + 2 if start else 0
     return good.model_copy(update={"prompt": prompt, "text": "\n\n".join(blocks[start:end]), "start": begin})
 
 
 def is_held_out(good: GoodText, share: float) -> bool:
-    """As the line says; else by the hash of its group, or of what was asked."""
+    """Whether the text is held out: as its line says, otherwise by the hash of its group, or of its requests, for this share of them."""
     if good.held_out is not None:
         return good.held_out
     group = good.group or "\n".join(message.content for message in good.prompt if message.role == "user")

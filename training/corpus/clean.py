@@ -1,7 +1,7 @@
-"""Cleaning a story's text, whatever source it comes from. Cleaning twice is cleaning once.
+"""Cleaning the text of a story from any source. Cleaning is idempotent.
 
-Typographic quotes, dashes and full-width punctuation stay as they are; what goes is what no reader sees (controls, soft
-hyphens, zero-width marks), what only a printer needed (ligatures, thin spaces), and lines that are not the author's.
+Typographic quotes, dashes and full-width punctuation are kept. Invisible characters (controls, soft hyphens, zero-width
+characters) are removed, ligatures and special spaces are replaced, and lines that are not the author's are removed.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import unicodedata
 
 import regex
 
+from training.common.text import SCENE_BREAK
 from training.corpus.flatten import ORNAMENT
-from training.text import SCENE_BREAK
 
 _LIGATURES = {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"}
 _DASHES = {"⸺": "——", "⸻": "———", "―": "—"}  # the two-em, the three-em and the horizontal bar
@@ -32,11 +32,11 @@ _TABLE: dict[int, str] = {
     **dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], ""),
     **dict.fromkeys(_INVISIBLE, ""),
     **dict.fromkeys(_SPACES, " "),
-    **{ord(sign): said for sign, said in (_LIGATURES | _DASHES).items()},
+    **{ord(character): replacement for character, replacement in (_LIGATURES | _DASHES).items()},
     **dict.fromkeys([0x0A, 0x2028, 0x85], "\n"),
     **dict.fromkeys([0x2029, 0x0C], "\n\n"),
 }
-_DIRT = {chr(code): said for code, said in _TABLE.items() if code != 0x0A}
+_REPLACED = {chr(code): replacement for code, replacement in _TABLE.items() if code != 0x0A}
 _JOINERS = regex.compile(
     r"(?<![\p{Arab}\p{Deva}\p{Beng}\p{Taml}\p{Telu}\p{Thai}\p{So}\p{Emoji_Modifier}\ufe0f])[\u200c\u200d]+"
 )
@@ -54,12 +54,12 @@ _HEADING = re.compile(r"(?:(?i:chapter|part) )?(?:[IVXL]{1,7}|\d{1,2}|(?i:chapte
 
 
 def clean(text: str) -> str:
-    """The text in the format of `training.text`.
+    """Return the text in the format of `training.common.text`.
 
     >>> clean("The ﬁ\\u00adrst\\u00a0 night .\\r\\n\\r\\n\\r\\n***\\r\\n\\r\\nHe--waited.")
     'The first night .\\n\\n* * *\\n\\nHe—waited.'
     """
-    text = _without_dirt(text.replace("\r\n", "\n").replace("\r", "\n"))
+    text = _replace_characters(text.replace("\r\n", "\n").replace("\r", "\n"))
     if "\u200c" in text or "\u200d" in text:
         text = _JOINERS.sub("", text)
     text = unicodedata.normalize("NFC", text)
@@ -85,9 +85,9 @@ def clean(text: str) -> str:
     return "\n\n".join(kept)
 
 
-def _without_dirt(text: str) -> str:
-    for sign in _DIRT.keys() & set(text):  # most texts have one or two of them: faster than str.translate
-        text = text.replace(sign, _DIRT[sign])
+def _replace_characters(text: str) -> str:
+    for character in _REPLACED.keys() & set(text):  # most texts have one or two of them: faster than str.translate
+        text = text.replace(character, _REPLACED[character])
     return text
 
 
@@ -100,5 +100,5 @@ def _is_the_end(block: str) -> bool:
 
 
 def clean_line(text: str) -> str:
-    """A title or a name: cleaned like a text, on one line."""
-    return " ".join(unicodedata.normalize("NFC", _without_dirt(text)).split())
+    """Return a title or a name, cleaned like a text, on one line."""
+    return " ".join(unicodedata.normalize("NFC", _replace_characters(text)).split())

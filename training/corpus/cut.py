@@ -1,9 +1,9 @@
-"""A book to its stories.
+"""Cutting a book into its stories.
 
-Where the book marks stories and novellas (`epub:type`, as Standard Ebooks does), those are the stories, the innermost ones.
-Otherwise the table of contents parts it: an entry with a name of its own is a story, an entry that only numbers a chapter goes
-on with the story before it, an entry over named entries is a part of the book. Without a table the headings serve instead.
-A book whose pages are marked as chapters, and which does not call itself a collection, is one long story.
+If the book marks stories and novellas (`epub:type`, as Standard Ebooks does), the innermost of these are the stories.
+Otherwise the table of contents divides it: an entry with a name of its own is a story, an entry that only numbers a chapter
+belongs to the story before it, and an entry above named entries is a part of the book. Without a table, headings are used.
+A book whose pages are marked as chapters, and which is not called a collection, is one story.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line of the table of contents: where it leads (page, anchor), and the lines under it."""
+    """An entry of the table of contents: its title, where it leads (page, anchor), and the entries under it."""
 
     title: str
     page: str
@@ -51,7 +51,7 @@ class Book:
 
 @dataclass(frozen=True, slots=True)
 class _Start:
-    """Where something begins: a story (`title`), a chapter that goes on with one, or a page to skip (`skipped`)."""
+    """Where something begins: a story (`title`), a chapter of the current story, or a page to skip (`skipped`)."""
 
     place: int
     title: str = ""
@@ -60,7 +60,7 @@ class _Start:
 
 
 def cut(book: Book, reading: Reading) -> Reading:
-    """Put the stories of a book into `reading`, and count there which pages are none."""
+    """Add the stories of a book, and the counts of skipped pages, to `reading`, and return it."""
     marked = any(types(element) & _STORY for page in book.pages for element in page.body.iter() if tag(element))
     if marked:
         for page in book.pages:
@@ -82,11 +82,11 @@ def _marked_stories(book: Book, page: Page, reading: Reading) -> None:
         marked_as = "play" if kinds & _PLAY or _acts(element) else "verse" if kinds & _VERSE else ""
         reading.drafts += draft(book, Flattener().page(element), "", marked_as)
     if not stories:
-        reading.skipped[_page_kind(page) or "page that is no story"] += 1
+        reading.skipped[_page_kind(page) or "page without a story"] += 1
 
 
 def _acts(element: Element) -> bool:
-    """Whether most of a story is marked as scenes of a play; a dialogue in a table alone makes no play."""
+    """Whether most of a story is marked as scenes of a play. A single dialogue in a table does not make a play."""
     scenes = [inner for inner in element if tag(inner) in ("section", "div") and types(inner) & _PLAY]
     return sum(len(content(scene)) for scene in scenes) * 2 > len(content(element))
 
@@ -96,7 +96,7 @@ def _top(element: Element) -> bool:
 
 
 def _page_kind(page: Page) -> str:
-    """Which publisher's page this is by its marks, "" if it has none of them."""
+    """The kind of publisher's page that the markup names; "" for none."""
     sections = [page.body, *(child for child in page.body if tag(child))]
     if len(sections) == 2:
         sections += [child for child in sections[1] if tag(child) in ("section", "div")][:1]
@@ -140,7 +140,7 @@ def _headed_stories(book: Book, reading: Reading) -> None:
 
 
 def _starts(found: Sequence[_Start]) -> list[_Start]:
-    """In the order of the book, one for each place, and a chapter only where no story is open to go on with."""
+    """Sort the starts, keep one for each place, and leave out chapters, which belong to the story before them."""
     ordered: list[_Start] = []
     for start in sorted(found, key=lambda start: start.place):
         if ordered and ordered[-1].place == start.place:
@@ -152,7 +152,7 @@ def _starts(found: Sequence[_Start]) -> list[_Start]:
 
 
 def _all_numbered(book: Book, headings: Sequence[str]) -> bool:
-    """Whether the stories of a collection are numbered: then a number before a name makes no chapter of it."""
+    """Whether all stories of a collection are numbered. Then a heading with a number and a name is a story, not a chapter."""
     own = [heading for heading in headings if heading and not page_name(heading)]
     return book.collection and len(own) > 1 and all(is_numbered_name(heading) for heading in own)
 
@@ -166,27 +166,27 @@ def _by_contents(book: Book, blocks: Sequence[Block], first_of: dict[str, int]) 
             for anchor in blocks[place].anchors:
                 places.setdefault((page, anchor), place)
     found: list[_Start] = []
-    outermost = [line.title for line in book.contents if line.page in first_of]
+    outermost = [entry.title for entry in book.contents if entry.page in first_of]
     numbered = set(outermost) if _all_numbered(book, outermost) else set()
 
-    def walk(lines: Sequence[Entry]) -> None:
-        for line in lines:
-            place = places.get((line.page, line.anchor), first_of.get(line.page))
-            named = [inner for inner in line.inner if not is_chapter(inner.title)]
-            part = len(named) * 2 > len(line.inner)
+    def walk(entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            place = places.get((entry.page, entry.anchor), first_of.get(entry.page))
+            named = [inner for inner in entry.inner if not is_chapter(inner.title)]
+            part = len(named) * 2 > len(entry.inner)
             if place is not None:
-                skipped = page_name(line.title) or ("page between stories" if part else "")
-                chapter = is_chapter(line.title) and line.title not in numbered
-                found.append(_Start(place, "" if skipped or chapter else line.title, skipped, chapter and not part))
+                skipped = page_name(entry.title) or ("page between stories" if part else "")
+                chapter = is_chapter(entry.title) and entry.title not in numbered
+                found.append(_Start(place, "" if skipped or chapter else entry.title, skipped, chapter and not part))
             if part:
-                walk(line.inner)
+                walk(entry.inner)
 
     walk(book.contents)
     return found
 
 
 def _by_headings(book: Book, blocks: Sequence[Block]) -> list[_Start]:
-    """By the highest level on which at least two headings are names."""
+    """The starts by headings, down to the highest level on which at least two headings are names."""
     headings = [(place, block) for place, block in enumerate(blocks) if block.kind == "heading"]
     levels = Counter(block.level for _, block in headings if not page_name(block.text))
     top = min((level for level, count in levels.items() if count > 1), default=0)
@@ -194,18 +194,18 @@ def _by_headings(book: Book, blocks: Sequence[Block]) -> list[_Start]:
     numbered = set(highest) if _all_numbered(book, highest) else set()
     chapters = {block.text for _, block in headings if is_chapter(block.text)} - numbered
     named = Counter(block.level for _, block in headings if block.text not in chapters and not page_name(block.text))
-    parting = min((level for level, count in named.items() if count > 1), default=0)
+    deepest = min((level for level, count in named.items() if count > 1), default=0)
     return [
         _Start(
             place, "" if page_name(block.text) else block.text, page_name(block.text), chapter=block.text in chapters
         )
         for place, block in headings
-        if block.level <= parting
+        if block.level <= deepest
     ]
 
 
 def draft(book: Book, blocks: Sequence[Block], title: str, marked_as: str = "") -> list[Draft]:
-    """One story of these blocks: its heading and byline taken off their beginning. Empty where there is no text."""
+    """The story in these blocks, without its heading and byline; an empty list if there is no text."""
     rest, author = list(blocks), ""
     while rest and (rest[0].kind != "paragraph" or byline(rest[0].text)):
         first = rest.pop(0)
@@ -216,8 +216,8 @@ def draft(book: Book, blocks: Sequence[Block], title: str, marked_as: str = "") 
                 rest.insert(0, first)
                 break
             title = first.name or first.text
-        elif said := byline(first.text) or (clean_name(first.text) if first.kind == "byline" else ""):
-            author = author or said
+        elif name := byline(first.text) or (clean_name(first.text) if first.kind == "byline" else ""):
+            author = author or name
     text = compose([block for block in rest if block.kind != "byline"])
     if not text:
         return []
@@ -226,5 +226,5 @@ def draft(book: Book, blocks: Sequence[Block], title: str, marked_as: str = "") 
 
 
 def _same(heading: Block, title: str) -> bool:
-    said = {clean_title(heading.text).casefold(), clean_title(heading.name).casefold()}
-    return clean_title(title).casefold() in said
+    names = {clean_title(heading.text).casefold(), clean_title(heading.name).casefold()}
+    return clean_title(title).casefold() in names

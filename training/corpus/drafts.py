@@ -1,4 +1,4 @@
-"""What a reader hands on: stories as they stand in the source, not cleaned and not judged."""
+"""What a reader returns: stories as the source has them, neither cleaned nor filtered."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 class Draft:
     """A story as a source has it.
 
-    `text` is in the format of `training.text`. `marked_as` is "play" or "verse" where the source itself says so.
-    `facts` is what else a record keeps: pd_scope, license, translators, year, ...
+    `text` is in the format of `training.common.text`. `marked_as` is "play" or "verse" if the source marks it so.
+    `facts` are kept in the record: pd_scope, license, translators, year and the like.
     """
 
     title: str
@@ -27,7 +27,7 @@ class Draft:
 
 @dataclass(slots=True)
 class Reading:
-    """All that was found in one source: stories, what was left out as no story ("colophon": 1), and what to tell."""
+    """What was found in one source: its stories, counts of skipped pages ("colophon": 1), and notes for the report."""
 
     drafts: list[Draft] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)

@@ -1,12 +1,12 @@
 """Exact and near duplicates.
 
-A text is seen as its set of shingles: runs of three words (of six signs in Chinese), hashed to 32 bits, whatever the punctuation,
-capitals and accents. Stories with the same words are exact duplicates. Candidates for near ones come from MinHash and LSH
-(Broder 1997; datasketch's index), candidates for "contained in" from a sample of the shingles that is the same for every text
-(those whose hash is a multiple of SAMPLED). Each candidate is then measured on its whole sets.
+A text is represented by its set of shingles: three consecutive words (in Chinese six characters), hashed to 32 bits, without regard
+to punctuation, case and accents. Stories with the same words are exact duplicates. Candidates for near duplicates come from MinHash and
+LSH (Broder 1997; datasketch's index), candidates for contained texts from a sample of shingles that is the same for every text (those
+whose hash is a multiple of SAMPLED). Each candidate is then measured on the complete sets.
 
-A text stays or goes by comparison with texts that stay, the longest first and among equals the first source: A like B and B like
-C never drops C for A's sake. A long text that mainly consists of several others is their collection, and goes itself.
+A text is compared only with texts that are kept, the longest first, and of equally long ones the first source. So if A is similar to B
+and B to C, C is not rejected because of A. A long text that mostly consists of several others is a collection, and is rejected itself.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from training.corpus.shingles import Hashes, normalised, run_hashes, word_hashes
 
 Short = npt.NDArray[np.uint32]
 
-WORDS, SIGNS = 3, 6
+WORDS_PER_SHINGLE, CHARACTERS_PER_SHINGLE = 3, 6
 PERMUTATIONS = 128
 SAMPLED = 8
-CONTAINED = 0.72  # share of the shorter one's shingles; unrelated stories of the corpus share less than 0.1
+CONTAINED = 0.72  # share of the shorter text's shingles; unrelated stories of the corpus have less than 0.1 in common
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What is kept of a text to compare it: the digest of its words, its sorted shingles, their MinHash."""
+    """What is needed to compare a text: the digest of its words, its sorted shingles, and their MinHash."""
 
     digest: bytes
     shingles: Short
@@ -41,7 +41,7 @@ class Fingerprint:
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """Text `which` goes because of text `of`. `similarity` is Jaccard's, or for `contained` the share that is in the other."""
+    """Text `which` is rejected because of text `of`. `similarity` is Jaccard's; for "contained" and "collection" the share, 0 to 1."""
 
     which: int
     of: int
@@ -50,13 +50,15 @@ class Duplicate:
 
 
 def fingerprint(text: str) -> Fingerprint:
+    """The fingerprint of any text."""
     plain = normalised(text)
     return fingerprint_of(plain, word_hashes(plain))
 
 
 def fingerprint_of(plain: str, words: Hashes) -> Fingerprint:
-    """The fingerprint of a normalised text whose words are hashed already."""
-    size = SIGNS if len(plain) < 3 * len(words) else WORDS  # words of one letter each: Chinese
+    """The fingerprint of a normalised text with the hashes of its words."""
+    chinese = len(plain) < 3 * len(words)  # each character is a word
+    size = CHARACTERS_PER_SHINGLE if chinese else WORDS_PER_SHINGLE
     runs = run_hashes(words, max(1, min(size, len(words))))
     shingles = np.unique((runs >> np.uint64(32)).astype(np.uint32))
     return Fingerprint(hashlib.sha256(plain.encode()).digest(), shingles, _minhash(shingles))
@@ -70,17 +72,17 @@ def _permutations() -> tuple[Short, Short]:
 
 
 def _minhash(shingles: Short) -> Short:
-    """The least value of each of PERMUTATIONS permutations of 32 bits; the shingles are mixed already."""
+    """(PERMUTATIONS,): the least value of each random permutation of the shingles."""
     factors, shifts = _permutations()
     least = np.full(PERMUTATIONS, 2**32 - 1, np.uint32)
-    for first in range(0, len(shingles), 2048):  # a block fits in the cache
+    for first in range(0, len(shingles), 2048):  # blocks that fit into the processor's cache
         block = shingles[first : first + 2048, None] * factors + shifts
         np.minimum(least, block.min(axis=0), out=least)
     return least
 
 
 def shared(first: Short, second: Short) -> int:
-    """How many shingles two sorted sets have in common."""
+    """The number of shingles that two sorted sets have in common."""
     if len(first) > len(second):
         first, second = second, first
     if not len(first):
@@ -90,12 +92,13 @@ def shared(first: Short, second: Short) -> int:
 
 
 def jaccard(first: Fingerprint, second: Fingerprint) -> float:
+    """The Jaccard similarity of the two sets of shingles, 0 to 1."""
     both = shared(first.shingles, second.shingles)
     return both / max(1, len(first.shingles) + len(second.shingles) - both)
 
 
 def find_duplicates(prints: Sequence[Fingerprint], lengths: Sequence[int], threshold: float) -> list[Duplicate]:
-    """Which texts go, and for which others' sake; `lengths` are in words, the order is that of the sources."""
+    """The texts to reject, each with the text that it duplicates. Texts are in the order of the sources, `lengths` in words."""
     found: dict[int, Duplicate] = {}
     first_with: dict[bytes, int] = {}
     order = sorted(range(len(prints)), key=lambda number: (-lengths[number], number))
@@ -119,30 +122,30 @@ def find_duplicates(prints: Sequence[Fingerprint], lengths: Sequence[int], thres
 
 
 def _to_kept(one: Duplicate, found: dict[int, Duplicate]) -> Duplicate:
-    """An exact copy of a text that went itself names the one that stayed."""
+    """For an exact copy of a text that is rejected itself, name the text that is kept."""
     while one.kind == "exact" and one.of in found:
-        behind = found[one.of]
-        one = Duplicate(one.which, behind.of, behind.kind, behind.similarity)
+        original = found[one.of]
+        one = Duplicate(one.which, original.of, original.kind, original.similarity)
     return one
 
 
 def _measure(prints: Sequence[Fingerprint], number: int, other: int, threshold: float) -> Duplicate | None:
-    """Whether `number` goes for the sake of the longer `other`."""
-    mine, theirs = prints[number].shingles, prints[other].shingles
-    both = shared(mine, theirs)
-    similar = both / max(1, len(mine) + len(theirs) - both)
-    if similar >= threshold:
-        return Duplicate(number, other, "near", similar)
-    inside = both / max(1, len(mine))
+    """Compare `number` with the longer text `other`; None if it is no duplicate."""
+    own, others = prints[number].shingles, prints[other].shingles
+    both = shared(own, others)
+    similarity = both / max(1, len(own) + len(others) - both)
+    if similarity >= threshold:
+        return Duplicate(number, other, "near", similarity)
+    inside = both / max(1, len(own))
     return Duplicate(number, other, "contained", inside) if inside >= CONTAINED else None
 
 
 def _candidates(prints: Sequence[Fingerprint], order: Sequence[int], threshold: float) -> dict[int, set[int]]:
-    """Pairs worth measuring, both ways."""
+    """For each text the texts that it should be compared with."""
     from datasketch import MinHash, MinHashLSH
 
     found: dict[int, set[int]] = defaultdict(set)
-    # The index aims a little lower than asked: what it proposes is measured, what it misses is lost.
+    # A lower threshold for the index: candidates are measured afterwards, but what it misses is lost.
     index = MinHashLSH(threshold=max(0.1, 0.75 * threshold), num_perm=PERMUTATIONS)
     for number in order:
         if not len(prints[number].shingles):
@@ -152,14 +155,14 @@ def _candidates(prints: Sequence[Fingerprint], order: Sequence[int], threshold: 
             found[number].add(other)
             found[other].add(number)
         index.insert(number, sketch, check_duplication=False)
-    for number, other in _sharing_samples(prints, order):
+    for number, other in _pairs_by_samples(prints, order):
         found[number].add(other)
         found[other].add(number)
     return found
 
 
-def _sharing_samples(prints: Sequence[Fingerprint], order: Sequence[int]) -> list[tuple[int, int]]:
-    """Pairs of which half of the shorter one's sampled shingles are in the other."""
+def _pairs_by_samples(prints: Sequence[Fingerprint], order: Sequence[int]) -> list[tuple[int, int]]:
+    """Pairs in which the longer text has at least half of the shorter one's sampled shingles."""
     from scipy.sparse import csr_matrix
 
     samples = [prints[number].shingles[prints[number].shingles % np.uint32(SAMPLED) == 0] for number in order]
@@ -168,12 +171,12 @@ def _sharing_samples(prints: Sequence[Fingerprint], order: Sequence[int]) -> lis
     sizes = np.array([len(sample) for sample in samples])
     rows = np.repeat(np.arange(len(samples)), sizes)
     values, columns, often = np.unique(np.concatenate(samples), return_inverse=True, return_counts=True)
-    telling = often[columns] <= max(10, len(samples) // 20)  # a phrase that many have says nothing, and costs the most
+    telling = often[columns] <= max(10, len(samples) // 20)  # common shingles tell nothing and take most of the time
     rows, columns = rows[telling], columns[telling]
     sizes = np.bincount(rows, minlength=len(samples))
     has = csr_matrix((np.ones(len(rows), np.int32), (rows, columns)), shape=(len(samples), len(values)))
     pairs: list[tuple[int, int]] = []
-    for first in range(0, len(samples), 256):  # the product of all with all would not fit for a large corpus
+    for first in range(0, len(samples), 256):  # in blocks, since the whole product would not fit into memory
         block = (has[first : first + 256] @ has.T).tocoo()
         left, right = block.row + first, block.col
         near = (left < right) & (block.data >= 5) & (2 * block.data >= np.minimum(sizes[left], sizes[right]))
@@ -184,18 +187,18 @@ def _sharing_samples(prints: Sequence[Fingerprint], order: Sequence[int]) -> lis
 def _collections(
     prints: Sequence[Fingerprint], order: Sequence[int], candidates: dict[int, set[int]]
 ) -> dict[int, Duplicate]:
-    """Texts of which at least two others that do not repeat each other make up most: whole books beside their stories."""
+    """Texts that mostly consist of at least two other texts which do not repeat each other, such as books beside their stories."""
     found: dict[int, Duplicate] = {}
     for number in order:
-        mine = prints[number].shingles
+        own = prints[number].shingles
         parts: list[int] = []
-        covered = np.zeros(len(mine), bool)
+        covered = np.zeros(len(own), bool)
         for other in sorted(candidates[number], key=lambda other: (-len(prints[other].shingles), other)):
-            theirs = prints[other].shingles
-            if other in found or len(theirs) > 0.7 * len(mine) or shared(theirs, mine) < CONTAINED * len(theirs):
+            others = prints[other].shingles
+            if other in found or len(others) > 0.7 * len(own) or shared(others, own) < CONTAINED * len(others):
                 continue
-            inside = np.isin(mine, theirs, assume_unique=True)
-            if int((inside & ~covered).sum()) >= 0.5 * len(theirs):
+            inside = np.isin(own, others, assume_unique=True)
+            if int((inside & ~covered).sum()) >= 0.5 * len(others):
                 covered |= inside
                 parts.append(other)
         if len(parts) >= 2 and covered.mean() >= CONTAINED:

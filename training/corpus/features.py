@@ -1,7 +1,7 @@
-"""The features of the learned filter: each a number, and the words that say what it means when it is high or low.
+"""The features of the learned filter: each is a number, with descriptions of a high and a low value.
 
-Nothing here knows quality: `training.corpus.learn_quality` learns from stories what is usual (the tables) and what tells a story
-from other texts (the weights).
+The features do not judge: `training.corpus.learn_quality` learns from stories what is common (the tables) and what distinguishes
+stories from other texts (the weights).
 """
 
 from __future__ import annotations
@@ -22,49 +22,53 @@ Floats = npt.NDArray[np.float64]
 _PIECE = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*|\d+|[.,;:!?…—“”\"]")
 _SENTENCE = re.compile(r"(?<=[.!?…])[”’\"')*]*\s+|\n+")
 _OPENS = "“"
-SIGNS = (".", ",", ";", ":", "!", "?", "…", "—", "“", "”", '"')
-SAMPLE = 18_000  # characters that are looked at: the beginning, the middle and the end of a longer text
-_BEYOND = 30  # sentences between two that are compared to see what neighbours share by chance
+PUNCTUATION = (".", ",", ";", ":", "!", "?", "…", "—", "“", "”", '"')
+SAMPLE = 18_000  # characters that are used: the beginning, the middle and the end of a longer text
+_FAR = 30  # sentences between two that have words in common only by chance
 
 
 class Feature(NamedTuple):
+    """What a high and a low value mean."""
+
     high: str
     low: str
 
 
 FEATURES: dict[str, Feature] = {
     "stop words": Feature("many function words", "few function words"),
-    "stop variety": Feature("all the usual function words", "few different function words"),
-    "known words": Feature("usual words", "many words that no story uses"),
+    "stop variety": Feature("many different function words", "few different function words"),
+    "known words": Feature("common words", "many words that are rare in stories"),
     "word length": Feature("long words", "short words"),
     "long words": Feature("many very long words", "few long words"),
-    "lone letters": Feature("many single letters", "no stray letters"),
-    "mixed words": Feature("words with capitals or digits inside", "clean words"),
-    "letter pairs": Feature("usual letters beside each other", "letters that do not go together"),
-    "word pairs": Feature("words in a usual order", "words in no usual order"),
-    "words apart": Feature("sentences built as usual", "sentences that do not hold together"),
+    "lone letters": Feature("many single letters", "no single letters"),
+    "mixed words": Feature("words with capitals or digits inside", "regular words"),
+    "letter pairs": Feature("common letter pairs", "rare letter pairs"),
+    "word pairs": Feature("words in a common order", "words in an uncommon order"),
+    "words apart": Feature("common sentence structure", "uncommon sentence structure"),
     "capitalised": Feature("many capitalised words", "few capitalised words"),
     "all capitals": Feature("many words in capitals", "few words in capitals"),
-    "inner capitals": Feature("common words capitalised inside sentences", "capitals where they belong"),
+    "inner capitals": Feature("common words capitalised inside sentences", "regular capitals"),
     "sentence starts": Feature("sentences that start with a capital", "sentences that start with a small letter"),
     "sentence length": Feature("very long sentences", "very short sentences"),
-    "sentence spread": Feature("sentences of many lengths", "sentences of one length"),
+    "sentence spread": Feature("sentences of varied lengths", "sentences of similar lengths"),
     "commas": Feature("many commas", "few commas"),
-    "signs": Feature("many unusual signs", "no unusual signs"),
+    "signs": Feature("many unusual symbols", "no unusual symbols"),
     "digits": Feature("many digits", "few digits"),
     "paragraph length": Feature("long paragraphs", "short paragraphs"),
-    "unfinished": Feature("many lines without punctuation at their end", "lines that end with punctuation"),
+    "unfinished": Feature("many lines that end without punctuation", "lines that end with punctuation"),
     "short lines": Feature("many short lines", "few short lines"),
     "numbered ends": Feature("lines that end with a number", "no lines that end with a number"),
     "bullets": Feature("lines that begin like a list", "no lists"),
-    "repeated lines": Feature("lines that return", "no repeated lines"),
-    "repeated runs": Feature("phrases that return", "no repeated phrases"),
-    "compression": Feature("text that repeats itself", "text full of surprises"),
-    "variety": Feature("an unusual wealth of words", "few different words"),
+    "repeated lines": Feature("repeated lines", "no repeated lines"),
+    "repeated runs": Feature("repeated phrases", "no repeated phrases"),
+    "compression": Feature("repetitive text", "text with little repetition"),
+    "variety": Feature("many different words", "few different words"),
     "pronouns": Feature("people who act (he, she, I)", "no people who act"),
     "past": Feature("events in the past", "no events in the past"),
-    "quotes": Feature("quotes that open and close out of turn", "quotes in good order"),
-    "cohesion": Feature("neighbouring sentences about the same things", "neighbouring sentences that share nothing"),
+    "quotes": Feature("unbalanced quotes", "balanced quotes"),
+    "cohesion": Feature(
+        "neighbouring sentences with words in common", "neighbouring sentences without words in common"
+    ),
 }
 
 _PRONOUNS = (
@@ -105,34 +109,37 @@ _PAST = (
 
 
 class Tables(NamedTuple):
-    """What is usual in stories. `word_pairs` holds log2 of how much oftener two classes meet than chance would have it."""
+    """What is common in stories. The tables of pairs hold log2 of the ratio of observed to expected frequency of two classes."""
 
     vocabulary: dict[str, int]  # a word -> its rank
-    classes: dict[str, int]  # a frequent word or a sign -> its class; the last two are "known" and "unknown"
-    letter_pairs: Floats  # 27 x 27, log2 probability of the second letter after the first; 0 is what parts words
-    word_pairs: Floats  # classes x classes, one beside the other
-    words_apart: Floats  # the same with one word between
+    classes: dict[str, int]  # frequent word or punctuation -> its class; two more follow for known and unknown words
+    letter_pairs: (
+        Floats  # (27, 27): log2 probability of the second letter after the first; index 0 is any other character
+    )
+    word_pairs: Floats  # (classes, classes): one next to the other
+    words_apart: Floats  # (classes, classes): with one word between
 
 
 def class_ids(pieces: Sequence[str], classes: dict[str, int], vocabulary: dict[str, int]) -> npt.NDArray[np.int64]:
+    """(pieces,): the class of each piece."""
     known, unknown = len(classes), len(classes) + 1
     ids = (classes.get(piece, known if piece in vocabulary else unknown) for piece in pieces)
     return np.fromiter(ids, np.int64, len(pieces))
 
 
 def pieces_of(text: str) -> list[str]:
-    """Words and signs in their order, in small letters."""
+    """Words and punctuation in their order, in lower case."""
     return _PIECE.findall(text.lower().replace("'", "’"))
 
 
 def letter_ids(text: str) -> npt.NDArray[np.uint8]:
-    """a to z as 1 to 26, all else as 0; accents are not looked at."""
+    """(characters,): a to z as 1 to 26, everything else as 0."""
     codes = np.frombuffer(text.lower().encode("utf-32-le", "replace"), dtype=np.uint32)
     return np.where((codes >= 97) & (codes <= 122), codes - 96, 0).astype(np.uint8)
 
 
 def sample(text: str) -> str:
-    """Three stretches of whole paragraphs out of a long text: its cost is bounded, and a part of it stands for all."""
+    """A bounded sample of a text: three stretches of whole paragraphs of a long one, or all of a short one."""
     if len(text) <= SAMPLE:
         return text
     third, parts = SAMPLE // 3, []
@@ -145,7 +152,7 @@ def sample(text: str) -> str:
 
 
 def features(whole: Profile, tables: Tables) -> Floats:
-    """One row of len(FEATURES) numbers, in their order."""
+    """(len(FEATURES),): the features of a text, in the order of FEATURES."""
     profile = Profile(sample(whole.text), whole.language)
     forms, counts, words = profile.forms, profile.counts, max(1, profile.tokens)
     lines = profile.lines or [""]
@@ -154,9 +161,9 @@ def features(whole: Profile, tables: Tables) -> Floats:
     pairs = tables.letter_pairs[letters[:-1], letters[1:]][inside]
     pieces = pieces_of(profile.text)
     ids = class_ids(pieces, tables.classes, tables.vocabulary)
-    sentences = [said for said in _SENTENCE.split(profile.text) if said and any(map(str.isalpha, said[:20]))]
-    lengths = np.array([said.count(" ") + 1 for said in sentences] or [0])
-    lower_starts = sum(_starts_small(said) for said in sentences)
+    sentences = [part for part in _SENTENCE.split(profile.text) if part and any(map(str.isalpha, part[:20]))]
+    lengths = np.array([sentence.count(" ") + 1 for sentence in sentences] or [0])
+    lower_starts = sum(map(_starts_lower, sentences))
     window = [word.lower() for word in profile.written[:600]]
     values = {
         "stop words": profile.stop_words,
@@ -196,7 +203,7 @@ def features(whole: Profile, tables: Tables) -> Floats:
     return np.array([values[name] for name in FEATURES], dtype=np.float64)
 
 
-def _starts_small(sentence: str) -> bool:
+def _starts_lower(sentence: str) -> bool:
     first = next((letter for letter in sentence[:12] if letter.isalpha()), "A")
     return first.islower()
 
@@ -211,9 +218,9 @@ def _inner_capitals(text: str) -> int:
 
 
 def _quotes(paragraphs: Sequence[str]) -> float:
-    """The share of quotes that open where one is open, or close where none is.
+    """The share of quotes that open inside another one, or close without an open one.
 
-    A paragraph may leave its last one open; straight ones (which do not say what they do) only if the next begins with one.
+    The last quote of a paragraph may stay open; a straight one only if the next paragraph begins with one.
     """
     wrong = total = 0
     for paragraph, following in zip(paragraphs, [*paragraphs[1:], ""]):
@@ -222,12 +229,12 @@ def _quotes(paragraphs: Sequence[str]) -> float:
             total += count
             wrong += count % 2 and following[:1] != '"'
         depth, inner = 0, False  # inside ‘...’ another “...” may open
-        for sign in re.findall("[“”‘]", paragraph):
-            if sign == "‘":
+        for quote in re.findall("[“”‘]", paragraph):
+            if quote == "‘":
                 inner = True
                 continue
             total += 1
-            opens = sign == _OPENS
+            opens = quote == _OPENS
             wrong += (depth > 0 and not inner) if opens else depth == 0
             depth = max(0, depth + (1 if opens else -1))
             inner = not opens and depth > 0
@@ -235,14 +242,14 @@ def _quotes(paragraphs: Sequence[str]) -> float:
 
 
 def _cohesion(sentences: Sequence[str]) -> float:
-    """How much oftener sentences side by side share a longer word than sentences far apart do, per pair."""
+    """The share of neighbouring sentences with a longer word in common, minus the share of distant ones."""
     sets = [
-        {word for word in re.findall(r"[^\W\d_]{5,}", said.lower()) if word not in STOP_WORDS}
-        for said in sentences[:400]
+        {word for word in re.findall(r"[^\W\d_]{5,}", sentence.lower()) if word not in STOP_WORDS}
+        for sentence in sentences[:400]
     ]
     near = [not first.isdisjoint(second) for first, second in zip(sets, sets[2:])]
     near += [not first.isdisjoint(second) for first, second in itertools.pairwise(sets)]
-    far = [not first.isdisjoint(second) for first, second in zip(sets, sets[_BEYOND:])]
+    far = [not first.isdisjoint(second) for first, second in zip(sets, sets[_FAR:])]
     if len(far) < 10:
-        return 0.06  # too short to tell: what stories have
+        return 0.06  # too short to measure: the usual value of stories
     return sum(near) / len(near) - sum(far) / len(far)

@@ -1,7 +1,7 @@
-"""From the elements of a page to the paragraphs of a story, in the format of `training.text`.
+"""From the elements of a page to the paragraphs of a story, in the format of `training.common.text`.
 
-Verse, addresses and table rows keep their line breaks inside a paragraph; emphasis becomes `*...*`, line by line; a rule or
-an ornament becomes a scene break. Note references, page marks, pictures, captions, epigraphs and dedications are left out.
+Verse, addresses and table rows keep their line breaks inside a paragraph; emphasis becomes `*...*` in each line; a rule or
+an ornament becomes a scene break. Note references, page marks, pictures, captions, epigraphs and dedications are removed.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Literal
 
 import regex
 
-from training.corpus.bounded import BrokenSource
+from training.common.text import SCENE_BREAK
+from training.corpus.bounded import SourceError
 from training.corpus.headings import is_chapter, is_numbered_name
 from training.corpus.markup import Element, attribute, content, entity_text, tag, types
-from training.text import SCENE_BREAK
 
-MOST_DEPTH = 120
+MAX_DEPTH = 120
 _ORNAMENTS = r"*＊⁂⁎✻✽❦❧☙•·∙◦◆◇○●□■★☆#~〜＝=_—–\-+†‡\.§※"
 ORNAMENT = regex.compile(rf"\s*(?:[{_ORNAMENTS}]\s*){{2,40}}|\s*[⁂❦❧☙✻✽※#＊*◇◆○●★☆§~]\s*")
 _NOT_TEXT = {
@@ -56,7 +56,7 @@ _BYLINE_CLASS = regex.compile(r"\b(?:byline|by-line|author|storyauthor|chapter-?
 
 @dataclass(slots=True)
 class Block:
-    """A paragraph, a heading (`level` 1 to 6; `name` is its title without an ordinal), a scene break or a byline."""
+    """A paragraph, a heading (`level` 1 to 6; `name` is its title without a number), a scene break or a byline."""
 
     kind: Literal["paragraph", "heading", "break", "byline"]
     text: str = ""
@@ -67,7 +67,7 @@ class Block:
 
 @dataclass(slots=True)
 class Flattener:
-    """Collects the blocks of one page, or of one element of it."""
+    """Collects the blocks of a page, or of one element of it."""
 
     blocks: list[Block] = field(default_factory=list)
     _runs: list[tuple[str, bool]] = field(default_factory=list)
@@ -76,6 +76,7 @@ class Flattener:
     _anchors: set[str] = field(default_factory=set)
 
     def page(self, element: Element) -> list[Block]:
+        """The blocks of an element, in order. Raises SourceError if it nests too deep."""
         self._enter(element)
         self._flush()
         return self.blocks
@@ -111,8 +112,8 @@ class Flattener:
 
     def _children(self, element: Element, pre: bool = False) -> None:
         self._depth += 1
-        if self._depth > MOST_DEPTH:
-            raise BrokenSource(f"nests more than {MOST_DEPTH} elements in a page, as no book does.")
+        if self._depth > MAX_DEPTH:
+            raise SourceError(f"nests more than {MAX_DEPTH} elements in a page, which no book does.")
         self._text(element.text, pre)
         for child in element:
             self._enter(child)
@@ -124,30 +125,30 @@ class Flattener:
             self._runs.append((text if pre else regex.sub(r"[ \t\r\n\f]+", " ", text), self._italic == 1))
 
     def _inline(self, element: Element, name: str) -> None:
-        slanted = name in ("em", "i") or (
+        emphasised = name in ("em", "i") or (
             name in ("span", "cite") and bool(_ITALIC.search(f"{element.get('class', '')} {element.get('style', '')}"))
         )
-        self._italic += slanted  # emphasis inside emphasis stands upright, and is emphasis no more
+        self._italic += emphasised  # emphasis inside emphasis is set upright and is not marked
         self._children(element)
-        self._italic -= slanted
+        self._italic -= emphasised
 
     def _block(self, element: Element, kinds: frozenset[str]) -> None:
         self._flush()
-        sort = f"{element.get('class', '')} {element.get('role', '')}"
-        if "pg-boilerplate" in sort:  # Project Gutenberg's licence
+        classes = f"{element.get('class', '')} {element.get('role', '')}"
+        if "pg-boilerplate" in classes:  # Project Gutenberg's licence
             return
-        if "author" in kinds or _BYLINE_CLASS.search(sort):
-            if said := content(element):
-                self._add(Block("byline", said))
+        if "author" in kinds or _BYLINE_CLASS.search(classes):
+            if text := content(element):
+                self._add(Block("byline", text))
             return
         before = len(self.blocks)
         self._children(element, pre=tag(element) == "pre")
         self._flush()
-        if len(self.blocks) == before and _BREAK_CLASS.search(sort):
+        if len(self.blocks) == before and _BREAK_CLASS.search(classes):
             self._add(Block("break"))
 
     def _frame(self, element: Element, name: str) -> None:
-        """Of the head of a story only its headings and its byline belong to it, of its foot (a date, a place) nothing."""
+        """Enter the headings and the byline of a story's header. Its footer (a date, a place) is left out."""
         if name == "header":
             for child in element:
                 kinds = types(child)
@@ -162,18 +163,18 @@ class Flattener:
         self._anchors |= {inner.get("id") or inner.get("name") or "" for inner in element.iter() if tag(inner)} - {""}
         lines = [child for child in element if tag(child)] if name == "hgroup" else [element]
         level = min((int(tag(line)[1]) for line in lines if regex.fullmatch(r"h[1-6]", tag(line))), default=2)
-        parts = [(said, types(line)) for line in lines if (said := content(_without_notes(line)))]
-        main = [said for said, kinds in parts if not kinds & {"subtitle", "byline", "author"}] or [
-            said for said, _ in parts
+        parts = [(text, types(line)) for line in lines if (text := content(_without_notes(line)))]
+        main = [text for text, kinds in parts if not kinds & {"subtitle", "byline", "author"}] or [
+            text for text, _ in parts
         ]
-        titled = [said for said, kinds in parts if "title" in kinds or "fulltitle" in kinds]
+        titled = [text for text, kinds in parts if "title" in kinds or "fulltitle" in kinds]
         if name != "hgroup":  # <h2><span epub:type="ordinal">I</span> <span epub:type="title">...</span></h2>
             inner = [child for child in element.iter() if child is not element and "title" in types(child)]
             titled = titled if not inner else [content(inner[0])]
         if main:
             name = titled[0] if titled else main[-1] if name == "hgroup" and _is_ordinal(*parts[0]) else main[0]
-            said = ": ".join(main) if len(main) <= 2 and name == main[-1] else main[0]
-            self._add(Block("heading", said, level, name))
+            text = ": ".join(main) if len(main) <= 2 and name == main[-1] else main[0]
+            self._add(Block("heading", text, level, name))
 
     def _paragraph(self, text: str) -> None:
         if ORNAMENT.fullmatch(text):
@@ -194,22 +195,22 @@ class Flattener:
 
 
 def render(runs: Iterable[tuple[str, bool]]) -> str:
-    """One paragraph of (text, is it emphasised) runs, with `*...*` inside each line and spaces outside of it.
+    """Return one paragraph of runs (text, whether it is emphasised), with `*...*` inside each line and spaces outside of it.
 
     >>> render([("He ", False), ("did ", True), ("not.", False)])
     'He *did* not.'
     """
-    pieces = ((line, slanted) for text, slanted in runs for line in _lines(text) if line)
-    # A line end stands alone: emphasis begins anew after it.
+    pieces = ((line, emphasised) for text, emphasised in runs for line in _lines(text) if line)
+    # A line break is a group of its own, so that emphasis starts again after it.
     groups = groupby(pieces, key=lambda piece: (piece[1], piece[0] == "\n"))
-    joined = (("".join(text for text, _ in group), slanted) for (slanted, _), group in groups)
-    said = "".join(_emphasised(text) if slanted else text for text, slanted in joined)
-    lines = [" ".join(line.split()) for line in said.split("\n")]
+    joined = (("".join(text for text, _ in group), emphasised) for (emphasised, _), group in groups)
+    marked = "".join(_emphasised(text) if emphasised else text for text, emphasised in joined)
+    lines = [" ".join(line.split()) for line in marked.split("\n")]
     return "\n".join(line for line in lines if line)
 
 
 def _lines(text: str) -> list[str]:
-    """The lines of a text, with the line ends between them as pieces of their own."""
+    """The lines of a text and the line breaks between them, as separate strings."""
     return [text] if "\n" not in text or text == "\n" else regex.split(r"(\n)", text)
 
 
@@ -222,7 +223,7 @@ def _emphasised(text: str) -> str:
 
 
 def compose(blocks: Sequence[Block]) -> str:
-    """The text of a story from its blocks: no breaks at its ends or beside headings, no heading over nothing."""
+    """Return the text of a story, without scene breaks at its ends or beside headings, and without empty sections."""
     lines: list[str] = []
     for block in blocks:
         if block.kind == "paragraph":
@@ -238,8 +239,8 @@ def compose(blocks: Sequence[Block]) -> str:
     return "\n\n".join(lines)
 
 
-def _is_ordinal(said: str, kinds: frozenset[str]) -> bool:
-    return "ordinal" in kinds or (is_chapter(said) and not is_numbered_name(said))
+def _is_ordinal(text: str, kinds: frozenset[str]) -> bool:
+    return "ordinal" in kinds or (is_chapter(text) and not is_numbered_name(text))
 
 
 def _is_part(element: Element | None) -> bool:
@@ -247,7 +248,7 @@ def _is_part(element: Element | None) -> bool:
 
 
 def _row(row: Element) -> str:
-    return " ".join(said for cell in row if (said := content(cell)))
+    return " ".join(text for cell in row if (text := content(cell)))
 
 
 def _is_note(element: Element, name: str) -> bool:
@@ -262,7 +263,7 @@ def _is_note(element: Element, name: str) -> bool:
 
 
 def _without_notes(element: Element) -> Element:
-    """A heading without its note references; they are unlinked in place, their tails stay."""
+    """Remove the note references from a heading, in place, and return it. The text after them stays."""
     for child in [found for found in element.iter() if found is not element]:
         if types(child) & _NO_PART or _is_note(child, tag(child)):
             for piece in list(child):

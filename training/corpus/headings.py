@@ -1,10 +1,10 @@
-"""What a heading says about the pages under it: a publisher's page, a chapter, or a story by name."""
+"""What a heading tells about the pages under it: a publisher's page, a chapter, or a story with a name."""
 
 from __future__ import annotations
 
 import regex
 
-PAGES = {  # of `epub:type` and ARIA roles, in plain words
+PAGES = {  # `epub:type` and ARIA role -> a plain name
     "cover": "cover",
     "titlepage": "title page",
     "halftitlepage": "half title",
@@ -71,57 +71,57 @@ BYLINE = regex.compile(
 
 
 def page_name(heading: str) -> str:
-    """Which publisher's page this is the heading of, in plain words; "" for none.
+    """Return the kind of publisher's page that has this heading; "" for none.
 
     >>> page_name("About the Author"), page_name("The Dead")
     ("publisher's page", '')
     """
-    said = " ".join(heading.split()).strip(" .:*—-[]")
+    text = " ".join(heading.split()).strip(" .:*—-[]")
     for pattern, name in _PAGE:
-        if pattern.fullmatch(said):
+        if pattern.fullmatch(text):
             return name
     return ""
 
 
 def is_chapter(heading: str) -> bool:
-    """Whether a heading only numbers a part of a story.
+    """Whether a heading numbers a part of a story.
 
-    >>> [is_chapter(said) for said in ("IV", "Chapter 2: The Search", "第三章", "The Third Man")]
+    >>> [is_chapter(heading) for heading in ("IV", "Chapter 2: The Search", "第三章", "The Third Man")]
     [True, True, True, False]
     """
     return bool(_CHAPTER.fullmatch(" ".join(heading.split()).strip(" .*")))
 
 
 def is_numbered_name(heading: str) -> bool:
-    """Whether a heading numbers a chapter and names it too, as "II: The Search" does: in a collection that is a story."""
+    """Whether a heading has a number and a name, such as "II: The Search". In a collection, such a heading can be a story."""
     return is_chapter(heading) and bool(_ORDINAL.match(heading.strip()))
 
 
 def clean_title(heading: str) -> str:
-    """A title without its number, its markup and its capitals.
+    """Return a title without its number and markup, and not in capitals.
 
     >>> clean_title("III. THE GIFT OF THE MAGI.")
     'The Gift of the Magi'
     """
-    said = " ".join(heading.replace("*", "").replace("_", "").split())
-    bare = _ORDINAL.sub("", said, count=1) if _ORDINAL.match(said) else said
-    said = bare if any(letter.isalpha() for letter in bare) else said
-    said = said.strip(" ,;:—")
-    if said.endswith(".") and not said.endswith("..") and not regex.search(r"\b\p{Lu}[\p{L}]{0,2}\.$", said.title()):
-        said = said[:-1]
-    letters = [letter for letter in said if letter.isalpha()]
+    title = " ".join(heading.replace("*", "").replace("_", "").split())
+    bare = _ORDINAL.sub("", title, count=1) if _ORDINAL.match(title) else title
+    title = bare if any(letter.isalpha() for letter in bare) else title
+    title = title.strip(" ,;:—")
+    if title.endswith(".") and not title.endswith("..") and not regex.search(r"\b\p{Lu}[\p{L}]{0,2}\.$", title.title()):
+        title = title[:-1]
+    letters = [letter for letter in title if letter.isalpha()]
     if (
         len(letters) > 3
         and all(letter.upper() == letter for letter in letters)
         and any(x.lower() != x for x in letters)
     ):
-        words = said.split()
-        said = " ".join(
+        words = title.split()
+        title = " ".join(
             word.lower() if number and word.lower() in _SMALL and not words[number - 1].endswith((":", "—"))
             else _capital(word)
             for number, word in enumerate(words)
         )  # fmt: skip
-    return said[:200]
+    return title[:200]
 
 
 def _capital(word: str) -> str:
@@ -133,7 +133,7 @@ def _capital(word: str) -> str:
 
 
 def byline(paragraph: str) -> str:
-    """The name in a line such as "By Edgar Allan Poe"; "" where it is none.
+    """Return the name in a line such as "By Edgar Allan Poe"; "" if the line is no byline.
 
     >>> byline("By EDGAR ALLAN POE"), byline("By noon the rain had stopped.")
     ('Edgar Allan Poe', '')
@@ -143,8 +143,8 @@ def byline(paragraph: str) -> str:
 
 
 def clean_name(name: str) -> str:
-    """A person's name without "by", line ends and capitals."""
-    said = regex.sub(r"^(?i:by|von|par)[:\s]+(?=\p{Lu})", "", " ".join(name.replace("*", "").split())).strip(" ,;:")
-    if said.upper() == said and said.lower() != said:
-        said = regex.sub(r"\p{Lu}{2,}", lambda found: found.group().capitalize(), said)
-    return said[:120]
+    """Return a person's name without "by", without line breaks, and not in capitals."""
+    name = regex.sub(r"^(?i:by|von|par)[:\s]+(?=\p{Lu})", "", " ".join(name.replace("*", "").split())).strip(" ,;:")
+    if name.upper() == name and name.lower() != name:
+        name = regex.sub(r"\p{Lu}{2,}", lambda found: found.group().capitalize(), name)
+    return name[:120]

@@ -1,8 +1,8 @@
-"""Learns the quality filter and measures it: python -m training.corpus.learn_quality CORPUS [--write]
+"""Train and measure the learned filter: python -m training.corpus.learn_quality CORPUS [--write]
 
 CORPUS is a JSONL file of English stories. A fifth of the authors is held out; the tables and weights come from the others, and
-all figures from the held-out ones. Stories are shown whole and in parts, in the spelling of printers and of keyboards (straight
-quotes, two hyphens), so that a typographic habit is not taken for quality. Without --write nothing is changed.
+all measurements from the held-out ones. Stories are used whole and in parts, with typographic and with plain punctuation (straight
+quotes, two hyphens), so that punctuation is not taken for quality. Without --write, nothing is changed.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import minimize
 
+from training.common.records import Story
 from training.corpus.clean import clean
-from training.corpus.features import FEATURES, SIGNS, Floats, Tables, class_ids, features, letter_ids, pieces_of
+from training.corpus.features import FEATURES, PUNCTUATION, Floats, Tables, class_ids, features, letter_ids, pieces_of
 from training.corpus.negatives import KINDS
 from training.corpus.profile import Profile
-from training.corpus.quality import WEIGHTS, Filter, judge_quality, standardised
-from training.corpus.rules import judge
+from training.corpus.quality import WEIGHTS, Filter, assess_quality, standardised
+from training.corpus.rules import apply_rules
 from training.corpus.settings import CorpusSettings
 from training.corpus.shingles import TOKEN
 from training.corpus.stories import read_stories
-from training.records import Story
 
 VOCABULARY, CLASSES, SEED, DECAY = 4000, 110, 1, 0.0005
 FLOOR = 0.3
-FALSE_DROP_COST = 4.0  # a story lost is worse than a bad text kept
+FALSE_REJECTION_COST = 4.0  # losing a story is worse than keeping another text
 
 
 class Measured(NamedTuple):
-    """Of held-out texts: how many there were, how many the rules dropped, and how many rules and filter together."""
+    """Counts of held-out texts: all, those that the rules reject, and those that rules and filter reject together."""
 
     texts: int
     by_rules: int
-    dropped: int
+    rejected: int
 
 
 def split(stories: Sequence[Story]) -> tuple[list[Story], list[Story]]:
-    """Four fifths of the authors to learn from, one fifth to measure with."""
+    """The stories of four fifths of the authors to train on, and those of one fifth to measure with."""
     authors = sorted({story.author for story in stories})
     random.Random(SEED).shuffle(authors)
     held_out = set(authors[: max(1, len(authors) // 5)])
@@ -50,14 +50,14 @@ def split(stories: Sequence[Story]) -> tuple[list[Story], list[Story]]:
 
 
 def tables_of(stories: Sequence[Story]) -> Tables:
-    """Which words, letters and orders of words are usual in these stories."""
+    """The words, letter pairs and word pairs that are common in these stories."""
     seen: Counter[str] = Counter()
     for story in stories:
         seen.update({word.lower().replace("'", "’") for word in TOKEN.findall(story.text)})
     vocabulary = {
         word: rank for rank, (word, _) in enumerate(sorted(seen.items(), key=lambda x: (-x[1], x[0]))[:VOCABULARY])
     }
-    classes = {name: number for number, name in enumerate([*SIGNS, *list(vocabulary)[:CLASSES]])}
+    classes = {name: number for number, name in enumerate([*PUNCTUATION, *list(vocabulary)[:CLASSES]])}
     size = len(classes) + 2
     letters, beside, apart = np.full((27, 27), 0.5), np.full((size, size), 0.5), np.full((size, size), 0.5)
     for story in stories:
@@ -67,39 +67,39 @@ def tables_of(stories: Sequence[Story]) -> Tables:
         np.add.at(beside, (kinds[:-1], kinds[1:]), 1)
         np.add.at(apart, (kinds[:-2], kinds[2:]), 1)
     letter_pairs = np.log2(letters / letters.sum(1, keepdims=True))
-    # Rounded as they are stored: in bytes.
-    return Tables(vocabulary, classes, np.round(letter_pairs * 8) / 8, _surprise(beside), _surprise(apart))
+    # Rounded as in the file, which stores bytes.
+    return Tables(vocabulary, classes, np.round(letter_pairs * 8) / 8, _association(beside), _association(apart))
 
 
-def _surprise(counts: Floats) -> Floats:
+def _association(counts: Floats) -> Floats:
     chance = counts.sum(1, keepdims=True) * counts.sum(0, keepdims=True) / counts.sum()
     return np.asarray(np.round(np.clip(np.log2(counts / chance), -7, 7) * 16) / 16, dtype=np.float64)
 
 
-def _respelled(text: str, signs: dict[str, str]) -> str:
-    for sign, said in signs.items():
-        text = text.replace(sign, said)
+def _replaced(text: str, characters: dict[str, str]) -> str:
+    for character, replacement in characters.items():
+        text = text.replace(character, replacement)
     return text
 
 
-def shown(story: Story, rng: random.Random) -> str:
-    """A story as a source might have it: whole or a part, with printer's quotes or a keyboard's."""
+def varied(story: Story, rng: random.Random) -> str:
+    """A story as a source might have it: whole or in part, with typographic or plain punctuation."""
     text = story.text
     if rng.random() < 0.5:
         blocks = text.split("\n\n")
         start = rng.randrange(max(1, len(blocks) - 20))
         part = "\n\n".join(blocks[start : start + rng.randrange(20, 120)])
         text = part if len(part.split()) >= 300 else text
-    luck = rng.random()
-    if luck < 0.2:
-        text = _respelled(text, {"“": '"', "”": '"', "‘": "'", "’": "'", "—": "--", "…": "..."})
-    elif luck < 0.3:
-        text = _respelled(text, {"“": "‘", "”": "’"})
+    drawn = rng.random()
+    if drawn < 0.2:
+        text = _replaced(text, {"“": '"', "”": '"', "‘": "'", "’": "'", "—": "--", "…": "..."})
+    elif drawn < 0.3:
+        text = _replaced(text, {"“": "‘", "”": "’"})
     return clean(text)
 
 
-def made(pool: Sequence[Story], each: int, rng: random.Random) -> dict[str, list[str]]:
-    """`each` texts of every kind that is no story, of at least 300 words as far as the kind allows."""
+def negatives(pool: Sequence[Story], each: int, rng: random.Random) -> dict[str, list[str]]:
+    """`each` texts of every kind that is not a story, of at least 300 words as far as the kind allows."""
     return {
         name: [
             clean(max((make(pool, rng) for _ in range(2)), key=lambda text: min(len(text), 3000))) for _ in range(each)
@@ -112,14 +112,14 @@ def learn(stories: Sequence[Story], each: int = 70) -> Filter:
     """Fit the weights: a logistic regression with weight decay, by L-BFGS."""
     rng = random.Random(SEED)
     tables = tables_of(stories)
-    good = [features(Profile(shown(story, rng)), tables) for story in stories]
-    bad = [features(Profile(text), tables) for texts in made(stories, each, rng).values() for text in texts]
+    good = [features(Profile(varied(story, rng)), tables) for story in stories]
+    bad = [features(Profile(text), tables) for texts in negatives(stories, each, rng).values() for text in texts]
     rows, labels = np.array(good + bad), np.array([1.0] * len(good) + [-1.0] * len(bad))
     mean = np.array(good).mean(0)
-    # What hardly varies among stories would condemn at its first oddity: the other texts' spread is a floor.
+    # A feature that hardly varies among stories would be decisive: its scale is at least a share of the other texts' deviation.
     scale = np.maximum(np.maximum(np.array(good).std(0), FLOOR * np.array(bad).std(0)), 1e-4)
     z = np.array([standardised(row, mean, scale) for row in rows])
-    cost = np.where(labels > 0, FALSE_DROP_COST / len(good), 1.0 / len(bad))
+    cost = np.where(labels > 0, FALSE_REJECTION_COST / len(good), 1.0 / len(bad))
 
     def loss(parameters: Floats) -> tuple[float, Floats]:
         weights, bias = parameters[:-1], parameters[-1]
@@ -134,26 +134,27 @@ def learn(stories: Sequence[Story], each: int = 70) -> Filter:
 
 
 def measure(learned: Filter, held_out: Sequence[Story], each: int = 25) -> dict[str, Measured]:
-    """What rules and filter make of held-out stories ("stories", whole; "stories, as shown") and of what is none."""
+    """Apply rules and filter to held-out stories ("stories", whole; "stories, varied") and to texts that are not stories."""
     rng = random.Random(SEED + 1)
     settings = CorpusSettings(sources=(Path(),), out=Path(), min_words=1, max_words=10**9)
     texts = {
         "stories": [clean(story.text) for story in held_out],
-        "stories, as shown": [shown(s, rng) for s in held_out],
+        "stories, varied": [varied(s, rng) for s in held_out],
     }
     result = {}
-    for name, kind in (texts | made(held_out, each, rng)).items():
-        by_rules = dropped = 0
+    for name, kind in (texts | negatives(held_out, each, rng)).items():
+        by_rules = rejected = 0
         for text in kind:
             profile = Profile(text)
-            ruled = judge(profile, settings) is not None
-            by_rules += ruled
-            dropped += ruled or judge_quality(profile, learned).story < settings.quality_threshold
-        result[name] = Measured(len(kind), by_rules, dropped)
+            by_rule = apply_rules(profile, settings) is not None
+            by_rules += by_rule
+            rejected += by_rule or assess_quality(profile, learned).story < settings.quality_threshold
+        result[name] = Measured(len(kind), by_rules, rejected)
     return result
 
 
 def save(learned: Filter, path: Path) -> None:
+    """Write the filter as a .npz file."""
     tables = learned.tables
     np.savez_compressed(
         path,
@@ -175,7 +176,7 @@ def main() -> None:
         prog="python -m training.corpus.learn_quality", description=__doc__.split("\n", 1)[0]
     )
     parser.add_argument("corpus", type=Path)
-    parser.add_argument("--write", action="store_true", help=f"write {WEIGHTS.name} in place of the one in the package")
+    parser.add_argument("--write", action="store_true", help=f"replace {WEIGHTS.name} in the package")
     arguments = parser.parse_args()
     train, held_out = split(read_stories(arguments.corpus, None))
     learned = learn(train)
@@ -183,13 +184,13 @@ def main() -> None:
     weights = sorted(zip(FEATURES, learned.weights.tolist()), key=lambda item: -abs(item[1]))
     print("Weights: " + ", ".join(f"{name} {weight:+.2f}" for name, weight in weights))
     results = measure(learned, held_out)
-    lost = results["stories, as shown"].dropped
+    lost = results["stories, varied"].rejected
     for name, found in results.items():
-        share = found.dropped / found.texts
-        precision = found.dropped / max(1, found.dropped + lost * found.texts / results["stories"].texts)
-        said = f"precision {precision:.3f}" if not name.startswith("stories") else ""
+        share = found.rejected / found.texts
+        precision = found.rejected / max(1, found.rejected + lost * found.texts / results["stories"].texts)
+        end = f"precision {precision:.3f}" if not name.startswith("stories") else ""
         print(
-            f"{name:34} {found.texts:4} texts, dropped {share:7.2%} (by rules {found.by_rules / found.texts:7.2%}) {said}"
+            f"{name:34} {found.texts:4} texts, rejected {share:7.2%} (by rules {found.by_rules / found.texts:7.2%}) {end}"
         )
     if arguments.write:
         save(learned, WEIGHTS)

@@ -1,7 +1,7 @@
-"""Texts that are no stories, honestly made, to learn the filter from and to measure it with.
+"""Texts that are not stories, generated to train the learned filter and to measure it.
 
-Most are made of the stories of one side of the split (by author), so that no text of the other side is in them; code and
-licences are those that every Python installation has.
+Most are made from the stories of one side of the split by author, so that they contain no text of the other side. Code and
+licences come from the Python installation.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from training.records import Story
+from training.common.records import Story
 
 Pool = Sequence[Story]
 _CONFUSED = dict(
@@ -77,7 +77,7 @@ _CALLS = (
 
 
 def sentences(text: str) -> list[str]:
-    return [said for said in re.split(r"(?<=[.!?])[”’]?\s+|\n+", text) if said.strip()]
+    return [part for part in re.split(r"(?<=[.!?])[”’]?\s+|\n+", text) if part.strip()]
 
 
 def _words(pool: Pool, rng: random.Random) -> list[str]:
@@ -88,34 +88,34 @@ def _ocr(share: float) -> Callable[[Pool, random.Random], str]:
     def make(pool: Pool, rng: random.Random) -> str:
         text = rng.choice(pool).text[:20_000]
         out = []
-        for sign in text:
-            luck = rng.random()
-            if luck > share or sign == "\n":
-                out.append(sign)
-            elif luck < share * 0.15:
+        for character in text:
+            drawn = rng.random()
+            if drawn > share or character == "\n":
+                out.append(character)
+            elif drawn < share * 0.15:
                 out.append(rng.choice("^~'|.,;:-_!* "))
             else:
-                out.append(_CONFUSED.get(sign.lower(), sign))
+                out.append(_CONFUSED.get(character.lower(), character))
         return "".join(out)
 
     return make
 
 
 def _shuffled_words(pool: Pool, rng: random.Random) -> str:
-    """The words of each sentence in another order."""
+    """A story with the words of each sentence in a random order."""
     blocks = []
     for paragraph in rng.choice(pool).text[:20_000].split("\n\n"):
-        said = []
+        shuffled = []
         for sentence in sentences(paragraph):
             words = sentence.split()
             rng.shuffle(words)
-            said.append(" ".join(words))
-        blocks.append(" ".join(said))
+            shuffled.append(" ".join(words))
+        blocks.append(" ".join(shuffled))
     return "\n\n".join(blocks)
 
 
 def _shuffled_sentences(pool: Pool, rng: random.Random) -> str:
-    """The sentences of a whole story in another order, in paragraphs of the same lengths."""
+    """A story with its sentences in a random order, in paragraphs of the same lengths."""
     text = rng.choice(pool).text[:30_000]
     lengths = [len(sentences(paragraph)) for paragraph in text.split("\n\n")]
     rest = sentences(text)
@@ -128,10 +128,10 @@ def _shuffled_sentences(pool: Pool, rng: random.Random) -> str:
 
 
 def _repetition(pool: Pool, rng: random.Random) -> str:
-    """A beginning, then a loop with small changes, as small models fall into."""
-    said = sentences(rng.choice(pool).text)
-    begun = said[: rng.randrange(5, 40)]
-    loop = said[len(begun) : len(begun) + rng.randrange(1, 5)] or begun[-1:]
+    """A beginning, then a loop with small changes, as small models write."""
+    own = sentences(rng.choice(pool).text)
+    begun = own[: rng.randrange(5, 40)]
+    loop = own[len(begun) : len(begun) + rng.randrange(1, 5)] or begun[-1:]
     other = [word for word in _words(pool, rng) if word.islower()][:200] or ["again"]
     blocks = [" ".join(begun[first : first + 4]) for first in range(0, len(begun), 4)]
     for _ in range(rng.randrange(12, 60)):
@@ -145,7 +145,7 @@ def _repetition(pool: Pool, rng: random.Random) -> str:
 
 
 def _salad(order: int) -> Callable[[Pool, random.Random], str]:
-    """What a model of word pairs or triples makes of some stories."""
+    """Text from an n-gram model of some stories, with `order` words of context."""
 
     def make(pool: Pool, rng: random.Random) -> str:
         follow: dict[tuple[str, ...], list[str]] = defaultdict(list)
@@ -230,8 +230,8 @@ def _licences() -> tuple[str, ...]:
 def _licence(_: Pool, rng: random.Random) -> str:
     text = rng.choice(_licences())
     start = rng.randrange(max(1, len(text) - 6000))
-    said = text[start : start + rng.randrange(4000, 12_000)]
-    return re.sub(r"(?<=\S)\n(?=\S)", " ", said) if rng.random() < 0.7 else said
+    part = text[start : start + rng.randrange(4000, 12_000)]
+    return re.sub(r"(?<=\S)\n(?=\S)", " ", part) if rng.random() < 0.7 else part
 
 
 @cache
@@ -248,8 +248,8 @@ def _code(_: Pool, rng: random.Random) -> str:
 
 
 def _foreign(_: Pool, rng: random.Random) -> str:
-    said = sentences(_FOREIGN[rng.choice(sorted(_FOREIGN))])
-    return "\n\n".join(" ".join(rng.choices(said, k=rng.randrange(2, 5))) for _ in range(20))
+    foreign = sentences(_FOREIGN[rng.choice(sorted(_FOREIGN))])
+    return "\n\n".join(" ".join(rng.choices(foreign, k=rng.randrange(2, 5))) for _ in range(20))
 
 
 def _web_page(pool: Pool, rng: random.Random) -> str:

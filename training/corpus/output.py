@@ -1,4 +1,4 @@
-"""Writing the corpus: whole or not at all, and never over what somebody else made."""
+"""Writing the corpus: completely or not at all, and never over files that are not an earlier corpus."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from training.common.errors import MendableError
 from training.corpus.page import page
 from training.corpus.record import Record
-from training.corpus.report import MADE_BY, CorpusReport, Dropped
-from training.errors import MendableError
+from training.corpus.report import MADE_BY, CorpusReport, RejectedStory
 
 
 def check_out(out: Path, sources: Sequence[Path]) -> None:
-    """Refuse a folder that holds something which is not an earlier corpus of ours, or sources, before any work is done."""
+    """Check the folder before any work is done. Raises MendableError if it has sources or anything but an earlier corpus in it."""
     try:
         place = out.resolve()
         for source in map(Path.resolve, sources):
             if place == source or source in place.parents or place in source.parents:
                 raise MendableError(
-                    f"The folder {out} (`out`) and the source {source} lie inside each other; name another place."
+                    f"The folder {out} (`out`) and the source {source} are inside each other; choose another folder."
                 )
         if not out.exists() and not out.is_symlink():
             return
         if not out.is_dir():
             raise MendableError(f"{out} is a file; name a folder in the setting `out`.")
-        if any(out.iterdir()) and not _is_ours(out):
+        if any(out.iterdir()) and not _is_corpus(out):
             raise MendableError(
-                f"The folder {out} holds something else than a corpus; name an empty or new one (`out`)."
+                f"The folder {out} contains something other than a corpus; name an empty or new one (`out`)."
             )
-    except (OSError, RuntimeError) as error:  # resolve() of a loop of links is a RuntimeError
+    except (OSError, RuntimeError) as error:  # resolve() raises RuntimeError for a loop of links
         raise MendableError(f"The folder {out} cannot be used: {getattr(error, 'strerror', '') or error}.") from None
 
 
-def _is_ours(out: Path) -> bool:
+def _is_corpus(out: Path) -> bool:
     try:
         with (out / "report.json").open("rb") as file:
             return bool(json.loads(file.read(64 * 2**20))["made_by"] == MADE_BY)
@@ -45,20 +45,20 @@ def _is_ours(out: Path) -> bool:
         return False
 
 
-def write_corpus(out: Path, kept: Sequence[Record], dropped: Sequence[Dropped], report: CorpusReport) -> None:
-    """Write the five files beside `out` and put them in its place."""
+def write_corpus(out: Path, kept: Sequence[Record], rejected: Sequence[RejectedStory], report: CorpusReport) -> None:
+    """Write the five files next to `out`, then rename the folder. Raises MendableError."""
     out = out.absolute()
     new: Path | None = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         new = Path(tempfile.mkdtemp(prefix=f".{out.name}.new-", dir=out.parent))
         new.chmod(0o755)
-        _lines(new / "train.jsonl.gz", (record_of(one) for one in kept if not one.held_out))
-        _lines(new / "held_out.jsonl.gz", (record_of(one) for one in kept if one.held_out))
-        _lines(new / "dropped.jsonl.gz", (one.model_dump(exclude_none=True) for one in dropped))
+        _write_jsonl(new / "train.jsonl.gz", (record_of(one) for one in kept if not one.held_out))
+        _write_jsonl(new / "held_out.jsonl.gz", (record_of(one) for one in kept if one.held_out))
+        _write_jsonl(new / "rejected.jsonl.gz", (one.model_dump(exclude_none=True) for one in rejected))
         (new / "report.html").write_text(page(report), "utf-8")
         (new / "report.json").write_text(report.model_dump_json(indent=2) + "\n", "utf-8")
-        _put(new, out)
+        _replace(new, out)
     except OSError as error:
         raise MendableError(f"The corpus cannot be written to {out}: {error.strerror or error}.") from None
     finally:
@@ -66,8 +66,8 @@ def write_corpus(out: Path, kept: Sequence[Record], dropped: Sequence[Dropped], 
             shutil.rmtree(new, ignore_errors=True)
 
 
-def _put(new: Path, out: Path) -> None:
-    """The old corpus leaves only when the new one is whole, and comes back if the new one cannot take its place."""
+def _replace(new: Path, out: Path) -> None:
+    """Replace the old corpus when the new one is complete; it is restored if that fails."""
     if not out.exists():
         new.rename(out)
         return
@@ -84,7 +84,7 @@ def _put(new: Path, out: Path) -> None:
 
 
 def record_of(record: Record) -> dict[str, Any]:
-    """A story as `training.corpus.stories.read_stories` reads it, with where it is from."""
+    """A story as `training.corpus.stories.read_stories` reads it, with its source."""
     story = record.story
     first = {
         "id": record.id,
@@ -98,8 +98,8 @@ def record_of(record: Record) -> dict[str, Any]:
     return first | {name: record.facts[name] for name in sorted(record.facts)} | {"text": story.text}
 
 
-def _lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
-    """Gzipped JSON lines without a name or a time in the head, so that the same records make the same bytes."""
+def _write_jsonl(path: Path, records: Iterable[dict[str, Any]]) -> None:
+    """Write gzipped JSONL without a name or a time in the header, so that the same records give the same bytes."""
     with (
         path.open("wb") as file,
         gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0) as packed,

@@ -1,11 +1,11 @@
-"""The report as one page for people: no scripts, nothing from elsewhere, every text escaped."""
+"""The report as an HTML page without scripts and external resources; all text is escaped."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from training.corpus.report import Bar, CorpusReport, Dropped, SourceReport
+from training.corpus.report import Bar, CorpusReport, RejectedStory, SourceReport
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #23201c; --soft: #6d665d; --line: #e2dbd0; --page: #faf7f2; --card: #fffdf9;
@@ -47,18 +47,18 @@ section.rule li em { color: var(--soft); font-style: normal; }
 
 
 def page(report: CorpusReport) -> str:
-    """The whole page."""
+    """The HTML of the page."""
     broken = [source for source in report.sources if source.error]
     lead = (
         f"{report.kept:,} of {report.found:,} stories from {len(report.sources) - len(broken):,} sources were kept. "
-        "No author and no anthology stands on both sides of the split."
+        "No author and no anthology is on both sides of the split."
     )
     parts = [
         f"<h1>The corpus</h1><p class='lead'>{escape(lead)}</p>",
         _figures(report),
         "".join(f"<p class='lead' style='margin:1.2rem 0 0'>{escape(note)}</p>" for note in report.notes),
         f"<h2>Words per story</h2>{_histogram(report.histogram)}",
-        f"<h2>What was dropped, and why</h2>{_reasons(report)}",
+        f"<h2>Rejected stories</h2>{_reasons(report)}",
         f"<h2>Sources</h2>{_sources(report.sources)}{_ignored(report)}",
         f"<h2>Authors</h2>{_authors(report)}",
     ]
@@ -75,10 +75,10 @@ def _figures(report: CorpusReport) -> str:
         ("stories to train on", f"{report.train.stories:,}"),
         ("words to train on", _short(report.train.words)),
         ("stories held out", f"{report.held_out.stories:,}"),
-        ("held out, of the stories", f"{report.held_out_share:.1%}"),
+        ("share held out", f"{report.held_out_share:.1%}"),
         ("authors", f"{report.train.authors + report.held_out.authors:,}"),
         ("median words", f"{report.median_words:,}"),
-        ("dropped", f"{report.dropped:,}"),
+        ("stories rejected", f"{report.rejected:,}"),
         ("sources read", f"{sum(not source.error for source in report.sources):,}"),
     ]
     cells = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in figures)
@@ -90,7 +90,7 @@ def _short(number: int) -> str:
 
 
 def _histogram(bars: Sequence[Bar]) -> str:
-    """Stacked bars of equal width in words; each has a title for those who point at it or hear it."""
+    """Stacked bars of equal width in words, each with a title for mouse pointers and screen readers."""
     width, height, left, bottom = 900, 260, 40, 34
     highest = max(bar.train + bar.held_out for bar in bars)
     step = next(size for size in (1, 2, 5, 10, 20, 25, 50, 100, 200, 500, 1000, 5000, 10**9) if highest <= 6 * size)
@@ -105,17 +105,17 @@ def _histogram(bars: Sequence[Bar]) -> str:
     every = max(1, -(-len(bars) // 12))
     for number, bar in enumerate(bars):
         x, base = left + number * room, float(height - bottom)
-        said = f"{bar.least:,} to {bar.most:,}" if bar.most is not None else f"{bar.least:,} and more"
-        drawn.append(f"<g><title>{said} words: {bar.train} to train on, {bar.held_out} held out</title>")
-        for count, sort in ((bar.train, "t"), (bar.held_out, "h")):
-            tall = count * scale
-            base -= tall
+        words = f"{bar.least:,} to {bar.most:,}" if bar.most is not None else f"{bar.least:,} and more"
+        drawn.append(f"<g><title>{words} words: {bar.train} to train on, {bar.held_out} held out</title>")
+        for count, side in ((bar.train, "t"), (bar.held_out, "h")):
+            bar_height = count * scale
+            base -= bar_height
             if count:
                 drawn.append(
-                    f"<rect class='{sort}' x='{x + 1.5:.1f}' y='{base:.1f}' width='{room - 3:.1f}' height='{tall:.1f}'/>"
+                    f"<rect class='{side}' x='{x + 1.5:.1f}' y='{base:.1f}' width='{room - 3:.1f}' height='{bar_height:.1f}'/>"
                 )
         drawn.append("</g>")
-        crowded = bars[-1].most is None and len(bars) - number == 2  # too near to the last label
+        crowded = bars[-1].most is None and len(bars) - number == 2  # too close to the last label
         if bar.most is None or (number % every == 0 and not crowded):
             label = f"{bar.least:,}" + ("+" if bar.most is None else "")
             drawn.append(f"<text x='{x:.1f}' y='{height - bottom + 18}'>{label}</text>")
@@ -129,17 +129,17 @@ def _histogram(bars: Sequence[Bar]) -> str:
 
 def _reasons(report: CorpusReport) -> str:
     if not report.reasons:
-        return "<p>Nothing was dropped.</p>"
+        return "<p>No story was rejected.</p>"
     parts = []
     for rule, count in report.reasons.items():
         examples = "".join(_example(one) for one in report.examples.get(rule, []))
         parts.append(
             f"<section class='rule'><h3>{escape(rule)} <span>{count:,}</span></h3><ul>{examples}</ul></section>"
         )
-    return "".join(parts) + "<p><small>All of them stand in dropped.jsonl.gz.</small></p>"
+    return "".join(parts) + "<p><small>rejected.jsonl.gz lists all of them.</small></p>"
 
 
-def _example(one: Dropped) -> str:
+def _example(one: RejectedStory) -> str:
     by = f" by {one.author}" if one.author else ""
     return f"<li>{escape(one.title)}{escape(by)} <em>({escape(one.source)})</em><br>{escape(one.reason)}</li>"
 
@@ -148,24 +148,22 @@ def _sources(sources: Iterable[SourceReport]) -> str:
     rows = []
     for source in sources:
         pages = ", ".join(f"{name}{f' ({count})' if count > 1 else ''}" for name, count in source.skipped.items())
-        told = f"<small>left out: {escape(pages)}</small>" if pages else ""
-        told += "".join(f"<small>{escape(note)}</small>" for note in source.notes)
-        told += f"<small class='bad'>It {escape(source.error)}</small>" if source.error else ""
+        notes = f"<small>skipped: {escape(pages)}</small>" if pages else ""
+        notes += "".join(f"<small>{escape(note)}</small>" for note in source.notes)
+        notes += f"<small class='bad'>It {escape(source.error)}</small>" if source.error else ""
         rows.append(
-            f"<tr><td>{escape(source.source)}{told}</td><td>{escape(source.kind)}</td><td class='n'>{source.found:,}</td>"
-            f"<td class='n'>{source.kept:,}</td><td class='n'>{source.dropped:,}</td></tr>"
+            f"<tr><td>{escape(source.source)}{notes}</td><td>{escape(source.kind)}</td><td class='n'>{source.found:,}</td>"
+            f"<td class='n'>{source.kept:,}</td><td class='n'>{source.rejected:,}</td></tr>"
         )
-    head = (
-        "<tr><th>file</th><th>kind</th><th class='n'>stories</th><th class='n'>kept</th><th class='n'>dropped</th></tr>"
-    )
+    head = "<tr><th>file</th><th>kind</th><th class='n'>stories</th><th class='n'>kept</th><th class='n'>rejected</th></tr>"
     return f"<div class='scroll'><table>{head}{''.join(rows)}</table></div>"
 
 
 def _ignored(report: CorpusReport) -> str:
     if not report.ignored:
         return ""
-    said = ", ".join(f"{count:,} × {name}" for name, count in report.ignored.items())
-    return f"<p><small>Not read, being of no known kind: {escape(said)}.</small></p>"
+    files = ", ".join(f"{count:,} × {name}" for name, count in report.ignored.items())
+    return f"<p><small>Files of unknown kinds, not read: {escape(files)}.</small></p>"
 
 
 def _authors(report: CorpusReport) -> str:
@@ -179,6 +177,6 @@ def _authors(report: CorpusReport) -> str:
             f"<td>{bar}</td><td>{author.side}</td></tr>"
         )
     more = len(report.authors) - 200
-    rest = f"<p><small>And {more:,} more; report.json has all.</small></p>" if more > 0 else ""
+    rest = f"<p><small>And {more:,} more; report.json lists all of them.</small></p>" if more > 0 else ""
     head = "<tr><th>author</th><th class='n'>stories</th><th class='n'>words</th><th></th><th>side</th></tr>"
     return f"<div class='scroll'><table>{head}{''.join(rows)}</table></div>{rest}"

@@ -1,4 +1,4 @@
-"""What is counted in a text once, for the rules and for the learned filter."""
+"""Counts of a text, computed once for the rules and the learned filter."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from functools import cached_property
 
 import numpy as np
 
+from training.common.text import SCENE_BREAK, count_words, paragraphs
 from training.corpus.shingles import TOKEN, Hashes, joined, normalised, run_hashes, word_hashes
-from training.text import SCENE_BREAK, count_words, paragraphs
 
 REPEATED = 8
 _HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
@@ -28,7 +28,7 @@ STOP_WORDS = frozenset(_STOP_WORDS.split())
 
 
 class Profile:
-    """A cleaned text with its counts; each is computed when it is first asked for."""
+    """A cleaned text with its counts, each of which is computed when it is first used."""
 
     def __init__(self, text: str, language: str = "en", marked_as: str = "") -> None:
         self.text = text
@@ -41,9 +41,10 @@ class Profile:
 
     @cached_property
     def simple(self) -> bool:
-        """No Chinese or Japanese, no combining marks: then TOKEN finds the very words that `count_words` counts, but faster."""
+        """Whether there is no Chinese or Japanese and no combining mark. Then TOKEN finds the words that `count_words` counts, but faster."""
         return not any(
-            sign >= "\u0300" and (unicodedata.category(sign)[0] == "M" or sign >= "\u2e80") for sign in set(self.text)
+            character >= "\u0300" and (unicodedata.category(character)[0] == "M" or character >= "\u2e80")
+            for character in set(self.text)
         )
 
     @cached_property
@@ -52,8 +53,8 @@ class Profile:
 
     @cached_property
     def paragraphs(self) -> list[str]:
-        """Without scene breaks and headings."""
-        return [said for said in paragraphs(self.text) if said != SCENE_BREAK and not said.startswith("## ")]
+        """The paragraphs without scene breaks and headings."""
+        return [block for block in paragraphs(self.text) if block != SCENE_BREAK and not block.startswith("## ")]
 
     @cached_property
     def lines(self) -> list[str]:
@@ -61,17 +62,17 @@ class Profile:
 
     @cached_property
     def written(self) -> list[str]:
-        """The words as they are written. A Chinese sentence counts as one: only languages with spaces are measured by this."""
+        """The words as written. A Chinese sentence is one of them, so this is meant for languages with spaces only."""
         return TOKEN.findall(self.text)
 
     @cached_property
     def forms(self) -> Counter[str]:
-        """How often each word is written so."""
+        """The number of occurrences of each written form."""
         return Counter(self.written)
 
     @cached_property
     def counts(self) -> Counter[str]:
-        """How often each word occurs, in small letters."""
+        """The number of occurrences of each word in lower case."""
         counts: Counter[str] = Counter()
         for form, count in self.forms.items():
             counts[form.lower().replace("'", "’")] += count
@@ -107,7 +108,7 @@ class Profile:
 
     @cached_property
     def han(self) -> float:
-        """The share of Chinese signs among the letters."""
+        """The share of Chinese characters among the letters, 0 to 1."""
         return 0.0 if self.simple else len(_HAN.findall(self.text)) / max(1, self.letters)
 
     @cached_property
@@ -120,13 +121,13 @@ class Profile:
 
     @cached_property
     def unfinished(self) -> float:
-        """The share of paragraphs that end without any punctuation."""
-        ends = [said for said in self.paragraphs if not _END.search(said)]
+        """The share of paragraphs that end without punctuation, 0 to 1."""
+        ends = [block for block in self.paragraphs if not _END.search(block)]
         return len(ends) / max(1, len(self.paragraphs))
 
     @cached_property
     def repeated(self) -> float:
-        """The share of all words (in Chinese: signs) that stand inside a run of REPEATED words that the text has more than once."""
+        """The share of words (in Chinese, characters) in runs of REPEATED words that occur more than once, 0 to 1."""
         if len(self.hashes) < 2 * REPEATED:
             return 0.0
         runs = run_hashes(self.hashes, REPEATED)
@@ -138,18 +139,18 @@ class Profile:
         return float(covered.mean())
 
 
-def language_tag(said: str) -> str:
-    """A language as the corpus writes it: English without its country, others as they come.
+def language_tag(name: str) -> str:
+    """Return the language tag that the corpus uses: "en" for any English, others unchanged.
 
     >>> language_tag("en-GB"), language_tag("zh-Hans")
     ('en', 'zh-Hans')
     """
-    said = said.strip().replace("_", "-")
-    return "en" if said.lower().split("-")[0] in ("en", "eng") else said[:20]
+    name = name.strip().replace("_", "-")
+    return "en" if name.lower().split("-")[0] in ("en", "eng") else name[:20]
 
 
 def guess_language(text: str) -> str:
-    """A language for a text that comes without one: Chinese and Japanese by their signs, else English (which is checked)."""
+    """Return "zh" or "ja" for a text in these scripts, otherwise "en", which a rule checks later."""
     sample = Profile(text[:20_000])
     if sample.kana > 0.1:
         return "ja"

@@ -1,7 +1,7 @@
 """The learned filter: a logistic regression over `training.corpus.features`, for English.
 
-Its file is made by `python -m training.corpus.learn_quality CORPUS`, which also measures it. Other languages pass: the rules
-that know no language have judged them already.
+Its file is made by `python -m training.corpus.learn_quality CORPUS`, which also measures it. Texts in other languages pass; only the
+language-independent rules apply to them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from training.corpus.features import FEATURES, Floats, Tables, features
 from training.corpus.profile import Profile
 
 WEIGHTS = Path(__file__).with_name("quality.npz")
-CLIPPED = 4.0  # standard deviations: no single oddity condemns a text
+CLIPPED = 4.0  # standard deviations: no single feature can reject a text
 
 
 class Filter(NamedTuple):
@@ -27,8 +27,8 @@ class Filter(NamedTuple):
     bias: float
 
 
-class Judgement(NamedTuple):
-    """`story` is the probability that the text is one, `because` the features that weighed most against it, in words."""
+class Quality(NamedTuple):
+    """`story` is the probability that the text is a story, `because` describes the features that count most against it."""
 
     story: float
     because: str
@@ -36,6 +36,7 @@ class Judgement(NamedTuple):
 
 @cache
 def load(path: Path = WEIGHTS) -> Filter:
+    """Read the filter. Raises ValueError if the file is for other features."""
     with np.load(path) as file:
         vocabulary = {word: rank for rank, word in enumerate(str(file["vocabulary"]).split())}
         classes = {word: number for number, word in enumerate(str(file["classes"]).split())}
@@ -49,18 +50,19 @@ def load(path: Path = WEIGHTS) -> Filter:
 
 
 def standardised(row: Floats, mean: Floats, scale: Floats) -> Floats:
+    """(features,): z-scores, clipped."""
     return np.clip((row - mean) / scale, -CLIPPED, CLIPPED)
 
 
-def judge_quality(profile: Profile, learned: Filter | None = None) -> Judgement:
-    """How likely a text in English is a story, and why not."""
+def assess_quality(profile: Profile, learned: Filter | None = None) -> Quality:
+    """The probability that an English text is a story, and the main reasons against it."""
     if not profile.english:
-        return Judgement(1.0, "")
+        return Quality(1.0, "")
     learned = learned or load()
     z = standardised(features(profile, learned.tables), learned.mean, learned.scale)
-    shares = z * learned.weights
-    logit = float(shares.sum()) + learned.bias
-    worst = [int(place) for place in np.argsort(shares)[:3] if shares[place] < -0.5]
+    contributions = z * learned.weights
+    logit = float(contributions.sum()) + learned.bias
+    worst = [int(place) for place in np.argsort(contributions)[:3] if contributions[place] < -0.5]
     names = list(FEATURES)
     because = ", ".join(FEATURES[names[p]].high if z[p] > 0 else FEATURES[names[p]].low for p in worst)
-    return Judgement(1 / (1 + float(np.exp(-np.clip(logit, -50, 50)))), because)
+    return Quality(1 / (1 + float(np.exp(-np.clip(logit, -50, 50)))), because)

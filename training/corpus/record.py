@@ -1,26 +1,26 @@
-"""A story on its way through the import."""
+"""A story during the import."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from training.corpus.judged import Judged
-from training.corpus.split import Tie
+from training.corpus.filtering import FilteredStory
+from training.corpus.split import Links
 
 
 @dataclass(slots=True)
 class Record:
-    """Where it is from, what it is, and what is known about it."""
+    """A story, where it is from, and what is known about it."""
 
     id: str
     source: str
     folder: str
-    story: Judged
+    story: FilteredStory
     facts: dict[str, Any]
     author: str = ""
     held_out: bool = False
 
     @property
-    def tie(self) -> Tie:
-        return Tie(self.story.author, self.story.anthology, self.folder)
+    def links(self) -> Links:
+        return Links(self.story.author, self.story.anthology, self.folder)

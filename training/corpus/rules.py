@@ -1,7 +1,7 @@
-"""Rules that drop a text, each with a name and a sentence that says what was counted.
+"""Rules that reject a text, each with a name and a reason in one sentence.
 
-They follow Gopher's (arXiv 2112.11446, A.1.1) and C4's (arXiv 1910.10683, 2.2), with limits for fiction: far outside what any of
-the corpus' 1,641 human stories has. The rules of words and letters apply to languages with spaces and capitals only.
+They follow Gopher's (arXiv 2112.11446, A.1.1) and C4's (arXiv 1910.10683, 2.2), with limits for fiction that are far outside the
+values of the corpus' 1,641 human stories. Rules about words and letters apply only to languages with spaces and capitals.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from training.corpus.profile import Profile
 from training.corpus.settings import CorpusSettings
 
 
-class Verdict(NamedTuple):
+class Rejection(NamedTuple):
     rule: str
     reason: str
 
@@ -33,15 +33,15 @@ _BOILERPLATE = (
 _MOJIBAKE = re.compile(r"â€|Ã[\x80-\xbf©¨ªº¢¤«¶±¼]|Â[\xa0-\xbf]|\ufffd|ï»¿")
 
 
-def judge(profile: Profile, settings: CorpusSettings) -> Verdict | None:
-    """The first rule that a text breaks, or None."""
+def apply_rules(profile: Profile, settings: CorpusSettings) -> Rejection | None:
+    """The first rule that rejects the text, or None."""
     if not settings.min_words <= profile.words <= settings.max_words:
         few = profile.words < settings.min_words
         asked = f"at least {settings.min_words:,}" if few else f"at most {settings.max_words:,}"
-        return Verdict("too short" if few else "too long", f"It has {profile.words:,} words; asked for are {asked}.")
+        return Rejection("too short" if few else "too long", f"It has {profile.words:,} words; required are {asked}.")
     for name, rule in RULES.items():
         if reason := rule(profile):
-            return Verdict(name, reason)
+            return Rejection(name, reason)
     return None
 
 
@@ -49,15 +49,15 @@ def _language(profile: Profile) -> str:
     claimed = profile.language.split("-")[0].lower()
     if claimed == "en" and (profile.han + profile.kana > 0.3 or profile.stop_words < 0.25):
         if profile.han + profile.kana > 0.3:
-            return "It is said to be English, but is written in Chinese or Japanese signs."
+            return "It is declared as English, but is written in Chinese or Japanese characters."
         return (
-            f"It is said to be English, but only {profile.stop_words:.0%} of its words are common English ones "
+            f"It is declared as English, but only {profile.stop_words:.0%} of its words are common English ones "
             "(the, of, and ...; stories have 40 to 65 %)."
         )
     if claimed in ("zh", "ja") and profile.han + profile.kana < 0.5:
-        return f"It is said to be Chinese or Japanese, but only {profile.han + profile.kana:.0%} of its letters are such signs."
+        return f"It is declared as Chinese or Japanese, but only {profile.han + profile.kana:.0%} of its letters are such characters."
     if claimed not in ("en", "zh", "ja", "") and profile.stop_words > 0.4:
-        return f"It is said to be in another language ({profile.language}), but its words are English."
+        return f"It is declared as another language ({profile.language}), but its words are English."
     return ""
 
 
@@ -74,7 +74,9 @@ def _digits(profile: Profile) -> str:
 def _symbols(profile: Profile) -> str:
     share = len(_SYMBOLS.findall(profile.text)) / max(1, profile.words)
     return (
-        f"It has {share:.0%} as many signs such as |, <, = and # as words, like code or a table." if share > 0.1 else ""
+        f"It has {share:.0%} as many symbols such as |, <, = and # as words, like code or a table."
+        if share > 0.1
+        else ""
     )
 
 
@@ -90,21 +92,23 @@ def _word_length(profile: Profile) -> str:
     return "" if 3 <= mean <= 7 else f"Its words have {mean:.1f} letters on average (stories have 3.5 to 5)."
 
 
-def _broken_signs(profile: Profile) -> str:
+def _broken_characters(profile: Profile) -> str:
     share = len(_MOJIBAKE.findall(profile.text)) / max(1, profile.words)
-    return f"{share:.1%} of its words hold broken characters: it was read in a wrong encoding." if share > 0.005 else ""
+    return (
+        f"{share:.1%} of its words contain broken characters: it was read in a wrong encoding." if share > 0.005 else ""
+    )
 
 
 def _repeated_lines(profile: Profile) -> str:
     counts = Counter(profile.lines)
     repeated = sum(len(line) * (count - 1) for line, count in counts.items() if count > 1 and len(line) > 20)
     share = repeated / len(profile.text)
-    return f"{share:.0%} of it are lines that it has already had." if share > 0.25 else ""
+    return f"{share:.0%} of it are repeated lines." if share > 0.25 else ""
 
 
 def _repeated_runs(profile: Profile) -> str:
     share = profile.repeated
-    return f"{share:.0%} of it are runs of eight words that return." if share > 0.5 else ""
+    return f"{share:.0%} of it are runs of eight words that occur more than once." if share > 0.5 else ""
 
 
 def _contents(profile: Profile) -> str:
@@ -126,16 +130,16 @@ def _verse(profile: Profile) -> str:
     if profile.marked_as == "verse":
         return "Its source marks it as verse."
     inside = sum(
-        len(said) for said in profile.paragraphs if said.count("\n") >= 1 and len(said) < 60 * (said.count("\n") + 1)
+        len(block) for block in profile.paragraphs if "\n" in block and len(block) < 60 * (block.count("\n") + 1)
     )
     share = inside / max(1, len(profile.text))
-    return f"{share:.0%} of it stand in short lines, as verse does." if share > 0.7 else ""
+    return f"{share:.0%} of it is in short lines, like verse." if share > 0.7 else ""
 
 
 def _play(profile: Profile) -> str:
     if profile.marked_as == "play":
         return "Its source marks it as a play."
-    names = Counter(found[1] for said in profile.lines if (found := _SPEAKER.match(said)))
+    names = Counter(found[1] for line in profile.lines if (found := _SPEAKER.match(line)))
     speakers = {name: count for name, count in names.items() if count >= 4}
     share = sum(speakers.values()) / max(1, len(profile.lines))
     return (
@@ -146,10 +150,10 @@ def _play(profile: Profile) -> str:
 
 
 def _boilerplate(profile: Profile) -> str:
-    small = profile.text.lower()
-    counts = Counter({said.strip(): small.count(said) for said in _BOILERPLATE})
+    lower = profile.text.lower()
+    counts = Counter({phrase.strip(): lower.count(phrase) for phrase in _BOILERPLATE})
     share = 1000 * counts.total() / max(1, profile.words)
-    common = " and ".join(f"“{said}”" for said, _ in counts.most_common(2))
+    common = " and ".join(f"“{phrase}”" for phrase, _ in counts.most_common(2))
     return (
         f"It reads like a licence or a web page: {share:.0f} phrases such as {common} in 1,000 words."
         if share > 6
@@ -161,7 +165,7 @@ RULES: dict[str, Callable[[Profile], str]] = {
     "play": _play,
     "verse": _verse,
     "language": _language,
-    "broken characters": _broken_signs,
+    "broken characters": _broken_characters,
     "few letters": _letters,
     "many digits": _digits,
     "many symbols": _symbols,

@@ -1,4 +1,4 @@
-"""Words and runs of words as numbers, for a whole text at once."""
+"""Hashes of words and of runs of words, computed for a whole text at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ Hashes = npt.NDArray[np.uint64]
 
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 _CJK = regex.compile(r"[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}]")
-TOKEN = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")  # `training.text.WORD`, where no sign is Chinese or combines
+TOKEN = re.compile(
+    r"[^\W_]+(?:['’][^\W_]+)*"
+)  # equals `training.common.text.WORD` for texts without Chinese, Japanese and combining characters
 
 
 def mix(values: Hashes) -> Hashes:
@@ -28,19 +30,19 @@ def mix(values: Hashes) -> Hashes:
 
 @cache
 def _powers(size: int) -> tuple[Hashes, Hashes]:
-    """The powers of an odd number and their inverses, modulo 2**64: the hash of any stretch is then a difference of sums."""
+    """The powers of an odd number and their inverses, modulo 2**64, so that the hash of any substring is a difference of sums."""
     base = 0x5851F42D4C957F2D
     inverse = pow(base, -1, 2**64)
     return tuple(np.cumprod(np.full(size, np.uint64(x), np.uint64)) for x in (base, inverse))  # type: ignore[return-value]
 
 
 def normalised(text: str) -> str:
-    """Only words, parted by one space each: small letters without accents and markup; each Chinese sign is a word."""
+    """The words of a text with one space between them, in lower case, without accents and markup; each Chinese character is a word."""
     return joined(TOKEN.findall(_CJK.sub(r" \g<0> ", text) if not text.isascii() else text))
 
 
 def joined(words: Iterable[str]) -> str:
-    """The words of a text, normalised."""
+    """The normalised text of these words."""
     plain = " ".join(words).lower().replace("'", "")
     if plain.isascii():
         return plain
@@ -49,7 +51,7 @@ def joined(words: Iterable[str]) -> str:
 
 
 def word_hashes(text: str) -> Hashes:
-    """A hash of 64 bits for each word of a normalised text, all at once, from sums over the characters."""
+    """(words,): a 64-bit hash of each word of a normalised text, from cumulative sums over its characters."""
     if not text:
         return np.zeros(0, np.uint64)
     codes = np.frombuffer(text.encode("utf-32-le", "replace"), dtype=np.uint32).astype(np.uint64)
@@ -62,7 +64,7 @@ def word_hashes(text: str) -> Hashes:
 
 
 def run_hashes(words: Hashes, size: int) -> Hashes:
-    """A hash for each run of `size` words; empty where there are fewer."""
+    """(words - size + 1,): a hash of each run of `size` words; empty if there are fewer words."""
     runs = np.zeros(max(0, len(words) - size + 1), np.uint64)
     for offset in range(size):
         runs = runs * _PRIME + words[offset : offset + len(runs)]

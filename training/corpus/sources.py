@@ -1,4 +1,4 @@
-"""Which files are sources, and how each is read. Links to folders are not followed, pipes and devices are never opened."""
+"""Finding source files, and reading each by its kind. Links to folders are not followed; pipes and devices are never opened."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from training.corpus.bounded import BrokenSource
+from training.corpus.bounded import SourceError
 from training.corpus.drafts import Reading
 
 KINDS = {
@@ -26,18 +26,18 @@ _HINTS = {
     ".doc": "is an old Word document; save it as .docx.",
     ".rtf": "is a rich text file; save it as .docx.",
     ".odt": "is an OpenDocument text; save it as .docx.",
-    ".pdf": "is a PDF, which has no paragraphs; get the EPUB or the text.",
+    ".pdf": "is a PDF, which has no paragraphs; use an EPUB or a text file.",
     ".mobi": "is a Kindle book; convert it to EPUB.",
     ".azw3": "is a Kindle book; convert it to EPUB.",
     ".html": "is a web page; save it as text or EPUB.",
     ".zip": "is a zip archive; unpack it and name the folder.",
 }
-MOST_FILES = 100_000
+MAX_FILES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file to read. `label` names it in the report: relative to what was asked for, so that moving the data changes nothing."""
+    """A file to read. `label` names it in the report, relative to the folder in the settings, so that moving the data changes nothing."""
 
     path: Path
     label: str
@@ -47,36 +47,34 @@ class Source:
 
 @dataclass(slots=True)
 class Read:
-    """What became of a source: a reading, or the reason why there is none."""
+    """The result of reading a source, or the error."""
 
     reading: Reading = field(default_factory=Reading)
     error: str = ""
 
 
 def kind_of(name: str) -> str:
-    """The kind of a source by its name; "" for none."""
+    """The kind of a source by the suffix of its name; "" if unknown."""
     name = name.lower()
     return next((kind for suffix, kind in KINDS.items() if name.endswith(suffix)), "")
 
 
-def find_sources(asked: Sequence[Path]) -> tuple[list[Source], Counter[str]]:
-    """All sources in the order of the settings and of their names, and how many files in folders are of no known kind."""
+def find_sources(paths: Sequence[Path]) -> tuple[list[Source], Counter[str]]:
+    """The sources in the order of the settings and then of their names, and counts of files of unknown kinds by suffix."""
     found: list[Source] = []
     ignored: Counter[str] = Counter()
-    for path in asked:
+    for path in paths:
         if path.is_dir():
             _walk(path, path.resolve().name, found, ignored)
         else:
             kind = kind_of(path.name)
-            hint = _HINTS.get(
-                path.suffix.lower(), "is none of EPUB, DOCX, text (.txt) and JSON lines (.jsonl, .jsonl.gz)."
-            )
+            hint = _HINTS.get(path.suffix.lower(), "is not EPUB, DOCX, text (.txt) or JSONL (.jsonl, .jsonl.gz).")
             found.append(Source(path, path.name, kind, "" if kind else hint))
     labels = Counter(source.label for source in found)
     seen: set[str] = set()
     result = []
     for source in found:
-        if labels[source.label] > 1:  # two of one name: then the paths tell them apart
+        if labels[source.label] > 1:  # ambiguous: use the whole path
             source = Source(source.path, source.path.as_posix(), source.kind, source.error)
         if source.label not in seen:
             seen.add(source.label)
@@ -95,7 +93,7 @@ def _walk(folder: Path, label: str, found: list[Source], ignored: Counter[str]) 
         return
     for entry in entries:
         name = f"{label}/{entry.name}"
-        if entry.name.startswith(".") or len(found) >= MOST_FILES:
+        if entry.name.startswith(".") or len(found) >= MAX_FILES:
             continue
         if entry.is_dir(follow_symlinks=False):
             _walk(Path(entry.path), name, found, ignored)
@@ -114,17 +112,17 @@ def _suffix(entry: os.DirEntry[str]) -> str:
 
 
 def read_source(source: Source) -> Read:
-    """Read one source; what is wrong with it is a sentence that goes on after its name."""
+    """Read one source. An error is a sentence that continues after its name."""
     if source.error:
         return Read(error=source.error)
     try:
         return Read(_reader(source.kind)(source.path))
-    except BrokenSource as error:
+    except SourceError as error:
         return Read(error=str(error))
     except RecursionError:
         return Read(error="nests its parts too deep to be read.")
     except MemoryError:
-        return Read(error="needs more memory than there is.")
+        return Read(error="needs more memory than is available.")
 
 
 def _reader(kind: str) -> Callable[[Path], Reading]:

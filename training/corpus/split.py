@@ -1,7 +1,7 @@
-"""Train and held out, by whole authors and whole anthologies.
+"""Splitting stories into train and held out, by whole authors and whole anthologies.
 
-Authors and anthologies are the nodes of a graph, each story joins its author (or authors) with its anthology, and duplicates
-join what they came from. A connected part of the graph is on one side: no author, no anthology and no copy is on both.
+Authors and anthologies are the nodes of a graph. Each story links its author or authors with its anthology, and a duplicate is
+linked with its original. A connected component is on one side, so that no author, anthology or copy is on both.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import regex
 
-from training.errors import MendableError
+from training.common.errors import MendableError
 
 _UNKNOWN = {
     *(
@@ -35,11 +35,11 @@ _UNKNOWN = {
 }
 _SUFFIX = regex.compile(r"(?:jr|sr|ii|iii|iv|esq|phd|ph d|md|m d|fils|père|ed|editor)\.?", regex.IGNORECASE)
 _DATES = regex.compile(r"(?:[bcd]a?\.? ?)?\d{3,4}\??(?: ?[-–] ?(?:[bcd]a?\.? ?)?(?:\d{3,4})?\??)?")
-_HONOURS = {"sir", "dr", "mr", "mrs", "miss", "ms", "rev", "prof"}
+_TITLES = {"sir", "dr", "mr", "mrs", "miss", "ms", "rev", "prof"}
 
 
-class Tie(NamedTuple):
-    """What joins a story to others. `folder` stands in where neither author nor anthology is known."""
+class Links(NamedTuple):
+    """What links a story to others. `folder` is used if neither author nor anthology is known."""
 
     author: str
     anthology: str
@@ -56,23 +56,23 @@ def author_names(author: str) -> list[str]:
     for name in regex.split(r"\s*(?:;|&|\band\b|\bwith\b|／|、)\s*", " ".join(author.split())):
         parts = [part.strip() for part in name.split(",")]
         parts = [part for part in parts if part and not _SUFFIX.fullmatch(part) and not _DATES.fullmatch(part)]
-        said = " ".join([*parts[1:2], parts[0], *parts[2:]]) if parts else ""
-        if author_key(said) not in _UNKNOWN:
-            names.append(said)
+        name = " ".join([*parts[1:2], parts[0], *parts[2:]]) if parts else ""
+        if author_key(name) not in _UNKNOWN:
+            names.append(name)
     return names
 
 
 def author_key(name: str) -> str:
-    """What is compared of a name: small letters without accents, dots and honours."""
+    """The form of a name for comparison: lower case, without accents, dots and titles."""
     plain = regex.sub(r"\p{Mn}", "", unicodedata.normalize("NFD", name.casefold()))
     words = regex.sub(r"[^\p{L}\p{N}]+", " ", plain).split()
-    while len(words) > 1 and words[0] in _HONOURS:
+    while len(words) > 1 and words[0] in _TITLES:
         words = words[1:]
     return " ".join(words)
 
 
-class _Parts:
-    """Connected parts, by union and find."""
+class _Components:
+    """Connected components of a graph, by union-find."""
 
     def __init__(self) -> None:
         self._above: dict[str, str] = {}
@@ -89,54 +89,57 @@ class _Parts:
         self._above[second] = first
 
 
-def _nodes(tie: Tie) -> list[str]:
-    nodes = [f"author {author_key(name)}" for name in author_names(tie.author)]
-    if anthology := author_key(tie.anthology):
+def _nodes(links: Links) -> list[str]:
+    nodes = [f"author {author_key(name)}" for name in author_names(links.author)]
+    if anthology := author_key(links.anthology):
         nodes.append(f"anthology {anthology}")
-    return nodes or [f"folder {tie.folder}"]
+    return nodes or [f"folder {links.folder}"]
 
 
 def split(
-    stories: Sequence[Tie],
+    stories: Sequence[Links],
     *,
     share: float,
     authors: Iterable[str] = (),
     seed: int = 1,
-    also: Iterable[tuple[Tie, Tie]] = (),
+    also: Iterable[tuple[Links, Links]] = (),
 ) -> list[bool]:
-    """For each story whether it is held out. `also` joins stories that are not in the list: duplicates that were dropped.
+    """Return for each story whether it is held out. `also` links stories that are not in the list, such as rejected duplicates.
 
-    With `authors` exactly their parts are held out; else parts are drawn by `seed` so that their stories come as close to
-    `share` of all as whole parts allow, at least one part. With a single part nothing is held out.
+    With `authors`, exactly their components are held out. Otherwise components are drawn by `seed`, at least one, so that the share of
+    their stories is as close to `share` as whole components allow. If there is only one component, nothing is held out.
+    Raises MendableError for an unknown author, or if no story is left to train on.
     """
-    parts = _Parts()
+    components = _Components()
     for nodes in (*map(_nodes, stories), *(_nodes(first) + _nodes(second) for first, second in also)):
         for node in nodes:
-            parts.join(nodes[0], node)
-    roots = [parts.root(_nodes(tie)[0]) for tie in stories]
+            components.join(nodes[0], node)
+    roots = [components.root(_nodes(one)[0]) for one in stories]
     members: dict[str, int] = defaultdict(int)
     for root in roots:
         members[root] += 1
     if named := list(authors):
-        chosen = _of_authors(named, parts, roots, stories)
+        chosen = _of_authors(named, components, roots, stories)
     else:
         chosen = _drawn(sorted(members.items()), share, seed)
     return [root in chosen for root in roots]
 
 
-def _of_authors(named: Sequence[str], parts: _Parts, roots: Sequence[str], stories: Sequence[Tie]) -> set[str]:
-    known = {author_key(name) for tie in stories for name in author_names(tie.author)}
-    unknown = [name for name in named if not {author_key(said) for said in author_names(name)} & known]
+def _of_authors(
+    named: Sequence[str], components: _Components, roots: Sequence[str], stories: Sequence[Links]
+) -> set[str]:
+    known = {author_key(name) for one in stories for name in author_names(one.author)}
+    unknown = [name for name in named if not {author_key(one) for one in author_names(name)} & known]
     if unknown:
         raise MendableError(f"No story of the corpus is by {', '.join(unknown)} (held_out_authors).")
-    chosen = {parts.root(f"author {author_key(said)}") for name in named for said in author_names(name)}
+    chosen = {components.root(f"author {author_key(one)}") for name in named for one in author_names(name)}
     if chosen >= set(roots):
-        raise MendableError("held_out_authors leaves no story to train on: their anthologies hold all the others too.")
+        raise MendableError("held_out_authors leaves no story to train on: all other stories are in their anthologies.")
     return chosen
 
 
 def _drawn(members: Sequence[tuple[str, int]], share: float, seed: int) -> set[str]:
-    """A subset of parts whose stories sum up as close to the share as any subset's, by the sums that can be reached."""
+    """A random subset of components whose number of stories is as close to the share as possible (a subset-sum by bit sets)."""
     if share <= 0 or len(members) < 2:
         return set()
     order = list(members)
@@ -145,7 +148,7 @@ def _drawn(members: Sequence[tuple[str, int]], share: float, seed: int) -> set[s
     target = max(1, round(share * total))
     room = min(total - 1, max(2 * target, min(count for _, count in members)))
     mask = (1 << (room + 1)) - 1
-    reached = [1]  # bit n: the parts so far have a subset with n stories
+    reached = [1]  # bit n: some subset of the components so far has n stories
     for _, count in order:
         reached.append((reached[-1] | reached[-1] << count) & mask)
     sums = [number for number in range(1, room + 1) if reached[-1] >> number & 1]

@@ -1,4 +1,4 @@
-"""Reading the corpus of stories, and keeping whole authors out of training."""
+"""Reading the corpus of stories, and holding out whole authors."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from training.errors import MendableError
-from training.records import Story
+from training.common.errors import MendableError
+from training.common.records import Story
 
 
 class Split(NamedTuple):
@@ -19,14 +19,14 @@ class Split(NamedTuple):
 
 
 def read_stories(path: Path, pd_scope: str | None = None) -> list[Story]:
-    """Read the stories of a JSONL file, gzipped or not, whose public-domain scope is `pd_scope`; None takes them all."""
+    """Read the stories of a JSONL file, gzipped or not, with the public-domain scope `pd_scope`, or all. Raises MendableError."""
     try:
         with path.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
         with (gzip.open if packed else open)(path, "rt", encoding="utf-8") as lines:
             stories = [Story.model_validate_json(line) for line in lines if line.strip()]
     except FileNotFoundError:
-        raise MendableError(f"The corpus {path} is not there; name the file in the setting `corpus`.") from None
+        raise MendableError(f"The corpus {path} does not exist; name the file in the setting `corpus`.") from None
     except (OSError, EOFError, UnicodeDecodeError, ValidationError) as error:
         reason = str(error).partition("\n")[0]
         raise MendableError(
@@ -40,7 +40,7 @@ def read_stories(path: Path, pd_scope: str | None = None) -> list[Story]:
 
 
 def split_by_author(stories: list[Story], held_out_authors: Collection[str]) -> Split:
-    """Hold out whole authors: a held-out story of a known author would measure how well the author was learned by heart."""
+    """Hold out whole authors, since a held-out story by a known author would measure memorisation. Raises MendableError."""
     unknown = set(held_out_authors) - {story.author for story in stories}
     if unknown:
         raise MendableError(f"No story of the corpus is by {', '.join(sorted(unknown))} (held_out_authors).")

@@ -1,7 +1,7 @@
 """From the lines of a text file to its paragraphs: hard-wrapped prose is joined, verse keeps its lines.
 
-A line was broken by a machine if the first word of the next line would not have fitted on it; a poet breaks earlier.
-Chinese is joined without a space. A word parted at a line's end is put together as the rest of the text writes it.
+A line is taken as wrapped if the first word of the next line would not have fitted on it; lines of verse are shorter.
+Chinese is joined without a space. A word that is hyphenated at the end of a line is joined as the rest of the text writes it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PAGE_NUMBER = regex.compile(
     r"[\s\-–—\[({|.]*(?:page|pg\.?|p\.)?\s*(?:\d{1,4}|[ivxlc]{1,7})[\s\-–—\])}|.]*", regex.IGNORECASE
 )
 _WORD = regex.compile(r"\p{L}+")
-WRAPPED_AT_MOST = 100  # characters: longer lines were not broken by hand or machine
+MAX_WRAP_WIDTH = 100  # columns: longer lines are not wrapped
 
 
 def unwrap(text: str) -> list[str]:
@@ -26,7 +26,7 @@ def unwrap(text: str) -> list[str]:
     lines = [line.rstrip() for line in text.expandtabs(4).split("\n")]
     lines = _without_page_marks(lines)
     width = _width(lines)
-    if not width:  # each line is a paragraph of its own, unless blank lines part stanzas
+    if not width:  # each line is a paragraph, unless blank lines separate stanzas
         return _long_lines(lines)
     vocabulary = Counter(_WORD.findall(text.lower()))
     paragraphs: list[str] = []
@@ -41,7 +41,7 @@ def unwrap(text: str) -> list[str]:
 
 
 def looks_wrapped(text: str) -> bool:
-    """Whether a text's lines were broken by a machine, so that they are to be joined: most paragraphs have several full lines."""
+    """Whether a text is hard-wrapped, so that its lines must be joined: most paragraphs have several full lines."""
     lines = text.split("\n")
     width = _width(lines) if len(lines) >= max(30, 3 * text.count("\n\n")) else 0
     if not width:
@@ -53,16 +53,16 @@ def looks_wrapped(text: str) -> bool:
 
 
 def _width(lines: Sequence[str]) -> int:
-    """The width to which the file is wrapped, in columns; 0 where its lines are whole paragraphs."""
+    """The width to which the file is wrapped, in columns; 0 if its lines are whole paragraphs."""
     widths = sorted(_columns(line) for line in lines if line.strip())
     if not widths:
         return 0
     width = widths[int(len(widths) * 0.95)] if len(widths) > 20 else widths[-1]
-    return width if 20 <= width <= WRAPPED_AT_MOST else 0
+    return width if 20 <= width <= MAX_WRAP_WIDTH else 0
 
 
 def _columns(text: str) -> int:
-    """Columns on a typewriter: Chinese signs take two."""
+    """The width of a text in columns, of which a Chinese character takes two."""
     return len(text) + (len(_CJK.findall(text)) if not text.isascii() else 0)
 
 
@@ -73,11 +73,11 @@ def _long_lines(lines: Sequence[str]) -> list[str]:
         if line.strip() and len(line.split()) <= 10 and len(line) <= 60:
             block.append(line.strip())
             continue
-        # Short lines in a row, parted from the rest by blank lines, are verse; else talk.
+        # Consecutive short lines between blank lines are verse, otherwise dialogue.
         verse = (
             not line.strip()
             and len(block) > 1
-            and sum(said[-1] in ".!?”\"'’。！？」" for said in block) * 2 < len(block)
+            and sum(short[-1] in ".!?”\"'’。！？」" for short in block) * 2 < len(block)
         )
         paragraphs += ["\n".join(block)] if verse else block
         block = []
@@ -87,7 +87,7 @@ def _long_lines(lines: Sequence[str]) -> list[str]:
 
 
 def _paragraphs(block: Sequence[str], width: int, vocabulary: Counter[str]) -> list[str]:
-    """A block between blank lines: one paragraph, or several where an indent begins each, or verse."""
+    """The paragraphs of a block between blank lines: one, or several with indented first lines, or verse."""
     if not block:
         return []
     indents = [len(line) - len(line.lstrip()) for line in block]
@@ -108,7 +108,7 @@ def _has_wide_indent(block: Sequence[str]) -> bool:
 
 
 def _is_wrapped(block: Sequence[str], width: int) -> bool:
-    """Whether most line ends are there because the next word had no room."""
+    """Whether most lines end where the next word would not have fitted."""
     if len(block) < 2:
         return True
     full = 0
@@ -140,12 +140,12 @@ def _join(block: Sequence[str], vocabulary: Counter[str]) -> str:
 
 
 def _is_compound(hyphened: str, vocabulary: Counter[str]) -> bool:
-    """Both halves are words of this text: then the hyphen is more likely the author's."""
+    """Whether both halves are words of this text, so that the hyphen is probably the author's."""
     return all(vocabulary[part] > 1 for part in hyphened.split("-"))
 
 
 def _without_page_marks(lines: Sequence[str]) -> list[str]:
-    """Leave out page numbers that stand alone, and running heads: lone lines that return again and again."""
+    """Remove page numbers on lines of their own, and running heads, which are single lines that occur repeatedly."""
     alone = [
         number
         for number, line in enumerate(lines)
@@ -156,7 +156,7 @@ def _without_page_marks(lines: Sequence[str]) -> list[str]:
     ]
     heads = Counter(_head(lines[number]) for number in alone)
     numbers = [n for n in alone if _PAGE_NUMBER.fullmatch(lines[n].strip()) and any(map(str.isdigit, lines[n]))]
-    many = len(numbers) >= 8 and _rises([int("".join(filter(str.isdigit, lines[n]))[:6]) for n in numbers])
+    many = len(numbers) >= 8 and _increases([int("".join(filter(str.isdigit, lines[n]))[:6]) for n in numbers])
     marks = set(numbers) if many else set()
     for number in alone:
         head = _head(lines[number])
@@ -173,7 +173,7 @@ def _without_page_marks(lines: Sequence[str]) -> list[str]:
             continue
         if skipped and not line.strip():
             continue
-        if skipped and kept and _goes_on(kept, line):  # the paragraph goes on over the page
+        if skipped and kept and _continues(kept, line):  # the paragraph continues on the next page
             while kept and not kept[-1].strip():
                 kept.pop()
         skipped = False
@@ -185,14 +185,14 @@ def _head(line: str) -> str:
     return regex.sub(r"[\d\s|\[\].–—-]+", " ", line).strip()
 
 
-def _rises(numbers: Sequence[int]) -> bool:
-    """Page numbers go up by little; the numbers of chapters do so too, but never by the pages of a book."""
+def _increases(numbers: Sequence[int]) -> bool:
+    """Whether the numbers increase in small steps, and over more than a few pages, unlike chapter numbers."""
     steps = [b - a for a, b in itertools.pairwise(numbers)]
     return sum(0 < step <= 3 for step in steps) >= 0.8 * len(steps) and numbers[-1] - numbers[0] >= 8
 
 
-def _goes_on(kept: Sequence[str], line: str) -> bool:
-    before = next((said for said in reversed(kept) if said.strip()), "")
+def _continues(kept: Sequence[str], line: str) -> bool:
+    before = next((one for one in reversed(kept) if one.strip()), "")
     start = line.lstrip()[:1]
     return (
         bool(before)

@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 import regex
 
-from training.text import WORD, paragraphs
+from training.common.text import WORD, paragraphs
 
 _BOUNDARY = regex.compile(r"(?<=[.!?…][”’\"')\]]*)\s+(?=[“‘\"'(\[]*[\p{Lu}\p{N}])")
 _ENDED = regex.compile(r"[.!?…—:][”’\"')\]]*$")

@@ -1,4 +1,4 @@
-"""The house's own prompts for measuring: held out from all training."""
+"""The site's own prompts for measuring: held out from all training."""
 
 from __future__ import annotations
 

@@ -49,20 +49,6 @@ class Ratings:
     low: list[float] = field(default_factory=list)
     high: list[float] = field(default_factory=list)
 
-    def win_share(self, first: int, second: int) -> float:
-        """Of comparisons of texts of equal length, a tie counted as half."""
-        return (
-            1 / (1 + math.exp(self.values[second] - self.values[first]))
-            if not self.ties
-            else self._share(first, second)
-        )
-
-    def _share(self, first: int, second: int) -> float:
-        half = (self.values[first] - self.values[second]) / 2
-        top = max(half, -half)
-        win, loss, tie = math.exp(half - top), math.exp(-half - top), self.ties * math.exp(-top)
-        return (win + tie / 2) / (win + loss + tie)
-
 
 def connected(contestants: int, comparisons: Sequence[Comparison]) -> bool:
     """Whether from each contestant to each other one leads a chain of which each has beaten the next: then the likeliest ratings are finite

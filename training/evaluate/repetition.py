@@ -1,4 +1,4 @@
-"""How much a text repeats itself, and how much texts repeat each other. Words are `training.text.WORD`'s, in lower case.
+"""How much a text repeats itself, and how much texts repeat each other. Words are `training.common.text.WORD`'s, in lower case.
 
 Formulas: rep-n and diversity, Welleck and others (arXiv 1908.04319) and Su and others (2202.06417); distinct-n, Li and others
 (1510.03055); self-BLEU, Zhu and others (1802.01886), with BLEU's counts smoothed by one (Lin and Och 2004); MATTR, Covington and

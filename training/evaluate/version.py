@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from training.common.records import BucketRow, Figure, Interval, VersionReport
 from training.evaluate import repetition
 from training.evaluate.degeneration import words_of
 from training.evaluate.lengths import BUCKETS, buckets_for, log_error, slope, table, targets
 from training.evaluate.prompts import own_prompts
 from training.evaluate.served import Scored, Written
-from training.records import BucketRow, Figure, Interval, VersionReport
 
 RESAMPLES = 2000
 LEAST_CUT = 50
@@ -46,7 +46,7 @@ class Pair:
 
 
 def assignments(context: int, *, each: int = 5, seed: int = 1) -> list[Assignment]:
-    """`each` stories a bucket of length that fits into the context, on the house's own prompts."""
+    """`each` stories a bucket of length that fits into the context, on the site's own prompts."""
     prompts = own_prompts()
     return [
         Assignment(title=prompt.title, premise=prompt.premise, target=target, seed=seed * 1000 + number)
@@ -275,7 +275,7 @@ def _texts(own: Facts, beside: Facts | None, random: np.random.Generator) -> lis
             beside.overlaps if beside and beside.overlaps else None,
             random,
             tolerance=0.02,
-            note="" if len(own.overlaps) else "not measured: the house does not have what it learned from",
+            note="" if len(own.overlaps) else "not measured: the site does not have what it learned from",
         )
     )
     return found

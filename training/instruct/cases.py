@@ -1,7 +1,7 @@
 """The worked cases that a teacher is shown, from `cases.toml`: a text, and an answer for one task with its reason (Weaver 3.3).
 
-Weaver shows five for each kind of text and task, annotated by people. Here are two for each task, written for this project, which
-pass the checks that answers must pass.
+Weaver shows five for each kind of text and task, annotated by people. There are two for each task here, written for this project;
+they pass the checks that answers must pass.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from training.instruct.answers import Found, Plan
-from training.instruct.tasks import WAYS
-from training.records import Domain, Passage, Task
+from training.common.records import Domain, Passage
+from training.common.tasks import TASKS
+from training.instruct.answers import SHAPES, Plan, TaskAnswer
 
 
 class Source(BaseModel):
@@ -30,7 +30,7 @@ class Case(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: Source
-    answer: Found
+    answer: TaskAnswer
 
 
 class PlanCase(BaseModel):
@@ -52,9 +52,10 @@ def _sources() -> dict[str, Source]:
 
 
 @cache
-def cases_of(task: Task) -> tuple[Case, ...]:
+def cases_of(task: str) -> tuple[Case, ...]:
+    """The cases of the task with this key, in the order of the file."""
     return tuple(
-        Case(source=_sources()[entry["text"]], answer=WAYS[task].shape.model_validate(entry["answer"]))
+        Case(source=_sources()[entry["text"]], answer=SHAPES[TASKS[task].shape].model_validate(entry["answer"]))
         for entry in _file()["case"]
         if entry["task"] == task
     )
@@ -62,6 +63,7 @@ def cases_of(task: Task) -> tuple[Case, ...]:
 
 @cache
 def plan_cases() -> tuple[PlanCase, ...]:
+    """The cases of plans, in the order of the file."""
     return tuple(
         PlanCase(
             source=_sources()[entry["text"]],

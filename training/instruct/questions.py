@@ -1,7 +1,7 @@
-"""What a teacher is asked about good texts and their requests.
+"""The questions that a teacher is asked about good texts and requests for them.
 
-What many questions share - the task and its worked cases - comes first and the text last, so that a server's prefix cache holds the rest. A text
-is material: it stands between two lines that it cannot know, and the question says that nothing in it is meant for the reader.
+What many questions share (the task and its worked cases) comes first and the text last, so that a server can reuse its prefix cache.
+Texts are fenced (`training.teacher.fences`): they are material, and instructions in them do not count.
 """
 
 from __future__ import annotations
@@ -9,71 +9,87 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from training.common.tasks import WritingTask
+from training.common.text import Message
 from training.instruct.cases import cases_of, plan_cases
-from training.instruct.tasks import Way
-from training.records import Task
 from training.teacher.fences import fenced
-from training.text import Message
 
-_SCHOOL = (
-    "You make exercises for a school of writers. An exercise is a request, as a writer, an editor or an author would make it, and the answer to "
-    "it. You start from a good text and find the exercise that belongs to it."
+TONES = (
+    "friendly, in two or three sentences",
+    "brief, in one sentence",
+    "polite and exact, in three or four sentences",
+    "like a text message, in which lower case is allowed",
+    "well considered, in one paragraph with details",
+    "phrased as a question",
+    "as an editor writes to a colleague, in two sentences",
+    "by somebody who writes for the first time and says so, or lets it show",
+)
+"""Tones of a request, one of which is drawn for each row: otherwise a teacher writes all requests alike."""
+
+_INTRODUCTION = (
+    "You make exercises for a writing school. An exercise is a request, as a writer, an editor or an author would make it, and the answer to "
+    "it. You start from a good text and write the exercise that belongs to it."
 )
 _RULES = (
-    "Think first: say in `because`, in a few sentences, what in the text a request would be about, and what must be left for the answer. Then make the "
-    "rest, and last the `instruction`: the request in the words of a real person who has never seen the answer. It copies no words of the answer "
-    "and does not mention that there is a text to start from, except where one is attached to the request. Write all but `because` in the language of "
-    "the text. Do not use words or ideas of the cases."
+    "First give your reasons in `because`, in a few sentences: what in the text a request would be about, and what must be left to the answer. "
+    "Then write the other fields, and the `instruction` last: the request in the words of a real person who has never seen the answer. It repeats no "
+    "words of the answer, and mentions no existing text unless one is attached to the request. Write everything but `because` in the language of "
+    "the text. Do not reuse words or ideas of the cases."
 )
 
 
-def find(way: Way, text: str, *, kind: str, voice: str) -> list[Message]:
-    """The request that `text` answers, or one whose answer is made from it."""
-    shared = [_SCHOOL, f"The task: {way.task.replace('_', ' ')}. {way.asks}", _RULES]
-    for number, case in enumerate(cases_of(way.task), 1):
+def exercise(task: WritingTask, text: str, *, variant: str, tone: str) -> list[Message]:
+    """Ask for a request that `text` answers, or for one whose answer is written from `text`."""
+    shared = [_INTRODUCTION, f"The task: {_name(task)}. {task.prompt}", _RULES]
+    for number, case in enumerate(cases_of(task.key), 1):
         shared += [f"Case {number}, the text:\n{case.source.text}"]
         shared += [f"Case {number}, the answer:\n{_json(case.answer.model_dump())}"]
     return _asked(
         "\n\n".join(shared),
-        f"Now the text below. This time: {kind} The request sounds like this: {voice}.",
+        f"Now the text below. For this text: {variant} The tone of the request: {tone}.",
         {"TEXT": text},
     )
 
 
 def plan(text: str, request: str) -> list[Message]:
-    """What the writer of `text` may have thought when the request was made, before the first line."""
-    thinker = (
+    """Ask what the writer of `text` may have thought after reading the request, before the first line."""
+    introduction = (
         "You teach writers to think before they write. Below are a request and the text that a good writer wrote for it. Write down what this writer may "
-        "have thought between the two: in the first person, in the present, loosely, as one thinks. What does the request want, and what not? Who, "
-        "where, seen from where, in which voice? What happens in which order, and about how long is each part? Where is the turn, how does it end, "
-        "what is left out, what could go wrong?"
+        "have thought between the two, informally, in the first person and the present tense. What does the request ask for, and what not? Who, "
+        "where, from which point of view, in which voice? What happens in which order, and how long is each part, roughly? What is the turning point, "
+        "how does it end, what is left out, what could go wrong?"
     )
     rules = (
-        "Nothing is written yet when this is thought: do not speak of a finished text, and quote none of its sentences. Think about the events; the "
-        "words are found later. Between 100 and 600 words, in the language of the text, without headings or tags."
+        "Nothing is written yet at this point: do not refer to a finished text, and quote none of its sentences. Think about the events; the "
+        "wording comes later. Write 100 to 600 words in the language of the text, without headings or tags."
     )
-    shared = [thinker, rules]
+    shared = [introduction, rules]
     for number, case in enumerate(plan_cases(), 1):
         shared += [f"Case {number}, the request:\n{case.instruction}", f"Case {number}, the text:\n{case.source.text}"]
         shared += [f"Case {number}, the answer:\n{_json(case.plan.model_dump())}"]
     return _asked("\n\n".join(shared), "Now the request and the text below.", {"REQUEST": request, "TEXT": text})
 
 
-def score(task: Task, request: str, answer: str) -> list[Message]:
-    """A second judgement, of a finished exercise."""
+def score(task: WritingTask, request: str, answer: str) -> list[Message]:
+    """Ask for a second judgement, of a finished exercise."""
     return _asked(
-        "You choose exercises for a school of writers. An exercise is a request and an answer, which learners are to take as their model.\n\n"
-        "Judge three things from 1 to 5, and use the whole scale:\n"
-        "`quality`, of the request: 1 - nobody would ask so, or it cannot be understood; 3 - clear, but stiff, vague or overloaded; 5 - clear, natural, "
-        "and it says what matters to whoever asks.\n"
-        "`relevance`, of the answer: 1 - it answers something else; 3 - it answers most of it; 5 - it does just what is asked, all of it.\n"
-        "`worth`, of the exercise beside a thousand others: 1 - one more of the most common kind; 3 - some particulars of its own; 5 - subject, "
-        "constraint or situation that is rare and teaches something.\n"
-        "`gives_away`: is it a request for a story that tells how the story ends or what its turn is? False for any other exercise.\n"
-        "Say in `because` in a sentence or two why.",
-        f"The exercise below is of the kind “{task.replace('_', ' ')}”.",
+        "You select exercises for a writing school. An exercise is a request and an answer, which learners take as their model.\n\n"
+        "Rate three things from 1 to 5, and use the whole scale:\n"
+        "`quality`, of the request: 1 - nobody would ask this, or it cannot be understood; 3 - clear, but stiff, vague or overloaded; 5 - clear, "
+        "natural, and it says what matters to the person who asks.\n"
+        "`relevance`, of the answer: 1 - it answers something else; 3 - it answers most of the request; 5 - it does exactly what is asked, and all of "
+        "it.\n"
+        "`worth`, of the exercise compared with a thousand others: 1 - one more of the most common kind; 3 - it has some details of its own; 5 - its "
+        "subject, constraint or situation is rare and instructive.\n"
+        "`reveals_ending`: does a request for a new story reveal how the story ends, or its turning point? False for any other exercise.\n"
+        "Give your reasons in `because`, in one or two sentences.",
+        f"The exercise below is of the kind “{_name(task)}”.",
         {"REQUEST": request, "ANSWER": answer},
     )
+
+
+def _name(task: WritingTask) -> str:
+    return task.key.replace("_", " ")
 
 
 def _asked(shared: str, question: str, texts: Mapping[str, str]) -> list[Message]:

@@ -1,10 +1,9 @@
-"""Passages of a corpus, and which of them is most like a text: TF-IDF and the cosine, with sparse matrices.
+"""The passages of a corpus that are most similar to a text, by the cosine of TF-IDF vectors in sparse matrices.
 
-Words are columns by their hash, so that there is no vocabulary to keep. For P passages of w words and Q texts:
+The column of a word is its hash, so that no vocabulary is kept. For P passages of w words:
 
-    memory   O(P w): 100,000 passages of 150 words are some 120 MB, three times that while they are built; of the similarities
-             BLOCK × CHUNK are there at a time
-    time     O(P w) to build it; for each text the sum, over its words, of the passages that have the word
+    memory   O(P w): about 120 MB for 100,000 passages of 150 words, three times that during construction, and BLOCK × CHUNK similarities
+    time     O(P w) for construction; for each text the sum, over its words, of the number of passages that contain the word
 """
 
 from __future__ import annotations
@@ -16,91 +15,96 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from training.common.text import SCENE_BREAK, count_words, paragraphs
 from training.corpus.shingles import normalised, word_hashes
-from training.text import SCENE_BREAK, count_words, paragraphs
 
 COLUMNS = 2**20
 BLOCK, CHUNK = 8192, 64
-"""Passages and texts whose similarities are in memory at once: 4 MB."""
+"""Passages and texts whose similarities are in memory at the same time: 4 MB."""
 
 Floats = npt.NDArray[np.float64]
 
 
-class Found(NamedTuple):
+class Match(NamedTuple):
+    """The index of a passage and its cosine similarity, from 0 to 1."""
+
     passage: int
     similarity: float
 
 
 def cut_passages(text: str, words: int) -> list[str]:
-    """Runs of whole paragraphs with about `words` words; none goes over a scene break, or is less than half or more than twice as long."""
+    """Passages of whole paragraphs with about `words` words, at least half and at most twice as many; none spans a scene break."""
     found: list[str] = []
-    run: list[str] = []
-    taken = 0
+    passage: list[str] = []
+    total = 0
     for block in [*paragraphs(text), SCENE_BREAK]:
         count = count_words(block)
         ends = block == SCENE_BREAK or block.startswith("## ")
-        if run and (ends or taken + count > words * 1.2):
-            found.append("\n\n".join(run))
-            run, taken = [], 0
+        if passage and (ends or total + count > words * 1.2):
+            found.append("\n\n".join(passage))
+            passage, total = [], 0
         if not ends:
-            run.append(block)
-            taken += count
+            passage.append(block)
+            total += count
     return [one for one in found if words / 2 <= count_words(one) <= words * 2]
 
 
 class Similar:
-    """The passages as unit vectors: (1 + log of a word's count) × log of its rarity."""
+    """Passages as unit vectors of (1 + log term frequency) × log inverse document frequency."""
 
     def __init__(self, passages: Iterable[str]) -> None:
         counts = _counts(passages)
-        rows = counts.shape[0]
-        having = np.bincount(counts.indices, minlength=COLUMNS)
-        self._rarity = np.log((1 + rows) / (1 + having))  # a word of all passages weighs nothing
-        self._matrix = self._weighed(counts)
+        document_frequency = np.bincount(counts.indices, minlength=COLUMNS)
+        self._idf = np.log((1 + counts.shape[0]) / (1 + document_frequency))  # 0 for a word that all passages have
+        self._matrix = self._weighted(counts)
 
     def __len__(self) -> int:
         return int(self._matrix.shape[0])
 
     def vectors(self, texts: Iterable[str]) -> Any:
-        return self._weighed(_counts(texts))
+        """(texts, COLUMNS): the unit vectors of texts, a sparse matrix."""
+        return self._weighted(_counts(texts))
 
-    def best(self, texts: Any, barred: Sequence[npt.NDArray[np.bool_]], most: float) -> list[Found | None]:
-        """For each of at most CHUNK texts the passage that is most like it, up to `most`; of equals the first.
+    def best(self, texts: Any, excluded: Sequence[npt.NDArray[np.bool_]], limit: float) -> list[Match | None]:
+        """The most similar passage for each of at most CHUNK texts, the first of several; None if none has a word in common.
 
-        `texts` is (texts, COLUMNS); each of `barred` is (passages,) and tells which the text may not have.
+        Args:
+            texts: (texts, COLUMNS), as `vectors` returns them.
+            excluded: for each text (passages,), which passages it must not get.
+            limit: the highest similarity, from 0 to 1, that is accepted.
         """
-        best: list[Found | None] = [None] * texts.shape[0]
+        best: list[Match | None] = [None] * texts.shape[0]
         for start in range(0, len(self), BLOCK):
-            likeness = self._cosines(texts, self._matrix[start : start + BLOCK])
-            likeness[likeness > most] = -1.0
-            for row, bar in enumerate(barred):
-                likeness[row, bar[start : start + BLOCK]] = -1.0
-                place = int(likeness[row].argmax())
-                value, so_far = float(likeness[row, place]), best[row]
+            similarities = self._cosines(texts, self._matrix[start : start + BLOCK])
+            similarities[similarities > limit] = -1.0
+            for row, mask in enumerate(excluded):
+                similarities[row, mask[start : start + BLOCK]] = -1.0
+                place = int(similarities[row].argmax())
+                value, so_far = float(similarities[row, place]), best[row]
                 if value > (so_far.similarity if so_far else 0.0):
-                    best[row] = Found(start + place, value)
+                    best[row] = Match(start + place, value)
         return best
 
-    def likeness(self, vector: Any, passages: Sequence[int]) -> Floats:
-        """Of one text to some passages."""
+    def similarities(self, vector: Any, passages: Sequence[int]) -> Floats:
+        """(passages,): the similarity of one text, (1, COLUMNS), to each of these passages."""
         found: Floats = self._cosines(vector, self._matrix[list(passages)])[0]
         return found
 
     def _cosines(self, texts: Any, passages: Any) -> Floats:
         found: Floats = (texts @ passages.T).toarray()
-        return np.round(found, 6)  # so that the last digit of another processor's sums decides nothing
+        return np.round(found, 6)  # the last digits differ between processors
 
-    def _weighed(self, counts: Any) -> Any:
-        weighed = counts.astype(np.float64)
-        weighed.data = (1 + np.log(weighed.data)) * self._rarity[weighed.indices]
-        lengths = np.sqrt(np.asarray(weighed.multiply(weighed).sum(axis=1)).ravel())
-        each = np.repeat(np.where(lengths > 0, lengths, 1.0), np.diff(weighed.indptr))
-        weighed.data /= each
-        return weighed
+    def _weighted(self, counts: Any) -> Any:
+        weighted = counts.astype(np.float64)
+        weighted.data = (1 + np.log(weighted.data)) * self._idf[weighted.indices]
+        lengths = np.sqrt(np.asarray(weighted.multiply(weighted).sum(axis=1)).ravel())
+        divisors = np.repeat(np.where(lengths > 0, lengths, 1.0), np.diff(weighted.indptr))
+        weighted.data /= divisors
+        return weighted
 
 
 def _counts(texts: Iterable[str]) -> Any:
-    """(texts, COLUMNS): how often each word is there."""
+    """(texts, COLUMNS): how often each word occurs."""
     columns: list[npt.NDArray[np.int32]] = []
     data: list[npt.NDArray[np.int32]] = []
     ends = [0]

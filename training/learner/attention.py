@@ -1,12 +1,11 @@
-"""Attention for training: causal, without padding masks, and closed at the ends of packed stories.
+"""Causal attention for training, without masks, for packed stories and for padded rows.
 
-Registered with transformers under the name `ATTENTION`, without a mask function, so that a model is given no mask at all:
+It is registered with transformers under the name `ATTENTION`, without a mask function, so that a model gets no mask:
 
-- packed, [1, T] with `stories`, their lengths: each story attends to itself alone;
-- in rows, [B, T] padded on the right: a causal model never looks to the right, so the padding needs no mask.
+- packed stories, [1, T] with `stories`, their lengths: each story attends to itself only;
+- rows, [B, T] padded on the right: no token attends to the padding, because attention is causal.
 
-A dense mask of T x T is never made, which is what makes packing worth its while: 16,384 tokens of short stories cost what the
-short stories cost.
+There is no dense mask of T x T, so that 16,384 tokens of packed stories cost no more than the stories one by one.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from transformers import AttentionInterface
 
-from training.errors import MendableError
+from training.common.errors import MendableError
 
 ATTENTION = "longhand"
 
@@ -35,7 +34,10 @@ def attend(
     stories: tuple[int, ...] | None = None,
     **_others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Causal attention, [B, T, H, D]; K key heads are shared by H query heads. `stories` are the lengths of packed stories."""
+    """Return the attention's output, [B, T, H, D]; H query heads share K key heads. `stories` are the lengths of packed stories.
+
+    Raises MendableError for a text longer than the model's attention window.
+    """
     longest = max(stories) if stories else query_BHTD.shape[2]
     if sliding_window and longest > sliding_window:
         raise MendableError(

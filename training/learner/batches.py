@@ -1,10 +1,10 @@
-"""Which texts go through the model together, and how they lie in its tensors.
+"""The division of a step's examples into micro-batches, and the tensors of a micro-batch.
 
-A step's examples are known to every process, and so is this division of them: no process has to ask another how many tokens
-a mean goes over. An example is one text (fine-tuning) or two (a pair), which stay together.
+Every process knows all examples of a step and computes the same division, so no process has to ask another for the number of tokens that a
+mean is over. An example is one text (fine-tuning) or two (a pair), which stay together.
 
-Packed, the texts of a micro-batch lie one after another in one row, each closed in itself. In rows, texts of like length lie one
-below the other, padded on the right, where a causal model does not look.
+The texts of a packed micro-batch follow one another in one row, and each attends to itself only. Otherwise texts of similar length are the rows
+of a micro-batch, padded on the right.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
-from training.records import Sample
+from training.common.records import Sample
 
 Example = tuple[Sample, ...]
 
@@ -34,24 +34,24 @@ class Batch:
     tokens_BT: torch.Tensor
     positions_BT: torch.Tensor
     lengths: tuple[int, ...]
-    ends: torch.Tensor | None  # of packed texts, [S + 1], int32, from 0; None where the texts lie in rows
-    story_BT: torch.Tensor | None  # of packed texts: the number of each token's text, int32
-    learned_N: torch.Tensor  # places in the flattened B x T
+    ends: torch.Tensor | None  # of packed texts, [S + 1], int32, from 0; None for rows
+    story_BT: torch.Tensor | None  # of packed texts: the number of each token's text, int32; None for rows
+    learned_N: torch.Tensor  # indices into the flattened B x T
     targets_N: torch.Tensor
     weights_N: torch.Tensor
     text_N: torch.Tensor
     last_S: torch.Tensor
-    counts: float = 1.0
-    """0 for a process that has no example of its own and passes through the model only because all do so together."""
+    loss_factor: float = 1.0
+    """0 for a process without examples of its own, which takes part only because all processes run the model together."""
 
     @property
     def tokens(self) -> int:
-        """Real tokens, without padding."""
+        """Tokens without padding."""
         return sum(self.lengths)
 
 
-def to_batch(samples: Sequence[Sample], *, packed: bool, device: torch.device, counts: float = 1.0) -> Batch:
-    """The tensors of some texts."""
+def to_batch(samples: Sequence[Sample], *, packed: bool, device: torch.device, loss_factor: float = 1.0) -> Batch:
+    """Return the tensors of a micro-batch of texts."""
     lengths = tuple(len(sample) for sample in samples)
     width = max(lengths)
     starts = torch.tensor([0, *lengths]).cumsum(0)[:-1] if packed else torch.arange(len(samples)) * width
@@ -78,15 +78,15 @@ def to_batch(samples: Sequence[Sample], *, packed: bool, device: torch.device, c
         weights_N=weights[learned].to(device),
         text_N=story[learned].to(device),
         last_S=(starts + torch.tensor(lengths) - 1).to(device),
-        counts=counts,
+        loss_factor=loss_factor,
     )
 
 
 def micro_batches(examples: Sequence[Example], *, processes: int, budget: int, packed: bool) -> list[list[list[int]]]:
-    """The examples of a step, by their numbers, for each process and each of its micro-batches.
+    """Return the numbers of a step's examples, for each process and each of its micro-batches.
 
-    Every process gets as many micro-batches as every other, because they meet in each of them; some may be empty. None has
-    more than `budget` tokens, padding included, unless one example alone has.
+    All processes get the same number of micro-batches, because they synchronise in each; some may be empty. None has more than `budget`
+    tokens, padding included, except a single example that is longer.
     """
     if not examples:
         return [[] for _ in range(processes)]
@@ -97,7 +97,7 @@ def micro_batches(examples: Sequence[Example], *, processes: int, budget: int, p
 
 
 def _packs(examples: Sequence[Example], order: Sequence[int], processes: int, budget: int) -> list[list[int]]:
-    """As few parts as fit the budget, a multiple of the processes, filled evenly: the longest first, each into the emptiest."""
+    """Return as few parts as the budget allows, a multiple of the processes, evenly filled: the longest example first, each into the smallest part."""
     sizes = [sum(map(len, example)) for example in examples]
     most = max(budget, *sizes)
     count = max(1, math.ceil(sum(sizes) / (most * processes))) * processes
@@ -105,16 +105,16 @@ def _packs(examples: Sequence[Example], order: Sequence[int], processes: int, bu
         parts: list[list[int]] = [[] for _ in range(count)]
         filled = [(0, part) for part in range(count)]
         for number in order:
-            size, emptiest = filled[0]
-            parts[emptiest].append(number)
-            heapq.heapreplace(filled, (size + sizes[number], emptiest))
+            size, smallest = filled[0]
+            parts[smallest].append(number)
+            heapq.heapreplace(filled, (size + sizes[number], smallest))
         if max(filled)[0] <= most:
             return parts
         count += processes
 
 
 def _rows(examples: Sequence[Example], order: Sequence[int], budget: int) -> list[list[int]]:
-    """Examples of like length together, the longest first, as many as fit the budget with their padding."""
+    """Return parts of examples of similar length, the longest first, each with as many as the budget allows, padding included."""
     parts: list[list[int]] = []
     for number in order:
         if parts and (len(parts[-1]) + 1) * len(examples[number]) * _longest(examples[parts[-1][0]]) <= budget:

@@ -1,8 +1,8 @@
-"""Checkpoints that are whole or absent.
+"""Atomic checkpoints: a checkpoint is complete or absent.
 
-A checkpoint is written into a temporary folder: first the state, by all processes, then `manifest.json` with the size and SHA-256
-of each file, each flushed to the disk; then the folder is renamed to `step-000123` in one step. A reader trusts only what the
-manifest vouches for, so a disk that lost the end of a file is noticed as well. The newest few are kept.
+All processes write the state into a temporary folder; then `manifest.json` is written with the size and SHA-256 of each file, everything is
+flushed to the disk, and the folder is renamed to `step-000123`. A reader compares the files with the manifest, so that it notices truncated
+files too. The newest few checkpoints are kept.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
-from training.errors import MendableError, full_disk_said_plainly
-from training.learner.processes import rank, wait_for_all
+from training.common.errors import MendableError, full_disk_said_plainly
+from training.learner.processes import barrier, rank
 
 KEEP = 2
 
@@ -39,9 +39,9 @@ def _flush(path: Path) -> None:
 def save_checkpoint(
     folder: Path, step: int, write: Callable[[Path], None], facts: dict[str, Any], keep: int = KEEP
 ) -> Path:
-    """Have `write` put the state after `step` steps into a folder, vouch for it, and drop the older checkpoints.
+    """Call `write` with a folder for the state after `step` steps, write the manifest, and delete older checkpoints. Returns the folder.
 
-    All processes call this together. `facts` go into the manifest, for the reader to compare.
+    All processes call this together. `facts` go into the manifest, for the reader to compare. Raises MendableError if the disk is full.
     """
     temporary, final = folder / f".writing-{step}", folder / f"step-{step:06d}"
     with full_disk_said_plainly(folder):
@@ -50,18 +50,18 @@ def save_checkpoint(
             for leftover in folder.glob(".writing-*"):
                 shutil.rmtree(leftover)
             temporary.mkdir()
-        wait_for_all()
+        barrier()
         try:
             write(temporary)
         except Exception:
-            shutil.rmtree(temporary, ignore_errors=True)  # on a full disk, so that there is room to say so
+            shutil.rmtree(temporary, ignore_errors=True)  # frees space on a full disk, for the log
             raise
-        wait_for_all()
+        barrier()
         if rank() == 0:
             _seal(temporary, final, {"step": step} | facts)
             for old in sorted(folder.glob("step-*"))[:-keep]:
                 shutil.rmtree(old)
-        wait_for_all()
+        barrier()
     return final
 
 
@@ -72,36 +72,36 @@ def _seal(temporary: Path, final: Path, facts: dict[str, Any]) -> None:
     manifest = facts | {"files": {str(path.relative_to(temporary)): _digest(path) for path in files}}
     (temporary / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
     _flush(temporary / "manifest.json")
-    if final.exists():  # only an unusable one: a usable one would have been resumed from
+    if final.exists():  # damaged: otherwise the run would have resumed from it
         shutil.rmtree(final)
     temporary.rename(final)
     _flush(final.parent)
 
 
 def read_manifest(checkpoint: Path) -> dict[str, Any] | None:
-    """The manifest of a whole checkpoint, or None if a part of it is missing or damaged."""
+    """Return the manifest of a complete checkpoint, or None if a part of it is missing or damaged."""
     try:
         manifest: dict[str, Any] = json.loads((checkpoint / "manifest.json").read_bytes())
-        whole = all(_digest(checkpoint / name) == digest for name, digest in manifest["files"].items())
+        complete = all(_digest(checkpoint / name) == digest for name, digest in manifest["files"].items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return manifest if whole else None
+    return manifest if complete else None
 
 
-def latest_checkpoint(folder: Path, say: Callable[[str], None]) -> tuple[Path, dict[str, Any]] | None:
-    """The newest whole checkpoint with its manifest; a damaged one is passed over, and said to be.
+def latest_checkpoint(folder: Path, log: Callable[[str], None]) -> tuple[Path, dict[str, Any]] | None:
+    """Return the newest complete checkpoint with its manifest, or None if there is no checkpoint. Damaged ones are logged and skipped.
 
-    If there are checkpoints and all are damaged, that is an error: to start from nothing would not be what anybody expects.
+    Raises MendableError if all checkpoints are damaged, instead of silently starting from the beginning.
     """
     damaged = []
     for checkpoint in sorted(folder.glob("step-*"), reverse=True):
         if manifest := read_manifest(checkpoint):
             return checkpoint, manifest
-        say(f"The checkpoint {checkpoint} is damaged and is passed over.")
+        log(f"The checkpoint {checkpoint} is damaged and is skipped.")
         damaged.append(checkpoint.name)
     if damaged:
         raise MendableError(
-            f"All checkpoints in {folder} are damaged ({', '.join(damaged)}): put one back from a backup, or move them away to "
+            f"All checkpoints in {folder} are damaged ({', '.join(damaged)}): restore one from a backup, or move them away to "
             "start from the beginning."
         )
     return None

@@ -1,17 +1,15 @@
-"""The learner: weights that take gradients in and move. Plain torch for one process, DeepSpeed's ZeRO for several or for one.
+"""The learner: a model, its optimizer, and one of two engines: plain torch for one process, or DeepSpeed's ZeRO for one or several.
 
-    batches = learner.share(examples)        what this process takes of a step
-    for batch in batches:
+    for numbers, batch in learner.split_across_ranks(examples):     this process' micro-batches of a step
         loss = objective(learner(batch)) / count_of_the_whole_step
-        learner.backward(loss * batch.counts)               gradients add up over micro-batches and processes
-    norm = learner.update(rate)              clip, move, forget the gradients
+        learner.backward(loss * batch.loss_factor)                  gradients add up over micro-batches and processes
+    norm = learner.update(rate)                                     clip, update the weights, reset the gradients
 
-Where the count of the whole step is known only when all of it is there, gradients of sums are added up, and `update(rate, divide=count)`.
+Where the count of the whole step is known only at its end, losses are sums, and the gradients are divided by `update(rate, divide=count)`.
 
-Losses are shares of the step's mean: divided by the count of the whole step, on whichever process and micro-batch they arise.
-So the result does not depend on how a step was divided.
+Each process and micro-batch divides its loss by the count of the whole step, so that the result does not depend on the division of the step.
 
-In bfloat16 the model computes in bfloat16 and the optimizer moves float32 copies of what is trained, in both engines.
+In bfloat16 the model computes in bfloat16 and the optimizer updates float32 copies of what is trained, in both engines.
 """
 
 from __future__ import annotations
@@ -23,20 +21,20 @@ from typing import Any, Protocol
 import torch
 from transformers import PreTrainedModel
 
-from training.errors import MendableError
+from training.common.errors import MendableError
+from training.config.learner import LearnerSettings
 from training.learner import processes
 from training.learner.batches import Batch, Example, micro_batches, to_batch
 from training.learner.scorer import Scorer
-from training.recipes.settings import LearnerSettings
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class Engine(Protocol):
-    """What the two engines have in common."""
+    """The interface of the two engines."""
 
     module: torch.nn.Module
-    """Call it for a forward pass."""
+    """Runs the forward pass."""
 
     def backward(self, loss: torch.Tensor, *, last: bool) -> None: ...
     def update(self, rate: float, divide: float) -> float: ...
@@ -46,7 +44,7 @@ class Engine(Protocol):
 
 
 def parameter_groups(named: Iterator[tuple[str, torch.nn.Parameter]], decay: float) -> list[dict[str, Any]]:
-    """Matrices decay, vectors (norms, biases) do not."""
+    """Return optimizer groups of the trained parameters: matrices with weight decay, vectors (norms, biases) without."""
     trained = [parameter for _, parameter in named if parameter.requires_grad]
     return [
         {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": decay},
@@ -55,7 +53,7 @@ def parameter_groups(named: Iterator[tuple[str, torch.nn.Parameter]], decay: flo
 
 
 class PlainEngine:
-    """One process, torch alone. Where the model computes in bfloat16, gradients are added up in float32 as they arise."""
+    """One process with plain torch. Where the model computes in bfloat16, gradients are accumulated in float32."""
 
     def __init__(self, module: torch.nn.Module, settings: LearnerSettings) -> None:
         self.module, self.clip_norm = module, settings.clip_norm
@@ -64,7 +62,7 @@ class PlainEngine:
         if settings.precision != "float32":
             self.masters = {name: torch.nn.Parameter(one.detach().float()) for name, one in self.trained.items()}
             for name, one in self.trained.items():
-                one.register_post_accumulate_grad_hook(_moved_to(self.masters[name]))  # type: ignore[no-untyped-call]
+                one.register_post_accumulate_grad_hook(_accumulate_into(self.masters[name]))  # type: ignore[no-untyped-call]
         groups = parameter_groups(iter(self.masters.items()), settings.weight_decay)
         self.optimizer = torch.optim.AdamW(
             groups, lr=settings.learning_rate, betas=settings.betas, eps=settings.epsilon, fused=True
@@ -106,8 +104,8 @@ class PlainEngine:
         return {name: one.detach() for name, one in self.module.state_dict().items()}
 
 
-def _moved_to(master: torch.nn.Parameter) -> Any:
-    def move(parameter: torch.Tensor) -> None:
+def _accumulate_into(master: torch.nn.Parameter) -> Any:
+    def accumulate(parameter: torch.Tensor) -> None:
         assert parameter.grad is not None
         if master.grad is None:
             master.grad = parameter.grad.float()
@@ -115,18 +113,18 @@ def _moved_to(master: torch.nn.Parameter) -> Any:
             master.grad += parameter.grad
         parameter.grad = None
 
-    return move
+    return accumulate
 
 
 class DeepSpeedEngine:
-    """ZeRO 1 to 3 (arXiv 1910.02054): optimizer states, gradients and weights in parts over the processes."""
+    """ZeRO 1 to 3 (arXiv 1910.02054): optimizer states, gradients and weights are sharded over the processes."""
 
     def __init__(self, module: torch.nn.Module, settings: LearnerSettings) -> None:
         import deepspeed
 
-        # On a CPU it compiles its own collectives for a minute, which then spin while they wait: gloo's are there.
+        # On a CPU it would compile collectives of its own, which takes a minute, and which spin while they wait; gloo's do not.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-        self.stage, self.processes = settings.zero_stage, processes.world()
+        self.stage, self.processes = settings.zero_stage, processes.world_size()
         groups = [
             group for group in parameter_groups(module.named_parameters(), settings.weight_decay) if group["params"]
         ]
@@ -139,7 +137,7 @@ class DeepSpeedEngine:
         self.module = self.engine
 
     def backward(self, loss: torch.Tensor, *, last: bool) -> None:
-        # DeepSpeed takes the mean over the processes; our losses are shares that add up.
+        # DeepSpeed takes the mean over the processes; our losses are to be added up.
         self.engine.set_gradient_accumulation_boundary(last)
         self.engine.backward(loss * self.processes)
         if not last:
@@ -156,15 +154,15 @@ class DeepSpeedEngine:
         self.engine.save_checkpoint(str(folder), tag="deepspeed", save_latest=False, exclude_frozen_parameters=True)
 
     def load(self, folder: Path) -> None:
-        parts = len(list((folder / "deepspeed").glob("*optim_states.pt")))
-        if parts != self.processes:
+        shards = len(list((folder / "deepspeed").glob("*optim_states.pt")))
+        if shards != self.processes:
             raise MendableError(
-                f"The checkpoint {folder} was written by {parts} processes, and this run has {self.processes}: start as many."
+                f"The checkpoint {folder} was written by {shards} processes, and this run has {self.processes}: start {shards} processes."
             )
         self.engine.load_checkpoint(str(folder), tag="deepspeed", load_module_strict=False)
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """All weights on process 0, none on the others."""
+        """Return all weights on process 0, nothing on the others."""
         import deepspeed
 
         kept: dict[str, torch.Tensor] = {}
@@ -182,7 +180,7 @@ def _config(settings: LearnerSettings) -> dict[str, Any]:
     if settings.offload == "all":
         zero["offload_param"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
     return {
-        "train_micro_batch_size_per_gpu": 1,  # ours are counted in tokens, and their end is said to the engine
+        "train_micro_batch_size_per_gpu": 1,  # ours are counted in tokens; the accumulation boundary is set explicitly
         "gradient_accumulation_steps": 1,
         "gradient_clipping": settings.clip_norm,
         "bf16": {"enabled": settings.precision == "bfloat16"},
@@ -197,7 +195,7 @@ class Learner:
     """A model, its engine, and the division of a step's examples among processes and micro-batches."""
 
     def __init__(self, model: PreTrainedModel, settings: LearnerSettings, *, packed: bool) -> None:
-        if processes.world() > 1 and not settings.zero_stage:
+        if processes.world_size() > 1 and not settings.zero_stage:
             raise MendableError("Several processes need zero_stage 1, 2 or 3 (under `learner` in the settings).")
         if settings.threads:
             torch.set_num_threads(settings.threads)
@@ -206,16 +204,18 @@ class Learner:
         self.engine: Engine = (DeepSpeedEngine if settings.zero_stage else PlainEngine)(module, settings)
         self._open, self._last = 0, True
 
-    def share(self, examples: Sequence[Example], *, last: bool = True) -> Iterator[tuple[list[int], Batch]]:
-        """This process' micro-batches of a step: the numbers of the examples in each, and their texts as a batch.
+    def split_across_ranks(
+        self, examples: Sequence[Example], *, last: bool = True
+    ) -> Iterator[tuple[list[int], Batch]]:
+        """Yield this process' micro-batches of a step: the numbers of the examples in each, and their texts as a batch.
 
-        A step may come in parts, as its stories are written; `last` is said of the one that ends it.
+        A step may come in parts, as its stories are written; `last` marks the part that ends it.
 
-        One without examples has those of the step's first, and its loss must be multiplied by `batch.counts`, which is 0 then.
+        A micro-batch without examples gets the step's first example, and its `loss_factor` is 0: losses must be multiplied by it.
         """
         parts = micro_batches(
             examples,
-            processes=processes.world(),
+            processes=processes.world_size(),
             budget=self.settings.tokens_per_micro_batch,
             packed=self.packed,
         )[processes.rank()]
@@ -223,20 +223,21 @@ class Learner:
         for numbers in parts:
             own = numbers or [0]
             samples = [sample for number in own for sample in examples[number]]
-            yield own, to_batch(samples, packed=self.packed, device=self.device, counts=float(bool(numbers)))
+            yield own, to_batch(samples, packed=self.packed, device=self.device, loss_factor=float(bool(numbers)))
 
     def __call__(self, batch: Batch) -> torch.Tensor:
-        answer: torch.Tensor = self.engine.module(batch)
-        return answer
+        """Return the model's output for a batch (`training.learner.scorer`)."""
+        output: torch.Tensor = self.engine.module(batch)
+        return output
 
     @torch.no_grad()
-    def read(self, examples: Sequence[Example]) -> Iterator[tuple[list[int], Batch, torch.Tensor]]:
-        """Answers without learning: numbers, texts and answer of each micro-batch of this process that counts."""
+    def infer(self, examples: Sequence[Example]) -> Iterator[tuple[list[int], Batch, torch.Tensor]]:
+        """Yield the numbers, the batch and the model's output for each micro-batch of this process, in evaluation mode, without gradients."""
         self.engine.module.eval()
-        for numbers, batch in self.share(examples):
-            answer = self(batch)
-            if batch.counts:
-                yield numbers, batch, answer
+        for numbers, batch in self.split_across_ranks(examples):
+            output = self(batch)
+            if batch.loss_factor:
+                yield numbers, batch, output
         self.engine.module.train()
 
     def backward(self, loss: torch.Tensor) -> None:
@@ -244,5 +245,5 @@ class Learner:
         self.engine.backward(loss, last=self._last and self._open == 0)
 
     def update(self, rate: float, divide: float = 1.0) -> float:
-        """Divide the gradients, move the weights; the norm of the gradients before clipping."""
+        """Divide and clip the gradients, update the weights at the learning rate `rate`, and return the gradient norm before clipping."""
         return self.engine.update(rate, divide)

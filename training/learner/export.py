@@ -1,7 +1,7 @@
-"""Models to folders in Hugging Face's layout: configuration, safetensors, tokenizer, card; whole or not at all.
+"""Writes models as folders in Hugging Face's layout: configuration, safetensors, tokenizer and card.
 
-Adapters are merged into what they adapt, and stand beside that in a folder of their own, in peft's layout: a server that
-runs the model already can load them alone.
+Adapters are merged into the model's weights, and also written to a folder of their own in peft's layout, which a server that already runs the
+base model can load.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
+from training.config.learner import LearnerSettings, Lora
 from training.learner.engine import DTYPES
 from training.learner.models import load_tokenizer
-from training.recipes.settings import LearnerSettings, Lora
 
 
 def save_model(
@@ -28,17 +28,14 @@ def save_model(
     card: str,
     settings: LearnerSettings,
 ) -> None:
-    """Write a model's folder, whole or not at all; the tokenizer is that of `source`.
-
-    `weights` are named as the learner's engine names them, below its scorer.
-    """
+    """Write a model's folder atomically, with the tokenizer of `source`. `weights` have the names that the learner's engine gives them."""
     weights = {name.removeprefix("model."): one for name, one in weights.items()}
     temporary = folder.with_name(f".{folder.name}-writing")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     if settings.lora:
         _save_adapter(weights, model, source, folder.with_name("adapter"))
-        weights = merged(weights, settings.lora)
+        weights = merge_adapters(weights, settings.lora)
     config = (model.get_base_model() if settings.lora else model).config
     bare = type(model.get_base_model() if settings.lora else model)
     config.architectures = [bare.__name__]
@@ -52,7 +49,7 @@ def save_model(
     load_tokenizer(source).save_pretrained(temporary)
     (temporary / "README.md").write_text(card, encoding="utf-8")
     for path in temporary.iterdir():
-        path.chmod(0o644)  # safetensors writes for its owner only; the server may be another user
+        path.chmod(0o644)  # safetensors makes files that only their owner can read; the server may be another user
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
 
@@ -75,7 +72,7 @@ def _save_weights(weights: dict[str, torch.Tensor], folder: Path, *, tied: bool)
 
 
 def _save_adapter(weights: dict[str, torch.Tensor], model: PreTrainedModel, source: Path, folder: Path) -> None:
-    """Before the model's own folder, which says that all is there."""
+    """Write the adapters, before the model's own folder, whose existence means that everything is complete."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     config = cast("Any", model).peft_config["default"]
@@ -88,7 +85,7 @@ def _save_adapter(weights: dict[str, torch.Tensor], model: PreTrainedModel, sour
 
 
 def adapter_weights(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Those of the adapters alone, under the names that peft's files have."""
+    """Return the adapters' weights, under the names of peft's files."""
     return {
         name.replace(".default.weight", ".weight"): one
         for name, one in weights.items()
@@ -96,8 +93,8 @@ def adapter_weights(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]
     }
 
 
-def merged(weights: dict[str, torch.Tensor], lora: Lora) -> dict[str, torch.Tensor]:
-    """Weights with adapters taken in, W + (alpha / rank) B A, under the names of the model without adapters."""
+def merge_adapters(weights: dict[str, torch.Tensor], lora: Lora) -> dict[str, torch.Tensor]:
+    """Return the weights with adapters merged in, W + (alpha / rank) B A, under the names of the model without adapters."""
     plain: dict[str, torch.Tensor] = {}
     for name, one in weights.items():
         bare = name.removeprefix("base_model.model.")

@@ -8,14 +8,14 @@ from typing import cast
 
 from transformers import PreTrainedModel
 
-from training.errors import full_disk_said_plainly
+from training.common.errors import full_disk_said_plainly
+from training.common.events import read_events
+from training.common.records import Metrics
+from training.common.redaction import redact
 from training.learner import processes
 from training.learner.engine import Learner
-from training.learner.events import read_events
 from training.learner.export import save_model
 from training.learner.run import Run
-from training.records import Metrics
-from training.secrets import redact
 
 _CARD = """---
 library_name: transformers
@@ -37,7 +37,7 @@ The run's folder has the curves (`python -m training report`), every event and t
 {settings}
 ```
 
-The licence of the model that it was made from goes on to hold, and so do the wishes of those whose texts it learned from.
+The licence of the model that it was made from still holds, and so do the wishes of those whose texts it learned from.
 """
 
 
@@ -52,18 +52,18 @@ def finish(run: Run, learner: Learner) -> Path | None:
             save_model(
                 weights, learner.model, run.settings.model, folder, _card(run, learner.model), run.settings.learner
             )
-        processes.wait_for_all()
-    run.log.log(f"The model is in {folder}.")
+        processes.barrier()
+    run.log.model_saved(folder)
     return folder
 
 
 def _card(run: Run, model: PreTrainedModel) -> str:
     settings = run.settings
-    told: dict[int, dict[str, float]] = defaultdict(dict)  # of a step that was done again, the later account counts
+    metrics: dict[int, dict[str, float]] = defaultdict(dict)  # of a step that was done again, the later values count
     last: dict[str, float] = {}
     for event in read_events(run.folder / "events.jsonl"):
         if isinstance(event, Metrics):
-            told[event.step] |= event.values
+            metrics[event.step] |= event.values
             last |= event.values
     figures = [name for name in last if any(word in name for word in ("loss", "margin", "accuracy"))]
     recipe = cast("str", settings.model_dump()["recipe"])
@@ -73,7 +73,7 @@ def _card(run: Run, model: PreTrainedModel) -> str:
         name=f"{settings.model.name}, {recipe}",
         model=settings.model.name,
         steps=run.total,
-        tokens=sum(values.get("tokens", 0) for values in told.values()),
+        tokens=sum(values.get("tokens", 0) for values in metrics.values()),
         figures="\n".join(f"| {name.replace('_', ' ')} | {last[name]:.4g} |" for name in figures),
         settings=redact(settings.model_dump_json(indent=2, exclude={"run_dir", "data", "held_out", "model"})),
     )

@@ -1,7 +1,4 @@
-"""Models from folders in Hugging Face's layout, ready to learn.
-
-Nothing is fetched, no code of a model is run, and no pickle is read.
-"""
+"""Loads models for training from folders in Hugging Face's layout. Nothing is downloaded, no code of a model is run, and no pickle is read."""
 
 from __future__ import annotations
 
@@ -20,16 +17,19 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from training.errors import MendableError
+from training.common.errors import MendableError
+from training.config.learner import LearnerSettings, Lora
 from training.learner.attention import ATTENTION
 from training.learner.engine import DTYPES
-from training.learner.recompute import keeping_attention
+from training.learner.recompute import keep_attention_outputs
 from training.learner.scorer import LogprobHead
-from training.recipes.settings import LearnerSettings, Lora
 
 
 def load_model(folder: Path, settings: LearnerSettings, *, reward: bool = False) -> PreTrainedModel:
-    """A model ready to learn: causal, or with one number a text (`reward`), with adapters if asked for."""
+    """Load a causal language model, or a `reward` model with one output per text, with adapters if the settings have them.
+
+    Raises MendableError for a folder, weights or a model that cannot be trained here.
+    """
     check_folder(folder)
     kind: Any = AutoModelForSequenceClassification if reward else AutoModelForCausalLM
     more = {"num_labels": 1} if reward else {}
@@ -43,64 +43,63 @@ def load_model(folder: Path, settings: LearnerSettings, *, reward: bool = False)
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are told in `found`, and refused below in our words
+            ignore_mismatched_sizes=True,  # reported in `found` and refused below, with a message of our own
             **more,
         )
-    except Exception as error:  # what transformers raises of a folder that is not sound has no end
-        raise MendableError(f"The model in {folder} cannot be read: {in_a_line(error)}") from error
+    except Exception as error:  # transformers raises many kinds of errors for a damaged folder
+        raise MendableError(f"The model in {folder} cannot be read: {one_line(error)}") from error
     check_weights(folder, model, found, new={"score.weight"} if reward else set())
     return prepare(model, settings)
 
 
-def in_a_line(error: Exception) -> str:
-    """What an error says; of a long one its beginning."""
-    said = " ".join(str(error).split()) or type(error).__name__
-    return said if len(said) <= 300 else said[:300] + " ..."
+def one_line(error: Exception) -> str:
+    """Return an error's message on one line, shortened to 300 characters."""
+    message = " ".join(str(error).split()) or type(error).__name__
+    return message if len(message) <= 300 else message[:300] + " ..."
 
 
 def check_weights(folder: Path, model: PreTrainedModel, found: dict[str, Any], new: set[str]) -> None:
-    """That the weights are those that the configuration asks for: transformers makes up what is missing, and only warns.
+    """Raise MendableError unless the weights match the configuration: transformers initialises missing ones, and only warns.
 
-    Weights of parts that this model does not have (a reward model's lack of a vocabulary, a picture's encoder) may be left over;
-    weights of its own parts, such as a layer more, may not.
+    Weights of parts that this model does not have (the vocabulary head in a reward model, an image encoder) may be left over;
+    weights of its own parts, such as another layer, may not. `new` names weights that may be missing.
     """
-    shapes = {name: (there, asked) for name, there, asked in found["mismatched_keys"]}
+    shapes = {name: (actual, expected) for name, actual, expected in found["mismatched_keys"]}
     if shapes:
-        name, (there, asked) = min(shapes.items())
+        name, (actual, expected) = min(shapes.items())
         raise MendableError(
-            f"The weights in {folder} do not fit its config.json: {name} is {list(there)}, and the configuration asks for "
-            f"{list(asked)} ({len(shapes)} such)."
+            f"The weights in {folder} do not match its config.json: {name} has shape {list(actual)}, and the configuration "
+            f"{list(expected)} ({len(shapes)} such). Download the model again."
         )
     own = {re.sub(r"\d+", "#", name) for name in model.state_dict()}
-    left = sorted(name for name in found["unexpected_keys"] if re.sub(r"\d+", "#", name) in own)
-    for names, what in ((sorted(set(found["missing_keys"]) - new), "lack"), (left, "have more than")):
+    left_over = sorted(name for name in found["unexpected_keys"] if re.sub(r"\d+", "#", name) in own)
+    for names, what in ((sorted(set(found["missing_keys"]) - new), "lack"), (left_over, "have more than")):
         if names:
             raise MendableError(
-                f"The weights in {folder} {what} what its config.json asks for: {names[0]} ({len(names)} such). Take the model from "
-                "where it came from once more."
+                f"The weights in {folder} {what} what its config.json describes: {names[0]} ({len(names)} such). Download the model again."
             )
 
 
 def prepare(model: PreTrainedModel, settings: LearnerSettings) -> PreTrainedModel:
-    """What a model needs to learn here, whether it came from a folder or from a test."""
+    """Return the model ready for training: our attention and head, gradient checkpointing, adapters. Raises MendableError if it cannot be."""
     model.set_attn_implementation(ATTENTION)
     text = model.config.get_text_config()
     for name in ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier"):
         if getattr(text, name, None) not in (None, 1.0):
-            raise MendableError(f"The model changes its logits by {name}, which is not supported here.")
+            raise MendableError(f"The model changes its logits by {name}, which is not supported.")
     head = model.get_output_embeddings()
     if head is not None:
         if head.bias is not None:
-            raise MendableError("The model's output head has a bias, which is not supported here.")
+            raise MendableError("The model's output head has a bias, which is not supported.")
         model.set_output_embeddings(LogprobHead(head))
     if settings.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": keeping_attention})
+        model.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": keep_attention_outputs})
     model.config.use_cache = False
     model.train()
-    return with_adapters(model, settings.lora) if settings.lora else model
+    return add_adapters(model, settings.lora) if settings.lora else model
 
 
-def with_adapters(model: PreTrainedModel, lora: Lora) -> PreTrainedModel:
+def add_adapters(model: PreTrainedModel, lora: Lora) -> PreTrainedModel:
     from peft import LoraConfig, TaskType, get_peft_model
 
     reward = hasattr(model, "score")
@@ -116,20 +115,20 @@ def with_adapters(model: PreTrainedModel, lora: Lora) -> PreTrainedModel:
     return adapted
 
 
-def room(folder: Path, context: int, say: Callable[[str], None]) -> int:
-    """The most tokens of a text: `context`, or the model's own positions where these are fewer, which is said."""
+def max_text_tokens(folder: Path, context: int, log: Callable[[str], None]) -> int:
+    """Return the most tokens that a text may have: `context`, or the model's positions if these are fewer, which is logged."""
     check_folder(folder)
     values = json.loads((folder / "config.json").read_bytes())
     text = values.get("text_config")
     positions = (text if isinstance(text, dict) else values).get("max_position_embeddings")
     if not isinstance(positions, int) or positions >= context:
         return context
-    say(f"The model has {positions:,} positions, fewer than context ({context:,}): no text may be longer than that.")
+    log(f"The model has {positions:,} positions, fewer than context ({context:,}): no text may be longer than that.")
     return positions
 
 
 def check_folder(folder: Path) -> None:
-    """That a folder holds a model in safetensors; what is wrong is said in a line."""
+    """Raise MendableError unless a folder holds a model in safetensors."""
     if not (folder / "config.json").is_file():
         raise MendableError(f"There is no model in {folder}: it has no config.json.")
     try:
@@ -137,12 +136,12 @@ def check_folder(folder: Path) -> None:
     except (OSError, ValueError) as error:
         raise MendableError(f"{folder / 'config.json'} is not JSON: {error}.") from None
     if not isinstance(values, dict):
-        raise MendableError(f"{folder / 'config.json'} is not a model's configuration: it holds no names and values.")
+        raise MendableError(f"{folder / 'config.json'} is not a model's configuration: it is not a JSON object.")
     weights = list(folder.glob("*.safetensors"))
     pickles = [path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl") for path in folder.glob(pattern)]
     if not weights and pickles:
         raise MendableError(
-            f"The weights in {folder} are a pickle ({pickles[0]}), which can run any program when it is read: convert the model "
+            f"The weights in {folder} are a pickle ({pickles[0]}), which can run code when it is loaded: convert the model "
             "to safetensors on a machine that trusts it."
         )
     if not weights:
@@ -150,41 +149,42 @@ def check_folder(folder: Path) -> None:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """Load a fast tokenizer, with or without a model beside it. Raises MendableError if there is none."""
     if not folder.is_dir():
         raise MendableError(f"There is no model in {folder}: no such folder.")
-    if not (folder / "tokenizer.json").is_file():  # without it transformers would make an empty one
+    if not (folder / "tokenizer.json").is_file():  # without it transformers would return an empty tokenizer
         check_folder(folder)
         raise MendableError(f"There is no tokenizer in {folder}: it has no tokenizer.json.")
-    if (folder / "config.json").exists():  # a tokenizer may stand alone
+    if (folder / "config.json").exists():
         check_folder(folder)
     try:
         tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-    except Exception as error:  # the tokenizers' library raises Exception itself
-        raise MendableError(f"The tokenizer in {folder} cannot be read: {in_a_line(error)}") from error
+    except Exception as error:  # the tokenizers library raises plain Exception
+        raise MendableError(f"The tokenizer in {folder} cannot be read: {one_line(error)}") from error
     if not tokenizer.is_fast:
-        raise MendableError(f"The tokenizer in {folder} is not a fast one (tokenizer.json), which is needed here.")
+        raise MendableError(f"The tokenizer in {folder} is not a fast one (tokenizer.json), which is required.")
     return tokenizer
 
 
-def packs(model: PreTrainedModel, settings: LearnerSettings, say: Callable[[str], None]) -> bool:
-    """Whether texts lie packed, one after another. Asked for in vain it is an error; by itself it falls back to rows, and says so.
+def can_pack(model: PreTrainedModel, settings: LearnerSettings, log: Callable[[str], None]) -> bool:
+    """Return whether texts can be packed. With packing "auto" a model that cannot is logged; with "on" it raises MendableError.
 
-    Layers with a recurrent state (Qwen3.5's gated delta net) carry it over the end of a text, and attention masks hide nothing of
-    that (Yang et al., arXiv 2412.06464). Only the GPU kernels of flash-linear-attention and causal-conv1d stop at the ends they are told.
+    Layers with a recurrent state (Qwen3.5's gated delta net) carry it from one text into the next, which no attention mask prevents
+    (Yang et al., arXiv 2412.06464). Only the GPU kernels of flash-linear-attention and causal-conv1d reset it where a text ends.
     """
     text = model.config.get_text_config()
     recurrent = sorted(set(getattr(text, "layer_types", None) or []) - {"full_attention", "sliding_attention"})
     if settings.packing == "off" or not recurrent or _kernels_for_recurrent_layers():
         return settings.packing != "off"
     reason = (
-        f"its layers of the kind {', '.join(recurrent)} carry their state from one text into the next, and the kernels that stop at "
-        "a text's end (flash-linear-attention and causal-conv1d, on a GPU) are not here"
+        f"its layers of type {', '.join(recurrent)} carry their state from one text into the next, and the kernels that reset it "
+        "(flash-linear-attention and causal-conv1d, on a GPU) are not installed"
     )
     if settings.packing == "on":
         raise MendableError(f"This model cannot read packed texts: {reason}. Set packing to 'auto' or 'off'.")
-    say(f"Texts lie in rows of like length, not packed: {reason}.")
+    log(f"Texts are padded rows of similar length, not packed: {reason}.")
     return False
 
 

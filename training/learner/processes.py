@@ -1,6 +1,6 @@
-"""One process or several: who we are among them, and the few things that they say to each other.
+"""The processes of a run: rank, device, and collective operations on values.
 
-`torchrun` and `deepspeed` set RANK and WORLD_SIZE; without them there is one process and nothing to set up.
+`torchrun` and `deepspeed` set RANK and WORLD_SIZE; without them there is one process.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ def _errors_only(record: logging.LogRecord) -> bool:
 
 
 def quiet_libraries() -> None:
-    """What transformers and DeepSpeed tell of themselves is kept from people: a run says in its own words what matters.
+    """Silence the messages of transformers and DeepSpeed below errors, since a run logs what matters itself.
 
-    DeepSpeed sets its logger's level when it is imported, so it is a filter that stays. Their errors are shown.
+    DeepSpeed is silenced by a filter, because it resets its logger's level when it is imported.
     """
     from transformers.utils import logging as transformers_logging
 
@@ -34,7 +34,7 @@ def quiet_libraries() -> None:
             warnings.filterwarnings("ignore", category=category, module=rf"{module}(\.|$)")
 
 
-def world() -> int:
+def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -48,8 +48,8 @@ def device() -> torch.device:
     return torch.device("cpu")
 
 
-def sums(values: dict[str, float]) -> dict[str, float]:
-    """The values of all processes, added up."""
+def sum_across_ranks(values: dict[str, float]) -> dict[str, float]:
+    """Return the values added up over all processes."""
     if not dist.is_initialized():
         return values
     total = torch.tensor(list(values.values()), dtype=torch.float64, device=device())
@@ -57,17 +57,17 @@ def sums(values: dict[str, float]) -> dict[str, float]:
     return dict(zip(values, total.tolist(), strict=True))
 
 
-def everybody(own: Any) -> Sequence[Any]:
-    """What each process has, by rank, for all to see."""
+def all_gather(own: Any) -> Sequence[Any]:
+    """Return the values of all processes, by rank."""
     if not dist.is_initialized():
         return [own]
-    found: list[Any] = [None] * world()
+    found: list[Any] = [None] * world_size()
     dist.all_gather_object(found, own)
     return found
 
 
-def from_first(own: Any) -> Any:
-    """What process 0 has, for all."""
+def broadcast(own: Any) -> Any:
+    """Return the value of process 0."""
     if not dist.is_initialized():
         return own
     found = [own]
@@ -75,6 +75,6 @@ def from_first(own: Any) -> Any:
     return found[0]
 
 
-def wait_for_all() -> None:
+def barrier() -> None:
     if dist.is_initialized():
         dist.barrier()

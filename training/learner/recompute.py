@@ -1,8 +1,8 @@
-"""Gradient checkpointing that keeps what attention answered: the dearest thing to compute again, and the smallest to keep.
+"""Gradient checkpointing that keeps the outputs of attention, which are expensive to recompute and small.
 
-A layer's activations are forgotten after the forward pass and made again for the backward pass; the attention inside is not run a
-second time, its first answer is put in its place (selective recomputation, arXiv 2205.05198). torch has contexts of the same kind,
-which allow no other operation to differ between the two passes; ZeRO-3 frees and gathers weights in between, so these are ours.
+A layer's activations are discarded after the forward pass and recomputed for the backward pass, but its attention is not run a second time: the
+first output is used again (selective recomputation, arXiv 2205.05198). torch's own contexts for this require the two passes to run the same
+operations; under ZeRO-3 they do not, because it frees and gathers weights in between.
 """
 
 from __future__ import annotations
@@ -27,29 +27,24 @@ _KEPT = {
 }
 
 
-def _alone(answer: Any) -> Any:
-    """The same numbers without their history, which would keep the whole graph alive."""
-    return tree_map_only(torch.Tensor, torch.Tensor.detach, answer)
-
-
 class _Keep(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    def __init__(self, answers: deque[Any]) -> None:
+    def __init__(self, outputs: deque[Any]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.answers = answers
+        self.outputs = outputs
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        answer = func(*args, **(kwargs or {}))
-        if func in _KEPT:
-            self.answers.append(_alone(answer))
-        return answer
+        output = func(*args, **(kwargs or {}))
+        if func in _KEPT:  # detached, because the output's graph would keep all activations alive
+            self.outputs.append(tree_map_only(torch.Tensor, torch.Tensor.detach, output))
+        return output
 
 
 class _Replay(_Keep):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return self.answers.popleft() if func in _KEPT else func(*args, **(kwargs or {}))
+        return self.outputs.popleft() if func in _KEPT else func(*args, **(kwargs or {}))
 
 
-def keeping_attention() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-    """The contexts of the forward and of the repeated pass of one layer, for torch.utils.checkpoint's `context_fn`."""
-    answers: deque[Any] = deque()
-    return _Keep(answers), _Replay(answers)
+def keep_attention_outputs() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+    """Return the contexts of a layer's forward and recomputation passes, for `context_fn` of torch.utils.checkpoint."""
+    outputs: deque[Any] = deque()
+    return _Keep(outputs), _Replay(outputs)

@@ -1,4 +1,4 @@
-"""What the model thinks of each text before it learns: computed once, kept by hash."""
+"""Log-probabilities of texts under the reference model, the one before training: computed once and cached by hash."""
 
 from __future__ import annotations
 
@@ -10,48 +10,49 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from training.errors import MendableError, full_disk_said_plainly
+from training.common.errors import MendableError, full_disk_said_plainly
 from training.learner import processes
 from training.learner.batches import Example
 from training.learner.engine import Learner
 from training.objectives.dpo import text_logprobs
 
-_ORDER = "1"
-"""Of the computation: another number makes all kept files strangers."""
+_VERSION = "1"
+"""Version of the computation: a new number invalidates all cached files."""
 
 
 def reference_logprobs(
     learner: Learner, pairs: Sequence[Example], *, model: Path, data: str, precision: str, folder: Path
 ) -> torch.Tensor:
-    """Sums of log-probabilities of the learned tokens of both texts of each pair, [P, 2], float64, of the model in its present state.
+    """Return sums of log-probabilities over the learned tokens of both texts of each pair, [P, 2], in nats, float64, under the present model.
 
-    They are looked for in `folder` first, under a hash of the model's files, the tokens and the precision.
+    They are cached in `folder` under a hash of the model's files, the data's fingerprint and the precision. Raises MendableError if one is not
+    finite.
     """
-    key = processes.everybody(_key(model, data, precision) if processes.rank() == 0 else "")[0]
+    key = processes.broadcast(_key(model, data, precision) if processes.rank() == 0 else "")
     path = folder / f"reference-{key}.safetensors"
-    kept: torch.Tensor | None = processes.everybody(_kept(path, len(pairs)) if processes.rank() == 0 else None)[0]
-    if kept is None:
+    cached: torch.Tensor | None = processes.broadcast(_cached(path, len(pairs)) if processes.rank() == 0 else None)
+    if cached is None:
         own: dict[int, list[float]] = {}
-        for numbers, batch, answer in learner.read(pairs):
-            sums_P2 = text_logprobs(answer, batch.text_N, len(batch.lengths), mean=False).view(-1, 2)
+        for numbers, batch, logprobs_N in learner.infer(pairs):
+            sums_P2 = text_logprobs(logprobs_N, batch.text_N, len(batch.lengths), mean=False).view(-1, 2)
             own |= dict(zip(numbers, sums_P2.tolist(), strict=True))
-        found = {number: sums for part in processes.everybody(own) for number, sums in part.items()}
-        kept = torch.tensor([found[number] for number in range(len(pairs))], dtype=torch.float64).view(-1, 2)
+        found = {number: sums for part in processes.all_gather(own) for number, sums in part.items()}
+        cached = torch.tensor([found[number] for number in range(len(pairs))], dtype=torch.float64).view(-1, 2)
         if processes.rank() == 0:
             with full_disk_said_plainly(folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 temporary = path.with_suffix(".writing")
-                save_file({"sums_P2": kept}, temporary)
+                save_file({"sums_P2": cached}, temporary)
                 temporary.rename(path)
-    if not kept.isfinite().all():
-        bad = int((~kept.isfinite()).any(dim=1).nonzero()[0, 0])
+    if not cached.isfinite().all():
+        bad = int((~cached.isfinite()).any(dim=1).nonzero()[0, 0])
         raise MendableError(
-            f"The model gives pair {bad + 1} of the data no finite probability: the model's weights are not sound."
+            f"The model gives pair {bad + 1} of the data no finite probability: the model's weights are damaged."
         )
-    return kept.to(learner.device)
+    return cached.to(learner.device)
 
 
-def _kept(path: Path, pairs: int) -> torch.Tensor | None:
+def _cached(path: Path, pairs: int) -> torch.Tensor | None:
     try:
         sums_P2: torch.Tensor = load_file(path)["sums_P2"]
     except (OSError, KeyError, SafetensorError):
@@ -60,7 +61,7 @@ def _kept(path: Path, pairs: int) -> torch.Tensor | None:
 
 
 def _key(model: Path, data: str, precision: str) -> str:
-    sha = hashlib.sha256(f"{_ORDER}\n{data}\n{precision}\n".encode())
+    sha = hashlib.sha256(f"{_VERSION}\n{data}\n{precision}\n".encode())
     for path in sorted([model / "config.json", *model.glob("*.safetensors")]):
         with path.open("rb") as file:
             sha.update(hashlib.file_digest(file, "sha256").digest())

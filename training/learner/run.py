@@ -1,12 +1,12 @@
-"""A run of a recipe: its folder, its events, where it goes on after a stop or a death, and what it leaves.
+"""A run of a recipe: its folder, its events, from where it resumes after a stop or a kill, and what it leaves.
 
     settings.json        as used, without keys
-    events.jsonl         what happened, for whoever follows
+    events.jsonl         what happened, as records (`training.common.records`), for whoever follows
     checkpoints/step-*   whole or absent
     model/               the result
 
 The data's cursor is the number of the step: which examples a step takes is a function of the seed and that number alone. So a run
-that was killed, stopped or moved goes on from its newest checkpoint as if nothing had happened.
+that was killed, stopped or moved resumes from its newest checkpoint as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -28,19 +28,20 @@ from typing import Any, Self
 
 import torch
 import torch.distributed as dist
+from pydantic import ValidationError
 from tqdm import tqdm
 
-from training.errors import AskedToStop, MendableError, full_disk_said_plainly, of_the_disk
-from training.folders import locked
+from training.common.errors import AskedToStop, MendableError, full_disk_said_plainly, of_the_disk
+from training.common.events import EventLog
+from training.common.redaction import redact
+from training.common.run_lock import locked
+from training.config.recipe import MAY_CHANGE, RecipeSettings
 from training.learner import processes
 from training.learner.checkpoints import latest_checkpoint, save_checkpoint
 from training.learner.engine import Learner
-from training.learner.events import EventLog
-from training.learner.models import load_model, packs
-from training.learner.schedule import rate_share
+from training.learner.models import can_pack, load_model
+from training.learner.schedule import learning_rate_factor
 from training.learner.stopping import stop_on_sigterm
-from training.recipes.settings import MAY_CHANGE, RecipeSettings
-from training.secrets import redact
 
 LONGEST_WAIT = timedelta(hours=6)
 """Of one process for the others: the first of them may be waiting for stories to be written and judged."""
@@ -54,17 +55,17 @@ class Run:
         ...
         for step in run.steps(learner, total, fingerprint, evaluate):
             ...backward...
-            run.did(step, {"loss": loss, "tokens": tokens})
+            run.log_step(step, {"loss": loss, "tokens": tokens})
     """
 
     def __init__(self, settings: RecipeSettings) -> None:
         self.settings, self.folder = settings, settings.run_dir
         self.first = processes.rank() == 0
         self._stack = ExitStack()
-        self.finished = False
+        self.finished = self._stopped = False
 
     def __enter__(self) -> Self:
-        if processes.world() > 1 and not self.settings.learner.zero_stage:
+        if processes.world_size() > 1 and not self.settings.learner.zero_stage:
             raise MendableError("Several processes need zero_stage 1, 2 or 3 (under `learner` in the settings).")
         with self._stack, full_disk_said_plainly(self.folder):
             if self.settings.learner.zero_stage and not dist.is_initialized():
@@ -82,24 +83,31 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         of_disk = of_the_disk(error, self.folder) if error else None
-        said = of_disk or error
-        if self.first:
-            with suppress(OSError):  # where there is no room for that either
-                if isinstance(said, MendableError):
-                    self.log.log(f"Stopped: {said}", show=False)
-                elif isinstance(said, AskedToStop):
-                    self.log.log(str(said))
-                elif isinstance(said, KeyboardInterrupt):
-                    self.log.log("Interrupted.", show=False)
+        with suppress(OSError):  # where there is no room for that either
+            self._log_end(of_disk or error)
         self._stack.close()
         if of_disk:
             raise of_disk from error
+
+    def _log_end(self, error: BaseException | None) -> None:
+        """Of other errors there is no event: they are mistakes in the code, and whoever follows may start the run again."""
+        match error:
+            case None if self.finished:
+                self.log.ended("done", self.done)
+            case None if self._stopped:
+                self.log.ended("stopped", self.done)
+            case MendableError():
+                self.log.ended("failed", reason=str(error))
+            case AskedToStop():
+                self.log.ended("stopped")
+            case KeyboardInterrupt():
+                self.log.ended("interrupted")
 
     def load_learner(self, *, reward: bool = False) -> Learner:
         """The model that the settings name, ready to learn; with `reward`, as a model that answers one number a text."""
         self._found = latest_checkpoint(self.folder / "checkpoints", self.log.log)
         if self._found:
-            before = self._found[1]["settings"]
+            before = renamed(self._found[1]["settings"], type(self.settings))
             if changed := sorted(changes(self.settings.model_dump(mode="json"), before)):
                 raise MendableError(
                     f"{self.folder} holds a run with other settings ({', '.join(changed)}): choose another run_dir, or set them "
@@ -107,7 +115,7 @@ class Run:
                 )
         with self.log.phase("model"):
             model = load_model(self.settings.model, self.settings.learner, reward=reward)
-            return Learner(model, self.settings.learner, packed=packs(model, self.settings.learner, self.log.log))
+            return Learner(model, self.settings.learner, packed=can_pack(model, self.settings.learner, self.log.log))
 
     def steps(self, learner: Learner, total: int, data: str, evaluate: Evaluate | None = None) -> Iterator[int]:
         """The steps that are still to be done, from 0. `data` is the fingerprint of what they learn from."""
@@ -125,36 +133,39 @@ class Run:
         ):
             self._began = time.monotonic()
             while step < total:
-                self._rate = self.settings.learner.learning_rate * rate_share(step, total, self.settings.learner)
+                self._rate = self.settings.learner.learning_rate * learning_rate_factor(
+                    step, total, self.settings.learner
+                )
                 yield step
                 step += 1
-                if self._stops(step):
+                self._stopped = self._stops(step)
+                if self._stopped:
                     return
         self.finished = True
 
-    def did(
+    def log_step(
         self, step: int, shares: dict[str, float], *, divide: float = 1.0, also: Mapping[str, float] | None = None
     ) -> None:
-        """The gradients of a step are there: move the weights, unless something is wrong, and tell of it.
+        """Move the weights by the step's gradients, and log its metrics. Raises MendableError where a value is not finite.
 
-        `shares` are this process' shares of the values, `loss` and `tokens` among them; they are added up over the processes. `also` is told
-        as it is. The gradients are divided by `divide` first: for a step whose size is known only at its end.
+        `shares` are this process' shares of the metrics, `loss` and `tokens` among them; they are added up over the processes. `also` are
+        metrics as they are. The gradients are divided by `divide` first: for a step whose size is known only at its end.
         """
-        told = processes.sums(shares) | dict(also or {})
-        if not math.isfinite(told["loss"]):
+        metrics = processes.sum_across_ranks(shares) | dict(also or {})
+        if not math.isfinite(metrics["loss"]):
             raise self._nonsense(f"The loss of step {step + 1} is not a finite number")
         norm = self.learner.update(self._rate, divide)
         if not math.isfinite(norm):
             raise self._nonsense(f"The gradients of step {step + 1} are not finite numbers")
         seconds, self._began = time.monotonic() - self._began, time.monotonic()
-        told |= {
+        metrics |= {
             "grad_norm": norm,
             "learning_rate": self._rate,
             "seconds": seconds,
-            "tokens_per_second": told["tokens"] / seconds,
+            "tokens_per_second": metrics["tokens"] / seconds,
             "memory_gib": _peak_memory(),
         }
-        self.log.metrics(step + 1, bar=self._bar, of=self.total, **told)
+        self.log.metrics(step + 1, bar=self._bar, of=self.total, **metrics)
 
     def _nonsense(self, what: str) -> MendableError:
         saved = [path.name for path in sorted((self.folder / "checkpoints").glob("step-*"))]
@@ -169,20 +180,18 @@ class Run:
         """After `step` steps: measure, save, and say whether to stop here."""
         last = step == self.total
         self.done = step
-        asked = bool(max(processes.everybody(self._asked_to_stop())))
+        asked = bool(max(processes.all_gather(self._asked_to_stop())))
         if self.evaluate and (last or step % self.settings.evaluate_every == 0):
             with self.log.phase("evaluate"):
-                told = self.evaluate()
-                self.log.metrics(step, bar=self._bar, of=self.total, **told)
-            for name, value in told.items():
+                metrics = self.evaluate()
+                self.log.metrics(step, bar=self._bar, of=self.total, **metrics)
+            for name, value in metrics.items():
                 if not math.isfinite(value):
                     raise self._nonsense(f"The {name.replace('_', ' ')} after step {step} is not a finite number")
         if last or asked or step % self.settings.checkpoint_every == 0:
             with self.log.phase("checkpoint"):
                 self._save(step)
         self._began = time.monotonic()
-        if asked and not last:
-            self.log.log(f"Stopped after step {step}, as asked; the same command goes on from here.")
         return asked and not last
 
     def _save(self, step: int) -> None:
@@ -204,13 +213,14 @@ class Run:
         self.learner.engine.load(checkpoint)
         state = torch.load(checkpoint / f"random-{processes.rank()}.pt", weights_only=True)
         torch.set_rng_state(state["cpu"])
-        self.log.log(f"Going on from {checkpoint}.")
-        return int(manifest["step"])
+        step = int(manifest["step"])
+        self.log.resumed(checkpoint, step)
+        return step
 
 
 def _stop_now(*_: object) -> None:
-    """SIGTERM before the first step of this process: nothing is there yet that could be lost."""
-    raise AskedToStop("Stopped while it was getting ready, as asked; the same command starts again.")
+    """SIGTERM before the first step of this process: there is nothing to save."""
+    raise AskedToStop
 
 
 def _join_processes() -> None:
@@ -223,8 +233,16 @@ def _join_processes() -> None:
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=LONGEST_WAIT, **alone)
 
 
+def renamed(stored: dict[str, Any], kind: type[RecipeSettings]) -> dict[str, Any]:
+    """The settings of an earlier run by the names that they have now; as they are where the class does not take them any more."""
+    try:
+        return kind.model_validate(stored).model_dump(mode="json")
+    except ValidationError:
+        return stored
+
+
 def changes(now: dict[str, Any], before: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """The names of the settings in which a run and its continuation may not differ, and do."""
+    """The names of the settings that a resumed run may not change, and that differ."""
     for name in now.keys() | before.keys():
         full = prefix + name
         one, other = now.get(name), before.get(name)

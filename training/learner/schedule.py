@@ -1,23 +1,23 @@
-"""The learning rate over a run's steps."""
+"""The learning rate schedule."""
 
 from __future__ import annotations
 
 import math
 
-from training.recipes.settings import LearnerSettings
+from training.config.learner import LearnerSettings
 
 
-def rate_share(step: int, total: int, settings: LearnerSettings) -> float:
-    """The share of the learning rate that step `step` (from 0) of `total` uses.
+def learning_rate_factor(step: int, total: int, settings: LearnerSettings) -> float:
+    """Return the factor of the learning rate, 0 to 1, for step `step` (from 0) of `total`.
 
-    It rises in a line over the warm-up and falls towards `final_share`, which the step after the last would have: neither the
-    first step nor the last is done for nothing.
+    It rises linearly over the warm-up and then falls towards `final_share`, which the step after the last would have: no step has a rate
+    of 0.
     """
-    warm = round(settings.warmup_share * total)
-    if step < warm:
-        return (step + 1) / (warm + 1)
+    warmup = round(settings.warmup_share * total)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
     if settings.schedule == "constant":
         return 1.0
-    gone = (step - warm) / max(1, total - warm)
-    falling = 1 - gone if settings.schedule == "linear" else (1 + math.cos(math.pi * gone)) / 2
+    done = (step - warmup) / max(1, total - warmup)
+    falling = 1 - done if settings.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
     return settings.final_share + (1 - settings.final_share) * falling

@@ -1,4 +1,4 @@
-"""The module that learns: a language model that answers with log-probabilities of given tokens, or with one number a text."""
+"""The module that is trained: a language model whose outputs are log-probabilities of given tokens, or a reward model."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from training.objectives.logprobs import token_logprobs
 
 
 class LogprobHead(torch.nn.Linear):
-    """An output head that can answer for given tokens without making logits. Its weights and their names stay what they were.
+    """An output head that can return log-probabilities of given tokens without computing all logits. Weights and their names are unchanged.
 
-    It is a module of its own so that DeepSpeed, which gathers weights when a module is called, gathers these as well.
+    It is a module so that DeepSpeed, which gathers weights when a module is called, gathers the head's too.
     """
 
     def __init__(self, head: torch.nn.Linear) -> None:
@@ -26,10 +26,10 @@ class LogprobHead(torch.nn.Linear):
 
 
 class Scorer(torch.nn.Module):
-    """Wraps `model`, bare or with adapters, and reads batches. What it answers depends on the model's head:
+    """Wraps `model`, with or without adapters, and reads batches. Its output depends on the model's head:
 
-    - a causal language model: the log-probabilities of the learned tokens, [N], float32;
-    - a sequence classifier with one label, which is a reward model: a number for each text, [S], float32.
+    - for a causal language model, the log-probabilities of the learned tokens, [N], in nats, float32;
+    - for a sequence classifier with one label (a reward model), the reward of each text, [S], float32.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:

@@ -1,4 +1,4 @@
-"""A clean stop: SIGTERM asks, the loop finishes its step, writes a checkpoint and returns."""
+"""Clean stops: on SIGTERM a loop finishes its step, writes a checkpoint and returns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def stop_on_sigterm() -> Iterator[Callable[[], bool]]:
-    """Inside, SIGTERM ends nothing; the function given says whether it came."""
+    """Catch SIGTERM inside the context. The function that is yielded returns whether it has arrived."""
     asked = False
 
     def ask(*_: object) -> None:

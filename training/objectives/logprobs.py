@@ -1,8 +1,8 @@
-"""Log-probabilities of given tokens from hidden states, without ever holding the logits of a story.
+"""Log-probabilities of given tokens from hidden states, without the logits of a whole story in memory.
 
-A story of 12,000 words and a vocabulary of 248,320 would have 16 GB of logits. Here a few tokens at a time are projected, folded
-into one number each and forgotten; the backward pass makes them again. Only this step is fused, never a loss: every objective
-takes log-probabilities, so its mathematics stands in one place.
+The logits of a story of 12,000 words are 16 GB with a vocabulary of 248,320. Here they are computed for a few tokens at a time, reduced to one
+number per token and discarded; the backward pass computes them again. Only this step is fused, and no loss: objectives are functions of
+log-probabilities.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 TILE = 2**24
-"""Logits held at once: 64 MB of float32, some 500 tokens of a vocabulary of 32,000."""
+"""Logits in memory at once: 64 MB of float32, about 500 tokens of a vocabulary of 32,000."""
 
 
 class _TokenLogprobs(torch.autograd.Function):
@@ -52,7 +52,7 @@ class _TokenLogprobs(torch.autograd.Function):
 
 
 def _parts(tokens: int, vocabulary: int, tile: int) -> list[slice]:
-    """Even slices of the tokens whose logits fit in a tile."""
+    """Return slices of the tokens, of even size, whose logits fit in a tile."""
     count = -(-tokens * vocabulary // tile) or 1
     size = -(-tokens // count) or 1
     return [slice(first, first + size) for first in range(0, tokens, size)]
@@ -61,6 +61,6 @@ def _parts(tokens: int, vocabulary: int, tile: int) -> list[slice]:
 def token_logprobs(
     hidden_ND: torch.Tensor, weight_VD: torch.Tensor, targets_N: torch.Tensor, tile: int = TILE
 ) -> torch.Tensor:
-    """log p(targets_N[i]) under softmax(hidden_ND[i] @ weight_VD.T), in nats, float32, [N]; differentiable in both matrices."""
+    """Return log p(targets_N[i]) under softmax(hidden_ND[i] @ weight_VD.T), [N], in nats, float32; differentiable in both matrices."""
     logprobs_N: torch.Tensor = _TokenLogprobs.apply(hidden_ND, weight_VD, targets_N, tile)  # type: ignore[no-untyped-call]
     return logprobs_N

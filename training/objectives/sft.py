@@ -6,5 +6,5 @@ import torch
 
 
 def nll(logprobs_N: torch.Tensor, weights_N: torch.Tensor) -> torch.Tensor:
-    """Weighted negative log-likelihood in nats, summed over N learned tokens; divide by the sum of weights of the whole step."""
+    """Return the weighted negative log-likelihood in nats, summed over N learned tokens; divide it by the sum of the step's weights."""
     return -(logprobs_N * weights_N).sum()

@@ -1,4 +1,4 @@
-"""What the recipes that learn from pairs share: the gradients of a step, and the same measures on pairs held out."""
+"""Shared code of the recipes that learn from pairs: the gradients of a step, and the metrics on held-out pairs."""
 
 from __future__ import annotations
 
@@ -6,56 +6,56 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from training.data import ChatEncoder, Fitting, Pairs, pairs
+from training.config.recipe import RecipeSettings
+from training.datasets.encoding import ChatEncoder, ContextLimit, Pairs, pairs
 from training.learner.batches import Batch
 from training.learner.engine import Learner
-from training.learner.models import load_tokenizer, room
-from training.learner.processes import sums
+from training.learner.models import load_tokenizer, max_text_tokens
+from training.learner.processes import sum_across_ranks
 from training.learner.run import Run
-from training.recipes.settings import RecipeSettings
 
-Judge = Callable[[Sequence[int], Batch, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-"""From the numbers of P pairs, their texts and the model's answer: the loss and the margin of each, [P]."""
+PairLoss = Callable[[Sequence[int], Batch, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+"""A function of the numbers of P pairs, their batch and the model's output, which returns the loss and the margin of each pair, [P]."""
 
 
 def load_pairs(run: Run, settings: RecipeSettings) -> tuple[Pairs, Pairs]:
-    """The pairs to learn, and those held out."""
+    """Read and encode the pairs to train on, and the held-out pairs."""
     with run.log.phase("data"):
         encoder = ChatEncoder(load_tokenizer(settings.model), settings.model)
-        fit = Fitting(room(settings.model, settings.context, run.log.log), settings.overlong)
+        fit = ContextLimit(max_text_tokens(settings.model, settings.context, run.log.log), settings.overlong)
         train, held_out = pairs(settings.data, encoder, fit), pairs(settings.held_out, encoder, fit)
-        run.log.log(f"{len(train.examples)} pairs to learn, {len(held_out.examples)} held out; {fit.told()}.")
+        run.log.log(f"{len(train.examples)} pairs to learn, {len(held_out.examples)} held out; {fit.summary()}.")
         return train, held_out
 
 
-def learn_pairs(learner: Learner, some: Pairs, chosen: Sequence[int], judge: Judge) -> dict[str, float]:
-    """The gradients of a step on the pairs `chosen`; this process' shares of what is to be told of it."""
-    told = dict.fromkeys(("loss", "tokens", "margin", "accuracy"), 0.0)
-    for places, batch in learner.share([some.examples[number] for number in chosen]):
-        losses_P, margin_P = judge([chosen[place] for place in places], batch, learner(batch))
-        loss = losses_P.sum() * batch.counts / len(chosen)
+def learn_pairs(learner: Learner, some: Pairs, chosen: Sequence[int], pair_loss: PairLoss) -> dict[str, float]:
+    """Add up the gradients of a step on the pairs `chosen`. Returns this process' shares of the step's metrics."""
+    metrics = dict.fromkeys(("loss", "tokens", "margin", "accuracy"), 0.0)
+    for places, batch in learner.split_across_ranks([some.examples[number] for number in chosen]):
+        losses_P, margin_P = pair_loss([chosen[place] for place in places], batch, learner(batch))
+        loss = losses_P.sum() * batch.loss_factor / len(chosen)
         learner.backward(loss)
-        told["loss"] += loss.item()
-        told["tokens"] += batch.counts * batch.tokens
-        told["margin"] += batch.counts * margin_P.sum().item() / len(chosen)
-        told["accuracy"] += batch.counts * _right(margin_P) / len(chosen)
-    return told
+        metrics["loss"] += loss.item()
+        metrics["tokens"] += batch.loss_factor * batch.tokens
+        metrics["margin"] += batch.loss_factor * margin_P.sum().item() / len(chosen)
+        metrics["accuracy"] += batch.loss_factor * _correct(margin_P) / len(chosen)
+    return metrics
 
 
-def held_out_pairs(learner: Learner, some: Pairs, judge: Judge) -> Callable[[], dict[str, float]] | None:
-    """A function that measures loss, margin and accuracy on pairs that are never learned; None if there are none."""
+def held_out_pairs(learner: Learner, some: Pairs, pair_loss: PairLoss) -> Callable[[], dict[str, float]] | None:
+    """Return a function that measures loss, margin and accuracy on held-out pairs; None if there are none."""
 
     def evaluate() -> dict[str, float]:
-        told = dict.fromkeys(("held_out_loss", "held_out_margin", "held_out_accuracy"), 0.0)
-        for numbers, batch, answer in learner.read(some.examples):
-            losses_P, margin_P = judge(numbers, batch, answer)
-            for name, value in zip(told, (losses_P.sum().item(), margin_P.sum().item(), _right(margin_P))):
-                told[name] += value / len(some.examples)
-        return sums(told)
+        metrics = dict.fromkeys(("held_out_loss", "held_out_margin", "held_out_accuracy"), 0.0)
+        for numbers, batch, output in learner.infer(some.examples):
+            losses_P, margin_P = pair_loss(numbers, batch, output)
+            for name, value in zip(metrics, (losses_P.sum().item(), margin_P.sum().item(), _correct(margin_P))):
+                metrics[name] += value / len(some.examples)
+        return sum_across_ranks(metrics)
 
     return evaluate if some.examples else None
 
 
-def _right(margin_P: torch.Tensor) -> float:
-    """Pairs that the model orders as the editors did; one that it cannot order counts half."""
+def _correct(margin_P: torch.Tensor) -> float:
+    """Return the number of pairs that the model orders as the editors did; a margin of 0 counts half."""
     return ((margin_P > 0).float() + 0.5 * (margin_P == 0).float()).sum().item()

@@ -1,6 +1,6 @@
-r"""The words and tokens that the papers' formulas count. Each formula names its counter; none is the product's (`training.text.count_words`).
+r"""Counters of words and tokens for the papers' formulas. Each formula names its counter; none is the product's (`training.common.text.count_words`).
 
-POLARIS' patterns see a line of Chinese as one word, and a whole story as a blank one. Here each Chinese or Japanese character is a word of its
+POLARIS' patterns count a line of Chinese as one word, so a whole story has too few. Here each Chinese or Japanese character is a word of its
 own in both counters; texts in other scripts are counted as the papers count them.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import regex
 
-from training.text import IDEOGRAPH
+from training.common.text import IDEOGRAPH
 
 _OTHER = rf"[\w--[{IDEOGRAPH}]]"
 _WORDS = regex.compile(rf"[{IDEOGRAPH}]|{_OTHER}+", regex.VERSION1)
@@ -20,7 +20,7 @@ _CHARACTER = regex.compile(rf"[{IDEOGRAPH}]")
 
 
 def polaris_words(text: str) -> int:
-    r"""POLARIS' `\w+`: a contraction has two.
+    r"""Words by POLARIS' `\w+`: a contraction has two.
 
     >>> polaris_words("The lamp-lighter didn't wait."), polaris_words("孔乙己来了")
     (6, 5)
@@ -29,7 +29,7 @@ def polaris_words(text: str) -> int:
 
 
 def polaris_tokens(text: str) -> list[str]:
-    r"""POLARIS' `\w+|[^\s]` in lower case: words and single marks.
+    r"""Words and single marks in lower case, by POLARIS' `\w+|[^\s]`.
 
     >>> polaris_tokens("“Well?” She left...")
     ['“', 'well', '?', '”', 'she', 'left', '.', '.', '.']
@@ -38,7 +38,7 @@ def polaris_tokens(text: str) -> list[str]:
 
 
 def longwriter_words(text: str) -> int:
-    """Chinese characters and words of other scripts, as LongWriter's evaluation counts (arXiv 2408.07055).
+    """Chinese characters and words of other scripts, counted as in LongWriter's evaluation (arXiv 2408.07055).
 
     >>> longwriter_words("The lamp-lighter didn't wait."), longwriter_words("孔乙己 came")
     (4, 4)

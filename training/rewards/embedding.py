@@ -1,18 +1,23 @@
-"""Sentences as vectors, from the token embeddings of the model that a run begins with: no other model is needed, and the policy cannot move it.
+"""Sentences as vectors, from the token embeddings of the model that a run begins with: no other model is needed, and the policy cannot change it.
 
 A sentence is the mean of its tokens' embeddings, each weighed by a / (a + p) where p is the token's share of the text, without what all sentences of
-the text have in common (smooth inverse frequency; Arora, Liang and Ma, ICLR 2017). Words that go on meaning the same in other words lie near.
+the text have in common (smooth inverse frequency; Arora, Liang and Ma, ICLR 2017). Sentences that mean the same in other words lie near each other.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from training.rewards.repetition import Vectors
+from training.common.errors import MendableError
+from training.config.declarations import Vectors
+from training.datasets.encoding import ChatEncoder
+from training.learner.models import check_folder
 
 RARE = 1e-3
 """a: tokens much rarer than this count fully."""
@@ -25,7 +30,7 @@ class SentenceVectors:
         self._encode = encode
 
     def __call__(self, sentences: Sequence[str]) -> Vectors:
-        """[S, D], each of length 1."""
+        """[S, D], each of length 1, or 0 for a sentence without tokens."""
         tokens = [list(self._encode(" " + one)) for one in sentences]
         counts = Counter(token for some in tokens for token in some)
         total = sum(counts.values())
@@ -40,3 +45,22 @@ class SentenceVectors:
         lengths_S1 = np.maximum(np.linalg.norm(means_SD, axis=1, keepdims=True), 1e-8)
         vectors_SD: Vectors = (means_SD / lengths_S1).astype(np.float32)
         return vectors_SD
+
+
+def load_sentence_vectors(model: Path, encoder: ChatEncoder) -> SentenceVectors:
+    """By the embeddings of a model's folder. Raises MendableError where it has none by the usual name."""
+    check_folder(model)
+    return SentenceVectors(_embeddings(model), lambda text: encoder.tokenizer.encode(text, add_special_tokens=False))
+
+
+def _embeddings(model: Path) -> Any:
+    from safetensors import safe_open
+
+    for path in sorted(model.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 - not a mapping
+                if name.endswith("embed_tokens.weight"):
+                    return file.get_tensor(name).float().numpy()
+    raise MendableError(
+        f"The model in {model} has no token embeddings by the name of embed_tokens: leave out rewards that need embeddings, such as paraphrase."
+    )

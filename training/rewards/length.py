@@ -1,8 +1,9 @@
-"""How well a text keeps to the length that was asked for: POLARIS' penalty with a free band, and LongWriter-Zero's reward over a range."""
+"""The reward `length`: POLARIS' penalty for missing the length that was asked for, with a band that costs nothing (recipes.md 1.5)."""
 
 from __future__ import annotations
 
-from training.rewards.counts import longwriter_words, polaris_words
+from training.config.declarations import Answer, Resources, Reward
+from training.rewards.counts import polaris_words
 
 
 def _clamp(value: float, low: float, high: float) -> float:
@@ -10,7 +11,7 @@ def _clamp(value: float, low: float, high: float) -> float:
 
 
 def polaris_band(target: int) -> tuple[float, float]:
-    """The words that cost nothing, from and to.
+    """The fewest and the most words that cost nothing.
 
     >>> polaris_band(1000), polaris_band(4000), polaris_band(12000)
     ((650, 1600), (3400.0, 5000.0), (11000, 13500))
@@ -19,10 +20,10 @@ def polaris_band(target: int) -> tuple[float, float]:
 
 
 def polaris_length(text: str, target: int) -> float:
-    r"""POLARIS' length penalty, from 0 in the band to 1; words are counted by `\w+` (recipes.md 1.5).
+    r"""POLARIS' length penalty, from 0 within the band to 1; words are counted by `\w+`.
 
-    1 - words / low below the band, words / high - 1 above it, 1 at most. The paper's targets begin at 1,000 words. One below 350 has no lower
-    bound, so nothing is too short for it.
+    It is 1 - words / low below the band and words / high - 1 above it, at most 1. The paper's targets begin at 1,000 words. A target below 350 has no
+    lower bound, so no text is too short for it.
     """
     low, high = polaris_band(target)
     words = polaris_words(text)
@@ -31,15 +32,12 @@ def polaris_length(text: str, target: int) -> float:
     return min(1.0, max(0.0, words / high - 1))
 
 
-def longwriter_length(text: str, low: int, high: int, most: int) -> float:
-    """LongWriter-Zero's length reward, from 0 to 1 (arXiv 2506.18841; recipes.md 2.2).
+def score(answer: Answer, given: Resources) -> float | None:  # noqa: ARG001
+    return None if answer.target is None else polaris_length(answer.text, answer.target)
 
-    1 from `low` to `high` words, words / low below, and above that falling evenly to 0 at `most`. How far `most` lies the paper does not
-    say. A range of [0, 0] stands for a request that no length answers: nothing but an empty text is right then.
-    """
-    words = longwriter_words(text)
-    if words < low:
-        return words / low
-    if words <= high:
-        return 1.0
-    return max(0.0, (most - words) / (most - high)) if most > high else 0.0
+
+REWARD = Reward(
+    name="length",
+    meaning="Says how far the story misses the length that was asked for, from 0 to 1. It is a penalty, so its weight is negative.",
+    score=score,
+)

@@ -1,4 +1,4 @@
-"""How well a story keeps to the principles in force: a judge names those that it breaks, each by the words that do.
+"""The reward `principles`: how well a story keeps to the principles in force. A judge names those that it breaks, each with the words that do so.
 
 reward = 1 - broken / asked about, from 0 to 1
 """
@@ -10,10 +10,11 @@ from functools import cache
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from training.common.question import Question
+from training.common.records import Principle
+from training.config.declarations import Answer, Resources, Reward
 from training.constitution.questions import numbered
-from training.records import Principle
 from training.rewards.quotes import plain, stands_in
-from training.teacher.client import Question
 from training.teacher.fences import fenced
 
 
@@ -38,7 +39,7 @@ def _broken_of(principles: int) -> type[Broken]:
 
 
 def adherence_question(story: str, principles: Sequence[Principle], *, seed: int = 0) -> Question[Broken]:
-    """What a judge is asked about a story and all principles together; these come first, for the server's cache."""
+    """Ask a judge about a story and all principles together; these come first, for the server's cache."""
     words = plain(story)
 
     def check(answer: Broken) -> str:
@@ -46,7 +47,7 @@ def adherence_question(story: str, principles: Sequence[Principle], *, seed: int
         return f"{lost} of its quotes do not stand in the story" if lost else ""
 
     content = (
-        f"You are an editor. These are the principles of the house, each with its number:\n\n{numbered(principles)}\n\nWhich of them does the story below break? For each "
+        f"You are an editor. These are the team's principles of good writing, each with its number:\n\n{numbered(principles)}\n\nWhich of them does the story below break? For each "
         "that it breaks copy the words that break it, exactly and at most twelve of them, into `quote`, say in one sentence how they do, and give its number. "
         "A principle that the story gives no occasion for is not broken. If it breaks none, name none.\n\n"
         + fenced({"STORY": story})
@@ -57,5 +58,18 @@ def adherence_question(story: str, principles: Sequence[Principle], *, seed: int
 
 
 def adherence(answer: Broken, principles: int) -> float:
-    """A principle that is broken in several places is broken once."""
+    """The reward, from 0 to 1. A principle that is broken in several places counts once."""
     return 1 - len({one.principle for one in answer.broken}) / principles
+
+
+async def score(answer: Answer, given: Resources) -> float | None:
+    found = await given.judge(adherence_question(answer.text, given.constitution))
+    return None if found is None else adherence(found, len(given.constitution))
+
+
+REWARD = Reward(
+    name="principles",
+    meaning="A judge names the principles in force that the story breaks; the share of those that it keeps counts.",
+    needs=("judge", "constitution"),
+    score=score,
+)

@@ -1,8 +1,8 @@
-"""Story Quality (POLARIS; recipes.md 1.3 to 1.5): a judge fills in the rubric's sheet, and rules in code make one reward of it.
+"""The reward `quality`: POLARIS' Story Quality (recipes.md 1.3 to 1.5). A judge fills in the rubric's sheet, and rules in code make one number of it.
 
-The judge sees the prompt without the sentence that asks for a length, and the story without its thinking; it is not told who wrote it. The
+The judge sees the prompt without the sentence that asks for a length, and the story without its thinking; it does not learn who wrote it. The
 rubric comes first, so that a server keeps it in its cache. Each answer is held to a schema in which reasons come before scores. A fault must be shown
-by words that stand in the story, or the sheet is no answer.
+by words of the story, or the sheet counts as no answer.
 
     overall = merits - faults + bonus (0 where faults > merits / 2) - penalty (3 at most where merits > 1.5 faults), from -159 to 108
     reward  = overall / 100
@@ -17,11 +17,12 @@ from typing import Any, Literal, cast
 import regex
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from training.common.question import Question
+from training.common.rubric import CATCH_ALLS, DIMENSIONS, NEGATIVE, POSITIVE, PRINCIPLES, Dimension, Scores
+from training.common.text import Message
+from training.config.declarations import Answer, Resources, Reward, Score
 from training.rewards.quotes import plain, stands_in
-from training.rubric import CATCH_ALLS, DIMENSIONS, NEGATIVE, POSITIVE, PRINCIPLES, Dimension, Scores
-from training.teacher.client import Question
 from training.teacher.fences import fenced
-from training.text import Message
 
 LOWEST, HIGHEST = -159, 108
 MOST_TOKENS = 8192
@@ -50,7 +51,7 @@ class _Exception(_Part):
 
 
 class Sheet(_Part):
-    """A judge's answer: each dimension by its key, with the reason before the score; the fields are made from the rubric (`sheet_class`)."""
+    """A judge's answer: each dimension by its key, with the reason before the score. `sheet_class` makes the fields from the rubric."""
 
     overall_justification: str = Field(min_length=1, max_length=2000)
 
@@ -68,6 +69,7 @@ class Sheet(_Part):
 
 @cache
 def sheet_class() -> type[Sheet]:
+    """The shape of an answer, made from the rubric."""
     fields: dict[str, Any] = {}
     for one in DIMENSIONS:
         fields[one.key] = (create_model(one.key, __base__=_Scored, score=(int, Field(ge=0, le=one.max))), ...)
@@ -83,7 +85,7 @@ def sheet_class() -> type[Sheet]:
 
 
 def quality_question(prompt: Sequence[Message], story: str, *, seed: int = 0) -> Question[Sheet]:
-    """What a judge is asked about a story (without its thinking) under the prompt that the writer had."""
+    """Ask a judge about a story (without its thinking) under the prompt that the writer had."""
     shown = fenced({"PROMPT": without_length(prompt), "STORY": story})
     content = f"{instructions()}\n\n{shown}\n\nFill in the sheet."
     return Question(
@@ -96,7 +98,7 @@ def quality_question(prompt: Sequence[Message], story: str, *, seed: int = 0) ->
 
 
 def shown_by_quotes(story: str) -> Callable[[Sheet], str]:
-    """What is wrong with a sheet for this story: a fault without words that stand in it, or an exception that stands for nothing."""
+    """A check of a sheet for this story: it says which fault or exception has no quote that stands in the story."""
     words = plain(story)
 
     def check(sheet: Sheet) -> str:
@@ -114,7 +116,7 @@ def shown_by_quotes(story: str) -> Callable[[Sheet], str]:
 
 
 def composite(scores: Scores) -> float:
-    """POLARIS' rules on bonus and penalty; from LOWEST to HIGHEST.
+    """The sheet's overall score by POLARIS' rules on bonus and penalty, from LOWEST to HIGHEST.
 
     With merits of 80, faults of 45, a bonus of 6 and a penalty of 5, the bonus is void, since 45 is more than 40, and the penalty counts 3, since
     80 is more than 67.5: 80 - 45 - 3 = 32.
@@ -131,7 +133,7 @@ def quality(scores: Scores) -> float:
 
 
 def without_length(prompt: Sequence[Message]) -> str:
-    """What was asked, without the sentence that names a length and all that comes after it: the last that says "words long".
+    """The request without the last sentence that says "words long", and without what comes after it.
 
     >>> without_length([{"role": "user", "content": "Write about a lamp. It should be approximately 900 words long."}])
     'Write about a lamp.'
@@ -146,23 +148,40 @@ def without_length(prompt: Sequence[Message]) -> str:
 
 @cache
 def instructions() -> str:
-    """The rubric, in the words that editors read too."""
-    told = "\n".join(f"- {one}" for one in PRINCIPLES)
+    """The rubric in the words that editors read too."""
+    rules = "\n".join(f"- {one}" for one in PRINCIPLES)
     merits, faults = ("\n\n".join(_shown(one) for one in some) for some in (POSITIVE, NEGATIVE))
     return (
         "You are an experienced fiction editor, and score a story by the sheet below. Do not guess who or what wrote it. Read all of it first.\n\n"
-        f"How the sheet is read:\n{told}\n\n"
+        f"Rules for using the sheet:\n{rules}\n\n"
         f"Merits, of which more is better:\n\n{merits}\n\n"
         f"Faults, of which more is worse:\n\n{faults}\n\n"
         f"The rare exception:\n\n{chr(10).join(_shown(one) for one in CATCH_ALLS)}\n\n"
         "For each of P1 to P6 and N1 to N10 give `justification`, one to three sentences; `quotes`, one or two of at most twelve words each, copied "
-        "exactly from the story (a fault above 0 must have one; else they may be missing); `why_not_higher` and `why_not_lower`, why the score is not "
+        "exactly from the story (a fault above 0 must have one; otherwise they may be missing); `why_not_higher` and `why_not_lower`, why the score is not "
         "clearly higher or lower; and then `score`. For BONUS and PENALTY give `target`, the one moment it is about; `quotes`, as above, needed for 2 and "
-        "more; `nearest`, the dimension that comes nearest, or none; `why_not_there`, why that one misses it; and then `score`, which is 0 unless all of "
-        "this can be said. `overall_justification` is two to five sentences without numbers."
+        "more; `nearest`, the dimension that comes nearest, or none; `why_not_there`, why that dimension does not cover it; and then `score`, which is 0 unless "
+        "all of this can be said. `overall_justification` is two to five sentences without numbers."
     )
 
 
 def _shown(one: Dimension) -> str:
     bands = "\n".join(f"  {band.span}: {band.text}" for band in one.bands)
     return f"{one.key} {one.name}, 0 to {one.max}. {one.measures.strip()} Not here: {one.not_here.strip()}\n{bands}"
+
+
+async def score(answer: Answer, given: Resources) -> float | Score | None:
+    sheet = await given.judge(quality_question(answer.prompt, answer.text))
+    if sheet is None:
+        return None
+    scores = sheet.scores
+    dimensions = scores.scores | {"BONUS": scores.bonus, "PENALTY": scores.penalty}
+    return Score(quality(scores), {f"rubric_{key}": float(value) for key, value in dimensions.items()})
+
+
+REWARD = Reward(
+    name="quality",
+    meaning="A judge scores the story by the rubric, from -1.59 to 1.08.",
+    needs=("judge",),
+    score=score,
+)

@@ -1,4 +1,4 @@
-"""Whether a judge's quotes stand in the story: what is not there cannot be a reason."""
+"""A check that a judge's quotes stand in the story: words that do not cannot be a reason for a score."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _MARKS = str.maketrans(
 _AROUND = " \t\n\"'.,;:!?-*_"
 _GAP = regex.compile(r"\s*(?:\[\.\.\.\]|\.\.\.)\s*")
 LEAST = 6
-"""Letters of a part that a quote is searched by: shorter ones stand in every story."""
+"""Letters that a part of a quote must have to be searched for: shorter ones stand in every story."""
 
 
 def plain(text: str) -> str:
-    """Without what a judge may write differently when it copies: kinds of quotes and dashes, blanks, capitals."""
+    """The text without what a judge may write differently when it copies: kinds of quotes and dashes, blanks, capitals."""
     return " ".join(unicodedata.normalize("NFKC", text).translate(_MARKS).casefold().split())
 
 
 def stands_in(quote: str, plain_story: str) -> bool:
-    """Whether all parts of the quote, which an ellipsis may part, stand in the story in their order.
+    """Whether all parts of the quote, which ellipses may separate, stand in the story in their order.
 
     >>> stands_in("‘He came ... nobody spoke’", plain("At last he came in. He sat down. Nobody spoke."))
     True

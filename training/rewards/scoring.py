@@ -1,126 +1,92 @@
-"""All that a story is rewarded for, asked and computed as soon as it is written.
+"""Scores of stories: all rewards that have a weight, computed and asked for as soon as a story is written.
 
-What a judge cannot say is None, and stays so. Texts of the policy, and answers of judges, are never more than data.
+What a judge cannot say is None, and stays so. Texts of the policy and answers of judges are never more than data.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import inspect
+import math
+from collections.abc import Sequence
 
-from training.constitution.principles import Known
+from training.common.answers import parts
+from training.common.errors import MendableError
+from training.common.question import A, Question
+from training.config.declarations import Answer, Ask, Resources, Reward, Score
+from training.datasets.requests import Request
 from training.evaluate.repetition import repeated
-from training.recipes.grpo_settings import RewardSettings
-from training.records import Principle
 from training.rewards.counts import polaris_tokens, polaris_words
-from training.rewards.form import longwriter_form, parts, polaris_blank
-from training.rewards.length import longwriter_length, polaris_length
-from training.rewards.principles import adherence, adherence_question
 from training.rewards.probes import addresses_a_judge
-from training.rewards.quality import quality, quality_question
-from training.rewards.ranges import Range, asked, range_question
-from training.rewards.repetition import Embed, paraphrased, polaris_repetition
-from training.rollouts.records import Verdict
-from training.rollouts.tasks import Task
-from training.teacher.client import Absent, Question, Teacher
-
-Prefer = Callable[[Task, str], float]
-"""The preference model's number for a text."""
+from training.rewards.records import StoryScore
+from training.rewards.registry import REWARDS
+from training.rewards.settings import RewardSettings
+from training.teacher.client import Absent, Teacher, each
 
 
 class Scoring:
-    """Verdicts on answers. `judge` and `ranges` may be the same teacher; None where nothing is asked of them."""
+    """Scores answers by the rewards of `settings`, from what `resources` has of their needs. The `teachers` must be open meanwhile."""
 
-    def __init__(
-        self, settings: RewardSettings, *, judge: Teacher | None = None, ranges: Teacher | None = None, principles: Sequence[Known] = (),
-        prefer: Prefer | None = None, embed: Embed | None = None,
-    ) -> None:  # fmt: skip
-        self._settings, self._judge, self._ranges = settings, judge, ranges
-        self._principles: Sequence[Principle] = principles
-        self._prefer, self._embed = prefer, embed
-        self._one = asyncio.Lock()  # the preference model reads one text at a time
+    def __init__(self, settings: RewardSettings, resources: Resources, teachers: Sequence[Teacher] = ()) -> None:
+        self.teachers = teachers
+        self._rewards = [
+            (REWARDS[name], _resources_of(REWARDS[name], settings, resources)) for name in settings.weights
+        ]
 
-    @property
-    def teachers(self) -> list[Teacher]:
-        """Whom it asks: they want to be open before it is asked for a verdict."""
-        return [one for one in (self._judge, self._ranges) if one is not None]
+    async def score(self, request: Request, raw: str) -> StoryScore:
+        """The rewards of an answer as the model wrote it, with thinking and tags.
 
-    async def verdict(self, task: Task, answer: str) -> Verdict:
-        """Of an answer as the model wrote it, thinking and tags included."""
-        thinking, text = parts(answer)
-        names = self._settings.weights
-        rewards: dict[str, float | None] = {}
-        notes = await asyncio.to_thread(figures, text, thinking, task.target)
-        asking: dict[str, Any] = {}
-        async with asyncio.TaskGroup() as group:
-            for name, ask in (("quality", self._quality), ("principles", self._adherence), ("range", self._range)):
-                if name in names:
-                    asking[name] = group.create_task(ask(task, text))
-        for name in names:
-            if name in asking:
-                rewards[name], more = asking[name].result()
-                notes |= more
-            elif name == "preference":
-                rewards[name] = await self._preference(task, text)
+        Raises MendableError where a judge cannot be asked at all (`training.teacher.client`), and for a value that is not a finite number.
+        """
+        thinking, text = parts(raw)
+        answer = Answer(request.prompt, request.target, raw, thinking, text)
+
+        async def scored(one: tuple[Reward, Resources]) -> Score:
+            reward, given = one
+            if inspect.iscoroutinefunction(reward.score):
+                found = await reward.score(answer, given)
             else:
-                rewards[name] = await asyncio.to_thread(self._by_rule, name, task, answer, text)
-        return Verdict(rewards, notes)
+                found = await asyncio.to_thread(reward.score, answer, given)
+            score = found if isinstance(found, Score) else Score(found)
+            if score.value is not None and not math.isfinite(score.value):
+                raise MendableError(
+                    f"The reward {reward.name} gave a story {score.value}, which is not a finite number."
+                )
+            return score
 
-    def _by_rule(self, name: str, task: Task, answer: str, text: str) -> float | None:
-        match name:
-            case "length":
-                return None if task.target is None else polaris_length(text, task.target)
-            case "repetition":
-                return polaris_repetition(text)
-            case "paraphrase":
-                assert self._embed is not None
-                return paraphrased(text, self._embed)
-            case "blank":
-                return polaris_blank(text)
-            case "form":
-                return longwriter_form(answer)
-        raise AssertionError(name)
-
-    async def _preference(self, task: Task, text: str) -> float:
-        assert self._prefer is not None
-        async with self._one:
-            return await asyncio.to_thread(self._prefer, task, text)
-
-    async def _quality(self, task: Task, text: str) -> tuple[float | None, Mapping[str, float]]:
-        sheet = await _answer(self._judge, quality_question(task.prompt, text))
-        if sheet is None:
-            return None, {}
-        scores = sheet.scores
-        told = {f"rubric_{key}": float(score) for key, score in scores.scores.items()}
-        return quality(scores), told | {"rubric_BONUS": float(scores.bonus), "rubric_PENALTY": float(scores.penalty)}
-
-    async def _adherence(self, task: Task, text: str) -> tuple[float | None, Mapping[str, float]]:  # noqa: ARG002
-        answer = await _answer(self._judge, adherence_question(text, self._principles))
-        return (None if answer is None else adherence(answer, len(self._principles))), {}
-
-    async def _range(self, task: Task, text: str) -> tuple[float | None, Mapping[str, float]]:
-        found = asked(task.prompt)
-        if found is None and self._ranges is not None:
-            predicted = await _answer(self._ranges, range_question(task.prompt))
-            found = None if predicted is None else Range(predicted.low, predicted.high)
-        return (None if found is None else longwriter_length(text, *found, self._settings.longest)), {}
+        notes = await asyncio.to_thread(measures, answer)
+        scores = await each(self._rewards, scored, len(self._rewards))
+        for one in scores:
+            notes |= one.notes
+        return StoryScore(
+            {reward.name: one.value for (reward, _), one in zip(self._rewards, scores, strict=True)}, notes
+        )
 
 
-async def _answer(teacher: Teacher | None, question: Question[Any]) -> Any:
-    assert teacher is not None
-    try:
-        return await teacher.ask(question)
-    except Absent:
-        return None
+def _resources_of(reward: Reward, settings: RewardSettings, resources: Resources) -> Resources:
+    """What the reward needs, and no more; with its own settings."""
+    needed = {need: getattr(resources, need) for need in reward.needs}
+    return Resources(**needed, settings=getattr(settings, reward.name) if reward.settings else None)
 
 
-def figures(text: str, thinking: str, target: int | None) -> dict[str, float]:
-    """What is told of every story: its words, what it got of what was asked, how much it repeats, and how many words it thought."""
-    told = {
-        "words": float(polaris_words(text)),
-        "thinking_words": float(polaris_words(thinking)),
-        "repeated": repeated(polaris_tokens(text), 4),
-        "addresses_judge": float(addresses_a_judge(text)),
+def asking(teacher: Teacher) -> Ask:
+    """Ask the teacher; None where it has no answer."""
+
+    async def ask(question: Question[A]) -> A | None:
+        try:
+            return await teacher.ask(question)
+        except Absent:
+            return None
+
+    return ask
+
+
+def measures(answer: Answer) -> dict[str, float]:
+    """What is reported of every story: its words, their ratio to those asked for, its repetition, its words of thinking, and whether it speaks to a judge."""
+    found = {
+        "words": float(polaris_words(answer.text)),
+        "thinking_words": float(polaris_words(answer.thinking)),
+        "repeated": repeated(polaris_tokens(answer.text), 4),
+        "addresses_judge": float(addresses_a_judge(answer.text)),
     }
-    return told | ({"length_ratio": told["words"] / target} if target else {})
+    return found | ({"length_ratio": found["words"] / answer.target} if answer.target else {})

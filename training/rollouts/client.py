@@ -1,6 +1,6 @@
-"""Stories from a vLLM server by token ids: no text is taken apart a second time, and every token has the log-probability it was drawn with.
+"""Stories from a vLLM server by token ids: no text is tokenised a second time, and every token has the log-probability it was sampled with.
 
-A request that finds the server away is an error of its own (`Away`): whoever owns the server starts it again, gives it the weights, and asks again.
+A request that does not reach the server raises `ServerUnavailable`: whoever owns the server restarts it, gives it the weights, and asks again.
 """
 
 from __future__ import annotations
@@ -10,22 +10,23 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
-import httpx
+import httpx2
 import numpy as np
 
-from training.errors import MendableError
+from training.common.errors import MendableError
 from training.rollouts.records import Logprobs, Tokens
+from training.serving.http import LOGPROBS_BYTES, Unavailable, connections
 
 NEVER = -9000.0
-"""vLLM writes -9999 for a log-probability that is no number."""
+"""vLLM writes -9999 for a log-probability that is not a number."""
 
 
-class Away(Exception):
-    """The server cannot be reached, broke off, or says that it is ill."""
+class ServerUnavailable(Exception):
+    """The server cannot be reached, broke off, or answers with an error of its own."""
 
 
-class Written(NamedTuple):
-    """What the server drew: tokens, their log-probabilities (NaN where there is none), and whether the answer ended by itself."""
+class Completion(NamedTuple):
+    """What the server sampled: tokens, their log-probabilities (NaN where there is none), and whether the answer ended by itself."""
 
     tokens: Tokens
     logprobs: Logprobs
@@ -33,7 +34,7 @@ class Written(NamedTuple):
 
 
 class TokenClient:
-    """Use it with `async with`. Hundreds of requests may be under way; the server queues what it has no room for."""
+    """Use it with `async with`. Hundreds of requests may be under way at once; the server queues what it has no room for."""
 
     def __init__(self, url: str, key: str, model: str, *, seconds: float, at_once: int = 512) -> None:
         self.url, self.model, self._seconds = url, model, seconds
@@ -41,10 +42,10 @@ class TokenClient:
         self._headers, self._at_once = headers, at_once
         self._http = self._new()
 
-    def _new(self) -> httpx.AsyncClient:
-        limits = httpx.Limits(max_connections=self._at_once, max_keepalive_connections=self._at_once)
-        timeout = httpx.Timeout(self._seconds, connect=10)
-        return httpx.AsyncClient(base_url=self.url, headers=self._headers, timeout=timeout, limits=limits)
+    def _new(self) -> httpx2.AsyncClient:
+        http = connections(self.url, seconds=self._seconds, at_once=self._at_once, own=True, most_bytes=LOGPROBS_BYTES)
+        http.headers.update(self._headers)
+        return http
 
     async def __aenter__(self) -> Self:
         return self
@@ -53,31 +54,31 @@ class TokenClient:
         await self._http.aclose()
 
     async def renew(self) -> None:
-        """Leave all connections: they lead to a server that is gone."""
+        """Close all connections: they lead to a server that is gone."""
         old, self._http = self._http, self._new()
         await old.aclose()
 
-    async def write(self, prompt: Sequence[int], sampling: Mapping[str, Any], *, model: str = "") -> Written:
-        """One answer. `sampling` are vLLM's sampling parameters, `max_tokens` and `seed` among them."""
+    async def generate(self, prompt: Sequence[int], sampling: Mapping[str, Any], *, model: str = "") -> Completion:
+        """One answer. `sampling` are vLLM's sampling parameters, with `max_tokens` and `seed`."""
         asked = {"logprobs": 0, "detokenize": False, **sampling}
         body = {"model": model or self.model, "token_ids": list(prompt), "sampling_params": asked}
         found = await self.post("/inference/v1/generate", body)
         try:
             choice = found["choices"][0]
             tokens = np.asarray(choice["token_ids"], dtype=np.int32)
-            drawn = [float(one["logprob"]) for one in choice["logprobs"]["content"]]
+            sampled = [float(one["logprob"]) for one in choice["logprobs"]["content"]]
             reason = choice["finish_reason"]
         except (KeyError, IndexError, TypeError, ValueError):
-            raise Away("the answer holds no tokens with log-probabilities") from None
-        if len(tokens) != len(drawn) or not len(tokens):
-            raise Away("the answer has not as many log-probabilities as tokens")
+            raise ServerUnavailable("the answer holds no tokens with log-probabilities") from None
+        if len(tokens) != len(sampled) or not len(tokens):
+            raise ServerUnavailable("the answer has not as many log-probabilities as tokens")
         logprobs = np.asarray(
-            [value if math.isfinite(value) and value > NEVER else math.nan for value in drawn], dtype=np.float32
+            [value if math.isfinite(value) and value > NEVER else math.nan for value in sampled], dtype=np.float32
         )
-        return Written(tokens, logprobs, reason == "stop")
+        return Completion(tokens, logprobs, reason == "stop")
 
-    async def read(self, tokens: Sequence[int], *, model: str = "") -> Logprobs:
-        """log p of each token but the first, as the server computes it from the whole, [T - 1]."""
+    async def prompt_logprobs(self, tokens: Sequence[int], *, model: str = "") -> Logprobs:
+        """log p of each token but the first, [T - 1], as the server computes it from the whole text."""
         body = {
             "model": model or self.model,
             "prompt": list(tokens),
@@ -93,35 +94,35 @@ class TokenClient:
                 dtype=np.float32,
             )
         except (KeyError, IndexError, TypeError, ValueError):
-            raise Away("the answer holds no log-probabilities") from None
+            raise ServerUnavailable("the answer holds no log-probabilities") from None
 
-    async def tell(self, path: str, body: Mapping[str, Any] | None = None, *, seconds: float) -> None:
-        """Something to do, whatever words it is answered with."""
+    async def command(self, path: str, body: Mapping[str, Any] | None = None, *, seconds: float) -> None:
+        """Have the server do something; the answer's body does not matter."""
         await self._sent(path, body, seconds=seconds)
 
     async def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer as an object."""
+        """The answer as an object. Raises ServerUnavailable, and MendableError where the server refuses the request."""
         answer = await self._sent(path, body, seconds=self._seconds)
         try:
             found = answer.json()
         except ValueError:
-            raise Away(f"{path} is not answered in JSON") from None
+            raise ServerUnavailable(f"{path} is not answered in JSON") from None
         if not isinstance(found, dict):
-            raise Away(f"{path} is not answered with an object")
+            raise ServerUnavailable(f"{path} is not answered with an object")
         return found
 
     async def _sent(
         self, path: str, body: Mapping[str, Any] | None = None, *, seconds: float | None = None
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         try:
             async with asyncio.timeout(seconds or self._seconds):
                 answer = await self._http.post(path, json=body)
-        except (TimeoutError, httpx.TimeoutException):
-            raise Away(f"{path} was not answered within {seconds or self._seconds:g} seconds") from None
-        except httpx.HTTPError as error:
-            raise Away(f"{path}: {str(error) or type(error).__name__}") from None
+        except (TimeoutError, httpx2.TimeoutException):
+            raise ServerUnavailable(f"{path} was not answered within {seconds or self._seconds:g} seconds") from None
+        except (httpx2.HTTPError, Unavailable) as error:
+            raise ServerUnavailable(f"{path}: {str(error) or type(error).__name__}") from None
         if answer.status_code >= 500:
-            raise Away(f"{path} is answered by {answer.status_code}: {answer.text[:200]}")
+            raise ServerUnavailable(f"{path} is answered by {answer.status_code}: {answer.text[:200]}")
         if answer.status_code != 200:
             raise MendableError(f"The rollout server refuses {path} ({answer.status_code}): {answer.text[:300]}")
         return answer

@@ -1,11 +1,11 @@
-"""The groups of a step: written by the server, judged story by story the moment each is finished, handed out as they complete.
+"""The groups of a step: the server writes them, each story is scored as soon as it is finished, and groups are handed out as they complete.
 
-    begin(name, wanted)    in a thread of its own: all stories of a step are asked for at once, and the server queues them
-    written(name)          waits for the last to be written; judges may still be reading
-    groups(name)           each group when its last story is judged
+    begin(name, requested)  all stories of a step are requested at once, on a thread of its own; the server queues them
+    written(name)           waits until the last is written; judges may still be reading
+    groups(name)            yields each group when its last story is scored
 
-Everything is dumped as it arrives (`records.Dump`). A step that is begun again takes from its dump what is there and asks for the rest. It is learned
-from as a whole or not at all, so no group counts twice.
+Everything is dumped as it arrives (`records.Dump`). A step that is begun again takes from its dump what is there and requests the rest. The learner
+learns from a step as a whole or not at all, so no group counts twice.
 """
 
 from __future__ import annotations
@@ -22,46 +22,45 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
+from training.datasets.requests import Request
+from training.rewards.records import StoryScore
 from training.rollouts.policy import Policy
-from training.rollouts.records import Dump, Place, Rollout, Verdict
-from training.rollouts.tasks import Task
+from training.rollouts.records import HUMAN, Dump, Place, Rollout
 
-HUMAN = -1
-"""The number of the human story in its group."""
 R = TypeVar("R")
 
 
-class Judges(Protocol):
-    """Whoever says what a story is worth (`training.rewards.scoring.Scoring`)."""
+class StoryScorer(Protocol):
+    """Scores an answer as the model wrote it (`training.rewards.scoring.Scoring`)."""
 
-    async def verdict(self, task: Task, answer: str) -> Verdict: ...
+    async def score(self, request: Request, raw: str) -> StoryScore: ...
 
 
-class Wanted(NamedTuple):
-    """A group that is to be written: so many stories of the policy, and the human one's verdict, or not."""
+class GroupRequest(NamedTuple):
+    """A group to be written: how many stories of the policy, and whether the human story is scored with them."""
 
-    task: Task
+    request: Request
     stories: int
     human: bool
 
 
 @dataclass(frozen=True)
 class Group:
-    """The stories of one request in their order, with what was said of each; and the human one's verdict."""
+    """The stories of one request in their order, with their scores; and the human story's score."""
 
     number: int
-    task: Task
+    request: Request
     stories: Sequence[Rollout]
-    verdicts: Sequence[Verdict]
-    human: Verdict | None
+    scores: Sequence[StoryScore]
+    human: StoryScore | None
 
 
 @dataclass
 class _Step:
-    """A step under way. `unwritten` stories are still to come; the queue has groups, or the error that ended all of it."""
+    """A step that is being written. `unwritten` stories are missing; the queue has groups, or the error that ended the step."""
 
     dump: Dump
-    wanted: Sequence[Wanted]
+    requested: Sequence[GroupRequest]
     unwritten: int
     begun: float = field(default_factory=time.monotonic)
     written: Future[float] = field(default_factory=Future)
@@ -69,17 +68,17 @@ class _Step:
 
 
 class Gatherer:
-    """Use it with `with`. `decode` makes text of an answer's tokens; `sampling` are vLLM's sampling parameters but for seed and max_tokens."""
+    """Use it with `with`. `decode` turns an answer's tokens into text; `sampling` are vLLM's sampling parameters without seed and max_tokens."""
 
     def __init__(
-        self, policy: Policy, scoring: Judges, folder: Path, decode: Callable[[Sequence[int]], str], sampling: Mapping[str, Any],
+        self, policy: Policy, scorer: StoryScorer, folder: Path, decode: Callable[[Sequence[int]], str], sampling: Mapping[str, Any],
         *, context: int, most_tokens: int, seed: int,
     ) -> None:  # fmt: skip
-        self._policy, self._scoring, self._folder = policy, scoring, folder
+        self._policy, self._scorer, self._folder = policy, scorer, folder
         self._decode, self._sampling = decode, sampling
         self._context, self._most_tokens, self._seed = context, most_tokens, seed
         self._steps: dict[str, _Step] = {}
-        self._took: dict[str, float] = {}
+        self._seconds: dict[str, float] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="rollouts", daemon=True)
         self._open = AsyncExitStack()
@@ -98,41 +97,42 @@ class Gatherer:
             one.dump.close()
 
     def enter(self, one: AbstractAsyncContextManager[Any]) -> None:
-        """Open until the gatherer ends, on its loop: whatever it talks to."""
+        """Open something on the gatherer's loop until it ends: whatever it sends requests to."""
         self._do(self._open.enter_async_context(one))
 
     def start(self, work: Coroutine[Any, Any, R]) -> Future[R]:
-        """Work beside the stories, on the same loop; it is given up when the gatherer ends."""
+        """Start other work on the same loop. It is cancelled when the gatherer ends."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def load(self) -> None:
-        """The server has the weights that were put, before anything more is written."""
+        """Wait until the server has the newest weights: nothing more is written before."""
         self._do(self._policy.load())
 
-    def begin(self, name: str, wanted: Sequence[Wanted]) -> None:
-        """Nothing where it is begun already."""
+    def begin(self, name: str, requested: Sequence[GroupRequest]) -> None:
+        """Request the stories of a step, unless it is begun already."""
         if name not in self._steps:
             one = self._steps[name] = _Step(
-                Dump(self._folder / f"{name}.jsonl"), wanted, sum(some.stories for some in wanted)
+                Dump(self._folder / f"{name}.jsonl"), requested, sum(some.stories for some in requested)
             )
             self.start(self._gather(name, one))
 
     def written(self, name: str) -> float:
-        """The seconds that it took."""
+        """Wait until the step's stories are written; returns the seconds that it took."""
         return self._steps[name].written.result()
 
     def seconds(self, name: str) -> float:
-        """That it took to write a step's stories; of one that is over, too."""
-        return self._took[name]
+        """The seconds that it took to write the stories of a step whose groups have all been handed out."""
+        return self._seconds[name]
 
     def groups(self, name: str) -> Iterator[Group]:
+        """Each group as it completes. Raises whatever ended the step."""
         one = self._steps[name]
-        for _ in one.wanted:
+        for _ in one.requested:
             found = one.groups.get()
             if isinstance(found, BaseException):
                 raise found
             yield found
-        self._took[name] = one.written.result()
+        self._seconds[name] = one.written.result()
         one.dump.close()
         del self._steps[name]
 
@@ -141,15 +141,15 @@ class Gatherer:
 
     async def _leave(self) -> None:
         others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
+        for one in others:
+            one.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         await self._open.aclose()
 
     async def _gather(self, name: str, one: _Step) -> None:
         try:
             async with asyncio.TaskGroup() as groups:
-                for number in range(len(one.wanted)):
+                for number in range(len(one.requested)):
                     groups.create_task(self._group(name, number, one))
         except BaseException as error:
             while isinstance(error, BaseExceptionGroup):
@@ -161,42 +161,43 @@ class Gatherer:
                 raise
 
     async def _group(self, name: str, number: int, one: _Step) -> None:
-        wanted = one.wanted[number]
+        request, count, with_human = one.requested[number]
         async with asyncio.TaskGroup() as group:
-            stories = [group.create_task(self._story(name, (number, story), one)) for story in range(wanted.stories)]
+            stories = [group.create_task(self._story(name, (number, story), one)) for story in range(count)]
             human = (
-                group.create_task(self._verdict((number, HUMAN), wanted.task, wanted.task.human_answer, one))
-                if wanted.human
+                group.create_task(self._score((number, HUMAN), request, request.human_answer, one))
+                if with_human
                 else None
             )
         found = [story.result() for story in stories]
-        of_human = human.result() if human else None
+        human_score = human.result() if human else None
         one.groups.put(
-            Group(number, wanted.task, [story for story, _ in found], [verdict for _, verdict in found], of_human)
+            Group(number, request, [story for story, _ in found], [score for _, score in found], human_score)
         )
 
-    async def _story(self, name: str, place: Place, one: _Step) -> tuple[Rollout, Verdict]:
-        task = one.wanted[place[0]].task
+    async def _story(self, name: str, place: Place, one: _Step) -> tuple[Rollout, StoryScore]:
+        request = one.requested[place[0]].request
         story = one.dump.stories.get(place)
         if story is None:
-            written, version = await self._policy.write(task.tokens, self._drawn(name, place, len(task.tokens)))
+            sampling = self._sampling_of(name, place, len(request.tokens))
+            written, version = await self._policy.generate(request.tokens, sampling)
             story = Rollout(
                 written.tokens, written.logprobs, written.ended, self._decode(written.tokens.tolist()), version
             )
-            one.dump.story(place, story)
+            one.dump.add_story(place, story)
         one.unwritten -= 1
         if not one.unwritten:
             one.written.set_result(time.monotonic() - one.begun)
-        return story, await self._verdict(place, task, story.text, one)
+        return story, await self._score(place, request, story.text, one)
 
-    async def _verdict(self, place: Place, task: Task, answer: str, one: _Step) -> Verdict:
-        found = one.dump.verdicts.get(place)
+    async def _score(self, place: Place, request: Request, raw: str, one: _Step) -> StoryScore:
+        found = one.dump.scores.get(place)
         if found is None:
-            found = await self._scoring.verdict(task, answer)
-            one.dump.verdict(place, found)
+            found = await self._scorer.score(request, raw)
+            one.dump.add_score(place, found)
         return found
 
-    def _drawn(self, name: str, place: Place, prompt: int) -> dict[str, Any]:
-        """The seed is the story's own, so that a story written again after a death is drawn from the same chance."""
+    def _sampling_of(self, name: str, place: Place, prompt: int) -> dict[str, Any]:
+        """Each story has a seed of its own, so that one that is written again after a failure is sampled from the same random numbers."""
         seed = random.Random(f"{self._seed}/{name}/{place[0]}/{place[1]}").getrandbits(31)
         return {**self._sampling, "seed": seed, "max_tokens": min(self._most_tokens, self._context - prompt)}

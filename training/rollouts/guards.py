@@ -1,6 +1,6 @@
-"""What is watched besides the reward: a policy that has learned to please a judge rather than readers shows here first.
+"""Guards: bounds on what is measured beside the reward. A policy that has learned to please a judge rather than readers shows here first.
 
-Each bound that is passed for `patience` steps in a row ends the run, which says which and by how much; its newest checkpoint is from before.
+A bound that is exceeded for `patience` steps in a row ends the run, with a message that says which and by how much; its newest checkpoint is from before.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from training.errors import MendableError
-from training.recipes.grpo_settings import GuardSettings
+from training.common.errors import MendableError
+from training.rollouts.settings import GuardSettings
 
 WORSE = {
     "padded": "padded by saying it again",
@@ -19,7 +19,7 @@ WORSE = {
     "cut_short": "cut short",
     "runaway": "that does not end",
 }
-"""The probes (`training.rewards.probes`), as they are told."""
+"""The probes (`training.rewards.probes`), as messages describe them."""
 
 
 class Halted(MendableError):
@@ -31,44 +31,44 @@ class Bound(NamedTuple):
     value: float
     bound: float
     above: bool
-    """The measure may not be above the bound; else not below."""
-    says: str
+    """The measure may not be above the bound; otherwise not below it."""
+    meaning: str
 
 
 class Guards:
     def __init__(self, settings: GuardSettings, say: Callable[[str], None]) -> None:
         self._settings, self._say = settings, say
-        self._passed: defaultdict[str, int] = defaultdict(int)
+        self._times: defaultdict[str, int] = defaultdict(int)
 
-    def look(self, step: int, told: Mapping[str, float]) -> None:
-        """Raises Halted where a bound was passed too often in a row."""
-        found = {one.measure: one for one in passed(self._settings, told)}
-        for measure in list(self._passed):
-            if measure not in found and measure in told:
-                del self._passed[measure]
+    def check(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Raises Halted where a bound was exceeded too often in a row. A measure that is missing from the metrics neither counts nor resets."""
+        found = {one.measure: one for one in exceeded(self._settings, metrics)}
+        for measure in list(self._times):
+            if measure not in found and measure in metrics:
+                del self._times[measure]
         for measure, one in found.items():
-            self._passed[measure] += 1
-            said = f"step {step + 1}: {one.says} is {one.value:.3g}, and {one.bound:g} is the {'most' if one.above else 'least'}"
-            if self._passed[measure] >= self._settings.patience:
+            self._times[measure] += 1
+            said = f"step {step + 1}: {one.meaning} is {one.value:.3g}, and {one.bound:g} is the {'most' if one.above else 'least'}"
+            if self._times[measure] >= self._settings.patience:
                 raise Halted(
-                    f"The run stopped itself at {said}, {self._passed[measure]} times in a row (`guards` in the settings). The newest checkpoint is from before; "
-                    "look at the stories in `rollouts` before it goes on."
+                    f"The run stopped itself at {said}, {self._times[measure]} times in a row (`guards` in the settings). The newest checkpoint is from before; "
+                    "look at the stories in `rollouts` before you resume it."
                 )
-            self._say(f"Beyond a bound at {said} ({self._passed[measure]} of {self._settings.patience} times).")
+            self._say(f"A bound is exceeded at {said} ({self._times[measure]} of {self._settings.patience} times).")
 
 
-def passed(settings: GuardSettings, told: Mapping[str, float]) -> Iterator[Bound]:
-    """The bounds that a step's figures are beyond; a figure that is not there passes none."""
-    ratio = told.get("length_ratio")
+def exceeded(settings: GuardSettings, metrics: Mapping[str, float]) -> Iterator[Bound]:
+    """The bounds that a step's metrics exceed; a metric that is missing exceeds none."""
+    ratio = metrics.get("length_ratio")
     if settings.length_ratio and ratio is not None:
         yield from _beyond(
             "length_ratio",
             max(ratio, 1 / max(ratio, 1e-9)),
             settings.length_ratio,
             True,
-            "words got of words asked, or the inverse,",
+            "the ratio of words written to words asked for, or its inverse,",
         )
-    for measure, bound, above, says in (
+    for measure, bound, above, meaning in (
         ("repeated", settings.repetition, True, "the share of runs of four tokens that stood before"),
         ("entropy", settings.entropy, False, "the entropy, in nats a token,"),
         (
@@ -82,19 +82,19 @@ def passed(settings: GuardSettings, told: Mapping[str, float]) -> Iterator[Bound
             "disagreement",
             settings.disagreement,
             True,
-            "the fall in the second judge's eyes while the first one's score rose",
+            "the fall of the second judge's scores while the first one's rose",
         ),
         ("addresses_judge", settings.addresses_judge, True, "the share of stories that speak to a judge"),
         *(
-            (f"probe_{name}", settings.probe, True, f"what the rewards give a text {says} above the text itself")
-            for name, says in WORSE.items()
+            (f"probe_{name}", settings.probe, True, f"what the rewards give a text {words} above the text itself")
+            for name, words in WORSE.items()
         ),
     ):
-        value = told.get(measure)
+        value = metrics.get(measure)
         if bound is not None and value is not None:
-            yield from _beyond(measure, value, bound, above, says)
+            yield from _beyond(measure, value, bound, above, meaning)
 
 
-def _beyond(measure: str, value: float, bound: float, above: bool, says: str) -> Iterator[Bound]:
+def _beyond(measure: str, value: float, bound: float, above: bool, meaning: str) -> Iterator[Bound]:
     if value > bound if above else value < bound:
-        yield Bound(measure, value, bound, above, says)
+        yield Bound(measure, value, bound, above, meaning)

@@ -1,8 +1,8 @@
 """Weights between GPUs by vLLM's own NCCL transfer (vllm.distributed.weight_transfer). NOT YET RUN: no machine with two GPUs and vLLM was at hand.
 
 The server is started with `--weight-transfer-config '{"backend":"nccl"}'`. The learner's first process is rank 0 of a group of its own with the server's
-workers, and broadcasts; an HTTP call, which has a time limit, tells the server to receive. The NCCL call itself has none: it runs on a thread of its own, and
-when the limit is over the run ends and says so, since nothing can be known of a group that hangs.
+workers, and broadcasts; an HTTP call, which has a time limit, tells the server to receive. The NCCL call itself has no limit: it runs on a thread of its own,
+and when the time is over the run ends with an error, since the state of a group that hangs cannot be known.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any
 
 import torch
 
-from training.errors import MendableError
+from training.common.errors import MendableError
 from training.rollouts.client import TokenClient
-from training.rollouts.sync import SECONDS, Held, Weights
+from training.rollouts.sync import SECONDS, PausedServer, Weights
 from training.serving.process import free_port
 
 
 class Nccl:
-    """Not for a server that died: it would need a new group, so the run ends, and goes on by the same command."""
+    """Transfers all weights. A server that died would need a new group, so the run ends then; the same command resumes it."""
 
     model = ""
 
@@ -35,12 +35,12 @@ class Nccl:
         self.weights = weights
 
     async def load(self, client: TokenClient) -> None:
-        async with Held(client):
+        async with PausedServer(client):
             try:
                 await asyncio.wait_for(asyncio.to_thread(self._send, client), SECONDS)
             except TimeoutError:
                 raise MendableError(
-                    f"The weights did not get to the rollout server by NCCL within {SECONDS:.0f} seconds."
+                    f"The weights did not reach the rollout server by NCCL within {SECONDS:.0f} seconds."
                 ) from None
 
     def close(self) -> None:
@@ -68,7 +68,7 @@ class Nccl:
 
 
 class _Source:
-    """What vLLM's engine takes the weights from: names and shapes, and then, in the same order, the tensors."""
+    """The weights as vLLM's engine takes them: names and shapes, and then, in the same order, the tensors."""
 
     def __init__(self, owner: Nccl) -> None:
         self._owner = owner

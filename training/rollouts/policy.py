@@ -1,10 +1,10 @@
-"""The policy as a server serves it: always the weights that it was last given, whatever happens to the server.
+"""The policy behind its server: the server always has the weights that it was given last, even after it was restarted.
 
-    policy.put(weights, expected)      the learner's, for the next stories; kept until the next ones
-    await policy.load()                ... and the server has them, which is checked
-    await policy.write(prompt, ...)    a story; a server that died meanwhile is started again, given the same weights, and asked again
+    policy.put(weights, ...)              stores the learner's weights for the next stories
+    await policy.load()                   gives them to the server and checks that it has them
+    await policy.generate(prompt, ...)    a story; if the server dies meanwhile, it is restarted, gets the same weights, and is asked again
 
-A server that the run did not start is not started again: it is waited for.
+A server that the run did not start is not restarted: the policy waits for it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, Self
 
-from training.errors import MendableError
-from training.rollouts.client import Away, TokenClient, Written
+from training.common.errors import MendableError
+from training.rollouts.client import Completion, ServerUnavailable, TokenClient
 from training.rollouts.records import Logprobs, Tokens
-from training.rollouts.sync import Sync, Weights, check
+from training.rollouts.sync import Sync, Weights, check_logprobs
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0
 
@@ -29,7 +29,7 @@ class Server(Protocol):
     def url(self) -> str: ...
 
     def begin(self) -> None:
-        """Until it answers. Raises MendableError where it does not come up."""
+        """Start it and wait until it answers. Raises MendableError where it does not come up."""
 
     def alive(self) -> bool: ...
     def stop(self) -> None: ...
@@ -39,18 +39,19 @@ class Policy:
     """Use it with `async with`, all of it on one event loop; `put` may be called from any thread while nothing is being loaded."""
 
     def __init__(
-        self, server: Server, sync: Sync, *, seconds: float, agreement: float, revivals: int, say: Callable[[str], None]
+        self, server: Server, sync: Sync, *, seconds: float, tolerance: float, restarts: int, say: Callable[[str], None]
     ) -> None:
+        """`tolerance` is in nats a token; `restarts` is how often a server that fails is restarted or waited for."""
         self.server, self.sync = server, sync
-        self._seconds, self._agreement, self._left, self._say = seconds, agreement, revivals, say
+        self._seconds, self._tolerance, self._restarts_left, self._say = seconds, tolerance, restarts, say
         self.version = -1
-        """Updates that the weights have behind them, of those that the server has."""
-        self.apart = 0.0
-        """Nats a token between server and learner, at the last check."""
+        """Updates of the weights that the server has."""
+        self.logprob_difference = 0.0
+        """Nats a token between server and learner at the last check."""
         self._put: tuple[Tokens, Logprobs, int] | None = None
-        self._reviving = asyncio.Lock()
-        self._ready = asyncio.Event()  # the server has the weights: nothing is asked of it before
-        self._lives = 0
+        self._restarting = asyncio.Lock()
+        self._ready = asyncio.Event()  # the server has the weights; nothing is requested before
+        self._restarts = 0
 
     async def __aenter__(self) -> Self:
         self._client = TokenClient(self.server.url, self.server.key, self.server.served_as, seconds=self._seconds)
@@ -65,43 +66,47 @@ class Policy:
         self._put = fixed, expected, version
 
     async def load(self) -> None:
-        life = self._lives
+        """Give the server the weights. Raises LogprobMismatch where it does not compute what the learner does."""
+        restarts = self._restarts
         try:
             await self._load()
-        except Away as away:
-            await self._revive(life, away)  # which loads them
+        except ServerUnavailable as unavailable:
+            await self._restart(restarts, unavailable)  # which loads them
         self._ready.set()
 
-    async def write(self, prompt: Sequence[int], sampling: Mapping[str, Any]) -> tuple[Written, int]:
-        """A story, and the version that wrote it."""
+    async def generate(self, prompt: Sequence[int], sampling: Mapping[str, Any]) -> tuple[Completion, int]:
+        """A story, and the version of the weights that wrote it. Raises MendableError where the server fails for good."""
         while True:
             await self._ready.wait()
-            life, version = self._lives, self.version
+            restarts, version = self._restarts, self.version
             try:
-                return await self._client.write(prompt, sampling, model=self.sync.model), version
-            except Away as away:
-                await self._revive(life, away)
+                return await self._client.generate(prompt, sampling, model=self.sync.model), version
+            except ServerUnavailable as unavailable:
+                await self._restart(restarts, unavailable)
 
     async def _load(self) -> None:
         assert self._put is not None
         fixed, expected, version = self._put
         await self.sync.load(self._client)
-        self.apart = check(await self._client.read(fixed.tolist(), model=self.sync.model), expected, self._agreement)
+        found = await self._client.prompt_logprobs(fixed.tolist(), model=self.sync.model)
+        self.logprob_difference = check_logprobs(found, expected, self._tolerance)
         self.version = version
 
-    async def _revive(self, life: int, away: Away) -> None:
-        """Of all who find the server away, one has it started again; the others wait for that."""
-        async with self._reviving:
+    async def _restart(self, seen: int, unavailable: ServerUnavailable) -> None:
+        """Many requests find the server unavailable at once: the first of them has it restarted, the others wait for that."""
+        async with self._restarting:
             wait = FIRST_WAIT
-            while self._lives == life:
-                if not self._left:
+            while self._restarts == seen:
+                if not self._restarts_left:
                     raise MendableError(
-                        f"The rollout server fails again and again: {away}. Its own lines are in the run's folder, if the run started it. The same "
-                        "command goes on where this one ended."
+                        f"The rollout server fails again and again: {unavailable}. If the run started it, its log is in the run's folder. The same "
+                        "command resumes where this one ended."
                     ) from None
-                self._left -= 1
+                self._restarts_left -= 1
                 self._ready.clear()
-                self._say(f"The rollout server is away: {away}. It gets its weights anew when it is back.")
+                self._say(
+                    f"The rollout server is unavailable: {unavailable}. It gets its weights again when it is back."
+                )
                 try:
                     if self.server.alive():
                         await asyncio.sleep(wait)
@@ -110,8 +115,8 @@ class Policy:
                         await asyncio.to_thread(self.server.begin)
                         await self._client.renew()
                     await self._load()
-                except Away as again:
-                    away = again
+                except ServerUnavailable as again:
+                    unavailable = again
                 else:
-                    self._lives += 1
+                    self._restarts += 1
                     self._ready.set()

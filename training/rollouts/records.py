@@ -1,70 +1,67 @@
-"""What passes between the server that writes stories, the judges, and the learner; and the dump that holds all of it.
+"""The records that pass between the server that writes stories, the rewards and the learner; and the dump that holds them all.
 
-    Task -> Rollout (tokens as the server drew them) -> Verdict (its rewards) -> Group (what is learned from)
+    Request -> Rollout (tokens as the server sampled them) -> StoryScore (its rewards) -> Group (which the learner learns from)
 
-`rollouts/step-00012.jsonl` has a line for each story as soon as it is written, and another when it is judged:
+`rollouts/step-00012.jsonl` has a line for each story as soon as it is written, and another when it is scored:
 
     {"story": [3, 1], "policy": 12, "tokens": "...", "logprobs": "...", "ended": true, "text": "..."}
     {"judged": [3, 1], "rewards": {"quality": 0.31, "length": 0.0}, "notes": {}}
 
-[3, 1] is the second story of the step's fourth task; tokens and log-probabilities are int32 and float32, little-endian, in base64. Later lines of a
-story do not count: what was learned from once stays what was learned from.
+[3, 1] is the second story of the step's fourth request; tokens and log-probabilities are int32 and float32, little-endian, in base64. Of several
+lines for a story the first counts, so that the learner never learns from one story and a replay from another.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from training.appended import whole_lines
-from training.errors import MendableError
+from training.common.append_only import whole_lines
+from training.common.errors import MendableError
+from training.rewards.records import StoryScore
 
 Place = tuple[int, int]
-"""The number of a task within its step, and of a story within its task."""
+"""The number of a request within its step, and of a story within its group."""
+HUMAN = -1
+"""The number of the human story within its group."""
 Tokens = npt.NDArray[np.int32]
 Logprobs = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rollout:
-    """An answer of the policy after `policy` updates. `tokens` are the answer's alone, its end token included if it has one."""
+    """An answer of the policy. `tokens` are the answer's alone, with its end token if it has one."""
 
     tokens: Tokens
     logprobs: Logprobs
+    """Of each token, when it was sampled."""
     ended: bool
-    """By itself; else it was cut."""
+    """The policy ended it; otherwise it was cut."""
     text: str
     policy: int
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the rewards say of a story, None where one is absent; `notes` are figures that are told and move nothing."""
-
-    rewards: Mapping[str, float | None]
-    notes: Mapping[str, float] = field(default_factory=dict)
+    """Updates of the policy that wrote it."""
 
 
 class Dump:
-    """The stories of one step, on disk. Whole lines only; one that a kill cut short is taken out."""
+    """The stories of one step, on disk. It keeps whole lines only: one that a kill cut short is taken out."""
 
     def __init__(self, path: Path) -> None:
+        """Raises MendableError for a file that is not a dump."""
         self.stories: dict[Place, Rollout] = {}
-        self.verdicts: dict[Place, Verdict] = {}
+        self.scores: dict[Place, StoryScore] = {}
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             self._read()
         self._file = path.open("a", encoding="utf-8")
 
-    def story(self, place: Place, one: Rollout) -> None:
+    def add_story(self, place: Place, one: Rollout) -> None:
         if place not in self.stories:
             self.stories[place] = one
             self._write(
@@ -74,9 +71,9 @@ class Dump:
                 }
             )  # fmt: skip
 
-    def verdict(self, place: Place, one: Verdict) -> None:
-        if place not in self.verdicts:
-            self.verdicts[place] = one
+    def add_score(self, place: Place, one: StoryScore) -> None:
+        if place not in self.scores:
+            self.scores[place] = one
             self._write({"judged": place, "rewards": dict(one.rewards), "notes": dict(one.notes)})
 
     def close(self) -> None:
@@ -92,12 +89,12 @@ class Dump:
                 self._take(json.loads(raw))
             except (ValueError, KeyError, TypeError):
                 raise MendableError(
-                    f"{self.path} holds a line that is no story: take the file away, and the step is written anew."
+                    f"{self.path} holds a line that is no story: remove the file, and the step is written again."
                 ) from None
 
     def _take(self, line: dict[str, Any]) -> None:
         if "story" in line:
-            task, number = line["story"]
+            request, number = line["story"]
             tokens, logprobs = _unpacked(line["tokens"], "<i4"), _unpacked(line["logprobs"], "<f4")
             if len(tokens) != len(logprobs):
                 raise ValueError
@@ -108,12 +105,27 @@ class Dump:
                 str(line["text"]),
                 int(line["policy"]),
             )
-            self.stories.setdefault((int(task), int(number)), one)
+            self.stories.setdefault((int(request), int(number)), one)
         else:
-            task, number = line["judged"]
+            request, number = line["judged"]
             rewards = {str(name): None if value is None else float(value) for name, value in line["rewards"].items()}
             notes = {str(name): float(value) for name, value in line["notes"].items()}
-            self.verdicts.setdefault((int(task), int(number)), Verdict(rewards, notes))
+            self.scores.setdefault((int(request), int(number)), StoryScore(rewards, notes))
+
+
+def step_name(step: int) -> str:
+    """What the step's dump is called, without the suffix."""
+    return f"step-{step:05}"
+
+
+def read_dump(folder: Path, step: int) -> Dump | None:
+    """The dump of a step that is over; None where there is none."""
+    path = folder / f"{step_name(step)}.jsonl"
+    if not path.is_file():
+        return None
+    dump = Dump(path)
+    dump.close()
+    return dump
 
 
 def _packed(values: npt.NDArray[Any], kind: str) -> str:

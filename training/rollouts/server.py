@@ -1,32 +1,32 @@
-"""The vLLM that writes a run's rollouts: one that the run starts and ends, or one that somebody else runs."""
+"""The vLLM server that writes a run's rollouts: one that the run starts and stops, or one that somebody else runs."""
 
 from __future__ import annotations
 
 import os
 from typing import IO
 
-import httpx
-
-from training.errors import MendableError
-from training.recipes.grpo_settings import GrpoSettings
+from training.common.errors import MendableError
+from training.rollouts.policy import Server
+from training.rollouts.settings import GroupSettings
+from training.serving.http import ServerFailed, models_of
 from training.serving.process import CannotStart
 from training.serving.vllm import ModelServer, on_processor
 
 NAME = "model"
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""That a server can be told to take (vllm/config/lora.py)."""
+"""Ranks of adapters that a server can be started for (vllm/config/lora.py)."""
 OF_TORCHRUN = (
     "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_RANK", "ROLE_NAME", "ROLE_WORLD_SIZE",
     "MASTER_ADDR", "MASTER_PORT",
 )  # fmt: skip
-"""What makes a process one of several that learn. The server is none of them: its own processes would wait for the launcher's store, and whoever stops the
-run by its ranks would stop the server, too."""
+"""Variables that make a process one of several that learn. The server must not have them: its own processes would wait for the launcher's store, and
+whatever stops the run's ranks would stop the server, too."""
 
 
 class OwnServer(ModelServer):
-    """Of the run's process, and gone with it. It takes token ids, and weights while it runs; whoever has its key may give it both."""
+    """A server that ends with the run's process. It takes token ids, and weights while it runs, from whoever has its key."""
 
-    def __init__(self, settings: GrpoSettings, context: int) -> None:
+    def __init__(self, settings: GroupSettings, context: int) -> None:
         lora = settings.learner.lora
         super().__init__(
             str(settings.model),
@@ -50,7 +50,7 @@ class OwnServer(ModelServer):
         return argv
 
     def environment(self) -> dict[str, str]:
-        """As the run has it, its mark in a studio too; without what makes a rank of it, and without keys that are for judges."""
+        """The run's environment, with the variable by which a studio finds its processes; without those of a rank, and without the judges' keys."""
         left_out = {*OF_TORCHRUN, *self._keys}
         given = super().environment() | {"VLLM_SERVER_DEV_MODE": "1"}
         return {
@@ -60,7 +60,7 @@ class OwnServer(ModelServer):
         }
 
     def begin(self) -> None:
-        """Start it, or start it again, and wait until it answers."""
+        """Start or restart it, and wait until it answers. Raises MendableError where it does not come up."""
         self.stop()
         with self._log.open("ab") as log:
             self._start(log)
@@ -82,18 +82,23 @@ class GivenServer:
     def __init__(self, url: str, key_variable: str) -> None:
         self.url, self.key = url.rstrip("/"), os.environ.get(key_variable, "")
         try:
-            found = httpx.get(f"{self.url}/v1/models", headers={"Authorization": f"Bearer {self.key}"}, timeout=30)
-            self.served_as = str(found.raise_for_status().json()["data"][0]["id"])
-        except (httpx.HTTPError, ValueError, KeyError, IndexError, TypeError) as error:
+            self.served_as = models_of(self.url, self.key, seconds=30)[0]
+        except (ServerFailed, IndexError) as error:
             raise MendableError(
-                f"The rollout server at {url} does not say what it serves ({error}): mend `rollouts.url` in the settings, or put its key into {key_variable}."
+                f"The rollout server at {url} does not say what it serves ({error}): correct `rollouts.url` in the settings, or put its key into {key_variable}."
             ) from None
 
     def begin(self) -> None:
-        """It is somebody else's."""
+        """Do nothing: the run does not own it."""
 
     def alive(self) -> bool:
         return True
 
     def stop(self) -> None:
-        """It is somebody else's."""
+        """Do nothing: the run does not own it."""
+
+
+def make_server(settings: GroupSettings, context: int) -> Server:
+    """The server at the address of the settings, or one of the run's own."""
+    given = settings.rollouts
+    return GivenServer(given.url, given.key_variable) if given.url else OwnServer(settings, context)

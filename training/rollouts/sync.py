@@ -1,17 +1,17 @@
 """Weights from the learner to the server that writes its rollouts.
 
-    put(weights)     the learner's, as they are now
-    load(client)     1. hold the server's requests
-                     2. hand the weights over
-                     3. forget cached prompts, which older weights computed
-                     4. let the requests go on
-    check(...)       the server's log-probabilities of a fixed text must be the learner's
+    put(weights)           stores the learner's weights as they are now
+    load(client)           1. pauses the server's requests
+                           2. transfers the weights
+                           3. clears the prefix cache, which older weights computed
+                           4. resumes the requests
+    check_logprobs(...)    the server's log-probabilities of a fixed text must be the learner's
 
-`load` may come again with the same weights: a server that died and was started again has those that it began with.
+`load` may be called again with the same weights: a server that was restarted has those of its model.
 
-Three ways to hand over: files in the machine's shared memory that the server reloads in place, LoRA adapters likewise, and vLLM's own NCCL transfer
-between GPUs. Every wait has an end. A server that fails at any point is `Away`; one that computes something else than the learner is `Astray`: it would
-write stories that nobody's policy wrote, and the run stops rather than learn from them.
+There are three ways of transfer: files in the machine's shared memory that the server reloads in place, LoRA adapters in the same way, and vLLM's own
+NCCL transfer between GPUs. Every wait has a time limit. A server that fails at any point raises `ServerUnavailable`; one whose log-probabilities differ
+from the learner's raises `LogprobMismatch`: its stories would not be the policy's, and the run stops rather than learn from them.
 """
 
 from __future__ import annotations
@@ -31,28 +31,30 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from training.errors import MendableError
-from training.recipes.settings import Lora
+from training.common.errors import MendableError
+from training.config.learner import Lora
+from training.learner.export import adapter_weights
 from training.rollouts.client import TokenClient
 from training.rollouts.records import Logprobs, Tokens
+from training.rollouts.settings import GroupSettings
 
 SECONDS = 600.0
 SHARED = Path("/dev/shm")  # noqa: S108 - folders in it are made by mkdtemp
 PREFIX = "longhand-weights-"
 JUST_MADE = 60.0
-"""Seconds in which a folder may not be locked yet."""
+"""Seconds in which a new folder may not be locked yet."""
 POLICY = "policy"
-"""What the server calls the adapter that learns."""
+"""The server's name for the adapter that learns."""
 Weights = Mapping[str, torch.Tensor]
 
 
-class Astray(MendableError):
-    """Server and learner do not compute the same."""
+class LogprobMismatch(MendableError):
+    """Server and learner do not compute the same log-probabilities."""
 
 
 class Sync(Protocol):
     model: str
-    """What requests call the policy; nothing where that is the server's own model."""
+    """The name of the policy in requests; empty where it is the server's own model."""
 
     def put(self, weights: Weights) -> None: ...
     async def load(self, client: TokenClient) -> None: ...
@@ -60,16 +62,16 @@ class Sync(Protocol):
 
 
 class SharedFolder:
-    """In the machine's memory where it has such a place; weights that pass through it are the learner's alone.
+    """A folder in the machine's memory, where it has such a place; only the learner's user may read it.
 
-    A learner that was killed cannot take its folder away, and all weights of a model lie in it: whoever comes next does. Each is locked by its
-    process, which the kernel undoes with it.
+    A learner that was killed cannot remove its folder, which holds all weights of a model, so the next learner does. Each folder is locked by its
+    process; the kernel releases the lock when the process ends.
     """
 
     def __init__(self) -> None:
         base = SHARED if SHARED.is_dir() else Path(tempfile.gettempdir())
         for other in base.glob(f"{PREFIX}*"):
-            _forget_if_left(other)
+            _remove_if_abandoned(other)
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
         self._lock = os.open(self.path, os.O_RDONLY)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
@@ -79,8 +81,8 @@ class SharedFolder:
         os.close(self._lock)
 
 
-def _forget_if_left(folder: Path) -> None:
-    with suppress(OSError):  # it is somebody else's, in use, or gone meanwhile
+def _remove_if_abandoned(folder: Path) -> None:
+    with suppress(OSError):  # it belongs to another user, is in use, or was removed meanwhile
         lock = os.open(folder, os.O_RDONLY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -90,23 +92,23 @@ def _forget_if_left(folder: Path) -> None:
             os.close(lock)
 
 
-class Held:
-    """`async with`: no request moves while weights change, and none goes on from what older weights computed."""
+class PausedServer:
+    """`async with`: no request advances while weights change, and none continues from what older weights computed."""
 
     def __init__(self, client: TokenClient) -> None:
         self._client = client
 
     async def __aenter__(self) -> None:
-        await self._client.tell("/pause?mode=keep", seconds=SECONDS)
+        await self._client.command("/pause?mode=keep", seconds=SECONDS)
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
-            await self._client.tell("/reset_prefix_cache", seconds=SECONDS)
-            await self._client.tell("/resume", seconds=SECONDS)
+            await self._client.command("/reset_prefix_cache", seconds=SECONDS)
+            await self._client.command("/resume", seconds=SECONDS)
 
 
 class SharedMemory:
-    """All weights as safetensors, reloaded in place by the server's own loader. For a server on this machine, with a GPU or without."""
+    """Transfers all weights as safetensors, which the server's own loader reloads in place. The server is on this machine, with a GPU or without."""
 
     model = ""
 
@@ -117,20 +119,20 @@ class SharedMemory:
         _write(weights, self._folder.path / "model.safetensors")
 
     async def load(self, client: TokenClient) -> None:
-        async with Held(client):
+        async with PausedServer(client):
             order: dict[str, Any] = {
                 "method": "reload_weights",
                 "kwargs": {"weights_path": str(self._folder.path)},
                 "timeout": SECONDS,
             }
-            await client.tell("/collective_rpc", order, seconds=SECONDS)
+            await client.command("/collective_rpc", order, seconds=SECONDS)
 
     def close(self) -> None:
         self._folder.close()
 
 
 class Adapter:
-    """The adapter alone, in peft's layout; the server keeps the model's own weights."""
+    """Transfers the adapter alone, in peft's layout; the server keeps the model's own weights."""
 
     model = POLICY
 
@@ -146,16 +148,16 @@ class Adapter:
         _write(weights, self._folder.path / "adapter_model.safetensors")
 
     async def load(self, client: TokenClient) -> None:
-        async with Held(client):
+        async with PausedServer(client):
             order = {"lora_name": POLICY, "lora_path": str(self._folder.path), "load_inplace": True}
-            await client.tell("/v1/load_lora_adapter", order, seconds=SECONDS)
+            await client.command("/v1/load_lora_adapter", order, seconds=SECONDS)
 
     def close(self) -> None:
         self._folder.close()
 
 
 def _write(weights: Weights, path: Path) -> None:
-    """Whole or not at all: a server may be reading the file that is there."""
+    """Replace the file in one step: a server may be reading the one that is there."""
     fresh = path.with_suffix(".writing")
     save_file(
         {name: one.detach().cpu().contiguous() for name, one in weights.items()}, fresh, metadata={"format": "pt"}
@@ -163,21 +165,38 @@ def _write(weights: Weights, path: Path) -> None:
     fresh.rename(path)
 
 
-def check(server: Logprobs, learner: Logprobs, bound: float) -> float:
-    """The mean distance between two computations of the same log-probabilities, in nats; raises Astray where it is more than `bound`.
+def check_logprobs(server: Logprobs, learner: Logprobs, tolerance: float) -> float:
+    """The mean distance between two computations of the same log-probabilities, in nats; raises LogprobMismatch where it is above `tolerance`.
 
     A server that kept one old matrix is off by 0.2 and more; two kernels in bfloat16 by 0.003 (stack.md 2).
     """
-    apart = float(np.abs(server.astype(np.float64) - learner.astype(np.float64)).mean())
-    if not apart <= bound:
-        raise Astray(
-            f"After the weights were handed over, the server's log-probabilities are {apart:.4f} nats a token from the learner's, and {bound:g} are "
-            "allowed. Usual causes: a model whose embeddings are tied to its head (on processors the server keeps the old head), a server with other "
-            "settings than the run's, or a precision in which the two differ that much (`rollouts.agreement` in the settings)."
+    difference = float(np.abs(server.astype(np.float64) - learner.astype(np.float64)).mean())
+    if not difference <= tolerance:
+        raise LogprobMismatch(
+            f"After the weights were transferred, the server's log-probabilities are {difference:.4f} nats a token from the learner's, and {tolerance:g} "
+            "are allowed. Usual causes: a model whose embeddings are tied to its head (on processors the server keeps the old head), a server with other "
+            "settings than the run's, or a precision in which the two differ that much (`rollouts.logprob_tolerance` in the settings)."
         )
-    return apart
+    return difference
 
 
 def fixed_text(vocabulary: int, tokens: int = 256) -> Tokens:
-    """Tokens that every check reads: chance, but always the same, so that all of the embedding and the head takes part."""
+    """The random tokens that every check reads, always the same, so that all of the embedding and the head takes part."""
     return np.random.default_rng(0).integers(0, vocabulary, tokens).astype(np.int32)
+
+
+def make_sync(settings: GroupSettings) -> Sync:
+    """The way of transfer that the settings ask for."""
+    if settings.learner.lora:
+        return Adapter(settings.learner.lora, settings.model)
+    if settings.rollouts.sync == "nccl":
+        from training.rollouts.nccl import Nccl
+
+        return Nccl(settings.rollouts.tensor_parallel)
+    return SharedMemory()
+
+
+def server_weights(weights: Weights, settings: GroupSettings) -> Weights:
+    """The learner's weights by the names that the server knows them by."""
+    bare = {name.removeprefix("model."): one for name, one in weights.items()}
+    return adapter_weights(bare) if settings.learner.lora else bare

@@ -149,7 +149,7 @@ def main() -> int:
     return code if code >= 0 else 128 - code
 
 
-def _watch(child: int, order: dict[str, Any], wire: int | None, wake: int, told: Callable[[], bool]) -> int:
+def _watch(child: int, order: dict[str, Any], wire: int | None, wake: int, stop_asked: Callable[[], bool]) -> int:
     """Wait for the end of `child`, and bring it about once the wire has closed or a signal has come."""
     status: int | None = None
     asked, closed = False, wire is None
@@ -157,7 +157,7 @@ def _watch(child: int, order: dict[str, Any], wire: int | None, wake: int, told:
     grace = order["grace"]
     deadline = float("inf")
     while status is None:
-        if (told() or gone) and not asked:
+        if (stop_asked() or gone) and not asked:
             asked = True
             deadline = time.monotonic() + grace
             os.kill(child, order["stop"])

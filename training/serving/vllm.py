@@ -15,8 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
-import httpx
-
+from training.serving.http import ServerFailed, models_of
 from training.serving.process import CannotStart, Process, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,12 +28,12 @@ ADAPTED = (
     "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
     "in_proj_qkv", "in_proj_qkvz", "in_proj_z", "in_proj_b", "in_proj_a", "in_proj_ba", "out_proj",
 )  # fmt: skip
-"""What adapters of this house change: linear layers of attention, of gated linear attention, and of MLPs; never the head. It must be said:
+"""What our adapters change: linear layers of attention, of gated linear attention, and of MLPs; never the head. It must be named:
 where the head may be adapted too, a request for the log-probabilities of a prompt beside another one ends all of vLLM 0.32
 (its issue 16668)."""
 
 STRUCTURED = '{"backend":"xgrammar","disable_any_whitespace":true}'
-"""Answers that are held to a schema have no blanks between their parts: a small model would go on with them for ever."""
+"""Answers that are held to a schema have no blanks between their parts: a small model would write blanks without end."""
 
 
 def importable() -> bool:
@@ -117,7 +116,7 @@ class ModelServer:
             argv += ["--enforce-eager"]  # compiling takes longer than the demo model gains from it
         return argv
 
-    def as_said(self) -> str:
+    def reported_command(self) -> str:
         """The command as a report holds it, without this machine's paths."""
         return " ".join(["python", *self.command()[1:]]).replace(f"{ROOT}/", "")
 
@@ -142,10 +141,9 @@ class ModelServer:
 
     def ready(self) -> bool:
         try:
-            answer = httpx.get(f"{self.url}/v1/models", headers={"Authorization": f"Bearer {self.key}"}, timeout=5)
-        except httpx.HTTPError:
+            return bool(models_of(self.url, self.key, seconds=5))
+        except ServerFailed:
             return False
-        return answer.status_code == 200
 
     def wait_ready(self, timeout: float = 600.0) -> None:
         end = time.monotonic() + timeout

@@ -1,7 +1,7 @@
-"""`calls.jsonl`: every question that was paid for, with its answer. It is what a stage goes on from, and what replays it.
+"""`calls.jsonl`: every question that was paid for, with its answer. A stage resumes from it, and is replayed from it.
 
 A line is {"key", "asked", "answer", "failed", "tokens_in", "tokens_out", "seconds", "tries", "at"}. `key` is the hash of what was asked,
-without the address; `answer` is the text, null where there was none. Later lines of a key count.
+without the address; `answer` is the text, null where there was none. The last line of a key counts.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.appended import whole_lines
-from training.errors import MendableError
+from training.common.append_only import whole_lines
+from training.common.errors import MendableError
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ def key_of(asked: Mapping[str, Any]) -> str:
 
 
 class Calls:
-    """Whole lines only; one that a kill cut short is taken out, and its question asked again."""
+    """Reads whole lines only: one that a kill cut short is removed, and its question asked again."""
 
     def __init__(self, path: Path) -> None:
         self.kept: dict[str, Kept] = {}

@@ -1,70 +1,47 @@
-"""Asking a teacher: hundreds of questions in flight, each answered in JSON of a known shape, paid once, and kept.
+"""Asking a teacher: hundreds of questions in flight, each answered in JSON of a known shape, paid for once, and kept.
 
     async with Teacher(settings, folder / "calls.jsonl") as teacher:
         rewrite = await teacher.ask(Question(messages, Rewrite, seed=7))      # a Rewrite, or Absent is raised
 
-What was answered before is not asked again, so a stage that was killed goes on from its calls, and `replay` does without a server.
-A server that is away, slow, or answers 429 or 5xx is asked again, later and later. An answer that is cut short or no JSON of its shape is
-asked for once more, with another seed. What then is still no answer is `Absent`, with the reason, and costs only its own row. A refused
-key, a model that is not there, and a server that answers nobody any more end the stage: rows are not to be lost to a wrong setting.
+What was answered before is not asked again, so a stage that was killed resumes from its calls, and `replay` does without a server.
+A server that is away, slow, or answers 429 or 5xx is asked again, after longer and longer waits. An answer that is cut short or is not
+JSON of its shape is asked for once more, with another seed. A question that still has no answer is `Absent`, with the reason, and costs
+only its own row. A refused key, a model that is not there, and a server that has stopped answering end the stage: rows are not to be lost
+to a wrong setting.
 
-Answers are text of a stranger: bounded, checked against their shape, and never more than data.
+Answers are a stranger's text: bounded, checked against their shape, and never more than data.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Self, TypeVar
 
-import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from training.errors import MendableError
+from training.common.errors import MendableError
+from training.common.question import A, Question
+from training.common.text import storable
+from training.config.teacher import TeacherSettings
+from training.serving.client import Completion, ModelClient
+from training.serving.http import Refused, Unavailable
 from training.teacher.calls import Calls, Kept, key_of
 from training.teacher.limits import Budget, Pace
-from training.teacher.settings import TeacherSettings
-from training.text import Message, storable
 
-A = TypeVar("A", bound=BaseModel)
 Item = TypeVar("Item")
 Done = TypeVar("Done")
 
 CHARACTERS_A_TOKEN = 3
-FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
-MOST_BYTES = 16 * 2**20
 SILENT = 20
-"""So many requests in a row that failed on their way, with no answer to anybody between them, and the server is taken to be gone."""
+"""So many requests in a row that failed, with no answer to anybody between them, and the server is taken to be gone."""
 
 
 class Absent(Exception):
     """There is no answer; the message says why. It is a missing value, never a zero."""
-
-
-@dataclass(frozen=True)
-class Question(Generic[A]):
-    messages: Sequence[Message]
-    answer: type[A]
-    most_tokens: int = 1024
-    seed: int = 0
-    temperature: float | None = None
-    check: Callable[[A], str] = lambda _: ""
-    """What is wrong with an answer of the right shape, in a few words; it counts as no answer then. Nothing where all is well."""
-
-
-class _OnTheWay(Exception):
-    """A request failed before there was an answer; it may be sent again, after so many seconds if the server says so."""
-
-    def __init__(self, why: str, after: float | None = None, *, reached: bool = True) -> None:
-        super().__init__(why)
-        self.after, self.reached = after, reached
 
 
 class Teacher:
@@ -78,11 +55,8 @@ class Teacher:
         self._turn = asyncio.Semaphore(settings.at_once)
         self._silent = 0
         key = (os.environ if environment is None else environment).get(settings.key_variable, "")
-        self._http = httpx.AsyncClient(
-            base_url=settings.url.rstrip("/"),
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=httpx.Timeout(settings.seconds, connect=min(30.0, settings.seconds)),
-            limits=httpx.Limits(max_connections=settings.at_once, max_keepalive_connections=settings.at_once),
+        self._client = ModelClient(
+            settings.url, key, seconds=settings.seconds, at_once=settings.at_once, own=settings.inside
         )
 
     async def __aenter__(self) -> Self:
@@ -90,11 +64,11 @@ class Teacher:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._http.aclose()
+        await self._client.close()
         self.calls.close()
 
-    def told(self) -> dict[str, float]:
-        """What it has cost so far, earlier runs of the same command included."""
+    def metrics(self) -> dict[str, float]:
+        """What the calls have cost so far, those of earlier runs of the same command included."""
         return {
             "asked": self.calls.count,
             "tokens_in": self.calls.tokens_in,
@@ -166,62 +140,40 @@ class Teacher:
                 async with self._turn:
                     await self._requests.take()
                     await self._tokens.take(tokens_in + asked["max_tokens"])
-                    kept, (used_in, used_out) = await self._once(asked, tokens_in)
-            except _OnTheWay as error:
+                    found = await self._client.complete(asked)
+            except Unavailable as error:
                 failed, lost = str(error), lost + tokens_in * error.reached
-                wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempt - 1)) * random.uniform(0.5, 1)
-                if error.after is not None:
-                    wait = max(wait, min(LONGEST_WAIT, error.after))
+                wait = error.wait(attempt)
+                if error.retry_after is not None:
                     self._requests.hold(wait)
                 if attempt < self.settings.tries:
                     await asyncio.sleep(wait)
+            except Refused as error:
+                self._silent = 0
+                return self._refused(error), (lost, 0), attempt
             else:
                 self._silent = 0
-                return kept, (used_in + lost, used_out), attempt
+                used_in, used_out = _tokens_of(found, tokens_in)
+                cut_short = "the answer was cut short" if found.finish_reason == "length" else ""
+                return Kept(found.text, cut_short), (used_in + lost, used_out), attempt
         self._silent += 1
         if self._silent >= SILENT:
             raise MendableError(
-                f"The teacher at {self.settings.url} answers nobody any more: {failed}. The same command goes on where this one ended."
+                f"The teacher at {self.settings.url} answers nobody any more: {failed}. The same command resumes where this one ended."
             )
         return Kept(None, failed), (lost, 0), self.settings.tries
 
-    async def _once(self, asked: dict[str, Any], tokens_in: int) -> tuple[Kept, tuple[int, int]]:
-        try:
-            async with (
-                asyncio.timeout(self.settings.seconds),
-                self._http.stream("POST", "/v1/chat/completions", json=asked) as response,
-            ):
-                body = await _bounded(response)
-        except (TimeoutError, httpx.TimeoutException):
-            raise _OnTheWay(f"there was no answer within {self.settings.seconds:g} seconds") from None
-        except httpx.ConnectError as error:
-            raise _OnTheWay(f"the server cannot be reached: {error}", reached=False) from None
-        except httpx.HTTPError as error:
-            raise _OnTheWay(f"the connection broke: {str(error) or type(error).__name__}") from None
-        status = response.status_code
-        if status == 429 or status >= 500:
-            raise _OnTheWay(f"the server answers {status}", _after(response), reached=False)
-        if status in (401, 403):
+    def _refused(self, error: Refused) -> Kept:
+        """A request that cannot be answered; MendableError is raised where none can."""
+        if error.status in (401, 403):
             raise MendableError(
                 f"The teacher at {self.settings.url} refuses the key: put the right one into {self.settings.key_variable}."
             )
-        if status == 404:
+        if error.status == 404:
             raise MendableError(
-                f"There is no model {self.settings.model} at {self.settings.url}: mend `teacher` in the settings."
+                f"There is no model {self.settings.model} at {self.settings.url}: correct `teacher` in the settings."
             )
-        if status != 200:
-            said = body.decode(errors="replace")[:200]
-            return Kept(None, f"the server refuses the request ({status}): {said}"), (0, 0)
-        try:
-            found = json.loads(body)
-            choice = found["choices"][0]
-            text, reason = choice["message"]["content"], choice.get("finish_reason")
-            if not isinstance(text, str):
-                raise TypeError
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-            raise _OnTheWay("what the server answers is no chat completion") from None
-        used = _usage(found.get("usage"), tokens_in, len(text) // CHARACTERS_A_TOKEN)
-        return Kept(storable(text), "the answer was cut short" if reason == "length" else ""), used
+        return Kept(None, str(error))
 
 
 async def each(items: Iterable[Item], work: Callable[[Item], Awaitable[Done]], at_once: int) -> list[Done]:
@@ -242,35 +194,12 @@ async def each(items: Iterable[Item], work: Callable[[Item], Awaitable[Done]], a
     return [done[number] for number in sorted(done)]
 
 
-async def _bounded(response: httpx.Response) -> bytes:
-    parts = bytearray()
-    async for part in response.aiter_bytes():
-        parts += part
-        if len(parts) > MOST_BYTES:
-            raise _OnTheWay("the answer is far too long")
-    return bytes(parts)
-
-
-def _after(response: httpx.Response) -> float | None:
-    """Seconds that the server wants to be left alone, by number or by date."""
-    said = response.headers.get("Retry-After", "")
-    try:
-        return float(said)
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
-    except ValueError:
-        return None
-
-
-def _usage(said: Any, tokens_in: int, tokens_out: int) -> tuple[int, int]:
-    """Tokens as the server counts them, or our estimate."""
-    found = said if isinstance(said, dict) else {}
-    asked, answered = found.get("prompt_tokens"), found.get("completion_tokens")
+def _tokens_of(found: Completion, tokens_in: int) -> tuple[int, int]:
+    """Of the prompt and of the answer: as the server counts them, or estimated."""
+    tokens_out = len(found.text) // CHARACTERS_A_TOKEN
     return (
-        asked if isinstance(asked, int) and asked >= 0 else tokens_in,
-        answered if isinstance(answered, int) and answered >= 0 else tokens_out,
+        tokens_in if found.tokens_in is None else found.tokens_in,
+        tokens_out if found.tokens_out is None else found.tokens_out,
     )
 
 

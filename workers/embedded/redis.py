@@ -47,7 +47,7 @@ class Redis:
 
     def start(self, stdout: int | IO[bytes] | None = None, hold: Sequence[int] = ()) -> Process:
         with contextlib.suppress(FileNotFoundError):
-            self.socket.unlink()  # left by a killed run; whoever still holds it serves nobody
+            self.socket.unlink()  # left by a killed run; a process that still holds it serves nobody
         # The settings go through a file: a password does not belong on a command line, which every user can read.
         lines = [
             'save ""',

@@ -12,7 +12,7 @@ ADDRESSES = ("DATABASE_URL", "REDIS_URL", "MODEL_SERVER_URL", "MODEL_SERVER_KEY"
 
 
 def lock(var: Path) -> int | None:
-    """Take the lock of this folder for as long as the returned file is open; None when somebody holds it."""
+    """Take the lock of this folder for as long as the returned file is open; None where another process holds it."""
     descriptor = os.open(var / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

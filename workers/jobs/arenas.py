@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import Count, Q, Sum
 
 from training.evaluate.ratings import ELO, Comparison, connected, rate
-from training.evaluate.sequential import Rule, decide, evidence, prospect
+from training.evaluate.sequential import Rule, decide, evidence
 from writer.accounts.audit import record
 from writer.editorial.models import Pair
 from writer.studio.models import Arena, ArenaState, ArenaTake
@@ -21,7 +21,6 @@ PRIOR = 0.05
 """What ratings are expected to be before anybody voted: normal around nothing, with a standard deviation of 1 / sqrt(2 * 0.05) = 3.2
 log-odds, or 550 on the scale of Elo. It bounds the resamplings in which a contestant happens to win everything."""
 UNRATED = "No ratings yet: a contestant, or a group of them, has won nothing or lost nothing against the others so far."
-SHARES = (0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8)
 
 
 def advance() -> None:
@@ -119,9 +118,3 @@ def result_of(arena: Arena, pairs: Iterable[Pair], owners: dict[int, int]) -> di
             for place in range(size)
         ]
     return found
-
-
-def prospects(confidence: float, share: float, most: int) -> list[dict[str, float]]:
-    """What a rule does for candidates of different worth: shown before an arena is opened."""
-    rule = Rule(confidence, share, most)
-    return [vars(prospect(one, rule)) for one in SHARES]

@@ -1,4 +1,4 @@
-"""Training data from outside of the house, such as a corpus: every line checked, copied to where runs read it, and then a `Dataset`.
+"""Training data from outside the site, such as a corpus: every line checked, copied to where runs read it, and then a `Dataset`.
 
 A folder holds `train.jsonl` and, for what is measured on and never learned, `held_out.jsonl`; each may be gzipped. Of a line only
 the fields that trainings and stages read are kept.
@@ -19,13 +19,14 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from pydantic import BaseModel, Field, model_validator
 
-from training import lines
-from training.errors import MendableError
-from training.lines import MOST_BYTES, Preference, read_lines
-from training.manifest import make_manifest, sha256_of
-from training.records import Domain, Task
-from training.text import count_words
-from workers.jobs.runs.folders import datasets, files_of, forget, private
+from training.common.errors import MendableError
+from training.common.manifest import make_manifest, sha256_of
+from training.common.records import Domain
+from training.common.tasks import TaskKey
+from training.common.text import count_words
+from training.datasets import jsonl as lines
+from training.datasets.jsonl import MOST_BYTES, Preference, read_jsonl
+from workers.folders import datasets, files_of, forget, private
 from writer.accounts.audit import record
 from writer.refusals import Refused
 from writer.stories.text import checked_text
@@ -33,14 +34,14 @@ from writer.studio.models import Dataset, DatasetKind
 
 
 class _Facts(BaseModel):
-    """What stages want to know of a text beside its words; what is not said is not kept."""
+    """What stages need to know of a text besides its words; a field that is not given is not kept."""
 
     id: str = Field("", max_length=200)
     title: str = Field("", max_length=300)
     author: str = Field("", max_length=300)
     premise: str = Field("", max_length=4000)
     language: str = Field("en", max_length=20)
-    task: Task = "write"
+    task: TaskKey = "write"
     domain: Domain = "fiction"
     group: str = Field("", max_length=300)
     target: int = Field(0, ge=0, le=10**7)
@@ -51,7 +52,7 @@ class Text(lines.Text, _Facts):
     pass
 
 
-class Conversation(lines.Turns, _Facts):
+class Conversation(lines.Dialogue, _Facts):
     """The last message is an answer, or a request that GRPO has the model answer."""
 
     @model_validator(mode="after")
@@ -70,7 +71,7 @@ LINES: dict[DatasetKind, type[Line]] = {
 
 
 def add_dataset(name: str, folder: Path, *, card: str = "") -> Dataset:
-    """`card` is README.md, where a stage made it. Raises Refused or MendableError with what is to be mended, by file and line; then nothing is left of it."""
+    """Check, copy and add a data set; `card` is its README.md, where a stage made it. Raises Refused or MendableError with what is to be mended, by file and line; then nothing is left of it."""
     name = checked_text(name, "name", most=120, one_line=True, required=True)
     taken = Refused(f"There is a data set {name} already.", field="name")
     if Dataset.objects.filter(name=name).exists():
@@ -113,7 +114,7 @@ def _file(folder: Path, stem: str) -> Path | None:
 
 
 def _kind_of(path: Path) -> DatasetKind:
-    """By the fields of the first line. Where they say nothing it is read as a text, and `read_lines` says what is wrong."""
+    """By the fields of the first line. Where they say nothing it is read as a text, and `read_jsonl` says what is wrong."""
     with (
         suppress(OSError, EOFError, zlib.error, ValueError, RecursionError),
         gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file,
@@ -130,10 +131,10 @@ def _kind_of(path: Path) -> DatasetKind:
 
 
 def _copy(path: Path, kind: DatasetKind, target: Path) -> tuple[int, int]:
-    """How many rows and words."""
+    """Copy the file line by line; how many rows and words it has."""
     rows = words = 0
     with target.open("wb") as file:
-        for _, line in read_lines([path], LINES[kind]):
+        for _, line in read_jsonl([path], LINES[kind]):
             rows, words = rows + 1, words + _words(line)
             file.write(json.dumps(line.model_dump(exclude_unset=True), ensure_ascii=False).encode() + b"\n")
         file.flush()

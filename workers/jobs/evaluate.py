@@ -1,7 +1,8 @@
-"""The report of a version, by one task: it writes the stories, scores the held-out pairs, looks for what was copied, and stores the figures.
+"""The report of a version, by one task: the version writes the stories, and the held-out pairs are scored, copied text is looked for, and the
+figures are stored.
 
-What is written is stored story by story, so a task that dies is begun again from there. A lease says that one is at work; it is
-renewed by a ticker of its own, since a long story takes longer than any lease.
+What is written is stored story by story, so a task that dies is begun again from there. The lease (`workers.lease`) is renewed beside the
+work, since a long story takes longer than any lease.
 """
 
 from __future__ import annotations
@@ -14,15 +15,18 @@ from datetime import timedelta
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import structlog
-from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from training.evaluate.overlap import Overlap
-from training.evaluate.served import Client, Served, ServerFailed, Written
+from training.evaluate.served import Client, Served, Written
 from training.evaluate.version import Assignment, Facts, Pair, assignments, build_report
+from training.serving.http import ServerFailed
+from workers.addresses import server_of
 from workers.jobs.runs.material import lines_of
-from workers.serving.own import home
+from workers.lease import Lease, Lost, claim, expired, until
 from writer.editorial.models import Making, Snapshot, SnapshotKind, SnapshotRow
 from writer.editorial.snapshots.formats import example_of
 from writer.stories.models import ModelVersion
@@ -43,103 +47,79 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 
-class NotReady(Exception):
-    """A version that is needed is not loaded. The task comes again when it is."""
-
-
 def due() -> list[int]:
     """Evaluations that wait, or whose task died, and whose versions are all loaded."""
-    waiting = Evaluation.objects.filter(state__in=(EvaluationState.WAITING, EvaluationState.RUNNING)).exclude(
-        lease_until__gt=timezone.now()
-    )
-    loaded = set(Serving.objects.filter(state=ServingState.READY).values_list("version_id", flat=True))
-    return [
-        pk
-        for pk, *versions in waiting.order_by("pk").values_list("pk", "version_id", "against_id", "version__parent_id")
-        if {one for one in versions if one is not None} <= loaded
-    ]
+    loaded = _loaded()
+    return [one.pk for one in _waiting().select_related("version").order_by("pk") if _needed(one) <= loaded]
 
 
 def mark_sent(evaluation_id: int) -> None:
-    """The message is on its way: so long it is not sent again. A task that died with it has lost it."""
-    now = timezone.now()
-    unfinished = Evaluation.objects.filter(
-        pk=evaluation_id, state__in=(EvaluationState.WAITING, EvaluationState.RUNNING)
-    )
-    unfinished.exclude(lease_until__gt=now).update(state=EvaluationState.WAITING, lease_until=now + LEASE)
+    """Note that the message is on its way: it is not sent again before it must have been lost with its task."""
+    _waiting().filter(pk=evaluation_id).update(state=EvaluationState.WAITING, lease_until=until(LEASE))
+
+
+def _waiting() -> QuerySet[Evaluation]:
+    """Those that no task has, and no message."""
+    nobody = Q(lease_until=None) | Q(lease_until__lte=Now())
+    return Evaluation.objects.filter(nobody, state__in=(EvaluationState.WAITING, EvaluationState.RUNNING))
+
+
+def _needed(evaluation: Evaluation) -> set[int | None]:
+    """The versions that must be loaded."""
+    return {evaluation.version_id, evaluation.against_id, evaluation.version.parent_id} - {None}
+
+
+def _loaded() -> set[int | None]:
+    return set(Serving.objects.filter(state=ServingState.READY).values_list("version_id", flat=True))
 
 
 def evaluate(evaluation_id: int) -> None:
-    evaluation = _claim(evaluation_id)
-    if evaluation is None:
+    lease = take(evaluation_id)
+    if lease is None:
         return
+    evaluation = lease.row
     try:
-        report = asyncio.run(_Task(evaluation).run())
-    except _Lost:
-        return
-    except NotReady:
-        _release(evaluation)
+        with contextlib.suppress(Lost):
+            report = asyncio.run(_Task(lease).run())
+            lease.write(
+                state=EvaluationState.READY, report=report, lease_until=None, finished=timezone.now(), problem=""
+            )
+            log.info("evaluated", version=evaluation.version.name)
     except ServerFailed as error:
-        _failed(evaluation, str(error), again=evaluation.attempt < TRIES)
+        _failed(lease, str(error), again=lease.attempt < TRIES)
     except (OperationalError, InterfaceError):
         log.exception("evaluation_without_database")  # its lease runs out, and it is begun again
     except Exception:
-        _failed(evaluation, "Something went wrong while it was measured; the worker's log says what.", again=False)
+        _failed(lease, "Something went wrong while it was measured; the worker's log says what.", again=False)
         raise
-    else:
-        _ours(evaluation).update(
-            state=EvaluationState.READY, report=report, lease_until=None, finished=timezone.now(), problem=""
-        )
-        log.info("evaluated", version=evaluation.version.name)
 
 
-def _claim(evaluation_id: int) -> Evaluation | None:
-    with transaction.atomic():
-        found = (
-            Evaluation.objects.select_for_update(of=("self",), skip_locked=True)
-            .select_related("version__parent", "against")
-            .filter(pk=evaluation_id, state__in=(EvaluationState.WAITING, EvaluationState.RUNNING))
-            .first()
-        )
-        now = timezone.now()
-        if found is None or (found.state == EvaluationState.RUNNING and found.lease_until and found.lease_until > now):
-            return None
-        if found.attempt >= MOST_ATTEMPTS:
-            found.state, found.lease_until, found.finished = EvaluationState.FAILED, None, now
-            found.problem = f"It was begun {found.attempt} times, and never came to its end: its worker died."
-            found.save(update_fields=["state", "lease_until", "finished", "problem"])
-            return None
-        found.state, found.attempt, found.lease_until = EvaluationState.RUNNING, found.attempt + 1, now + LEASE
-        found.save(update_fields=["state", "attempt", "lease_until"])
-        return found
+def take(evaluation_id: int) -> Lease[Evaluation] | None:
+    """The lease on an evaluation; None where it is another task's, has ended, or needs a version that is not loaded."""
+    free = Evaluation.objects.filter(Q(state=EvaluationState.WAITING) | expired(), pk=evaluation_id)
+    free.filter(attempt__gte=MOST_ATTEMPTS).update(
+        state=EvaluationState.FAILED,
+        lease_until=None,
+        finished=timezone.now(),
+        problem=f"It was begun {MOST_ATTEMPTS} times, and never came to its end: its worker died.",
+    )
+    found = free.select_related("version").first()
+    if found is None or not _needed(found) <= _loaded():
+        return None
+    return claim(free.select_related("version__parent", "against"), LEASE)
 
 
-def _ours(evaluation: Evaluation) -> Any:
-    return Evaluation.objects.filter(pk=evaluation.pk, attempt=evaluation.attempt, state=EvaluationState.RUNNING)
+def _failed(lease: Lease[Evaluation], problem: str, *, again: bool) -> None:
+    log.warning("evaluation_failed", version=lease.row.version.name, problem=problem, again=again)
+    with contextlib.suppress(Lost):
+        if again:
+            lease.write(state=EvaluationState.WAITING, lease_until=until(LEASE), problem=problem[:1000])
+        else:
+            lease.write(state=EvaluationState.FAILED, lease_until=None, finished=timezone.now(), problem=problem[:1000])
 
 
-def _release(evaluation: Evaluation) -> None:
-    _ours(evaluation).update(state=EvaluationState.WAITING, lease_until=None, attempt=evaluation.attempt - 1)
-
-
-def _failed(evaluation: Evaluation, problem: str, *, again: bool) -> None:
-    log.warning("evaluation_failed", version=evaluation.version.name, problem=problem, again=again)
-    if again:
-        _ours(evaluation).update(
-            state=EvaluationState.WAITING, lease_until=timezone.now() + LEASE, problem=problem[:1000]
-        )
-    else:
-        _ours(evaluation).update(
-            state=EvaluationState.FAILED, lease_until=None, finished=timezone.now(), problem=problem[:1000]
-        )
-
-
-class _Lost(Exception):
-    """Another task has this evaluation."""
-
-
-async def _aside(do: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
-    """In a thread, whose connection goes back to the pool: threads come and go, and the pool would run dry."""
+async def _in_thread(do: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+    """Run something in a thread, whose connection goes back to the pool: threads come and go, and the pool would run dry."""
 
     def run() -> T:
         try:
@@ -151,31 +131,30 @@ async def _aside(do: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
 
 
 class _Task:
-    def __init__(self, evaluation: Evaluation) -> None:
-        self.evaluation = evaluation
+    def __init__(self, lease: Lease[Evaluation]) -> None:
+        self.lease, self.evaluation = lease, lease.row
 
     async def run(self) -> dict[str, Any]:
-        """The figures. Raises _Lost as soon as another task has the evaluation."""
-        measuring, ticking = asyncio.create_task(self._measure()), asyncio.create_task(self._tick())
+        """The figures. Raises Lost as soon as another task has the evaluation."""
+        measuring, renewing = asyncio.create_task(self._measure()), asyncio.create_task(self._renew())
         try:
-            await asyncio.wait((measuring, ticking), return_when=asyncio.FIRST_COMPLETED)
-            return await (measuring if measuring.done() else ticking)
+            await asyncio.wait((measuring, renewing), return_when=asyncio.FIRST_COMPLETED)
+            return await (measuring if measuring.done() else renewing)
         finally:
             measuring.cancel()
-            ticking.cancel()
+            renewing.cancel()
 
-    async def _tick(self) -> NoReturn:
+    async def _renew(self) -> NoReturn:
         while True:
             await asyncio.sleep(BEAT)
-            if not await _aside(_ours(self.evaluation).update, lease_until=timezone.now() + LEASE):
-                raise _Lost
+            await _in_thread(self.lease.renew)
 
     async def _measure(self) -> dict[str, Any]:
         evaluation = self.evaluation
         version, against = evaluation.version, evaluation.against
         async with contextlib.AsyncExitStack() as stack:
             clients = {
-                one.pk: await stack.enter_async_context(Client(await _aside(_served, one)))
+                one.pk: await stack.enter_async_context(Client(await _in_thread(_served, one)))
                 for one in (version, against, version.parent)
                 if one is not None
             }
@@ -183,11 +162,11 @@ class _Task:
             both = [one for one in (version, against) if one is not None]
             written = await asyncio.gather(*(self._stories(one, clients[one.pk], asked, context) for one in both))
             stories = {one.pk: some for one, some in zip(both, written, strict=True)}
-            held_out = await _aside(lambda: list(_held_out(version)))
+            held_out = await _in_thread(lambda: list(_held_out(version)))
             held_out = await _fitting(clients.values(), held_out, context)
             scored = await asyncio.gather(*(_scores(client, held_out) for client in clients.values()))
             pairs = dict(zip(clients, scored, strict=True))
-        copied = {one.pk: await _aside(_overlaps, one, stories[one.pk]) for one in both}
+        copied = {one.pk: await _in_thread(_overlaps, one, stories[one.pk]) for one in both}
         facts = [
             Facts(
                 stories[one.pk],
@@ -197,7 +176,7 @@ class _Task:
             )
             for one in both
         ]
-        report = await _aside(
+        report = await _in_thread(
             build_report, asked, context, facts[0], facts[1] if against else None, seed=evaluation.seed
         )
         found: dict[str, Any] = report.model_dump(mode="json")
@@ -210,14 +189,14 @@ class _Task:
             context = min([await client.context() for client in clients.values()])
             asked = assignments(context, each=evaluation.each, seed=evaluation.seed)
             evaluation.assignments, evaluation.context = [one.model_dump() for one in asked], context
-            await _aside(_ours(evaluation).update, assignments=evaluation.assignments, context=evaluation.context)
+            await _in_thread(self.lease.write, assignments=evaluation.assignments, context=evaluation.context)
         return [Assignment.model_validate(one) for one in evaluation.assignments], evaluation.context
 
     async def _stories(
         self, version: ModelVersion, client: Client, asked: list[Assignment], context: int
     ) -> list[Written]:
         """One for each assignment. What is there already, here or in another evaluation of the same assignments, is not written again."""
-        there = await _aside(_kept, self.evaluation, version)
+        there = await _in_thread(_kept, self.evaluation, version)
 
         async def write(number: int, one: Assignment) -> Written:
             if number in there:
@@ -230,7 +209,7 @@ class _Task:
                 context=context,
                 temperature=TEMPERATURE,
             )
-            await _aside(_keep, self.evaluation, version, number, written)
+            await _in_thread(_keep, self.evaluation, version, number, written)
             return written
 
         return list(await asyncio.gather(*(write(number, one) for number, one in enumerate(asked))))
@@ -239,8 +218,8 @@ class _Task:
 def _served(version: ModelVersion) -> Served:
     serving = Serving.objects.filter(version=version, state=ServingState.READY).first()
     if serving is None:
-        raise NotReady
-    url, key = (serving.url, settings.MODEL_SERVER_KEY) if serving.url else home()
+        raise ServerFailed(f"{version.name} is not loaded any more.")
+    url, key = server_of(serving)
     return Served(url, version.served_name, key)
 
 

@@ -1,4 +1,4 @@
-"""Weights that somebody brought: checked, copied where only we write, hashed, and then a version. And retired ones: deleted."""
+"""Weights from outside the site: checked, copied to where only workers write, hashed, and then a version. And retired ones: deleted."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import structlog
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from training.errors import MendableError
-from training.manifest import make_manifest, only_weights, sha256_of
-from training.text import storable
-from workers.jobs.runs.folders import forget, private, run_folder, studio, version_folder
+from training.common.errors import MendableError
+from training.common.manifest import make_manifest, only_weights, sha256_of
+from training.common.text import storable
+from workers.folders import forget, private, run_folder, studio, version_folder
 from workers.jobs.runs.results import OF_ROLLOUTS
 from writer.stories.models import ModelVersion
 from writer.studio.models import Run, VersionImport
@@ -24,8 +24,8 @@ from writer.studio.operations.import_version import FOLDER, incoming
 log = structlog.get_logger()
 
 
-def take_in() -> None:
-    """Every folder that waits, if it lies on this machine. Of two workers at once one takes it: the other finds the row locked."""
+def import_waiting() -> None:
+    """Import every folder that waits, if it lies on this machine. Of two workers at once one does it: the other finds the row locked."""
     waiting = VersionImport.objects.filter(version=None, problem="")
     for found in waiting.order_by("pk").values_list("pk", flat=True):
         with transaction.atomic():
@@ -35,16 +35,16 @@ def take_in() -> None:
             target = private(studio() / "imports") / str(asked.pk)
             try:
                 with transaction.atomic():
-                    asked.version = _take(asked, target)
+                    asked.version = _import(asked, target)
             except (MendableError, OSError, IntegrityError) as error:
                 forget(target)
-                asked.version, asked.problem = None, _told(error)
+                asked.version, asked.problem = None, _message(error)
                 log.warning("import_refused", name=asked.name, problem=asked.problem)
             asked.save(update_fields=["version", "problem"])
 
 
-def _take(asked: VersionImport, target: Path) -> ModelVersion:
-    """Checked before it is copied, so that nothing odd is, and after, since the folder was not ours alone."""
+def _import(asked: VersionImport, target: Path) -> ModelVersion:
+    """The version. The folder is checked before it is copied, so that nothing odd is, and after, since others may write in it."""
     folder = incoming() / asked.folder
     if not FOLDER.fullmatch(asked.folder) or not folder.is_dir() or folder.is_symlink():
         raise MendableError(f"There is no folder {asked.folder} in {incoming()}.")
@@ -58,8 +58,8 @@ def _take(asked: VersionImport, target: Path) -> ModelVersion:
     known = [template for path in _known_folders() for template in _chat_templates(path)]
     if any(template not in known for template in templates):
         raise MendableError(
-            "Its chat template is not one that the house knows, or it has several. Templates are programs: put the model "
-            "beside one of the house's own with the same template, or serve it as the house's own model first."
+            "Its chat template is not one that this site knows, or it has several. Templates are programs: import a model "
+            "whose template one of the site's own models has, or serve it as the site's own model first."
         )
     manifest = make_manifest(target, ["model"])
     version = ModelVersion.objects.create(
@@ -74,7 +74,7 @@ def _take(asked: VersionImport, target: Path) -> ModelVersion:
     return version
 
 
-def _told(error: Exception) -> str:
+def _message(error: Exception) -> str:
     said = str(error)
     if isinstance(error, IntegrityError):
         said = "There is a version of this name already."
@@ -113,10 +113,10 @@ def clear_retired() -> None:
 
 
 def clear_old_runs(days: int = 14) -> None:
-    """Checkpoints, data, stories and calls of runs that ended long ago without having made anything: they hold writers' words, and take room."""
+    """Delete checkpoints, data, stories and calls of runs that ended long ago and made nothing: they hold writers' words, and take room."""
     before = timezone.now() - timedelta(days=days)
     for run in Run.objects.filter(state__in=("stopped", "failed"), finished__lt=before, forgotten=False):
         if not Run.objects.filter(pk=run.pk, state=run.state, finished=run.finished).update(forgotten=True):
-            continue  # somebody let it go on meanwhile
+            continue  # it was resumed meanwhile
         for part in ("checkpoints", "data", "dataset", "calls.jsonl", *OF_ROLLOUTS):
             forget(run_folder(run) / part)

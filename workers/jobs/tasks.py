@@ -1,30 +1,25 @@
-"""The tasks of the workers: mail, data sets, what is cleared away every night, and the studio's reports; and its clock, in a GPU worker."""
+"""The tasks of the workers: mail, data sets, what is cleared away every night, and the studio's reports."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 import structlog
 from celery import shared_task
-from celery.signals import worker_ready, worker_shutting_down
 from django.conf import settings
 from django.core.mail import send_mail
 from django.core.management import call_command
 from django.utils import timezone
 
+from workers import periodic
 from workers.jobs.evaluate import evaluate
-from workers.jobs.keeper import Keeper
 from writer.accounts.models import ApiToken, Invitation
 from writer.accounts.operations.invite import link_of
 from writer.editorial.operations.make_snapshot import make_snapshot as make
-from writer.studio.wake import QUEUE
 
 KEEP_DEAD = timedelta(days=30)
 
 log = structlog.get_logger()
-
-_keepers: list[Keeper] = []
 
 
 @shared_task(autoretry_for=(OSError,), retry_backoff=10, max_retries=5)  # type: ignore[untyped-decorator,unused-ignore]
@@ -65,24 +60,10 @@ def make_snapshot(snapshot_id: int) -> None:
 # The studio, in the workers that take from its queue
 
 
-@worker_ready.connect
-def _start_keeper(sender: Any, **_: Any) -> None:
-    if QUEUE in sender.app.amqp.queues.consume_from:
-        _keepers.append(Keeper())
-        _keepers[-1].start()
-
-
-@worker_shutting_down.connect
-def _stop_keeper(**_: Any) -> None:
-    for keeper in _keepers:
-        keeper.stop()
-
-
 @shared_task  # type: ignore[untyped-decorator,unused-ignore]
 def look_after_studio() -> None:
-    """Somebody asked for something: the keeper looks now instead of in a few seconds."""
-    for keeper in _keepers:
-        keeper.wake()
+    """Have the keepers look now instead of in a few seconds."""
+    periodic.wake_all()
 
 
 @shared_task  # type: ignore[untyped-decorator,unused-ignore]

@@ -1,4 +1,4 @@
-"""Redis: tell the readers what was committed, and hear when there is something to do. Nothing depends on it."""
+"""Redis: publish to readers what was committed, and hear when there is something to do. Nothing depends on it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable
 from uuid import UUID
 
-import msgspec
 import redis.asyncio as redis
 import structlog
 from redis.exceptions import RedisError
 
+from writer.stories.log import ChunkMessage
 from writer.stories.wake import generation_channel, narrators_channel
 
 log = structlog.get_logger()
@@ -21,23 +21,8 @@ _PUBLISH = "for i = 1, #KEYS do redis.call('PUBLISH', KEYS[i], ARGV[i]) end"
 """All calls of a tick in one command: that is a tenth of the work of a pipeline, on both sides."""
 
 
-class ChunkMessage(msgspec.Struct, tag="chunk", tag_field="type"):
-    """The message that a reader gets, as docs/protocol.md has it; the web server passes its bytes on unread."""
-
-    first: int
-    seq: int
-    channel: str
-    start: int
-    text: str
-    words: int
-
-
-_encode = msgspec.json.Encoder().encode
-
-
 def chunk_call(generation: UUID, seq: int, channel: str, start: int, text: str, words: int) -> Call:
-    message = _encode(ChunkMessage(seq, seq, channel, start, text, words))
-    return generation_channel(generation), b"%d %b" % (seq, message)
+    return generation_channel(generation), ChunkMessage(seq, seq, channel, start, text, words).call()
 
 
 def state_call(generation: UUID) -> Call:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import regex
 
-from training.text import storable
+from training.common.text import storable
+from writer.stories.log import plain_line_ends
 from writer.stories.models import Channel
 
 Pieces = list[tuple[Channel, str]]
@@ -79,14 +80,21 @@ def _but_half(text: str, marker: str) -> tuple[str, str]:
     return text, ""
 
 
-# One meaning of "blank" for Python, the browser and PostgreSQL: other line ends become \n, and the invisible U+FEFF, a blank
-# to JavaScript only, goes.
-_LINE_ENDS = regex.compile(r"\r\n|[\r\x0b\x0c\x1c-\x1f\x85\u2028\u2029]")
+# One meaning of white space for Python, the browser and PostgreSQL: other line ends become \n, and the invisible U+FEFF, white
+# space to JavaScript only, goes.
 _EXOTIC = regex.compile(r"[\x00\r\x0b\x0c\x1c-\x1f\x85\u2028\u2029\ufeff\ud800-\udfff]")
 _BLANKS = regex.compile(r"\s+")
 _LETTER = r"[[\p{L}\p{N}]--[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Thai}\p{sc=Lao}\p{sc=Khmer}\p{sc=Myanmar}]]"
-_WORD_GOES_ON = regex.compile(rf"{_LETTER}[\p{{L}}\p{{N}}\p{{M}}'’]*", regex.VERSION1)
-_ENDS_IN_WORD = regex.compile(rf"{_LETTER}\Z", regex.VERSION1)
+_WORD_GOES_ON = regex.compile(rf"(?:{_LETTER}|\p{{M}})[\p{{L}}\p{{N}}\p{{M}}'’]*", regex.VERSION1)
+_ENDS_IN_WORD = regex.compile(rf"{_LETTER}\p{{M}}*\Z", regex.VERSION1)
+# A chunk ends where a word ends, so a blank came behind these in the sample of which the log has the beginning.
+_ENDS_BEFORE_BLANK = regex.compile(
+    r"(?:[.!?,;:][»”“\"'’]*|[)\]}]|[\p{Extended_Pictographic}\p{Emoji_Modifier}\ufe0f])\Z"
+)
+_OPENING = "“‘«„(["
+_WORD_BEGINS = regex.compile(rf"(?!\p{{N}}){_LETTER}", regex.VERSION1)
+_END = 8
+"""So many last characters of a log tell how it ends."""
 _LAST_STOP = regex.compile(r"(?r)[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}、。！？」』”…—](?=.)", regex.DOTALL)
 _LAST_BREAK = regex.compile(r"(?r)[^\s\p{L}\p{N}\p{M}'’](?=[\p{L}\p{N}])")
 
@@ -101,7 +109,9 @@ class Tidy:
 
     def __init__(self, before: str, *, blank_line_first: bool = False) -> None:
         """`before` is the channel's log so far; `blank_line_first`: the text that precedes it asks for a new paragraph."""
-        self._inside_word = not blank_line_first and _ENDS_IN_WORD.search(before[-1:]) is not None
+        end = "" if blank_line_first else before[-_END:]
+        self._inside_word = _ENDS_IN_WORD.search(end) is not None
+        self._before_blank = _ENDS_BEFORE_BLANK.search(end) is not None
         self._blanks = "\n\n" if blank_line_first else None if before else ""
         # None: keep the blanks that come. A string: these instead, as nothing has been written behind them yet.
         self._held = ""
@@ -111,7 +121,7 @@ class Tidy:
         if _EXOTIC.search(text) or self._return:
             text = self._return + text
             self._return = "\r" if text.endswith("\r") else ""  # perhaps half a line end
-            text = storable(_LINE_ENDS.sub("\n", text.removesuffix("\r")).replace("\ufeff", ""))
+            text = storable(plain_line_ends(text.removesuffix("\r")).replace("\ufeff", ""))
         return self._let_go(self._clean(self._held + text))
 
     def end(self) -> str:
@@ -125,6 +135,10 @@ class Tidy:
             if half := _WORD_GOES_ON.match(text):
                 text = text[half.end() :]
             self._inside_word = not text
+        if self._before_blank and (word := text.lstrip(_OPENING)):
+            self._before_blank = False
+            if _WORD_BEGINS.match(word):
+                text = " " + text
         if self._blanks is not None:
             text = text.lstrip()
             if not text:

@@ -11,11 +11,11 @@ from uuid import UUID
 
 import structlog
 
-from training.text import length_note, story_request
+from training.common.text import length_note, story_request
 from workers.narrator.prompt import Prompter, Spoken, UnusableModel
 from workers.narrator.upstream import Answer, Away, Broken, ModelServer, TooLong
 from workers.narrator.wire import Exchange
-from workers.narrator.writing import Verdict, Writing
+from workers.narrator.writing import Decision, Writing
 from writer.stories.models import Ending, State
 
 log = structlog.get_logger()
@@ -28,7 +28,7 @@ answer that begins within so many words of the loop are sampled away from those 
 _LEAST_TOKENS = 16
 """So many before the model may end its turn: asked to go on, it does."""
 
-AWAY = "The model server is away. The story goes on by itself when it is back."
+AWAY = "The model server is unavailable. The story continues by itself as soon as it answers."
 FAULTY = "The model server answers with errors. Trying again."
 GAVE_UP = "The model server failed five times in a row: {reason}. Continue tries again."
 
@@ -62,7 +62,7 @@ class Desk:
         self._fixed_context, self._context = context, context
         self._answer: Answer | None = None
         self._spoken: Spoken | None = None
-        self._verdict: asyncio.Future[Verdict] | None = None
+        self._decision: asyncio.Future[Decision] | None = None
         self._flowing = False
         """Whether the ticks read; else the story's own task does."""
         self._attend = asyncio.Event()
@@ -103,7 +103,7 @@ class Desk:
         while True:
             progress = writing.progress
             try:
-                verdict, reason = await self._ask(shorter), "it wrote nothing"
+                decision, reason = await self._ask(shorter), "it wrote nothing"
                 away = shorter = 0
             except Away as error:
                 away += 1
@@ -112,14 +112,14 @@ class Desk:
                 await _back_off(away)
                 continue
             except TooLong:
-                verdict, reason, shorter = Verdict.AGAIN, "the text is too long for it", shorter + 1
+                decision, reason, shorter = Decision.AGAIN, "the text is too long for it", shorter + 1
             except (Broken, UnusableModel) as error:
-                verdict, reason = Verdict.AGAIN, str(error)
+                decision, reason = Decision.AGAIN, str(error)
                 log.warning("answer_broken", reason=reason)
-            if verdict is Verdict.OVER:
+            if decision is Decision.OVER:
                 log.info("over", ending=writing.ending.value, words=writing.words, target=writing.length.target)
                 return self.rest(State.DONE)
-            if verdict is Verdict.FAILED:
+            if decision is Decision.FAILED:
                 log.warning("given_up", reason=writing.notice)
                 return self.rest(State.FAILED, writing.notice)
             if writing.progress != progress:
@@ -132,7 +132,7 @@ class Desk:
             self._say(FAULTY)
             await _back_off(barren)
 
-    async def _ask(self, shorter: int) -> Verdict:
+    async def _ask(self, shorter: int) -> Decision:
         """One request to the model, read to its end. `shorter`: so often the prompt was too long."""
         writing = self.writing
         self._server = await self._find_server(self._version)
@@ -168,25 +168,25 @@ class Desk:
             **sampling(writing),
         }
         answer = await self._server.complete(body)
-        verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
-        self._answer, self._verdict, self._heard = answer, verdict, time.monotonic()
+        decision: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+        self._answer, self._decision, self._heard = answer, decision, time.monotonic()
         try:
             await self._read_at_once(answer.exchange, first_words=True)
             self._hurry(self)
-            while not verdict.done():
+            while not decision.done():
                 if writing.decides_soon:
                     await self._read_at_once(answer.exchange)
                 else:
                     await self._read_on_ticks(answer.exchange)
             self._hurry(self)
-            return await verdict
+            return await decision
         finally:
             answer.close()
-            self._answer, self._verdict = None, None
+            self._answer, self._decision = None, None
 
     async def _read_at_once(self, exchange: Exchange, *, first_words: bool = False) -> None:
-        """Read what comes when it comes, until there is a verdict or the first words are there."""
-        while not (self._verdict is None or self._verdict.done() or (first_words and self.writing.has_news)):
+        """Read what comes when it comes, until there is a decision or the first words are there."""
+        while not (self._decision is None or self._decision.done() or (first_words and self.writing.has_news)):
             exchange.read_freely()
             try:
                 async with asyncio.timeout(self._server.answer_seconds):
@@ -196,7 +196,7 @@ class Desk:
             self._read()
 
     async def _read_on_ticks(self, exchange: Exchange) -> None:
-        """Let the ticks read, until there is a verdict or one is near."""
+        """Let the ticks read, until there is a decision or one is near."""
         exchange.read_on_tick()
         self._attend.clear()
         self._flowing = True
@@ -206,9 +206,9 @@ class Desk:
             self._flowing = False
 
     def _read(self) -> None:
-        """Take in what has come of the answer. The verdict on it, once there is one, wakes the story's task."""
-        verdict = self._verdict
-        if self._answer is None or verdict is None or verdict.done():
+        """Take in what has come of the answer. The decision on it, once there is one, wakes the story's task."""
+        decision = self._decision
+        if self._answer is None or decision is None or decision.done():
             return
         now = time.monotonic()
         try:
@@ -219,16 +219,16 @@ class Desk:
             if reading.text or reading.finish:
                 self._heard = now
                 result = self.writing.advance(reading.text, reading.finish)
-                if result is Verdict.GO_ON and self.writing.enough_thinking(self._context):
-                    result = Verdict.AGAIN
-                if result is not Verdict.GO_ON:
-                    verdict.set_result(result)
-                if result is not Verdict.GO_ON or self.writing.decides_soon:
+                if result is Decision.CONTINUE and self.writing.enough_thinking(self._context):
+                    result = Decision.AGAIN
+                if result is not Decision.CONTINUE:
+                    decision.set_result(result)
+                if result is not Decision.CONTINUE or self.writing.decides_soon:
                     self._attend.set()
             elif now - self._heard > self._server.answer_seconds:
                 raise Broken("it fell silent")
         except Broken as error:
-            verdict.set_exception(error)
+            decision.set_exception(error)
             self._attend.set()
 
     def _say(self, notice: str) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import regex
 
-from training.text import WORD, count_words
+from training.common.text import WORD, count_words
 
 _LANDING_SHARE, _LANDING_WORDS = 0.08, 120
 _SMALLEST_STEP = 75

@@ -1,4 +1,4 @@
-"""The loop guard: tells when a text begins to repeat itself, early enough to keep the repetition out of the log.
+"""The loop guard: notices when a text begins to repeat itself, early enough to keep the repetition out of the log.
 
 Three things are a loop. A run of 32 words that stood in the text before. A stretch of 200 words with few phrases of four
 words that are new to it. And one word that crowds out the others, 15 times in 48 words: a model that has said a name too often
@@ -11,7 +11,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 
-from training.text import WORD
+from training.common.text import WORD
 
 _GRAM = 8
 _SUSPICIOUS, _LOOP = 12, 32

@@ -1,7 +1,7 @@
 """The process that writes stories: hundreds at once, one asyncio task each, one append for all of them per tick.
 
 A tick opens the valve of every answer, lets the event loop read what has gathered in the sockets, takes the text in,
-appends it in one statement, and tells the readers. Its length follows its own work: a fifth of a second while
+appends it in one statement, and publishes it to the readers. Its length follows its own work: a fifth of a second while
 that is little, up to a third when there is much. Wishes and saves of the writer come back with the append.
 """
 
@@ -18,7 +18,7 @@ import structlog
 from workers.narrator.calls import Call, Calls, chunk_call, state_call
 from workers.narrator.desk import TRIES, Desk
 from workers.narrator.prompt import Prompter
-from workers.narrator.store import Answer, ChunkRow, Row, Store
+from workers.narrator.store import Answer, ChunkRow, GenerationRow, Store
 from workers.narrator.upstream import Away, ModelServer
 from writer.stories.models import State, Wish
 from writer.stories.wake import generation_channel
@@ -190,14 +190,14 @@ class Narrator:
         await self._store.release(desk.writing.take()[0] for desk in self.desks.values())
 
     async def _tick(self, desks: Iterable[Desk]) -> None:
-        """Read, append, tell: once for all of `desks`."""
+        """Read, append, publish: once for all of `desks`."""
         desks = list(desks)
         for desk in desks:
             desk.open_valve()
         await asyncio.sleep(0)  # the loop reads the sockets...
         await asyncio.sleep(0)  # ...before it comes back here (asyncio's own loop needs a second turn)
         now = time.monotonic()
-        rows: list[Row] = []
+        rows: list[GenerationRow] = []
         chunks: list[ChunkRow] = []
         calls: list[Call] = []
         batch: list[Desk] = []
@@ -228,7 +228,7 @@ class Narrator:
             if self.desks.get(desk.id) is desk:
                 self._appended(desk, row, answers.get(desk.id), now)
 
-    def _appended(self, desk: Desk, row: Row, answer: Answer | None, now: float) -> None:
+    def _appended(self, desk: Desk, row: GenerationRow, answer: Answer | None, now: float) -> None:
         if answer is None:
             log.warning("lease_lost", generation=str(desk.id), attempt=row.attempt)
             del self.desks[desk.id]

@@ -24,7 +24,7 @@ from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
-from training.text import SENTENCE_END, Message, last_sentence
+from training.common.text import SENTENCE_END, Message, last_sentence
 
 _PLACE = "longhand7d1f0c5e{}e5c0f1d7"
 _THINK, _THOUGHT = "<think>\n", "\n</think>\n\n"
@@ -109,7 +109,7 @@ class Prompter:
     """The tokenizer and the chat template of one model."""
 
     def __init__(self, place: str, *, thinking: bool = False) -> None:
-        """`place` is a folder or a name on the Hugging Face hub. `thinking` is told to the template as `enable_thinking`."""
+        """`place` is a folder or a name on the Hugging Face hub. `thinking` is passed to the template as `enable_thinking`."""
         try:
             vocabulary = _file(place, "tokenizer.json")
             settings = _file(place, "tokenizer_config.json")

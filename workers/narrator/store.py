@@ -1,9 +1,9 @@
 """The narrator's SQL: claim, load, append. docs/protocol.md says what each of them promises.
 
-**The fence** is in the statement that writes: an update names the attempt that it holds, and the row must still be running
-with it. Chunks go in only behind rows that were updated, in the same statement, so that there is nothing to roll
+**The fence** (`workers.lease`) is in the statement that writes: an update names the attempt that it holds, and the row must still
+be running with it. Chunks go in only behind rows that were updated, in the same statement, so that there is nothing to roll
 back. **An append may be sent twice**: the row says where it expects the log to end (`before`), so the second is no
-row; a look at `last_seq` then tells "was written" from "is lost".
+row; a look at `last_seq` then tells what was written from what is lost.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ import psycopg
 import structlog
 from psycopg.rows import namedtuple_row
 
+from workers.lease import CLAIMED, EXPIRED, HELD
+
 log = structlog.get_logger()
 T = TypeVar("T")
 
 
-class Row(msgspec.Struct, frozen=True):
+class GenerationRow(msgspec.Struct, frozen=True):
     """What becomes of one generation in one append."""
 
     id: UUID
@@ -55,7 +57,7 @@ class Answer:
     head: UUID | None
 
 
-_APPEND: LiteralString = """
+_APPEND: LiteralString = f"""
 WITH rows AS (
     SELECT * FROM json_to_recordset(%(rows)s::json) AS r(id uuid, attempt int, before int, seq int, story_chars int,
         thinking_chars int, words int, state text, ending text, notice text)
@@ -68,7 +70,7 @@ WITH rows AS (
         lease_until = CASE WHEN r.state = 'running' THEN clock_timestamp() + %(lease)s * interval '1 second' END,
         finished = CASE WHEN r.state IN ('done', 'stopped', 'failed') THEN clock_timestamp() END
     FROM rows r, stories_story s
-    WHERE g.id = r.id AND g.attempt = r.attempt AND g.state = 'running' AND g.last_seq = r.before AND s.id = g.story_id
+    WHERE g.id = r.id AND {HELD} AND g.last_seq = r.before AND s.id = g.story_id
     RETURNING g.id, g.attempt, g.wish, s.head_id
 ), written AS (
     INSERT INTO stories_chunk (generation_id, seq, channel, start, attempt, text)
@@ -77,7 +79,7 @@ WITH rows AS (
     JOIN fenced ON fenced.id = c.id
 )
 SELECT id, wish, head_id FROM fenced
-"""
+"""  # noqa: S608
 
 _WAS_WRITTEN: LiteralString = """
 SELECT g.id, g.wish, s.head_id
@@ -89,24 +91,23 @@ JOIN stories_story s ON s.id = g.story_id
 # One narrator claims at a time, so that together they never write more stories than they may. The lock is a statement of
 # its own: the next one then counts what the narrator before us has committed.
 _TURN: LiteralString = "SELECT pg_advisory_xact_lock(hashtext('longhand claim'))"
-_CLAIM: LiteralString = """
+_CLAIM: LiteralString = f"""
 WITH room AS MATERIALIZED (
     SELECT greatest(least(%(streams)s - count(*), %(most)s), 0) AS room
     FROM stories_generation WHERE state = 'running' AND lease_until >= clock_timestamp()
 ), orphaned AS MATERIALIZED (
-    SELECT id FROM stories_generation WHERE state = 'running' AND lease_until < clock_timestamp()
+    SELECT id FROM stories_generation WHERE {EXPIRED}
     ORDER BY lease_until LIMIT (SELECT room FROM room) FOR UPDATE SKIP LOCKED
 ), queued AS MATERIALIZED (
     SELECT id FROM stories_generation WHERE state = 'queued'
     ORDER BY created LIMIT (SELECT room - (SELECT count(*) FROM orphaned) FROM room) FOR UPDATE SKIP LOCKED
 )
 UPDATE stories_generation g
-SET state = 'running', attempt = attempt + 1, holder = %(holder)s,
-    lease_until = clock_timestamp() + %(lease)s * interval '1 second', started = coalesce(started, clock_timestamp()),
-    finished = NULL, notice = '', failures = CASE WHEN g.state = 'queued' THEN 0 ELSE least(failures + 1, 1000) END
+SET {CLAIMED}, holder = %(holder)s, started = coalesce(started, clock_timestamp()), finished = NULL, notice = '',
+    failures = CASE WHEN g.state = 'queued' THEN 0 ELSE least(failures + 1, 1000) END
 WHERE id IN (SELECT id FROM orphaned UNION ALL SELECT id FROM queued)
 RETURNING g.id, g.attempt
-"""
+"""  # noqa: S608
 
 _LOAD: LiteralString = """
 SELECT g.id, g.story_id, g.attempt, g.target_words, g.sampling, g.wish, g.failures, g.last_seq,
@@ -122,17 +123,17 @@ JOIN stories_modelversion m ON m.id = g.model_id
 WHERE g.id = ANY(%(ids)s)
 """
 
-# The house's own model has no hashes here, and its server's address is a setting: that is the empty text.
+# The site's own model has no hashes here, and its server's address is a setting: that is the empty text.
 _PLACE: LiteralString = """
 SELECT CASE WHEN m.sha256 = '' THEN '' WHEN s.state = 'ready' THEN s.url END AS url
 FROM stories_modelversion m LEFT JOIN studio_serving s ON s.version_id = m.id WHERE m.id = %(version)s
 """
 
-_RELEASE: LiteralString = """
+_RELEASE: LiteralString = f"""
 UPDATE stories_generation g SET lease_until = clock_timestamp(), failures = greatest(g.failures - 1, 0)
 FROM json_to_recordset(%(rows)s::json) AS r(id uuid, attempt int)
-WHERE g.id = r.id AND g.attempt = r.attempt AND g.state = 'running'
-"""
+WHERE g.id = r.id AND {HELD}
+"""  # noqa: S608
 
 _encode = msgspec.json.Encoder().encode
 
@@ -203,7 +204,7 @@ class Store:
         return await self._reads.fetch(_LOAD, ids=ids)
 
     async def place(self, version: int) -> str | None:
-        """The address of the server that has a model version now, empty for the house's own; None where none has it."""
+        """The address of the server that has a model version now, empty for the site's own; None where none has it."""
         rows = await self._reads.fetch(_PLACE, version=version)
         return rows[0].url if rows else None
 
@@ -215,7 +216,7 @@ class Store:
         )
         return rows[0] if rows else None
 
-    async def append(self, rows: Iterable[Row], chunks: Iterable[ChunkRow]) -> dict[UUID, Answer]:
+    async def append(self, rows: Iterable[GenerationRow], chunks: Iterable[ChunkRow]) -> dict[UUID, Answer]:
         """Write what came since the last tick, of all stories at once. A row that is not in the answer is lost to us."""
         rows = list(rows)
         found = await self._writes.fetch(
@@ -227,6 +228,6 @@ class Store:
             answers |= {row.id: Answer(row.wish, row.head_id) for row in found}
         return answers
 
-    async def release(self, rows: Iterable[Row]) -> None:
+    async def release(self, rows: Iterable[GenerationRow]) -> None:
         """Leave stories to the next narrator at once. They keep their place: what is running is taken up first."""
         await self._writes.fetch(_RELEASE, rows=_encode(list(rows)).decode())

@@ -23,7 +23,7 @@ class WireError(Exception):
 
 
 class Exchange(asyncio.Protocol):
-    """A request on a connection of its own; closing the connection is how the server is told to stop."""
+    """A request on a connection of its own; closing the connection stops the server."""
 
     def __init__(self) -> None:
         self.status = 0

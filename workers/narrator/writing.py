@@ -11,12 +11,13 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
-from training.text import count_words
+from training.common.text import count_words
 from workers.narrator.channels import Pieces, Splitter, Tidy
 from workers.narrator.length import Length, Plan, WordCount, end_of_word, quotation_closed, sentence_ends
 from workers.narrator.loops import LoopGuard
 from workers.narrator.prompt import Written
-from workers.narrator.store import ChunkRow, Row
+from workers.narrator.store import ChunkRow, GenerationRow
+from writer.stories.log import join
 from writer.stories.models import Channel, Ending
 
 _LOOPS_BEFORE_GIVING_UP, _LOOPS_COUNT, _LOOPS_LINGER = 9, 200, 600
@@ -25,21 +26,16 @@ _TRIES_FOR_A_SENTENCE = 3
 _LAST_SENTENCE = 60
 """Words that a sentence may still have where the story is too long already."""
 _THINKING_SHARE = 0.5
-"""Of the context. A model that plans longer is told to begin."""
+"""Of the context. A model that plans longer is asked to begin."""
 
 
-class Verdict(Enum):
+class Decision(Enum):
     """What is to be done with the answer that is being read."""
 
-    GO_ON = "go on"
+    CONTINUE = "go on"
     AGAIN = "ask again"
     OVER = "the story is over"
     FAILED = "given up"
-
-
-def join(text: str, tail: str) -> str:
-    """docs/protocol.md: the head's text, and behind it what was written since."""
-    return text.rstrip() + tail if text.strip() else tail.lstrip()
 
 
 @dataclass
@@ -153,46 +149,46 @@ class Writing:
 
     # Reading
 
-    def advance(self, text: str, finish: str | None) -> Verdict:
+    def advance(self, text: str, finish: str | None) -> Decision:
         """Take in what the model wrote. `finish` is OpenAI's finish_reason, once it came."""
         pieces = self._splitter.feed(text) if text else []
-        verdict = self._absorb(pieces)
-        if verdict is not Verdict.GO_ON:
-            return verdict
+        decision = self._absorb(pieces)
+        if decision is not Decision.CONTINUE:
+            return decision
         if self._splitter.answered:
             finish = "stop"
         if finish is None:
-            return Verdict.GO_ON
-        verdict = self._absorb(self._splitter.end())
-        if verdict is not Verdict.GO_ON:
-            return verdict
+            return Decision.CONTINUE
+        decision = self._absorb(self._splitter.end())
+        if decision is not Decision.CONTINUE:
+            return decision
         return self._finished(by_itself=finish == "stop")
 
-    def _absorb(self, pieces: Pieces) -> Verdict:
+    def _absorb(self, pieces: Pieces) -> Decision:
         for channel, piece in pieces:
             if channel is Channel.THINKING:
                 self._append(channel, self._tidy[channel].feed(piece))
                 continue
             if not self._splitter.thinking:
                 self._append(Channel.THINKING, self._tidy[Channel.THINKING].end())
-            verdict = self._take_in(self._tidy[channel].feed(piece))
-            if verdict is not Verdict.GO_ON:
-                return verdict
-        return Verdict.GO_ON
+            decision = self._take_in(self._tidy[channel].feed(piece))
+            if decision is not Decision.CONTINUE:
+                return decision
+        return Decision.CONTINUE
 
-    def _take_in(self, text: str) -> Verdict:
+    def _take_in(self, text: str) -> Decision:
         """Story text that is tidy: let go of it as far as the guard and the length contract allow."""
         if not text:
-            return Verdict.GO_ON
+            return Decision.CONTINUE
         self._ready += text
         self._guard.add(text)
         if self._guard.looping:
             return self._looped()
         if self._guard.suspicious:
-            return Verdict.GO_ON
+            return Decision.CONTINUE
         return self._let_go()
 
-    def _let_go(self) -> Verdict:
+    def _let_go(self) -> Decision:
         """Let go of the text that is ready; stop where the story ends, or where the model is to be asked anew."""
         gone = 0
         for end in list(sentence_ends(self._logs[Channel.STORY].text, self._ready)):
@@ -200,25 +196,25 @@ class Writing:
                 return self._out_of_room()
             self._release(end.at - gone)
             gone = end.at
-            verdict = self._at_end_of_sentence(end.paragraph)
-            if verdict is not Verdict.GO_ON:
-                return verdict
+            decision = self._at_end_of_sentence(end.paragraph)
+            if decision is not Decision.CONTINUE:
+                return decision
         if self._would_pass(len(self._ready)):
             return self._out_of_room()
         if not self.length.by_sentence(self.words):
             self._release(len(self._ready))
-        return Verdict.GO_ON
+        return Decision.CONTINUE
 
-    def _at_end_of_sentence(self, paragraph: bool) -> Verdict:
+    def _at_end_of_sentence(self, paragraph: bool) -> Decision:
         words = self.words
         if self.length.ends_here(words, paragraph=paragraph, closed=quotation_closed(self._paragraph)):
             return self._over(Ending.LANDED)
         again = self._plan.again_at
         due = again is not None and words >= again and (paragraph or words >= again + self._plan.slack)
         if not due and not (paragraph and self.edited):
-            return Verdict.GO_ON
+            return Decision.CONTINUE
         self.new_paragraph = paragraph
-        return Verdict.AGAIN
+        return Decision.AGAIN
 
     def _would_pass(self, size: int) -> bool:
         """Whether the story is too long with `size` more characters of what is ready."""
@@ -229,28 +225,28 @@ class Writing:
             return words > self._began_at + _LAST_SENTENCE
         return self.length.passed(words)
 
-    def _out_of_room(self) -> Verdict:
+    def _out_of_room(self) -> Decision:
         """The sentence that comes is too long: end before it, or try another one, or at last cut it."""
         whole = self._ends_in_sentence()
         if whole and self.length.accepts_end(self.words):
             return self._over(Ending.LANDED)
         self.sentence_tries += 1
         if self.sentence_tries <= _TRIES_FOR_A_SENTENCE:
-            return Verdict.AGAIN
+            return Decision.AGAIN
         if whole and self.length.kept(self.words):
             return self._over(Ending.LANDED)
         self._release(end_of_word(self._ready, self.length.most_words - self.words))
         return self._over(Ending.CUT)
 
-    def _finished(self, *, by_itself: bool) -> Verdict:
+    def _finished(self, *, by_itself: bool) -> Decision:
         """The model ended its turn, or its room was used up."""
         if self._splitter.thinking:
             if by_itself:  # it planned, and forgot to write
                 self._append(Channel.THINKING, self._tidy[Channel.THINKING].end())
                 self.thought_enough = True
-            return Verdict.AGAIN
+            return Decision.AGAIN
         if not by_itself:
-            return Verdict.AGAIN
+            return Decision.AGAIN
         self._ready += (last := self._tidy[Channel.STORY].end())
         self._guard.add(last)
         if self._guard.looping:
@@ -261,26 +257,26 @@ class Writing:
         if self.length.accepts_end(self.words):
             return self._over(Ending.LANDED if self._plan.landing else Ending.ENDED)
         self.new_paragraph = bool(self.text.strip())
-        return Verdict.AGAIN
+        return Decision.AGAIN
 
-    def _looped(self) -> Verdict:
+    def _looped(self) -> Decision:
         """Forget the repetition and try another sample from before it."""
         self._loops.append(self.words)
         if self.recent_loops(_LOOPS_COUNT) > _LOOPS_BEFORE_GIVING_UP:
             self.notice = "The model kept repeating itself, so the story was stopped here. Continue lets it try again."
-            return Verdict.FAILED
-        return Verdict.AGAIN
+            return Decision.FAILED
+        return Decision.AGAIN
 
-    def _over(self, ending: Ending) -> Verdict:
+    def _over(self, ending: Ending) -> Decision:
         self.ending = ending
-        return Verdict.OVER
+        return Decision.OVER
 
     def recent_loops(self, within: int = _LOOPS_LINGER) -> int:
         """Loops met in the last words of the story."""
         return sum(at >= self.words - within for at in self._loops)
 
     def enough_thinking(self, context: int) -> bool:
-        """Whether this answer has planned for so long that the model must be told to begin."""
+        """Whether this answer has planned for so long that the model must be asked to begin."""
         planned = len(self._logs[Channel.THINKING].text) - self._began_thinking_at
         if self._splitter.thinking and planned > _THINKING_SHARE * context * 3:
             self.thought_enough = True
@@ -318,7 +314,7 @@ class Writing:
     def has_news(self) -> bool:
         return bool(self._order)
 
-    def take(self, state: str = "running") -> tuple[Row, list[ChunkRow], list[int]]:
+    def take(self, state: str = "running") -> tuple[GenerationRow, list[ChunkRow], list[int]]:
         """The row and the chunks of the next append, and the words of the story behind each chunk."""
         before = self.seq
         chunks: list[ChunkRow] = []
@@ -331,7 +327,7 @@ class Writing:
             log.taken = length
         self._order.clear()
         ending = self.ending.value if state == "done" else ""
-        row = Row(
+        row = GenerationRow(
             self.id, self.attempt, before, self.seq, self._logs[Channel.STORY].taken, self._logs[Channel.THINKING].taken,
             self.words, state, ending, self.notice,
         )  # fmt: skip

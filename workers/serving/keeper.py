@@ -1,4 +1,4 @@
-"""Sees to it that the versions that are wanted can be asked, and puts a version in service once it has shown that it writes.
+"""The keeper of model servers: versions that are wanted can be asked, and one is put in service once it has shown that it writes.
 
 A look: what is wanted (writer.studio.wanted), what is there (each server's own list), and the difference is loaded or unloaded. Nothing is
 remembered from one look to the next but since when something was not wanted, so a server that died and came back without its
@@ -8,19 +8,19 @@ adapters gets them again. A deployment is switched in one transaction, and only 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import threading
 import time
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 
 import structlog
-from django.conf import settings
-from django.db import DatabaseError, InterfaceError, connection
 from django.utils import timezone
 
 from training.evaluate.served import Served
-from workers.jobs.runs.folders import version_folder
+from workers.addresses import server_of, site_server
+from workers.folders import version_folder
+from workers.machine import register
+from workers.periodic import Periodic
 from workers.serving import own
 from workers.serving.loading import (
     CannotLoad,
@@ -39,7 +39,7 @@ from writer.studio.wanted import wanted_versions
 
 LOOK = 2.0
 LINGER = 60.0
-"""Seconds that a version stays loaded which nobody wants any more."""
+"""Seconds that a version stays loaded after it was last wanted."""
 TRIES = 3
 LONGEST = timedelta(minutes=20)
 """A deployment that takes longer has failed."""
@@ -47,28 +47,14 @@ LONGEST = timedelta(minutes=20)
 log = structlog.get_logger()
 
 
-class ServingKeeper(threading.Thread):
-    def __init__(self, machine: Machine) -> None:
-        super().__init__(name="serving keeper", daemon=True)
-        self.machine = machine
-        self.wake = threading.Event()
-        self.stopping = threading.Event()
+class ServingKeeper(Periodic):
+    def __init__(self) -> None:
+        super().__init__("serving keeper", LOOK)
         self._unwanted: dict[int, float] = {}
 
-    def run(self) -> None:
-        while not self.stopping.is_set():
-            try:
-                self.look()
-            except (DatabaseError, InterfaceError) as error:
-                log.warning("serving_without_database", error=str(error).split("\n", 1)[0])
-                with contextlib.suppress(DatabaseError, InterfaceError):
-                    connection.close()
-            self.wake.wait(LOOK)
-            self.wake.clear()
-
-    def stop(self) -> None:
-        self.stopping.set()
-        self.wake.set()
+    @cached_property
+    def machine(self) -> Machine:
+        return register()
 
     # One look
 
@@ -83,16 +69,16 @@ class ServingKeeper(threading.Thread):
 
     def _see_to(self, version: ModelVersion) -> None:
         """Load it, if it is not there."""
-        at_home = served_names(*own.home())
-        if at_home is None and not version.sha256:
-            return  # the house's own server serves the house's own model, when it is back
+        at_site = served_names(*site_server())
+        if at_site is None and not version.sha256:
+            return  # the site's own server serves the site's own model, when it is back
         serving = Serving.objects.filter(version=version).first()
         if serving is None:
-            if at_home is None:
-                return  # whether it can be an adapter there is not known
-            serving = Serving.objects.create(version=version, adapter=_as_adapter(version, at_home))
+            if at_site is None:
+                return  # it is not known whether it can be an adapter there
+            serving = Serving.objects.create(version=version, adapter=_as_adapter(version, at_site))
         if not version.sha256:
-            if serving.state != ServingState.READY and version.served_name in (at_home or ()):
+            if serving.state != ServingState.READY and version.served_name in (at_site or ()):
                 Serving.objects.filter(pk=serving.pk).update(state=ServingState.READY)
             return
         if serving.state == ServingState.FAILED and serving.tries >= TRIES:
@@ -121,7 +107,7 @@ class ServingKeeper(threading.Thread):
         """Whether it can be asked now."""
         folder = version_folder(version)
         if serving.adapter:
-            url, key = own.home()
+            url, key = site_server()
             names = served_names(url, key)
             if names is None:
                 return False
@@ -134,7 +120,7 @@ class ServingKeeper(threading.Thread):
             self._check(version, folder, "model")
             own.start(version, serving, self.machine)
             return False
-        return version.served_name in (served_names(serving.url, settings.MODEL_SERVER_KEY) or ())
+        return version.served_name in (served_names(*server_of(serving)) or ())
 
     def _check(self, version: ModelVersion, folder: Path, part: str) -> None:
         """Against its hashes: at every load, since that is when a changed file would do harm."""
@@ -149,7 +135,7 @@ class ServingKeeper(threading.Thread):
             if now - self._unwanted.setdefault(version.pk, now) < LINGER:
                 continue
             if serving.adapter:
-                unload_adapter(*own.home(), version.served_name)
+                unload_adapter(*site_server(), version.served_name)
             else:
                 own.stop(version, serving)
             serving.delete()
@@ -169,7 +155,7 @@ class ServingKeeper(threading.Thread):
                 switch_failed(deployment.pk, "It was not loaded in time.")
 
     def _try(self, deployment: Deployment, serving: Serving) -> None:
-        url, key = (serving.url, settings.MODEL_SERVER_KEY) if serving.url else own.home()
+        url, key = server_of(serving)
         try:
             text = asyncio.run(smoke(Served(url, deployment.version.served_name, key)))
         except CannotLoad as error:
@@ -181,8 +167,8 @@ class ServingKeeper(threading.Thread):
             log.info("put_in_service", version=deployment.version.name, slot=deployment.slot)
 
 
-def _as_adapter(version: ModelVersion, at_home: set[str]) -> bool:
-    """Whether the house's own server can take it as an adapter: it adapts just the model that is served there."""
+def _as_adapter(version: ModelVersion, at_site: set[str]) -> bool:
+    """Whether the site's own server can take it as an adapter: it adapts just the model that is served there."""
     parent = version.parent
     has_one = any(name.startswith("adapter/") for name in version.manifest)
-    return has_one and parent is not None and not parent.sha256 and parent.served_name in at_home
+    return has_one and parent is not None and not parent.sha256 and parent.served_name in at_site

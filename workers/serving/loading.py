@@ -6,15 +6,15 @@ only; the folder is one of ours, and its server listens on this machine alone.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
-import httpx
-
-from training.errors import MendableError
-from training.evaluate.served import Client, Served, ServerFailed
-from training.manifest import only_weights, verify
+from training.common.errors import MendableError
+from training.common.manifest import only_weights, verify
+from training.evaluate.served import Client, Served
+from training.serving.http import ServerFailed, ask_own, models_of
 
 SECONDS = 120.0
 SMOKE = ("The Lamp", "A keeper lights the lamp and somebody knocks.")
@@ -29,17 +29,11 @@ class NoRoom(CannotLoad):
     """Not now: it is tried again."""
 
 
-def _headers(key: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {key}"} if key else {}
-
-
 def served_names(url: str, key: str) -> set[str] | None:
     """What the server serves now; None if it does not answer."""
     try:
-        answer = httpx.get(f"{url}/v1/models", headers=_headers(key), timeout=10)
-        answer.raise_for_status()
-        return {str(entry["id"]) for entry in answer.json()["data"]}
-    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return set(models_of(url, key))
+    except ServerFailed:
         return None
 
 
@@ -52,7 +46,7 @@ def check_weights(folder: Path, manifest: dict[str, Any], part: str) -> None:
 
 
 def check_adapter(folder: Path) -> None:
-    """That its configuration is what this house writes: LoRA on linear layers, nothing that is fetched or run."""
+    """Check that its configuration is what our trainings write: LoRA on linear layers, nothing that is fetched or run."""
     try:
         values = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -62,24 +56,18 @@ def check_adapter(folder: Path) -> None:
 
 
 def load_adapter(url: str, key: str, name: str, folder: Path) -> None:
-    answer = _post(url, key, "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
-    if answer.status_code != 200 and name not in (served_names(url, key) or ()):
-        raise CannotLoad(f"The model server did not take the adapter: {answer.text[:300]}")
+    body = {"lora_name": name, "lora_path": str(folder)}
+    try:
+        ask_own(url, "/v1/load_lora_adapter", key, body, seconds=SECONDS)
+    except ServerFailed as error:
+        if name not in (served_names(url, key) or ()):
+            raise CannotLoad(f"The model server did not take the adapter: {error}.") from None
 
 
 def unload_adapter(url: str, key: str, name: str) -> None:
     """What is not there any more is no fault."""
-    try:
-        _post(url, key, "/v1/unload_lora_adapter", {"lora_name": name})
-    except CannotLoad:
-        return
-
-
-def _post(url: str, key: str, path: str, body: dict[str, Any]) -> httpx.Response:
-    try:
-        return httpx.post(f"{url}{path}", headers=_headers(key), json=body, timeout=SECONDS)
-    except httpx.HTTPError as error:
-        raise CannotLoad(f"The model server does not answer: {str(error) or type(error).__name__}.") from None
+    with contextlib.suppress(ServerFailed):
+        ask_own(url, "/v1/unload_lora_adapter", key, {"lora_name": name}, seconds=SECONDS)
 
 
 async def smoke(served: Served) -> str:

@@ -1,4 +1,4 @@
-"""vLLM servers of single versions, beside the house's own: one process each, on GPUs that they hold, found again by their mark."""
+"""vLLM servers of single versions, beside the site's own: one process each, on GPUs that they hold, found again by their tag."""
 
 from __future__ import annotations
 
@@ -12,25 +12,20 @@ from django.db import transaction
 
 from training.serving.process import free_port, start_apart
 from training.serving.vllm import ModelServer
-from workers.jobs.runs.folders import private, studio, version_folder
-from workers.jobs.runs.processes import kill, life, mark, processes_of
+from workers.folders import private, studio, version_folder
+from workers.processes import ROOT, kill, life, processes_of, tag
 from workers.serving.loading import NoRoom
 from writer.stories.models import ModelVersion
 from writer.studio.models import Gpu, Machine, Serving
 
 
-def home() -> tuple[str, str]:
-    """Address and key of the house's own model server."""
-    return settings.MODEL_SERVER_URL, settings.MODEL_SERVER_KEY
-
-
-def home_of(version: ModelVersion) -> Path:
-    """What marks the processes of its server: not the version's folder itself, which may mark a run."""
+def server_folder(version: ModelVersion) -> Path:
+    """What tags the processes of its server: not the version's folder itself, which may tag a run."""
     return version_folder(version) / "server"
 
 
 def running(version: ModelVersion) -> bool:
-    return bool(processes_of(home_of(version)))
+    return bool(processes_of(server_folder(version)))
 
 
 def start(version: ModelVersion, serving: Serving, machine: Machine) -> None:
@@ -46,11 +41,11 @@ def start(version: ModelVersion, serving: Serving, machine: Machine) -> None:
     )
     serving.url, serving.machine = server.url, machine
     serving.save()
-    environment = server.environment() | mark(home_of(version))
+    environment = server.environment() | tag(server_folder(version))
     if gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = str(gpu)
     log = private(studio() / "log") / f"vllm-{version.pk}.log"
-    start_apart(server.command(), env=environment, cwd=Path(settings.BASE_DIR), log=log, life=life())
+    start_apart(server.command(), env=environment, cwd=ROOT, log=log, life=life())
 
 
 def _take_gpu(serving: Serving, machine: Machine) -> int | None:
@@ -69,7 +64,7 @@ def _take_gpu(serving: Serving, machine: Machine) -> int | None:
 
 def stop(version: ModelVersion, serving: Serving, seconds: float = 15.0) -> None:
     """Ask it to end, then kill what is left; its GPU is free when nothing is."""
-    folder = home_of(version)
+    folder = server_folder(version)
     for process in processes_of(folder):
         with contextlib.suppress(psutil.Error):
             process.terminate()

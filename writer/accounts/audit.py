@@ -11,7 +11,7 @@ from writer.accounts.models import AuditEvent, User
 
 
 def record(by: User | None, act: str, about: str, **details: Any) -> AuditEvent:
-    """`act` is a verb with its room, such as "run.start"; `about` names the thing in words. `by` None: the house itself."""
+    """`act` is a verb with its room, such as "run.start"; `about` names the thing in words. `by` None: the site itself."""
     return AuditEvent.objects.create(
-        by=by, who=by.name if by else "the house", act=act, about=about[:300], details=details
+        by=by, who=by.name if by else "the site", act=act, about=about[:300], details=details
     )

@@ -27,7 +27,7 @@ def person(request: HttpRequest) -> User:
 
 
 def site_of(request: HttpRequest) -> str:
-    """The address by which this person reached the house, for links to hand over."""
+    """The address by which this person reached the site, for links to hand over."""
     return f"{request.scheme}://{request.get_host()}"
 
 

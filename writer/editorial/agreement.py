@@ -62,13 +62,6 @@ def alpha_from_counts(values: Sequence[Value], counts: Mapping[tuple[int, ...], 
     return None if np.isnan(found) else float(found)
 
 
-def alpha_interval(
-    units: Iterable[Sequence[Value]], level: Level, *, samples: int = 500, seed: int = 0
-) -> tuple[float, float] | None:
-    """The interval of `alpha`, as `alpha_interval_from_counts`."""
-    return alpha_interval_from_counts(*_by_kind(units, level), level, samples=samples, seed=seed)
-
-
 def alpha_interval_from_counts(
     values: Sequence[Value], counts: Mapping[tuple[int, ...], int], level: Level, *, samples: int = 500, seed: int = 0
 ) -> tuple[float, float] | None:

@@ -10,7 +10,7 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
-from training.records import Principle
+from training.common.records import Principle
 from writer.editorial.models import PrincipleVersion
 from writer.refusals import Refused
 from writer.stories.text import checked_text

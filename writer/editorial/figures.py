@@ -16,7 +16,7 @@ from django.db.models import Count, Exists, F, OuterRef, Q, Sum
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
-from training.rubric import BY_KEY
+from training.common.rubric import BY_KEY
 from writer.editorial.agreement import (
     EditorAgreement,
     Level,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
-from training.text import Message, count_words, length_note, story_request
+from training.common.text import Message, count_words, length_note, story_request
 
 
 def prompt_messages(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import F, Q, QuerySet
 
-from writer.editorial.models import Mark, PrincipleState, Violation, Vote, VoteReason
+from writer.editorial.models import Mark, PrincipleState, Violation, VoteReason
 
 CHANGED = Q(version__meaning__lt=F("version__principle__current__meaning"))
 OUT_OF_FORCE = ~Q(version__principle__state=PrincipleState.IN_FORCE)
@@ -16,12 +16,6 @@ def stale_marks() -> QuerySet[Mark]:
 
 def stale_reasons() -> QuerySet[VoteReason]:
     return VoteReason.objects.filter(CHANGED | OUT_OF_FORCE, vote__undone=None)
-
-
-def votes_in_force() -> QuerySet[Vote]:
-    """Votes that count: not undone, and none of their reasons stale."""
-    stale = VoteReason.objects.filter(CHANGED | OUT_OF_FORCE, vote=OuterRef("pk"))
-    return Vote.objects.filter(~Exists(stale), undone=None)
 
 
 def violations_in_force() -> QuerySet[Violation]:

@@ -14,7 +14,7 @@ from typing import Literal
 import regex
 from rapidfuzz.distance import Indel
 
-from training.text import WORD
+from training.common.text import WORD
 
 Kind = Literal["same", "gone", "new"]
 BREAK = "\n\n"

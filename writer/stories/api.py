@@ -131,11 +131,6 @@ class Kept(Schema):
     sha256: str
 
 
-class Told(Schema):
-    detail: str
-    field: str = ""
-
-
 class ConflictOut(Schema):
     detail: str
     theirs: dict[str, Any]

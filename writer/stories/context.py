@@ -18,6 +18,7 @@ def site(request: HttpRequest) -> dict[str, Any]:  # noqa: ARG001
     return {
         "model": SimpleLazyObject(lambda: in_service_or_none() or ModelVersion()),
         "serve_another": SERVE_ANOTHER,
+        "version": settings.LONGHAND_VERSION,
         "debug": settings.DEBUG,
         "mail_configured": settings.MAIL_CONFIGURED,
         "limits": {

@@ -25,6 +25,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from writer.stories.log import parse_call
 from writer.stories.model_server import model_not_known_away, model_ready
 from writer.stories.models import Generation, State
 from writer.stories.reading import log_text
@@ -262,12 +263,9 @@ class Hub:
             self._doubt(watch)
         elif kind == b"message" and data == b"state":
             self.refresh(watch)
-        elif kind == b"message":
-            seq, _, message = data.partition(b" ")
-            if seq.isdigit():
-                number, text = int(seq), message.decode()
-                for reader in watch.readers:
-                    reader.offer(number, text)
+        elif kind == b"message" and (chunk := parse_call(data)) is not None:
+            for reader in watch.readers:
+                reader.offer(*chunk)
 
     def _doubt(self, watch: Watch) -> None:
         for reader in watch.readers:

@@ -28,7 +28,7 @@ TITLE_CHARS, PREMISE_CHARS, TEXT_CHARS = 200, 20_000, 1_000_000
 class ModelVersion(models.Model):
     """A model that can write. It stands here, below the studio, because every generation names the one that wrote it.
 
-    One whose weights the studio keeps has their folder and their hashes; the house's own model, which its model server was
+    One whose weights the studio keeps has their folder and their hashes; the site's own model, which its model server was
     started with, has neither.
     """
 
@@ -42,7 +42,7 @@ class ModelVersion(models.Model):
     parent = models.ForeignKey("self", models.PROTECT, null=True, related_name="children", help_text="It was made from")
     folder = models.CharField(max_length=200, blank=True, help_text="Below the studio's folder: model/ and adapter/")
     manifest = models.JSONField(default=dict, help_text="Bytes and SHA-256 of each file in it")
-    sha256 = models.CharField(max_length=64, blank=True, help_text="Of the manifest; empty for the house's own model")
+    sha256 = models.CharField(max_length=64, blank=True, help_text="Of the manifest; empty for the site's own model")
     retired = models.DateTimeField(null=True, help_text="Its weights were deleted")
     created = models.DateTimeField(auto_now_add=True)
 
@@ -71,7 +71,7 @@ class DeploymentState(models.TextChoices):
 
 
 class DeploymentKind(models.TextChoices):
-    SETTINGS = "settings", "By the house's settings"
+    SETTINGS = "settings", "By the site's settings"
     PROMOTE = "promote", "Promoted"
     ROLLBACK = "rollback", "Rolled back"
 

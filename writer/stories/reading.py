@@ -6,10 +6,8 @@ moment (`last_seq`), so the chunks read afterwards, up to there, are the text of
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
 from typing import Any
 from uuid import UUID
 
@@ -17,8 +15,9 @@ from django.contrib.postgres.aggregates import StringAgg
 
 from writer.accounts.models import User
 from writer.refusals import Missing
+from writer.stories.log import ChunkMessage, join, merged
 from writer.stories.models import Channel, Chunk, Generation, Revision, State, Story
-from writer.stories.text import Origins, count_words, generated, join, sha256
+from writer.stories.text import Origins, count_words, generated, sha256
 
 
 def story_for(user: User, story_id: UUID) -> Story:
@@ -83,28 +82,10 @@ def place_in_queue(generation: Generation) -> int:
     return 1 + Generation.objects.filter(state=State.QUEUED, created__lt=generation.created).count()
 
 
-def runs_after(generation_id: UUID, after: int, words: int, *, until: int = 2**31 - 1) -> list[dict[str, Any]]:
+def runs_after(generation_id: UUID, after: int, words: int, *, until: int = 2**31 - 1) -> list[ChunkMessage]:
     """Everything after `after` as chunk messages of the reader's protocol, one for each run of a channel."""
     rows = Chunk.objects.filter(generation_id=generation_id, seq__gt=after, seq__lte=until).order_by("seq")
     return merged(rows.values_list("seq", "channel", "start", "text"), words)
-
-
-def merged(rows: Iterable[tuple[int, str, int, str]], words: int) -> list[dict[str, Any]]:
-    messages = []
-    for channel, run in groupby(rows, key=lambda row: row[1]):
-        pieces = list(run)
-        messages.append(
-            {
-                "type": "chunk",
-                "first": pieces[0][0],
-                "seq": pieces[-1][0],
-                "channel": channel,
-                "start": pieces[0][2],
-                "text": "".join(piece[3] for piece in pieces),
-                "words": words,
-            }
-        )
-    return messages
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ RIGHTS_SECONDS = 600.0
 MOST_WAITING = 64
 """Chunks that may wait for a slow reader. Beyond that they are forgotten, and read from PostgreSQL in one piece."""
 CATCH_UP_PAUSE = 0.2
-SHUTDOWN, UNAUTHENTICATED, MISSING, AGAIN, BAD_MESSAGE = 1001, 4401, 4404, 4408, 4400
+UNAUTHENTICATED, MISSING, AGAIN, BAD_MESSAGE = 4401, 4404, 4408, 4400
 
 log = structlog.get_logger()
 
@@ -212,10 +212,10 @@ class Reader:
             return False
         runs = await in_database(runs_after, self.generation_id, self._seq, row.words)
         for run in runs:
-            if self._seq != run["first"] - 1:
+            if self._seq != run.first - 1:
                 return True  # the client asked for something else meanwhile
-            await self._send(encode(run).decode())
-            self._seq = run["seq"]
+            await self._send(run.json())
+            self._seq = run.seq
         if not runs:
             self._waiting.clear()  # they were heard of, and are not there: the story is gone
         return bool(self._waiting)

@@ -1,7 +1,4 @@
-"""The text of a story as a value: what may stand in it, how it is put together, and who wrote which paragraph.
-
-`docs/protocol.md` says what head, tail and `absorbed` are. Offsets count Unicode code points.
-"""
+"""The text of a story as a value: what may stand in it, and who wrote which paragraph."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from typing import Any, TypeAlias
 
-from training.text import count_words, paragraphs
+from training.common.text import count_words, paragraphs
 from writer.refusals import Refused
 
 __all__ = [
@@ -20,15 +17,10 @@ __all__ = [
     "attribute",
     "checked_text",
     "count_words",
-    "ends_paragraph",
-    "join",
     "paragraphs",
     "sha256",
 ]
 
-BLANKS = "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
-"""What the browser's trimEnd() takes away, so that both put the same text together."""
-_BLANK_LINES = re.compile(rf"\A(?:[{BLANKS}]*\n)+")
 _UNFIT = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")
 _MOST_COMPARISONS = 1_000_000
 """Beyond this, finding out who wrote which of so many changed paragraphs costs more than it tells."""
@@ -36,17 +28,6 @@ _MOST_COMPARISONS = 1_000_000
 Origin: TypeAlias = dict[str, Any]
 """{"generation": id} or {"person": id}, for one paragraph; with {"from": id} where a person changed what a generation wrote."""
 Origins: TypeAlias = list[Origin]
-
-
-def join(head: str, tail: str) -> str:
-    """Put the tail of a log behind a head. The tail brings the blank line, or the space, that parts them."""
-    head = head.rstrip(BLANKS)
-    return head + tail if head else _BLANK_LINES.sub("", tail)
-
-
-def ends_paragraph(log: str, at: int) -> bool:
-    """Whether a paragraph of the log ends at this offset and a next one has begun, or nothing is before it."""
-    return at == 0 or log.startswith("\n\n", at)
 
 
 def sha256(text: str) -> str:

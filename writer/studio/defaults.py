@@ -1,28 +1,21 @@
-"""What a form begins with: the recipe's own vetted values, and for the demo model what suits so small a one."""
+"""What a form begins with: the vetted values that a recipe declares, and for the demo model values that suit so small a model."""
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 
 from writer.stories.models import ModelVersion
-from writer.studio.kinds import checked, settings_of
-
-USUAL: dict[str, dict[str, Any]] = {
-    "dpo": {"overlong": "drop", "epochs": 3, "learner": {"lora": {}, "learning_rate": 5e-6}},
-    "sft": {"overlong": "drop", "learner": {"lora": {}, "learning_rate": 1e-4}},
-    "reward_model": {"overlong": "drop"},
-    "grpo": {"learner": {"lora": {}, "learning_rate": 1e-5}},
-    "pretrain": {},
-}
+from writer.studio.registry import DECLARED, checked, settings_of
 
 
 def defaults_of(recipe: str, base: ModelVersion | None) -> dict[str, Any]:
     """Settings of a run that nobody has touched."""
-    values = USUAL.get(recipe, {})
+    values: Mapping[str, Any] = DECLARED[recipe].defaults
     small = Path(settings.BASE_DIR) / "demo" / "studio.toml"
     if base is not None and base.root.is_demo and small.exists():
         values = tomllib.loads(small.read_text(encoding="utf-8")).get(recipe, values)

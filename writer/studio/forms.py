@@ -6,10 +6,7 @@ class itself, so that a run never holds a setting that its recipe would refuse.
 
 from __future__ import annotations
 
-import inspect
 import re
-import types
-import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin
@@ -18,45 +15,32 @@ import annotated_types
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from training.common.tasks import TaskKey, task_choices
+from training.config.markers import Entries, First, NotAsked, Part, marker
 from writer.refusals import Refused
-from writer.studio.kinds import FILLED_IN, KINDS, checked, settings_of
+from writer.studio.registry import (
+    DECLARED,
+    always_on,
+    checked,
+    current,
+    form_class,
+    group_of,
+    is_filled_in,
+    plain,
+    settings_of,
+)
 
 Kind = Literal["whole", "number", "choice", "choices", "yes", "numbers", "part"]
 
 
-def _filled_in(parts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, bool]]:
-    """Of each setting with dots, and of each part, whether the house fills in all of it."""
-    for name, whole in parts.items():
-        yield prefix + name, whole is True
-        if whole is not True:
-            yield from _filled_in(whole, f"{prefix}{name}.")
-
-
-NOT_ASKED = {"recipe", "learner.threads", "learner.betas", *(name for name, whole in _filled_in(FILLED_IN) if whole)}
-"""What the house fills in, paths above all, and what nobody should have to think of."""
-ALWAYS_ON = {name for name, whole in _filled_in(FILLED_IN) if not whole}
-"""Parts that nobody turns off: the house fills in some of them."""
-GROUPS = {
-    "": "Settings",
-    "rewards.weights": "What a story is rewarded for: the weight of each reward, empty where it is not used",
-    "human": "Human stories",
-    "sampling": "How stories are drawn",
-    "rewards": "How rewards are reckoned and become advantages",
-    "rewards.judge": "How each judge is asked, and what it may cost",
-    "guards": "What is watched, and stops the run",
-    "rollouts": "The server that writes the stories",
-    "learner": "Adapter, optimiser, memory",
-    "mix": "How much of each source",
-    "teacher": "How the teacher is asked, and what it may cost",
-}
-"""By the part of the settings that a field is of, in the order of a page."""
+FIRST_GROUP = Part("Settings", -1)
 LONGEST = 200
 _THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+")
 
 
 @dataclass(frozen=True)
 class Field:
-    """`name` is the setting's own, with dots; `part` turns a whole group on; an `entry` is one of a dictionary, and not in it where it is empty."""
+    """`name` is the setting's own, with dots; a `part` turns a whole group on; an `entry` is one of a dictionary, and not in it where it is empty."""
 
     name: str
     kind: Kind
@@ -67,8 +51,10 @@ class Field:
     high: float | None = None
     above_low: bool = False
     optional: bool = False
-    choices: tuple[str, ...] = ()
+    choices: Mapping[str, str] = field(default_factory=dict)
+    """The label of each value that may be chosen."""
     entry: bool = False
+    group: Part = FIRST_GROUP
 
     @property
     def shown(self) -> str:
@@ -101,31 +87,21 @@ class Form:
     @property
     def groups(self) -> list[tuple[str, list[Row], bool]]:
         """What the recipe is about, and the rest of it by its parts; whether something is wrong in one."""
-        found: dict[str, list[Row]] = {part: [] for part in GROUPS}
+        found: dict[Part, list[Row]] = {}
         for row in self.rows:
-            found[_part_of(row[0])].append(row)
-        return [(GROUPS[part], rows, any(error for _, _, error in rows)) for part, rows in found.items() if rows]
-
-
-def _part_of(one: Field) -> str:
-    """The nearest part that has a group of its own."""
-    if one.name == "learner.learning_rate":
-        return ""
-    part = one.name if one.kind == "part" else one.name.rpartition(".")[0]
-    while part not in GROUPS:
-        part = part.rpartition(".")[0]
-    return part
+            found.setdefault(row[0].group, []).append(row)
+        groups = sorted(found.items(), key=lambda one: one[0].place)
+        return [(part.title, rows, any(error for _, _, error in rows)) for part, rows in groups]
 
 
 def form_of(recipe: str, values: Mapping[str, Any] | None = None) -> Form:
     """The form with the recipe's defaults, or with the values of a run."""
-    kind = KINDS.get(recipe)
-    if kind is None:
+    if recipe not in DECLARED:
         raise Refused(f"There is no recipe {recipe!r}.", field="recipe")
-    about = " ".join((inspect.getdoc(kind) or "").split())
-    form = Form(recipe, about.partition(": ")[2] or about, list(fields_of(kind)))
+    form = Form(recipe, DECLARED[recipe].about, list(fields_of(form_class(recipe))))
     if values:
-        form.typed = {one.name: typed_of(_value(values, one)) for one in form.fields}
+        known = current(recipe, values)
+        form.typed = {one.name: typed_of(_value(known, one)) for one in form.fields}
     return form
 
 
@@ -148,47 +124,52 @@ def typed_of(value: Any) -> str:
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
-def fields_of(kind: type[BaseModel], prefix: str = "") -> Iterator[Field]:
+def fields_of(kind: type[BaseModel], prefix: str = "", inside: Part = FIRST_GROUP, of: str = "") -> Iterator[Field]:
+    """The fields of a settings class in its order; `inside` is the group that they stand in, and `of` the setting that begins it, with its dot."""
     for name, info in kind.model_fields.items():
         full = prefix + name
-        if full in NOT_ASKED:
+        if name == "recipe" or is_filled_in(info) or marker(info, NotAsked) is not None:
             continue
-        optional, annotation = _plain(info.annotation)
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            if optional and full not in ALWAYS_ON:
-                about = " ".join((annotation.__doc__ or "").split())
-                yield Field(full, "part", _label(full), about, default=info.default is not None)
-            yield from fields_of(annotation, f"{full}.")
-            continue
-        if get_origin(annotation) is dict:
-            yield from _entries(full, info, annotation)
-            continue
-        yield _field(full, info, annotation, optional=optional)
+        part = marker(info, Part)
+        group, start = (part, f"{full}.") if part else (inside, of)
+        settings, optional = group_of(info)
+        _, annotation = plain(info.annotation)
+        if settings is not None:
+            if optional and not always_on(info):
+                about = " ".join((settings.__doc__ or "").split())
+                label = _label(full.removeprefix(of))
+                yield Field(full, "part", label, about, default=info.default is not None, group=group)
+            yield from fields_of(settings, f"{full}.", group, start)
+        elif get_origin(annotation) is dict:
+            yield from _entries(full, info, annotation, group)
+        else:
+            group = group if marker(info, First) is None else FIRST_GROUP
+            yield _field(full, _label(full.removeprefix(of)), info, annotation, group, optional=optional)
 
 
-def _entries(full: str, info: FieldInfo, annotation: Any) -> Iterator[Field]:
-    """A number for each name that a dictionary may have; the settings say what each means."""
-    names, number = get_args(annotation)
+def _entries(full: str, info: FieldInfo, annotation: Any, group: Part) -> Iterator[Field]:
+    """A number for each name that the dictionary may have."""
+    _, number = get_args(annotation)
     low, high, above = _bounds(number.__metadata__[0])
-    given = info.get_default(call_default_factory=True)
-    says = info.json_schema_extra
-    assert isinstance(says, dict)
-    for name in get_args(names):
-        words = str(says["names"][name])  # type: ignore[index]
-        one = f"{full}.{name}"
-        yield Field(one, "number", _label(one), words, given.get(name), low, high, above, optional=True, entry=True)
+    given, entries = info.get_default(call_default_factory=True), marker(info, Entries)
+    assert entries is not None
+    for name, meaning in entries.names.items():
+        yield Field(
+            f"{full}.{name}", "number", _label(name), meaning, given.get(name), low, high, above,
+            optional=True, entry=True, group=group,
+        )  # fmt: skip
 
 
-def _field(full: str, info: FieldInfo, annotation: Any, *, optional: bool) -> Field:
+def _field(full: str, label: str, info: FieldInfo, annotation: Any, group: Part, *, optional: bool) -> Field:
     low, high, above = _bounds(info)
-    choices: tuple[str, ...] = ()
+    choices: Mapping[str, str] = {}
     kind: Kind
     if annotation is bool:
         kind = "yes"
     elif get_origin(annotation) is Literal:
-        kind, choices = "choice", tuple(str(one) for one in get_args(annotation))
+        kind, choices = "choice", _choices(annotation)
     elif get_origin(annotation) is tuple:
-        choices = get_args(get_args(annotation)[0])
+        choices = _choices(get_args(annotation)[0])
         kind = "choices" if choices else "numbers"
     elif annotation in (int, float):
         kind = "whole" if annotation is int else "number"
@@ -199,7 +180,7 @@ def _field(full: str, info: FieldInfo, annotation: Any, *, optional: bool) -> Fi
     return Field(
         full,
         kind,
-        _label(full),
+        label,
         info.description or "",
         info.get_default(call_default_factory=True) if not info.is_required() else None,
         low,
@@ -207,16 +188,15 @@ def _field(full: str, info: FieldInfo, annotation: Any, *, optional: bool) -> Fi
         above,
         optional,
         choices,
+        group=group,
     )
 
 
-def _plain(annotation: Any) -> tuple[bool, Any]:
-    """Whether it may be None, and what it is otherwise."""
-    if get_origin(annotation) in (typing.Union, types.UnionType):
-        rest = [one for one in get_args(annotation) if one is not type(None)]
-        if len(rest) == 1:
-            return True, rest[0]
-    return False, annotation
+def _choices(annotation: Any) -> dict[str, str]:
+    """The values of a Literal, or the keys of the writing tasks, each with its label; nothing for another type."""
+    if annotation == TaskKey:
+        return dict(task_choices())
+    return {str(one): str(one) for one in get_args(annotation)} if get_origin(annotation) is Literal else {}
 
 
 def _bounds(info: FieldInfo) -> tuple[float | None, float | None, bool]:
@@ -234,10 +214,8 @@ def _bounds(info: FieldInfo) -> tuple[float | None, float | None, bool]:
     return low, high, above
 
 
-def _label(full: str) -> str:
-    part = max((one for one in GROUPS if full.startswith(f"{one}.")), key=len, default="")
-    full = full.removeprefix(f"{part}.").removeprefix("weights.")
-    words = full.replace(".", " ").replace("_", " ")
+def _label(name: str) -> str:
+    words = name.replace(".", " ").replace("_", " ")
     words = words.replace("lora", "LoRA").replace("zero", "ZeRO").replace("gpu", "GPU")
     return words[0].upper() + words[1:]
 

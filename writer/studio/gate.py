@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from training.records import VersionReport
+from training.common.records import VersionReport
 from writer.stories.models import ModelVersion
 from writer.stories.operations.deploy import in_service
 from writer.studio.models import Arena, ArenaState, Evaluation, EvaluationState

@@ -1,40 +1,40 @@
-"""What a GRPO run tells of each step, in words, and its first step beside its last."""
+"""The metrics of a run that rewards stories, in words, and its first step beside its last."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from training.recipes.grpo_settings import MEANING
-from training.rubric import BY_KEY
+from training.common.rubric import BY_KEY
+from training.rewards.registry import REWARDS
 from writer.studio.models import Run
 from writer.studio.models.runs import EventKind
 
-_TOLD = {
+_OTHERS = {
     "reward": "Reward in all",
     "words": "Words",
     "thinking_words": "Words of thinking",
-    "length_ratio": "Words got of words asked",
-    "repeated": "Runs of four tokens that stood before",
-    "cut": "Stories that did not end",
-    "absent": "Stories without a score",
-    "addresses_judge": "Stories that speak to a judge",
+    "length_ratio": "Words written to words asked for",
+    "repeated": "Share of runs of four tokens that stood before",
+    "cut": "Share of stories that did not end",
+    "absent": "Share of stories without a score",
+    "addresses_judge": "Share of stories that speak to a judge",
     "deviation": "Deviation of rewards in a group",
     "human_advantage": "Advantage of the human stories",
-    "human_clamped": "Human stories whose advantage counted as 0",
+    "human_clamped": "Share of human stories whose advantage counted as 0",
     "entropy": "Entropy, nats a token",
     "divergence": "Divergence from the first model, nats a token",
-    "first_judge": "First judge, at a look",
-    "second_judge": "Second judge, at a look",
-    "disagreement": "Fall in the second judge's eyes",
-    "probe_padded": "What padding a story gains",
-    "probe_stuffed": "What words of praise in a story gain",
-    "probe_addressed": "What speaking to the judge gains",
-    "probe_cut_short": "What cutting a story short gains",
-    "probe_runaway": "What not ending gains",
+    "first_judge": "Mean of the first judge at a check",
+    "second_judge": "Mean of the second judge at a check",
+    "disagreement": "Fall of the second judge's mean",
+    "probe_padded": "Gain by padding a story",
+    "probe_stuffed": "Gain by words of praise in a story",
+    "probe_addressed": "Gain by speaking to the judge",
+    "probe_cut_short": "Gain by cutting a story short",
+    "probe_runaway": "Gain by not ending",
 }
-OF_A_REWARD = {f"reward_{name}": f"Reward: {name}" for name in MEANING}
-OF_THE_RUBRIC = {f"rubric_{key}": f"{key}: {one.name}" for key, one in BY_KEY.items()}
-NAMES = {"reward": _TOLD["reward"], **OF_A_REWARD, **OF_THE_RUBRIC, **_TOLD}
+REWARD_NAMES = {f"reward_{name}": f"Reward: {name}" for name in REWARDS}
+RUBRIC_NAMES = {f"rubric_{key}": f"{key}: {one.name}" for key, one in BY_KEY.items()}
+NAMES = {"reward": _OTHERS["reward"], **REWARD_NAMES, **RUBRIC_NAMES, **_OTHERS}
 """In the order of a page. What was measured on held-out requests has the same names behind `held_out_`."""
 
 
@@ -45,7 +45,7 @@ class Change:
     after: str
 
 
-def names_told() -> dict[str, str]:
+def metric_names() -> dict[str, str]:
     return NAMES | {f"held_out_{name}": f"Held out. {words}" for name, words in NAMES.items()}
 
 

@@ -1,6 +1,6 @@
-"""Good texts and what a teacher answers about them, written for these tests: the content of a whole chain, without a model.
+"""Good texts and a teacher's answers about them, written for these tests: the content of a whole chain, without a model.
 
-`Recorded` is the answering side of a fake teacher: it recognises the text in a question by its first words.
+`Recorded` answers for a fake teacher. It recognises the text in a question by its first words.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import tomli_w
 class Text:
     text: str
     follows: tuple[str, ...]
-    """Keys of principles, best first."""
+    """Keys of the principles that it follows, best first."""
     edits: dict[str, list[tuple[str, str]]]
-    """By principle: find, replace."""
+    """By principle: (find, replace)."""
     author: str = "A. Writer"
 
 
@@ -112,7 +112,7 @@ TEXTS = [
 
 
 def write_inputs(folder: Path, texts: list[Text] | None = None) -> tuple[Path, Path]:
-    """The data and the constitution as files."""
+    """Write the data and the constitution; returns both paths."""
     data, constitution = folder / "good.jsonl", folder / "constitution.toml"
     lines = [
         {"id": f"t{n}", "author": one.author, "title": f"T{n}", "text": one.text}
@@ -152,8 +152,8 @@ class Recorded:
         edits = [{"find": find, "replace": replace} for find, replace in text.edits[key]]
         return {"because": f"Now it breaks {key}.", "edits": edits}
 
-    def verdict(self, text: Text, said: str) -> dict[str, Any]:
-        """The version that is not the text itself breaks it."""
+    def decision(self, text: Text, said: str) -> dict[str, Any]:
+        """The version that is not the text itself breaks the principle."""
         fence = re.findall(r"^A (\w{12})$", said, re.MULTILINE)[-1]
         first = said.partition(f"A {fence}\n")[2].partition(f"\nEND OF A {fence}")[0]
         a_breaks = first != text.text

@@ -1,4 +1,4 @@
-"""Pairs in proportion: against counts worked by hand, and what must hold of any."""
+"""Mixing pairs: counts worked out by hand, and properties of all allocations."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.constitution.mix import Facts, mix, shared_out
+from training.constitution.mix import PairFacts, allocate, mix
 
 
-def some(source: str, count: int, *principles: str, words: int = 50, start: int = 0) -> list[Facts]:
-    return [Facts(source, principles, words, f"{source}-{principles}-{words}-{start + n}") for n in range(count)]
+def some(source: str, count: int, *principles: str, words: int = 50, start: int = 0) -> list[PairFacts]:
+    return [PairFacts(source, principles, words, f"{source}-{principles}-{words}-{start + n}") for n in range(count)]
 
 
-def counted(facts: list[Facts], taken: list[int]) -> Counter[str]:
+def counted(facts: list[PairFacts], taken: list[int]) -> Counter[str]:
     return Counter(facts[number].source for number in taken)
 
 
-def test_shares_by_weight() -> None:
+def test_sources_get_shares_by_weight() -> None:
     """40 pairs in shares of 1 to 3."""
     facts = some("votes", 100) + some("violations", 100)
     assert counted(facts, mix(facts, {"votes": 1, "violations": 3}, rows=40)) == {"votes": 10, "violations": 30}
 
 
-def test_what_one_source_lacks_the_others_fill() -> None:
+def test_other_sources_fill_a_missing_share() -> None:
     facts = some("votes", 4) + some("mended", 100) + some("violations", 100)
     weights = {"votes": 1, "mended": 1, "violations": 2}
     assert counted(facts, mix(facts, weights, rows=100)) == {"votes": 4, "mended": 32, "violations": 64}
-    assert counted(facts, mix(facts, weights, rows=100, repeats=3)) == {"votes": 12, "mended": 29, "violations": 59}
+    assert counted(facts, mix(facts, weights, rows=100, max_repeats=3)) == {"votes": 12, "mended": 29, "violations": 59}
 
 
-def test_without_a_number_of_rows_all_that_are_there() -> None:
+def test_without_a_number_of_rows_all_pairs_are_taken() -> None:
     facts = some("votes", 7) + some("violations", 20)
     assert sorted(mix(facts, {"votes": 1, "violations": 1})) == list(range(27))
     assert counted(facts, mix(facts, {"votes": 0, "violations": 1})) == {"violations": 20}
@@ -39,7 +39,7 @@ def test_without_a_number_of_rows_all_that_are_there() -> None:
 
 
 def test_principles_and_lengths_are_balanced() -> None:
-    """Of 60: 20 for each principle; of a principle with two lengths half of each, or what there is."""
+    """Of 60 pairs 20 for each principle; for a principle with two length classes half of each, as far as there are pairs."""
     facts = [
         *some("violations", 100, "a"),
         *some("violations", 100, "b", words=50),
@@ -53,13 +53,13 @@ def test_principles_and_lengths_are_balanced() -> None:
     assert taken == {("a", 50): 20, ("b", 50): 10, ("b", 500): 10, ("c", 50): 17, ("c", 5000): 3}
 
 
-def test_a_pair_of_several_principles_stands_for_the_rarest() -> None:
+def test_a_pair_with_several_principles_counts_for_the_rarest() -> None:
     facts = [*some("votes", 50, "often"), *some("votes", 10, "often", "rare")]
     taken = [facts[number].principles for number in mix(facts, {"votes": 1}, rows=20)]
     assert taken.count(("often", "rare")) == 10
 
 
-def test_the_order_of_the_files_is_nothing() -> None:
+def test_the_order_of_the_files_has_no_effect() -> None:
     facts = some("votes", 30, "a") + some("violations", 50, "b", words=400)
     again = facts[::-1]
     weights = {"votes": 2, "violations": 1}
@@ -74,10 +74,10 @@ def test_the_order_of_the_files_is_nothing() -> None:
 )
 def test_shares_add_up(total: int, of: dict[str, tuple[float, int]]) -> None:
     weights, caps = {key: weight for key, (weight, _) in of.items()}, {key: cap for key, (_, cap) in of.items()}
-    found = shared_out(total, weights, caps)
+    found = allocate(total, weights, caps)
     assert sum(found.values()) == min(total, sum(caps.values()))
     assert all(0 <= found[key] <= caps[key] for key in of)
     for one in of:
         for other in of:
-            if found[other] < caps[other]:  # who is not full has no less for their weight than anybody else
+            if found[other] < caps[other]:  # one below its cap has as much for its weight as any other
                 assert found[one] / weights[one] <= (found[other] + 1) / weights[other] * (1 + 1e-9) + 1 / weights[one]

@@ -1,4 +1,4 @@
-"""The pair set as a stage."""
+"""The stage that mixes the pair set."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from training.__main__ import main
+from training.common.errors import MendableError
 from training.constitution.pairs import pairs
 from training.constitution.settings import PairsSettings
-from training.errors import MendableError
-from training.lines import Preference, read_lines
+from training.datasets.jsonl import Preference, read_jsonl
 
 
 def line(source: str, number: int, **more: Any) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def settings(tmp_path: Path, files: tuple[Path, ...], **changes: Any) -> PairsSe
     return PairsSettings.model_validate({"run_dir": tmp_path / "run", "data": files} | changes)
 
 
-def test_the_set(files: tuple[Path, Path], tmp_path: Path) -> None:
+def test_the_pair_set(files: tuple[Path, Path], tmp_path: Path) -> None:
     folder = pairs(settings(tmp_path, files, rows=20, held_out=files[:1]))
     rows = [json.loads(one) for one in (folder / "train.jsonl").read_text().splitlines()]
     assert Counter(row["source"] for row in rows) == {"votes": 10, "violations": 10}
@@ -46,12 +46,12 @@ def test_the_set(files: tuple[Path, Path], tmp_path: Path) -> None:
     assert {row["strength"] for row in rows if row["source"] == "votes"} == {2}
     broken = Counter(tuple(row["principles"][0]) for row in rows if row["source"] == "violations")
     assert broken == {("often", 3): 5, ("rare", 3): 5}
-    assert len(list(read_lines([folder / "train.jsonl"], Preference))) == 20
+    assert len(list(read_jsonl([folder / "train.jsonl"], Preference))) == 20
     assert len((folder / "held_out.jsonl").read_text().splitlines()) == 5
     report = json.loads((folder / "report.json").read_text())
     assert report["sources"] == [
-        {"source": "violations", "there": 40, "taken": 10, "share_asked": 0.5, "share_got": 0.5},
-        {"source": "votes", "there": 5, "taken": 10, "share_asked": 0.5, "share_got": 0.5},
+        {"source": "violations", "available": 40, "taken": 10, "share_wanted": 0.5, "share_taken": 0.5},
+        {"source": "votes", "available": 5, "taken": 10, "share_wanted": 0.5, "share_taken": 0.5},
     ]
     card = (folder / "README.md").read_text()
     assert "| violations | 40 | 10 | 0.5 | 0.5 |" in card
@@ -59,15 +59,15 @@ def test_the_set(files: tuple[Path, Path], tmp_path: Path) -> None:
     assert "questions" not in card  # nobody was asked
 
 
-def test_the_same_again(files: tuple[Path, Path], tmp_path: Path) -> None:
+def test_the_order_of_the_files_changes_nothing(files: tuple[Path, Path], tmp_path: Path) -> None:
     first = pairs(settings(tmp_path, files, rows=30)).joinpath("train.jsonl").read_bytes()
     assert pairs(settings(tmp_path, files[::-1], rows=30)).joinpath("train.jsonl").read_bytes() == first
 
 
-def test_what_is_wrong(files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_name_the_cause(files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     odd = tmp_path / "odd.jsonl"
     odd.write_text(json.dumps(line("rumours", 1)) + "\n")
-    with pytest.raises(MendableError, match=r"odd.jsonl, line 1: there is no source 'rumours'; there are votes"):
+    with pytest.raises(MendableError, match=r"odd.jsonl, line 1: there is no source 'rumours'; the sources are votes"):
         pairs(settings(tmp_path, (*files, odd)))
     with pytest.raises(MendableError, match="No pair is left"):
         pairs(settings(tmp_path, files, weights={"votes": 0, "violations": 0}))

@@ -1,4 +1,4 @@
-"""Books of all kinds, made by hand: as they should be, and as nobody should make them."""
+"""Books of all kinds for tests, valid and invalid."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ _SHORT = [
 
 
 def prose(seed: int | str, words: int = 600) -> str:
-    """Paragraphs that pass for a story, none like those of another seed."""
+    """Generated paragraphs that pass as a story; those of different seeds are not similar."""
     rng = random.Random(seed)
     made = [
         "".join(rng.choices("bcdfglmnprst", k=1) + rng.choices("aeiou", k=1) + rng.choices("lmnrst", k=1))
@@ -106,7 +106,7 @@ def epub(
     ncx: str = "",
     parts: Mapping[str, bytes] | None = None,
 ) -> Path:
-    """An EPUB of these bodies, in their order; `nav` and `ncx` are what stands inside the table of contents."""
+    """Write an EPUB with these page bodies, in order; `nav` and `ncx` are the content of the table of contents."""
     items = "".join(
         f"<item id='p{n}' href='{name}' media-type='application/xhtml+xml'/>" for n, name in enumerate(pages)
     )

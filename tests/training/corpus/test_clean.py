@@ -1,4 +1,4 @@
-"""Cleaning: what goes, what stays, and that twice is once."""
+"""Cleaning: what is removed, what is kept, and that it is idempotent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PIECES = st.sampled_from(
 
 @settings(max_examples=800, deadline=None, database=None)
 @given(st.one_of(st.text(max_size=120), st.lists(PIECES, max_size=25).map("".join)))
-def test_cleaning_twice_is_cleaning_once(text: str) -> None:
+def test_cleaning_is_idempotent(text: str) -> None:
     once = clean(text)
     assert clean(once) == once
     assert once == once.strip()
@@ -49,11 +49,11 @@ def test_cleaning_twice_is_cleaning_once(text: str) -> None:
         ("“Wait”—‘no’…", "“Wait”—‘no’…"),
     ],
 )
-def test_what_goes_and_what_stays(dirty: str, says: str) -> None:
+def test_what_is_removed_and_kept(dirty: str, says: str) -> None:
     assert clean(dirty) == says
 
 
-def test_chinese_is_not_harmed() -> None:
+def test_chinese_is_kept() -> None:
     if not OTHER.exists():
         pytest.skip("the corpus ../shared/corpus is not here")
     with gzip.open(OTHER, "rt", encoding="utf-8") as lines:
@@ -61,7 +61,7 @@ def test_chinese_is_not_harmed() -> None:
             assert clean(record["text"]).replace("## ", "") == record["text"].strip()
 
 
-def test_a_title_is_one_line() -> None:
+def test_a_title_is_on_one_line() -> None:
     assert clean_line("  The\u00a0Old\n Door\u200b ") == "The Old Door"
 
 
@@ -82,7 +82,7 @@ def test_titles(heading: str, title: str) -> None:
     assert clean_title(heading) == title
 
 
-def test_pages_and_chapters_by_their_headings() -> None:
+def test_headings_of_pages_and_chapters() -> None:
     assert [page_name(said) for said in ("CONTENTS", "Introduction by Jane Doe", "目录", "The Copyright Thief")] == [
         "contents",
         "foreword",
@@ -104,6 +104,6 @@ def test_bylines() -> None:
     ]
 
 
-def test_what_is_compared_of_a_text() -> None:
+def test_normalised_text() -> None:
     assert normalised("“Don’t,” he *said*—ÉTÉ!") == "dont he said ete"
     assert normalised("我是AB，你") == "我 是 ab 你"

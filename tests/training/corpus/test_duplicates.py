@@ -1,4 +1,4 @@
-"""Duplicates: what is found of edited copies, and that no two stories of the corpus are taken for one."""
+"""Duplicates: edited copies are found, and no two stories of the corpus are taken for duplicates."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def changed(text: str, share: float, rng: random.Random) -> str:
 
 
 def respelled(text: str) -> str:
-    """Another edition: its spelling, quotes and dashes."""
+    """The text in the spelling, quotes and dashes of another edition."""
     pairs = (
         ("or ", "our "),
         ("ize", "ise"),
@@ -52,7 +52,7 @@ def respelled(text: str) -> str:
     return text
 
 
-def test_no_two_stories_of_the_corpus_are_taken_for_one() -> None:
+def test_no_two_stories_of_the_corpus_are_duplicates() -> None:
     texts, prints = corpus()
     assert find_duplicates(prints, [len(text) for text in texts], THRESHOLD) == []
 
@@ -67,7 +67,7 @@ EDITS: dict[str, Callable[[str, random.Random], str]] = {
 
 
 def test_edited_copies_are_found() -> None:
-    """Beside a third of the corpus. Measured: 100 % of each kind; the benchmark has the whole."""
+    """Among a third of the corpus. Measured: 100 % of each kind; the benchmark uses the whole corpus."""
     every_text, every_print = corpus()
     texts, prints = every_text[::3], every_print[::3]
     rng = random.Random(3)
@@ -83,21 +83,21 @@ def test_edited_copies_are_found() -> None:
         assert pairs <= wanted, name
 
 
-def test_the_same_words_are_an_exact_copy_whatever_their_dress() -> None:
+def test_the_same_words_are_an_exact_copy_whatever_their_punctuation() -> None:
     text = prose(1)
     (one,) = found([text, text.replace("“", "*").replace(".", "!").upper(), prose(2)])
     assert (one.which, one.of, one.kind, one.similarity) == (1, 0, "exact", 1.0)
 
 
-def test_the_longer_stays_and_among_equals_the_first() -> None:
+def test_the_longer_text_is_kept_and_of_equal_ones_the_first() -> None:
     text = prose(3, 900)
     shorter = text[: int(len(text) * 0.9)]
     assert [(one.which, one.of, one.kind) for one in found([shorter, text, prose(4)])] == [(0, 1, "near")]
     assert [(one.which, one.of) for one in found([text, text, text])] == [(1, 0), (2, 0)]
 
 
-def test_likeness_is_not_chained() -> None:
-    """B is like A and like C, but A and C are not alike: both stay, B goes."""
+def test_similarity_is_not_transitive() -> None:
+    """B is similar to A and to C, which are not similar to each other: both are kept, and B is rejected."""
     first, middle, last = prose(5, 600), prose(6, 600), prose(7, 600)
     a, b, c = f"{first}\n\n{middle}", f"{middle}\n\n{last[:50]}", f"{middle[: len(middle) // 3]}\n\n{last}"
     assert jaccard(fingerprint(a), fingerprint(c)) < THRESHOLD
@@ -105,13 +105,13 @@ def test_likeness_is_not_chained() -> None:
     assert gone == {1: 0}
 
 
-def test_a_collection_goes_and_its_stories_stay() -> None:
+def test_a_collection_is_rejected_and_its_stories_are_kept() -> None:
     parts = [prose(seed, 500) for seed in (8, 9, 10)]
     found_all = found(["\n\n".join(parts), *parts])
     assert [(one.which, one.kind) for one in found_all] == [(0, "collection")]
 
 
-def test_chinese_is_compared_by_its_signs() -> None:
+def test_chinese_is_compared_by_characters() -> None:
     rng = random.Random(1)
     signs = [chr(code) for code in range(0x4E00, 0x5200)]
     text = "".join(rng.choices(signs, k=900))
@@ -119,13 +119,13 @@ def test_chinese_is_compared_by_its_signs() -> None:
     assert [(one.which, one.kind) for one in found([text, edited, "".join(rng.choices(signs, k=900))])] == [(1, "near")]
 
 
-def test_texts_without_words_do_not_hurt() -> None:
+def test_texts_without_words() -> None:
     assert [one.kind for one in found(["", "one", "one two", "…", prose(1)])] == ["exact"]
     assert shared(fingerprint("").shingles, fingerprint("a b c d").shingles) == 0
 
 
 def test_a_fingerprint_is_the_same_in_every_process() -> None:
-    """No hash of Python's own, which differs from run to run."""
+    """It does not use Python's hash(), which differs between processes."""
     made = fingerprint("The old lamp by the river, and the river by the lamp.")
     assert made.digest.hex()[:12] == "c3d98f046468"
     assert int(made.shingles.astype("uint64").sum() % 10**9) == 597184176

@@ -1,4 +1,4 @@
-"""EPUB: against the eight anthologies whose stories are known, and against small books of every habit."""
+"""EPUB: eight anthologies whose stories are known, and small books of many forms."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PUBLISHER = regex.compile(r"Standard Ebooks|public domain|Uncopyright|CC0", rege
 
 
 def words(text: str) -> list[str]:
-    """Words without our markup, and without the word joiners that cleaning takes out."""
+    """The words without markup, and without the word joiners that cleaning removes."""
     plain = regex.sub(r"[\u2060\u00ad\u200b]", "", text).replace("*", "").replace("## ", "")
     return regex.findall(r"[\p{L}\p{N}’']+", plain)
 
@@ -50,7 +50,7 @@ def known_book(path: Path) -> Reading:
 def measured(
     truth: dict[str, list[dict[str, Any]]], read: Callable[[Path], Reading] = read_epub
 ) -> tuple[float, float, float]:
-    """The share of stories that are found by their title, and the median and the worst similarity of their texts."""
+    """The share of stories that are found by their title, and the median and lowest similarity of their texts."""
     asked, similar = 0, []
     for path in sorted(ANTHOLOGIES.glob("*.epub")):
         by_title = {draft.title: draft for draft in read(path).drafts}
@@ -61,7 +61,7 @@ def measured(
     return len(similar) / asked, statistics.median(similar), min(similar)
 
 
-def test_the_stories_of_eight_anthologies_are_found_whole(truth: dict[str, list[dict[str, Any]]]) -> None:
+def test_the_stories_of_eight_anthologies_are_complete(truth: dict[str, list[dict[str, Any]]]) -> None:
     found, median, worst = measured(truth, known_book)  # 1.0, 1.0, 0.998
     assert found >= 0.98
     assert median >= 0.99
@@ -69,10 +69,10 @@ def test_the_stories_of_eight_anthologies_are_found_whole(truth: dict[str, list[
 
 
 @pytest.mark.parametrize("contents", [True, False])
-def test_they_are_found_without_the_publisher_s_marks_too(
+def test_stories_are_found_without_semantic_markup(
     truth: dict[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch, contents: bool
 ) -> None:
-    """As if they were plain books: parted by the table of contents, or by nothing but their headings."""
+    """By the table of contents, or by headings alone."""
     for module in (cut, flatten):
         monkeypatch.setattr(module, "types", lambda element: frozenset())
     if not contents:
@@ -83,14 +83,14 @@ def test_they_are_found_without_the_publisher_s_marks_too(
     assert worst >= 0.97
 
 
-def test_no_page_of_the_publisher_is_among_the_stories(truth: dict[str, list[dict[str, Any]]]) -> None:
+def test_no_publishers_page_is_a_story(truth: dict[str, list[dict[str, Any]]]) -> None:
     for path in sorted(ANTHOLOGIES.glob("*.epub")):
         reading = known_book(path)
         assert not [draft.title for draft in reading.drafts if PUBLISHER.search(draft.text)]
         assert {"title page", "imprint", "colophon", "copyright page"} <= set(reading.skipped)
 
 
-def test_authors_translators_and_books_are_named(truth: dict[str, list[dict[str, Any]]]) -> None:
+def test_authors_translators_and_books(truth: dict[str, list[dict[str, Any]]]) -> None:
     for path in sorted(ANTHOLOGIES.glob("*.epub")):
         drafts, known = known_book(path).drafts, truth[path.stem][0]
         assert {(draft.author, draft.anthology, draft.language) for draft in drafts} == {
@@ -99,7 +99,7 @@ def test_authors_translators_and_books_are_named(truth: dict[str, list[dict[str,
         assert drafts[0].facts.get("translators") == known.get("translators")
 
 
-def test_plays_and_poems_are_marked_as_such(truth: dict[str, list[dict[str, Any]]]) -> None:
+def test_plays_and_poems_are_marked(truth: dict[str, list[dict[str, Any]]]) -> None:
     saki = known_book(ANTHOLOGIES / "saki_short-fiction.epub").drafts
     assert [draft.title for draft in saki if draft.marked_as == "play"] == [
         "New Wine in Old Bottles",
@@ -187,7 +187,7 @@ def test_several_stories_on_one_page_and_one_story_on_several(tmp_path: Path) ->
         assert second.text == f"## I\n\n{prose(2, 100)}\n\n## II\n\n{prose(3, 100)}"
 
 
-def test_a_novel_is_one_long_story(tmp_path: Path) -> None:
+def test_a_novel_is_one_story(tmp_path: Path) -> None:
     pages = {
         f"{n}.xhtml": f"<section epub:type='chapter'><h2>A Name {n}</h2>{paragraphs(prose(n, 100))}</section>"
         for n in range(4)
@@ -198,14 +198,14 @@ def test_a_novel_is_one_long_story(tmp_path: Path) -> None:
     assert novel.text.count("## A Name") == 3 or novel.text.count("## A Name") == 4
 
 
-def test_a_page_that_is_no_xml_is_read_as_a_browser_would(tmp_path: Path) -> None:
+def test_a_page_that_is_not_xml_is_read_as_html(tmp_path: Path) -> None:
     page = PAGE.format(body=f"<h2>Loose</h2><p>One <b>two <i>three</b></i><br>four &nbsp;five<p>{prose(1, 60)}")
     (story,) = read_epub(epub(tmp_path / "l.epub", {"a.xhtml": page.replace("<title>page</title>", "<title/>")})).drafts
     assert story.title == "Loose"
     assert story.text.startswith("One two *three*\nfour five\n\n")
 
 
-def test_ruby_gloss_is_dropped_and_chinese_is_kept(tmp_path: Path) -> None:
+def test_ruby_annotations_are_removed_and_chinese_is_kept(tmp_path: Path) -> None:
     metadata = "<dc:title>呐喊</dc:title><dc:creator>鲁迅</dc:creator><dc:language>zh-Hans</dc:language>"
     pages = {
         "a.xhtml": "<h2>狂人日记</h2><p>今天晚上，<ruby>很<rt>hen</rt></ruby>好的月光。</p>",

@@ -1,4 +1,4 @@
-"""Sources that are broken, or made to break who reads them: a plain sentence, within bounded time and memory."""
+"""Broken and hostile sources give a plain error, within bounded time and memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from tests.training.conftest import ROOT
 from tests.training.corpus.books import CONTAINER, PAGE, epub, paragraphs, prose, zipped
-from training.corpus.bounded import Archive, BrokenSource, open_source
+from training.corpus.bounded import Archive, SourceError, open_source
 from training.corpus.sources import Source, kind_of, read_source
 
 MIB = 2**20
@@ -38,12 +38,12 @@ print(len(read.reading.drafts), read.error)
 
 
 def read(path: Path) -> str:
-    """What is wrong with a source; "" if nothing is."""
+    """The error of a source; "" for none."""
     return read_source(Source(path, path.name, kind_of(path.name))).error
 
 
 def read_bounded(path: Path, *, seconds: int = 30, memory: int = 1536 * MIB) -> str:
-    """The same in a process that may use no more than this, the interpreter and its libraries included."""
+    """The same in a process with these limits, which include the interpreter and its libraries."""
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
@@ -63,7 +63,7 @@ def read_bounded(path: Path, *, seconds: int = 30, memory: int = 1536 * MIB) -> 
 
 
 def book(tmp_path: Path, **parts: bytes) -> Path:
-    """A good book of one story, with parts put in its place or beside it."""
+    """A valid book of one story, with some parts replaced or added."""
     names = {"container": "META-INF/container.xml", "opf": "OEBPS/book.opf", "page": "OEBPS/a.xhtml"}
     given = {names.get(name, name): data for name, data in parts.items()}
     return epub(tmp_path / "a.epub", {"a.xhtml": f"<h2>One</h2>{paragraphs(prose(1, 400))}"}, parts=given)
@@ -83,7 +83,7 @@ def replaced(path: Path, name: str, data: bytes, **changes: int) -> Path:
     return path
 
 
-def test_the_book_that_the_others_are_made_from_is_good(tmp_path: Path) -> None:
+def test_the_unchanged_book_is_valid(tmp_path: Path) -> None:
     assert read(book(tmp_path)) == ""
     assert read_bounded(book(tmp_path)) == ""
 
@@ -91,20 +91,20 @@ def test_the_book_that_the_others_are_made_from_is_good(tmp_path: Path) -> None:
 # Archives
 
 
-def test_a_zip_bomb_is_not_read_on(tmp_path: Path) -> None:
+def test_reading_a_zip_bomb_is_stopped(tmp_path: Path) -> None:
     path = replaced(book(tmp_path), "OEBPS/a.xhtml", b"<p>" + b" " * (120 * MIB))
     assert path.stat().st_size < MIB
-    assert "was not read on" in read_bounded(path)
+    assert "reading was stopped" in read_bounded(path)
 
 
-def test_a_part_that_is_too_large_is_not_read_on(tmp_path: Path) -> None:
-    noise = random.Random(1).randbytes(40_000).hex().encode()  # packs 2:1, so that the ratio is innocent
+def test_reading_a_part_that_is_too_large_is_stopped(tmp_path: Path) -> None:
+    noise = random.Random(1).randbytes(40_000).hex().encode()  # compressed 2:1, so that the ratio is not the reason
     path = replaced(book(tmp_path), "OEBPS/a.xhtml", b"<p>" + noise * 300)
     assert "far more than the text of a book" in read_bounded(path)
 
 
-def test_a_directory_that_lies_about_sizes(tmp_path: Path) -> None:
-    """The declared size is a hundred bytes: what comes out is counted, and the lie is found by the checksum."""
+def test_a_directory_with_wrong_sizes(tmp_path: Path) -> None:
+    """The declared size is a hundred bytes; unpacked bytes are counted, and the checksum shows that it is wrong."""
     data = bytearray(replaced(book(tmp_path), "OEBPS/a.xhtml", b" " * (30 * MIB)).read_bytes())
     place = data.find(b"OEBPS/a.xhtml", data.find(b"PK\x01\x02")) - 46
     data[place + 24 : place + 28] = struct.pack("<L", 100)
@@ -113,7 +113,7 @@ def test_a_directory_that_lies_about_sizes(tmp_path: Path) -> None:
 
 
 def test_parts_that_overlap(tmp_path: Path) -> None:
-    """Many names for one stretch of bytes (a quoted overlap): refused before anything is unpacked."""
+    """Many names for the same bytes (a quoted overlap) are refused before anything is unpacked."""
     data = book(tmp_path).read_bytes()
     end = data.rfind(b"PK\x05\x06")
     start, size = struct.unpack("<L", data[end + 16 : end + 20])[0], struct.unpack("<L", data[end + 12 : end + 16])[0]
@@ -139,7 +139,7 @@ def test_too_many_parts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "OEBPS/../../x"])
 def test_names_that_lead_out_of_the_archive(tmp_path: Path, name: str) -> None:
-    assert "leads out of it" in read(replaced(book(tmp_path), name, b"x"))
+    assert "leads out of the archive" in read(replaced(book(tmp_path), name, b"x"))
 
 
 def test_a_link_inside_the_archive_is_not_followed(tmp_path: Path) -> None:
@@ -171,22 +171,22 @@ def test_an_encrypted_archive(tmp_path: Path) -> None:
     assert "is encrypted" in read(tmp_path / "e.epub")
 
 
-def test_a_book_under_drm_and_one_with_hidden_fonts(tmp_path: Path) -> None:
+def test_a_book_with_drm_and_one_with_obfuscated_fonts(tmp_path: Path) -> None:
     text = (
         "<encryption xmlns='urn:oasis:names:tc:opendocument:xmlns:container'><EncryptedData xmlns='http://www.w3.org/2001/04/xmlenc#'>"
         "<EncryptionMethod Algorithm='{}'/></EncryptedData></encryption>"
     )
     locked = text.format("http://www.w3.org/2001/04/xmlenc#aes128-cbc").encode()
-    assert "locked by its seller (DRM)" in read(replaced(book(tmp_path), "META-INF/encryption.xml", locked))
+    assert "protected by DRM" in read(replaced(book(tmp_path), "META-INF/encryption.xml", locked))
     fonts = text.format("http://www.idpf.org/2008/embedding").encode()
     assert read(replaced(book(tmp_path), "META-INF/encryption.xml", fonts)) == ""
 
 
-def test_a_book_that_is_cut_off_or_has_a_wrong_checksum(tmp_path: Path) -> None:
+def test_a_book_that_is_truncated_or_has_a_wrong_checksum(tmp_path: Path) -> None:
     data = book(tmp_path).read_bytes()
     for share in (0.3, 0.9, 0.999):
         (tmp_path / "cut.epub").write_bytes(data[: int(len(data) * share)])
-        assert "cut off or damaged" in read(tmp_path / "cut.epub")
+        assert "truncated or damaged" in read(tmp_path / "cut.epub")
     with zipfile.ZipFile(book(tmp_path)) as archive:
         entry = archive.getinfo("OEBPS/a.xhtml")
         place = data.find(struct.pack("<L", entry.CRC))
@@ -204,22 +204,22 @@ def test_parts_that_are_missing(tmp_path: Path) -> None:
     (tmp_path / "a.docx").write_bytes(zipped({"x": b"y"}))
     assert "lacks word/document.xml" in read(tmp_path / "a.docx")
     (tmp_path / "c.epub").write_bytes(b"PK\x03\x04 no book at all")
-    assert "not a whole zip archive" in read(tmp_path / "c.epub")
+    assert "not a complete zip archive" in read(tmp_path / "c.epub")
 
 
-def test_an_archive_inside_an_archive_is_left_alone(tmp_path: Path) -> None:
+def test_an_archive_inside_an_archive_is_not_opened(tmp_path: Path) -> None:
     inner = zipped({"bomb": b" " * 10 * MIB})
     assert read(replaced(book(tmp_path), "OEBPS/inner.zip", inner)) == ""
 
 
-def test_the_budget_is_of_the_whole_archive(tmp_path: Path) -> None:
+def test_the_limit_is_for_the_whole_archive(tmp_path: Path) -> None:
     noise = random.Random(2).randbytes(7 * MIB)
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as made:
         for number in range(15):
             made.writestr(str(number), noise)
     with open_source(tmp_path / "a.zip") as handle:
         archive = Archive(handle)
-        with pytest.raises(BrokenSource, match="far more than the text"):
+        with pytest.raises(SourceError, match="far more than the text"):
             list(map(archive.read, archive.names()))
 
 
@@ -240,7 +240,7 @@ LAUGHS = "<!DOCTYPE html [<!ENTITY a 'ha'>" + "".join(
     ],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-def test_entities_are_neither_unfolded_nor_fetched(tmp_path: Path, start: str, encoding: str) -> None:
+def test_entities_are_neither_expanded_nor_fetched(tmp_path: Path, start: str, encoding: str) -> None:
     secret = tmp_path / "secret.txt"
     secret.write_text("SECRET")
     body = PAGE.format(body="<h2 title='&m;'>T</h2><p>&m;&x;</p>").partition("?>")[2]
@@ -268,13 +268,13 @@ def test_a_file_is_not_read_through_a_dtd(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "deep",
     ["<div>" * 100_000, "<div>" * 230 + "x" + "</div>" * 230, "<i>" * 250 + "x" + "</i>" * 250],
-    ids=["never closed", "blocks", "inline"],  # a name of its own length is more than a process can be told
+    ids=["never closed", "blocks", "inline"],  # the default ids would be longer than an environment variable may be
 )
 def test_markup_that_nests_too_deep(tmp_path: Path, deep: str) -> None:
     assert "nests more than" in read_bounded(replaced(book(tmp_path), "OEBPS/a.xhtml", PAGE.format(body=deep).encode()))
 
 
-def test_markup_that_is_nothing_but_markup(tmp_path: Path) -> None:
+def test_a_page_of_markup_only(tmp_path: Path) -> None:
     page = b"<html><body>" + b"".join(b'<a b%x=""/>' % number for number in range(800_000)) + b"</body></html>"
     assert "more markup" in read_bounded(replaced(book(tmp_path), "OEBPS/a.xhtml", page))
 
@@ -285,10 +285,10 @@ def test_a_paragraph_of_many_runs_takes_linear_time(tmp_path: Path) -> None:
     assert read_bounded(replaced(book(tmp_path), "OEBPS/a.xhtml", PAGE.format(body=f"<p>{runs}</p>").encode())) == ""
 
 
-# Lines and texts
+# JSONL and text files
 
 
-def test_a_gzip_bomb_and_a_line_without_end(tmp_path: Path) -> None:
+def test_a_gzip_bomb_and_an_endless_line(tmp_path: Path) -> None:
     path = tmp_path / "b.jsonl.gz"
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     line = b'{"text": "' + b"a" * 1000 + b'"}\n'
@@ -298,7 +298,7 @@ def test_a_gzip_bomb_and_a_line_without_end(tmp_path: Path) -> None:
     plain.write_bytes(b'{"text": "' + b"a" * (100 * MIB))
     assert "has a line (number 1) of more than 8 MiB" in read_bounded(plain)
     path.write_bytes(gzip.compress(line * 100)[:-30])
-    assert "cut off or damaged" in read(path)
+    assert "truncated or damaged" in read(path)
 
 
 def test_bad_lines_are_named(tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ def test_bad_lines_are_named(tmp_path: Path) -> None:
         (b"{nonsense\n", "not valid JSON in line 3"),
         (b"[" * 100_000 + b"\n", "not valid JSON in line 3"),
         (b'{"text": 5}\n', "no story in line 3"),
-        (b'{"text": "a", "title": {}}\n', "`title` that is no text in line 3"),
+        (b'{"text": "a", "title": {}}\n', "`title` that is not text in line 3"),
         (b'{"text": "\xff"}\n', "not UTF-8 in line 3"),
     ):
         (tmp_path / "a.jsonl").write_bytes(good + b"\n" + bad + good)
@@ -334,21 +334,21 @@ def test_monotonous_texts_take_linear_time(tmp_path: Path, line: str) -> None:
     read_bounded(tmp_path / "a.txt", seconds=20)
 
 
-def test_a_text_that_is_too_large_or_none(tmp_path: Path) -> None:
+def test_files_that_are_too_large_or_not_text(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"word " * (4 * MIB))
     assert "larger than 16 MiB" in read(tmp_path / "a.txt")
     (tmp_path / "b.txt").write_bytes(os.urandom(50) + bytes(50))
     assert "is not a text" in read(tmp_path / "b.txt")
     (tmp_path / "c.txt").write_bytes(b"\xff\xfea")
-    assert "says that it is UTF-16-LE, but is not" in read(tmp_path / "c.txt")
+    assert "is marked as UTF-16-LE, but is not" in read(tmp_path / "c.txt")
     (tmp_path / "d.txt").write_bytes(b"  \n\n ")
-    assert "holds no text" in read(tmp_path / "d.txt")
+    assert "contains no text" in read(tmp_path / "d.txt")
 
 
-# Files that are none
+# Special files
 
 
-def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
+def test_special_files_are_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.txt")
     assert "was not opened" in read(tmp_path / "pipe.txt")
     (tmp_path / "device.txt").symlink_to("/dev/zero")
@@ -380,10 +380,10 @@ def test_a_file_that_may_not_be_read_says_so(tmp_path: Path, monkeypatch: pytest
 
 def test_an_old_word_document(tmp_path: Path) -> None:
     (tmp_path / "a.docx").write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600))
-    assert "an old Word document (.doc) or locked with a password" in read(tmp_path / "a.docx")
+    assert "an old Word document (.doc) or protected by a password" in read(tmp_path / "a.docx")
 
 
-# Whatever comes
+# Random changes
 
 
 def good_docx() -> bytes:
@@ -396,14 +396,14 @@ def good_docx() -> bytes:
     return file.getvalue()
 
 
-def spoilt(data: bytes, places: list[tuple[float, int]], cut: float) -> bytes:
+def corrupted(data: bytes, places: list[tuple[float, int]], cut: float) -> bytes:
     changed = bytearray(data)
     for place, value in places:
         changed[int(place * (len(changed) - 1))] = value
     return bytes(changed[: max(1, int(len(changed) * cut))])
 
 
-SPOILS = st.tuples(
+CORRUPTIONS = st.tuples(
     st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=12),
     st.one_of(st.just(1.0), st.floats(0.01, 1)),
 )
@@ -411,7 +411,7 @@ SPOILS = st.tuples(
 
 @pytest.mark.parametrize("kind", ["epub", "docx"])
 def test_no_change_of_a_book_raises_anything_else(tmp_path: Path, kind: str) -> None:
-    """The bytes of the archive, and the bytes of its parts in a whole archive (which a changed checksum would hide)."""
+    """Changed bytes of the archive, and of its parts in a valid archive (which a wrong checksum would hide)."""
     data = book(tmp_path).read_bytes() if kind == "epub" else good_docx()
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
@@ -419,12 +419,12 @@ def test_no_change_of_a_book_raises_anything_else(tmp_path: Path, kind: str) -> 
     path = tmp_path / f"x.{kind}"
 
     @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-    @given(spoils=SPOILS, name=st.one_of(st.none(), st.sampled_from(sorted(small))))
-    def check(spoils: tuple[list[tuple[float, int]], float], name: str | None) -> None:
+    @given(corruption=CORRUPTIONS, name=st.one_of(st.none(), st.sampled_from(sorted(small))))
+    def check(corruption: tuple[list[tuple[float, int]], float], name: str | None) -> None:
         if name is None:
-            path.write_bytes(spoilt(data, *spoils))
+            path.write_bytes(corrupted(data, *corruption))
         else:
-            path.write_bytes(zipped(parts | {name: spoilt(parts[name], *spoils)}))
+            path.write_bytes(zipped(parts | {name: corrupted(parts[name], *corruption)}))
         assert "\n" not in read(path)
 
     check()
@@ -439,7 +439,7 @@ def test_no_bytes_raise_anything_else(tmp_path: Path, suffix: str, data: bytes) 
     assert "\n" not in read(path)
 
 
-def test_every_error_goes_on_after_the_name(tmp_path: Path) -> None:
+def test_every_error_continues_after_the_name(tmp_path: Path) -> None:
     makers: list[Callable[[], Path]] = [lambda: tmp_path / "no.epub", lambda: tmp_path]
     for make in makers:
         error = read(make()) if kind_of(make().name) else "is fine."

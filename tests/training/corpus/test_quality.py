@@ -1,4 +1,4 @@
-"""Rules and learned filter: what they drop and why, and that human stories stay."""
+"""Rules and learned filter: what they reject and why, and that they keep human stories."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import pytest
 
 from tests.training.conftest import CORPUS
 from tests.training.corpus.books import OTHER, prose
+from training.common.records import Story
 from training.corpus.clean import clean
 from training.corpus.features import FEATURES, SAMPLE, features, sample
 from training.corpus.learn_quality import learn, measure, save, split
 from training.corpus.negatives import KINDS
 from training.corpus.profile import Profile, guess_language
-from training.corpus.quality import WEIGHTS, judge_quality, load
-from training.corpus.rules import RULES, judge
+from training.corpus.quality import WEIGHTS, assess_quality, load
+from training.corpus.rules import RULES, apply_rules
 from training.corpus.settings import CorpusSettings
 from training.corpus.stories import read_stories
-from training.records import Story
 
 SETTINGS = CorpusSettings(sources=(Path("a"),), out=Path("b"), min_words=1)
 
@@ -32,25 +32,25 @@ def stories() -> tuple[list[Story], list[Story]]:
     return split(read_stories(CORPUS))
 
 
-def dropped(text: str, language: str = "en") -> bool:
+def rejected(text: str, language: str = "en") -> bool:
     profile = Profile(clean(text), language)
-    return judge(profile, SETTINGS) is not None or judge_quality(profile).story < SETTINGS.quality_threshold
+    return apply_rules(profile, SETTINGS) is not None or assess_quality(profile).story < SETTINGS.quality_threshold
 
 
-def test_no_rule_drops_a_story_of_the_corpus() -> None:
+def test_no_rule_rejects_a_story_of_the_corpus() -> None:
     train, held_out = stories()
     texts = [*train[::4], *held_out, *read_stories(OTHER)]
-    assert [(s.title, v) for s in texts if (v := judge(Profile(clean(s.text), s.language), SETTINGS))] == []
+    assert [(s.title, v) for s in texts if (v := apply_rules(Profile(clean(s.text), s.language), SETTINGS))] == []
 
 
-def test_fewer_than_one_in_a_hundred_held_out_stories_is_dropped() -> None:
-    """By authors that the filter never saw; the command that learns it prints the same of parts and other spellings."""
+def test_fewer_than_one_in_a_hundred_held_out_stories_is_rejected() -> None:
+    """Stories by authors that the filter was not trained on. `learn_quality` prints the same for parts and other punctuation."""
     _, held_out = stories()
     assert len(held_out) > 250
-    assert sum(dropped(story.text) for story in held_out) < 0.01 * len(held_out)  # 1 of 303
+    assert sum(rejected(story.text) for story in held_out) < 0.01 * len(held_out)  # 1 of 303
 
 
-LEAST = {
+MIN_SHARE = {
     "OCR noise, 3 % of characters": 0.7,
     "sentences shuffled": 0.5,
     "machine repetition": 0.7,
@@ -60,19 +60,19 @@ LEAST = {
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
-def test_what_is_no_story_is_dropped(kind: str) -> None:
+def test_other_texts_are_rejected(kind: str) -> None:
     _, held_out = stories()
     rng = random.Random(kind)
     texts = [KINDS[kind](held_out, rng) for _ in range(16)]
-    assert sum(map(dropped, texts)) >= LEAST.get(kind, 0.95) * len(texts)
+    assert sum(map(rejected, texts)) >= MIN_SHARE.get(kind, 0.95) * len(texts)
 
 
-def test_chinese_stories_stay_and_english_that_is_none_goes() -> None:
+def test_chinese_stories_are_kept_unless_declared_as_english() -> None:
     for story in stories()[1][:3]:
-        assert not dropped(story.text)
+        assert not rejected(story.text)
     if OTHER.exists():
-        assert [story.title for story in read_stories(OTHER) if dropped(story.text, story.language)] == []
-        assert dropped(read_stories(OTHER)[0].text, "en")
+        assert [story.title for story in read_stories(OTHER) if rejected(story.text, story.language)] == []
+        assert rejected(read_stories(OTHER)[0].text, "en")
 
 
 def text_of(*blocks: str) -> str:
@@ -110,12 +110,12 @@ BAD = {
 
 
 @pytest.mark.parametrize("rule", sorted(BAD))
-def test_each_rule_says_why(rule: str) -> None:
+def test_each_rule_gives_a_reason(rule: str) -> None:
     language, text = BAD[rule]
     profile = Profile(text, language)
     reason = RULES[rule](profile)
     assert reason.endswith(".")
-    assert judge(profile, SETTINGS) is not None
+    assert apply_rules(profile, SETTINGS) is not None
     assert RULES[rule](Profile(prose(20))) == ""
 
 
@@ -126,33 +126,33 @@ def test_repeated_phrases() -> None:
             for n in range(30)
         )
     )
-    assert "runs of eight words that return" in RULES["repeated phrases"](Profile(text))
+    assert "runs of eight words that occur more than once" in RULES["repeated phrases"](Profile(text))
 
 
-def test_lengths_and_marks() -> None:
+def test_lengths_and_markup() -> None:
     settings = CorpusSettings(sources=(Path("a"),), out=Path("b"), min_words=300, max_words=400)
     for words, rule in ((200, "too short"), (900, "too long")):
-        verdict = judge(Profile(prose(1, words)), settings)
-        assert verdict is not None
-        assert verdict.rule == rule
+        rejection = apply_rules(Profile(prose(1, words)), settings)
+        assert rejection is not None
+        assert rejection.rule == rule
     for mark in ("play", "verse"):
-        verdict = judge(Profile(prose(1), marked_as=mark), SETTINGS)
-        assert verdict is not None
-        assert verdict.rule == mark
+        rejection = apply_rules(Profile(prose(1), marked_as=mark), SETTINGS)
+        assert rejection is not None
+        assert rejection.rule == mark
 
 
-def test_the_filter_says_what_weighed_most() -> None:
+def test_the_filter_gives_its_main_reasons() -> None:
     rng = random.Random(1)
     words = prose(1).split()
     rng.shuffle(words)
-    judgement = judge_quality(Profile(" ".join(words).lower().replace(".", "").replace("“", "")))
-    said = {phrase for feature in FEATURES.values() for phrase in feature}
-    assert judgement.story < 0.5
-    assert judgement.because
-    assert any(phrase in judgement.because for phrase in said)
+    quality = assess_quality(Profile(" ".join(words).lower().replace(".", "").replace("“", "")))
+    phrases = {phrase for feature in FEATURES.values() for phrase in feature}
+    assert quality.story < 0.5
+    assert quality.because
+    assert any(phrase in quality.because for phrase in phrases)
 
 
-def test_a_long_text_is_judged_by_three_stretches_of_it() -> None:
+def test_a_long_text_is_sampled_in_three_places() -> None:
     text = text_of(*(f"Paragraph {number} of the text ends here." for number in range(3000)))
     taken = sample(text)
     assert len(taken) <= SAMPLE + 10
@@ -164,16 +164,16 @@ def test_a_long_text_is_judged_by_three_stretches_of_it() -> None:
     assert np.isfinite(features(Profile(""), load().tables)).all()
 
 
-def test_the_filter_is_learned_the_same_twice_and_written(tmp_path: Path) -> None:
-    """In miniature: the same stories make the same bytes, and what is read back judges as before."""
+def test_training_the_filter_is_reproducible(tmp_path: Path) -> None:
+    """With few stories: the same stories give the same bytes, and the file that is read back gives the same probability."""
     train, held_out = stories()
     made = [learn(train[::60], each=2) for _ in range(2)]
     for number, learned in enumerate(made):
         save(learned, tmp_path / f"{number}.npz")
     assert (tmp_path / "0.npz").read_bytes() == (tmp_path / "1.npz").read_bytes()
     profile = Profile(held_out[0].text)
-    assert judge_quality(profile, load(tmp_path / "0.npz")).story == pytest.approx(
-        judge_quality(profile, made[0]).story
+    assert assess_quality(profile, load(tmp_path / "0.npz")).story == pytest.approx(
+        assess_quality(profile, made[0]).story
     )
     results = measure(made[0], held_out[:4], each=1)
     assert results["stories"].texts == 4

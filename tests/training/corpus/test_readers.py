@@ -1,4 +1,4 @@
-"""Word documents, plain text and JSON lines."""
+"""Word documents, plain text and JSONL."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from docx.enum.text import WD_BREAK
 
 from tests.training.conftest import CORPUS
 from tests.training.corpus.books import OTHER, prose
+from training.common.errors import MendableError
 from training.corpus.readers.docx import read_docx
 from training.corpus.readers.jsonl import read_jsonl
 from training.corpus.readers.plain import decode, read_text
 from training.corpus.stories import read_stories
-from training.errors import MendableError
 
 
 def wrapped(text: str, width: int = 72) -> str:
@@ -36,7 +36,7 @@ def corpus_texts(step: int) -> list[dict[str, Any]]:
 # Word
 
 
-def test_a_document_of_two_stories(tmp_path: Path) -> None:
+def test_a_document_with_two_stories(tmp_path: Path) -> None:
     document = Document()
     document.core_properties.author, document.core_properties.title = "Ann Author", "Two Tales"
     document.add_heading("Two Tales", 0)
@@ -65,7 +65,7 @@ def test_a_document_of_two_stories(tmp_path: Path) -> None:
     assert reading.skipped == {"publisher's page": 1}
 
 
-def test_a_document_of_one_story_in_chapters(tmp_path: Path) -> None:
+def test_a_document_with_one_story_in_chapters(tmp_path: Path) -> None:
     document = Document()
     document.core_properties.author = "Ann Author"
     document.add_heading("The Long Walk", 0)
@@ -98,7 +98,7 @@ def test_deleted_words_notes_and_fields_are_left_out(tmp_path: Path) -> None:
 # Text
 
 
-def test_wrapped_stories_of_the_corpus_come_back_as_they_were(tmp_path: Path) -> None:
+def test_wrapped_stories_of_the_corpus_are_restored(tmp_path: Path) -> None:
     records = corpus_texts(40)
     same = 0
     for record in records:
@@ -129,7 +129,7 @@ def test_a_book_of_project_gutenberg(tmp_path: Path) -> None:
     assert [draft.text for draft in drafts] == [prose(n, 300) for n in range(3)]
 
 
-def test_titles_in_capitals_and_lines_that_name_authors(tmp_path: Path) -> None:
+def test_titles_in_capitals_and_bylines(tmp_path: Path) -> None:
     path = tmp_path / "b.txt"
     path.write_text(
         "\n\n".join(f"THE STORY OF {n}\n\n{prose(n, 200)}" for n in ("ONE HAND", "TWO LANDS", "THREE SEAS"))
@@ -149,7 +149,7 @@ def test_titles_in_capitals_and_lines_that_name_authors(tmp_path: Path) -> None:
     assert (one.title, one.text.count("## CHAPTER")) == ("b", 2)
 
 
-def test_page_numbers_running_heads_and_parted_words(tmp_path: Path) -> None:
+def test_page_numbers_running_heads_and_hyphenated_words(tmp_path: Path) -> None:
     blocks = []
     for page in range(12):
         blocks.append(
@@ -192,16 +192,16 @@ def test_chinese_in_every_encoding(tmp_path: Path, encoding: str) -> None:
         assert bool(reading.notes) == (encoding == "gb18030")
 
 
-def test_windows_1252_is_a_last_resort_and_said() -> None:
+def test_windows_1252_is_the_last_resort_and_noted() -> None:
     text, note = decode("“Naïve,” he said.".encode("cp1252"))
     assert text == "“Naïve,” he said."
     assert "guessed to be Windows-1252" in note
 
 
-# JSON lines
+# JSONL
 
 
-def test_lines_with_and_without_what_is_known(tmp_path: Path) -> None:
+def test_records_with_and_without_facts(tmp_path: Path) -> None:
     records = [
         {"text": "One.", "title": "T", "author": "A", "year": 1900, "pd_scope": "US", "translators": ["B"], "other": 5},
         {"text": "Two.", "title": None},
@@ -214,7 +214,7 @@ def test_lines_with_and_without_what_is_known(tmp_path: Path) -> None:
     assert (second.title, second.facts) == ("", {})
 
 
-def test_read_stories_takes_plain_and_gzipped_lines(tmp_path: Path) -> None:
+def test_read_stories_takes_plain_and_gzipped_files(tmp_path: Path) -> None:
     lines = "".join(
         json.dumps({"id": str(n), "author": "A", "anthology": "B", "title": "C", "text": "D"} | extra) + "\n"
         for n, extra in enumerate([{}, {"pd_scope": "US"}, {"language": "zh"}])

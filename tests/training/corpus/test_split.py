@@ -1,4 +1,4 @@
-"""The split: no author, no anthology and no copy on both sides, whatever the stories."""
+"""The split: no author, anthology or copy is on both sides, for any stories."""
 
 from __future__ import annotations
 
@@ -8,26 +8,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.corpus.split import Tie, author_key, author_names, split
-from training.errors import MendableError
+from training.common.errors import MendableError
+from training.corpus.split import Links, author_key, author_names, split
 
 NAMES = st.sampled_from(
     ["", "Anonymous", "Ann Lee", "Lee, Ann", "Bo", "Bo & Cy", "Cy", "Di Ed", "DI ED", "Fé", "Fe\u0301", "Gil", "Hal"]
 )
-TIES = st.builds(
-    Tie, NAMES, st.sampled_from(["", "", "One", "ONE", "Two", "Three", "Four", "Five"]), st.sampled_from("xy")
+LINKS = st.builds(
+    Links, NAMES, st.sampled_from(["", "", "One", "ONE", "Two", "Three", "Four", "Five"]), st.sampled_from("xy")
 )
 
 
-def people(tie: Tie) -> set[str]:
-    return {author_key(name) for name in author_names(tie.author)}
+def people(links: Links) -> set[str]:
+    return {author_key(name) for name in author_names(links.author)}
 
 
 @settings(max_examples=300, deadline=None, database=None)
-@given(st.lists(TIES, max_size=40), st.floats(0, 0.9), st.integers(0, 5), st.lists(st.tuples(TIES, TIES), max_size=4))
-def test_nothing_is_on_both_sides(ties: list[Tie], share: float, seed: int, also: list[tuple[Tie, Tie]]) -> None:
-    sides = split(ties, share=share, seed=seed, also=also)
-    for (first, one), (second, other) in itertools.combinations(zip(ties, sides), 2):
+@given(
+    st.lists(LINKS, max_size=40), st.floats(0, 0.9), st.integers(0, 5), st.lists(st.tuples(LINKS, LINKS), max_size=4)
+)
+def test_nothing_is_on_both_sides(
+    stories: list[Links], share: float, seed: int, also: list[tuple[Links, Links]]
+) -> None:
+    sides = split(stories, share=share, seed=seed, also=also)
+    for (first, one), (second, other) in itertools.combinations(zip(stories, sides), 2):
         together = people(first) & people(second) or (
             first.anthology and first.anthology.lower() == second.anthology.lower()
         )
@@ -37,39 +41,47 @@ def test_nothing_is_on_both_sides(ties: list[Tie], share: float, seed: int, also
     for first, second in also:
         touching = [
             side
-            for tie, side in zip(ties, sides)
-            if people(tie) & (people(first) | people(second))
-            or (tie.anthology and tie.anthology.lower() in (first.anthology.lower(), second.anthology.lower()))
+            for one_story, side in zip(stories, sides)
+            if people(one_story) & (people(first) | people(second))
+            or (
+                one_story.anthology
+                and one_story.anthology.lower() in (first.anthology.lower(), second.anthology.lower())
+            )
         ]
         assert len(set(touching)) <= 1
     assert not all(sides) or not sides
-    assert sides == split(ties, share=share, seed=seed, also=also)
+    assert sides == split(stories, share=share, seed=seed, also=also)
 
 
 @settings(max_examples=200, deadline=None, database=None)
 @given(st.lists(st.integers(1, 9), min_size=2, max_size=9), st.floats(0.01, 0.5), st.integers(0, 3))
 def test_the_share_is_reached_as_close_as_whole_authors_allow(sizes: list[int], share: float, seed: int) -> None:
-    ties = [Tie(f"Author {chr(65 + number)}", "", "") for number, size in enumerate(sizes) for _ in range(size)]
-    held_out = sum(split(ties, share=share, seed=seed))
+    stories = [Links(f"Author {chr(65 + number)}", "", "") for number, size in enumerate(sizes) for _ in range(size)]
+    held_out = sum(split(stories, share=share, seed=seed))
     target = max(1, round(share * sum(sizes)))
     sums = {sum(some) for count in range(1, len(sizes)) for some in itertools.combinations(sizes, count)}
     assert abs(held_out - target) == min(abs(number - target) for number in sums)
 
 
-def test_another_seed_draws_others() -> None:
-    ties = [Tie(f"Author {number}", "", "") for number in range(100)]
-    drawn = {tuple(split(ties, share=0.05, seed=seed)) for seed in range(5)}
+def test_another_seed_draws_other_authors() -> None:
+    stories = [Links(f"Author {number}", "", "") for number in range(100)]
+    drawn = {tuple(split(stories, share=0.05, seed=seed)) for seed in range(5)}
     assert len(drawn) == 5
     assert {sum(sides) for sides in drawn} == {5}
 
 
-def test_named_authors_are_held_out_with_all_that_hangs_on_them() -> None:
-    ties = [Tie("Doyle, Arthur Conan", "One", ""), Tie("Bo", "One", ""), Tie("Bo", "Two", ""), Tie("Cy", "Three", "")]
-    assert split(ties, share=0.05, authors=["Sir Arthur Conan Doyle"]) == [True, True, True, False]
+def test_named_authors_are_held_out_with_all_linked_stories() -> None:
+    stories = [
+        Links("Doyle, Arthur Conan", "One", ""),
+        Links("Bo", "One", ""),
+        Links("Bo", "Two", ""),
+        Links("Cy", "Three", ""),
+    ]
+    assert split(stories, share=0.05, authors=["Sir Arthur Conan Doyle"]) == [True, True, True, False]
     with pytest.raises(MendableError, match="No story of the corpus is by Nobody"):
-        split(ties, share=0.05, authors=["Nobody"])
+        split(stories, share=0.05, authors=["Nobody"])
     with pytest.raises(MendableError, match="leaves no story to train on"):
-        split(ties[:3], share=0.05, authors=["Bo"])
+        split(stories[:3], share=0.05, authors=["Bo"])
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from training.evaluate.degeneration import (
     repeated_ngrams,
     sentences_that_end,
 )
-from training.evaluate.ngram import KneserNey
+from training.test_model.ngram import KneserNey
 
 
 def test_first_words_keep_the_text_as_it_is() -> None:

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
+from training.common.records import Figure, VersionReport
 from training.evaluate.served import Scored, Written
 from training.evaluate.version import Facts, Pair, assignments, build_report
-from training.records import Figure, VersionReport
 
 CONTEXT = 2048
 

@@ -1,6 +1,6 @@
-"""Two good texts, and what a teacher answers about them for each of the ten tasks, written for these tests: a whole chain without a model.
+"""Two good texts, and a teacher's answers about them for each of the ten tasks, written for these tests: the whole chain without a model.
 
-`Recorded` is the answering side of a fake teacher: it recognises the text in a question by its first words, or by what was answered before.
+`Recorded` answers for a fake teacher. It recognises the text in a question by its first words or by an earlier answer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Text:
     answers: dict[str, Answer]
     plan: str
     scores: dict[str, Answer] = field(default_factory=dict)
-    """By task: what differs from a good score."""
+    """By task: the differences from a good score."""
 
 
 EELS = Text(
@@ -244,7 +244,7 @@ class Recorded:
         return self.texts[1]
 
     def of(self, body: dict[str, Any]) -> tuple[Text, str]:
-        """The text and the task that a question is about."""
+        """The text and the task of a question."""
         said = body["messages"][-1]["content"]
         fenced = said[re.search(r"^(?:TEXT|REQUEST) \w{12}$", said, re.MULTILINE).start() :]  # type: ignore[union-attr]
         named = re.search(r"^The task: ([a-z ]+)\.", said, re.MULTILINE) or re.search("of the kind “([a-z ]+)”", said)
@@ -265,7 +265,7 @@ class Recorded:
                 "quality": 4,
                 "relevance": 5,
                 "worth": 4,
-                "gives_away": False,
+                "reveals_ending": False,
             }
             answer = good | text.scores.get(task, {})
         else:

@@ -1,4 +1,4 @@
-"""Conversations that get a passage: which one, in which words, and never one that gives the answer away."""
+"""Conversations with a passage: which passage, in which template, and never one that reveals the answer."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 
 from tests.training.conftest import CORPUS
 from tests.training.models import write_lines
+from training.common.errors import MendableError
+from training.common.text import count_words
 from training.corpus.stories import read_stories
-from training.errors import MendableError
+from training.datasets.jsonl import Conversation, read_jsonl
 from training.instruct import similar
 from training.instruct.data_settings import ReferencesSettings
-from training.instruct.references import RUN, _runs, references, templates
+from training.instruct.references import NGRAM, _ngrams, references, templates
 from training.instruct.similar import Similar, cut_passages
-from training.lines import Conversation, read_lines
 from training.teacher.fences import fence_of
-from training.text import count_words
 
 FIELDS = {
     "sea": [
@@ -87,7 +87,7 @@ SMALL = ["the", "a", "and", "of", "in", "was", "she", "he", "it", "there", "then
 
 
 def about(field: str, seed: int, sentences: int = 12) -> str:
-    """A made-up text of three paragraphs, mostly in the words of its field."""
+    """A generated text of three paragraphs, mostly with the words of its field."""
     rng = random.Random(f"{field}/{seed}")
     said = [
         " ".join(rng.choice(FIELDS[field] if rng.random() < 0.5 else SMALL) for _ in range(10)).capitalize() + "."
@@ -124,8 +124,8 @@ def settings(tmp_path: Path) -> Callable[..., ReferencesSettings]:
             "corpus": [write_lines(tmp_path / f"{run}-corpus.jsonl", texts)],
             "share": 0.5,
             "passage_words": 40,
-            "unfit_similarity": 0.2,
-            "least_similarity": 0.25,
+            "irrelevant_similarity": 0.2,
+            "min_similarity": 0.25,
         }
         return ReferencesSettings.model_validate(values | changes)
 
@@ -137,7 +137,7 @@ def rows_of(folder: Path, name: str = "train") -> list[dict[str, Any]]:
 
 
 def test_a_share_of_the_rows_gets_a_passage(settings: Callable[..., ReferencesSettings]) -> None:
-    """Fitting ones are of the answer's field, others of another; all else of a row, and all other rows, stay as they were."""
+    """A relevant passage is from the field of the answer, an irrelevant one from another. Nothing else of the rows changes."""
     folder = references(settings())
     rows = rows_of(folder)
     given = [row for row in rows if "reference" in row]
@@ -154,12 +154,12 @@ def test_a_share_of_the_rows_gets_a_passage(settings: Callable[..., ReferencesSe
         assert before["messages"][0]["content"] in asked
         row["messages"][0] = before["messages"][0]
         assert row == before
-        fits = row["id"].rstrip("0123456789") in reference["text"]
-        assert fits == reference["helps"]
+        relevant = row["id"].rstrip("0123456789") in reference["text"]
+        assert relevant == reference["helps"]
         assert passage in next(
             about(field, n) for field in FIELDS for n in range(100, 104) if f"text-{field}{n}" == reference["text"]
         )
-    assert len(list(read_lines([folder / "train.jsonl"], Conversation))) == 60
+    assert len(list(read_jsonl([folder / "train.jsonl"], Conversation))) == 60
     used = Counter(row["reference"]["template"] for row in given_of(folder))
     assert len(used) == len(templates())
     assert max(used.values()) - min(used.values()) <= 1
@@ -173,18 +173,18 @@ def test_the_report_and_the_card(settings: Callable[..., ReferencesSettings]) ->
     folder = references(settings(held_out=[talk("sea", 900 + number) for number in range(4)]))
     report = json.loads((folder / "report.json").read_text())
     assert report["rows"] == {"train": 60, "held_out": 4}
-    assert report["given"] == {"fits": 24 + 2, "does_not_fit": 6}
+    assert report["given"] == {"relevant": 24 + 2, "irrelevant": 6}
     assert report["without"] == {}
     assert sum(report["templates"].values()) == 32
     assert 0.25 <= report["similarity"]["10%"] <= report["similarity"]["90%"] <= 0.8
     card = (folder / "README.md").read_text()
-    assert "| 26 | fits |" in card
+    assert "| 26 | relevant |" in card
     assert "questions" not in card
     assert "path: held_out.jsonl" in card
 
 
 def test_the_same_input_gives_the_same_files(settings: Callable[..., ReferencesSettings]) -> None:
-    """The order of the files' lines decides nothing but the order of the rows; another seed chooses others."""
+    """The order of the lines changes only the order of the rows; another seed selects other rows."""
     one, again = references(settings("one")), references(settings("again"))
     for path in one.iterdir():
         assert path.read_bytes() == (again / path.name).read_bytes()
@@ -198,15 +198,15 @@ def test_the_same_input_gives_the_same_files(settings: Callable[..., ReferencesS
 
 
 @pytest.mark.parametrize("shared", ["answer", "request", "id"])
-def test_no_passage_of_the_rows_own_story(settings: Callable[..., ReferencesSettings], shared: str) -> None:
-    """The story that an answer was taken from is by far the most similar; not even its other passages are shown."""
+def test_a_row_gets_no_passage_of_its_own_story(settings: Callable[..., ReferencesSettings], shared: str) -> None:
+    """The story that an answer comes from is by far the most similar; none of its passages is used."""
     story = about("sea", 1) + "\n\n" + about("sea", 2)
     row = talk("sea", 1)
     row["messages"][1]["content"] = " ".join(random.Random(0).choices(FIELDS["sea"], k=60))
     if shared == "answer":
-        row["messages"][1]["content"] += " " + " ".join(story.split()[-(RUN + 12) : -12])
+        row["messages"][1]["content"] += " " + " ".join(story.split()[-(NGRAM + 12) : -12])
     elif shared == "request":
-        row["messages"][0]["content"] += " " + " ".join(story.split()[-RUN:]).upper()
+        row["messages"][0]["content"] += " " + " ".join(story.split()[-NGRAM:]).upper()
     else:
         row["story"] = "own"
     texts = [{"id": "own", "text": story}, {"id": "other", "text": about("sea", 3)}]
@@ -214,24 +214,24 @@ def test_no_passage_of_the_rows_own_story(settings: Callable[..., ReferencesSett
         "rows": [row],
         "texts": texts,
         "share": 1,
-        "unhelpful": 0,
-        "least_similarity": 0.01,
-        "unfit_similarity": 0,
+        "irrelevant_share": 0,
+        "min_similarity": 0.01,
+        "irrelevant_similarity": 0,
     }
     [made] = rows_of(references(settings(**all_of_them)))
     assert made["reference"]["text"] == "other"
     del all_of_them["texts"][1]  # type: ignore[attr-defined]
     folder = references(settings("alone", **all_of_them))
     assert rows_of(folder) == [row]
-    assert [one["reason"] for one in rows_of(folder, "dropped")] == ["no_passage"]
-    shorter = [{"id": "other", "text": story}]  # without the words or the name that they share
+    assert [one["reason"] for one in rows_of(folder, "rejected")] == ["no_passage"]
+    shorter = [{"id": "other", "text": story}]  # without the words or the id in common
     if shared == "id":
         [made] = rows_of(references(settings("shorter", **(all_of_them | {"texts": shorter}))))
         assert made["reference"]["text"] == "other"
 
 
-def test_what_is_held_out_is_not_shown_in_training(settings: Callable[..., ReferencesSettings]) -> None:
-    """Neither a text that says so, nor one that a held-out conversation shares words with."""
+def test_held_out_texts_are_not_used_for_training_rows(settings: Callable[..., ReferencesSettings]) -> None:
+    """Neither a text marked as held out, nor one that shares words with a held-out conversation."""
     held = talk("sea", 500)
     texts = [
         {"id": "said", "text": about("sea", 600), "held_out": True},
@@ -239,13 +239,13 @@ def test_what_is_held_out_is_not_shown_in_training(settings: Callable[..., Refer
         {"id": "free", "text": about("sea", 602)},
     ]
     rows = [talk("sea", number) for number in range(8)]
-    folder = references(settings(rows=rows, texts=texts, held_out=[held], share=1, unhelpful=0))
+    folder = references(settings(rows=rows, texts=texts, held_out=[held], share=1, irrelevant_share=0))
     assert {row["reference"]["text"] for row in given_of(folder)} == {"free"}
     assert len(given_of(folder)) == 8
     assert {row["reference"]["text"] for row in given_of(folder, "held_out")} <= {"said", "free"}
 
 
-def test_rows_that_can_have_none(settings: Callable[..., ReferencesSettings]) -> None:
+def test_rows_that_cannot_have_a_passage(settings: Callable[..., ReferencesSettings]) -> None:
     call = {"role": "assistant", "tool_calls": [{"function": {"name": "x", "arguments": {}}}]}
     rows = [
         talk("sea", 1, reference={"text": "one"}),
@@ -256,15 +256,15 @@ def test_rows_that_can_have_none(settings: Callable[..., ReferencesSettings]) ->
     ]
     folder = references(settings(rows=rows, share=1))
     assert rows_of(folder) == rows
-    assert json.loads((folder / "report.json").read_text())["given"] == {"fits": 0, "does_not_fit": 0}
+    assert json.loads((folder / "report.json").read_text())["given"] == {"relevant": 0, "irrelevant": 0}
 
 
-def test_prompt_and_completion(settings: Callable[..., ReferencesSettings]) -> None:
-    """The passage goes beside the last request."""
+def test_rows_with_prompt_and_completion(settings: Callable[..., ReferencesSettings]) -> None:
+    """The passage is added to the last request."""
     turns = talk("farm", 5)["messages"]
     prompt = [{"role": "system", "content": "Be brief."}, *talk("sea", 6)["messages"], turns[0]]
     row = {"prompt": prompt, "completion": turns[1:]}
-    [made] = rows_of(references(settings(rows=[row], share=1, unhelpful=0)))
+    [made] = rows_of(references(settings(rows=[row], share=1, irrelevant_share=0)))
     assert made["prompt"][:3] == prompt[:3]
     assert made["completion"] == row["completion"]
     assert made["prompt"][3]["content"] != prompt[3]["content"]
@@ -272,7 +272,7 @@ def test_prompt_and_completion(settings: Callable[..., ReferencesSettings]) -> N
 
 
 def test_each_template_bounds_the_passage() -> None:
-    """The passage stands between two lines with a sign that it cannot know; braces in it, or in a request, are letters."""
+    """The passage is between two lines with a fence that it does not contain; braces in it, or in a request, are not placeholders."""
     assert len(templates()) >= 10
     assert len({one.key for one in templates()}) == len({one.text for one in templates()}) == len(templates())
     passage, request = "Ignore {request} and END {fence}.\n\nObey {passage}!", "Write {passage} of {fence}."
@@ -290,11 +290,11 @@ def test_each_template_bounds_the_passage() -> None:
     assert 3 <= before <= len(templates()) - 3
 
 
-# The similarity
+# Similarity
 
 
 def slow_best(passages: list[str], text: str) -> int:
-    """The definition, with dictionaries."""
+    """The definition of TF-IDF, with dictionaries."""
     counts = [Counter(one.lower().replace(".", "").split()) for one in [*passages, text]]
     having = Counter(word for one in counts[:-1] for word in one)
     weighed = [
@@ -311,21 +311,21 @@ def slow_best(passages: list[str], text: str) -> int:
 
 @of_hypothesis(deadline=None, max_examples=60)
 @given(st.integers(1, 30), st.integers(0, 10**6), st.integers(1, 7))
-def test_the_best_is_the_definitions(number: int, seed: int, block: int) -> None:
-    """In blocks of any size."""
+def test_the_best_passage_follows_the_definition(number: int, seed: int, block: int) -> None:
+    """With blocks of any size."""
     rng = random.Random(seed)
     passages = [about(rng.choice(list(FIELDS)), rng.randrange(99), 3) for _ in range(number)]
     text = about(rng.choice(list(FIELDS)), 1000 + seed, 3)
     before, similar.BLOCK = similar.BLOCK, block
     try:
         found = Similar(passages)
-        [best] = found.best(found.vectors([text]), [np.zeros(number, bool)], most=1.0)
+        [best] = found.best(found.vectors([text]), [np.zeros(number, bool)], limit=1.0)
     finally:
         similar.BLOCK = before
     expected = slow_best(passages, text)
     assert best is None or best.passage == expected
     if best is None:
-        assert found.likeness(found.vectors([text]), [expected])[0] == 0
+        assert found.similarities(found.vectors([text]), [expected])[0] == 0
 
 
 def test_a_worked_example() -> None:
@@ -334,11 +334,15 @@ def test_a_worked_example() -> None:
     )
     texts = found.vectors(["A harbour lamp", "Barns and a cow", "Nothing else"])
     free = np.zeros(3, bool)
-    assert [one and one.passage for one in found.best(texts, [free] * 3, most=1.0)] == [2, 1, None]
-    assert [one and one.passage for one in found.best(texts, [free, ~free, free], most=1.0)] == [2, None, None]
-    assert [one and one.passage for one in found.best(texts, [np.array([0, 0, 1], bool)] * 3, most=1.0)] == [0, 1, None]
-    assert found.likeness(found.vectors(["The lamp stood by the harbour."]), [0]).tolist() == [1.0]
-    assert [one and one.passage for one in found.best(texts, [free] * 3, most=0.1)] == [None, None, None]
+    assert [one and one.passage for one in found.best(texts, [free] * 3, limit=1.0)] == [2, 1, None]
+    assert [one and one.passage for one in found.best(texts, [free, ~free, free], limit=1.0)] == [2, None, None]
+    assert [one and one.passage for one in found.best(texts, [np.array([0, 0, 1], bool)] * 3, limit=1.0)] == [
+        0,
+        1,
+        None,
+    ]
+    assert found.similarities(found.vectors(["The lamp stood by the harbour."]), [0]).tolist() == [1.0]
+    assert [one and one.passage for one in found.best(texts, [free] * 3, limit=0.1)] == [None, None, None]
 
 
 def test_passages_are_whole_paragraphs() -> None:
@@ -350,19 +354,19 @@ def test_passages_are_whole_paragraphs() -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"rows": []}, "hold no conversation"),
-        ({"texts": [{"text": "Short."}]}, "no passage of the asked length"),
+        ({"rows": []}, "contain no conversation"),
+        ({"texts": [{"text": "Short."}]}, "no passage of the requested length"),
         ({"rows": [{"messages": [{"role": "user", "content": "x"}]}]}, "line 1 is not a line: .*not the assistant's"),
     ],
 )
-def test_what_is_wrong_is_said(settings: Callable[..., ReferencesSettings], changes: dict[str, Any], says: str) -> None:
+def test_errors_name_the_cause(settings: Callable[..., ReferencesSettings], changes: dict[str, Any], says: str) -> None:
     with pytest.raises(MendableError, match=says):
         references(settings(**changes))
 
 
 @pytest.mark.skipif(not CORPUS.exists(), reason="the corpus is not here")
 def test_on_the_corpus(settings: Callable[..., ReferencesSettings]) -> None:
-    """Real answers, each a passage of a story that is in the corpus, too: none sees its own story."""
+    """Real answers, each a passage of a story in the corpus: no row gets a passage of its own story."""
     stories = [one for one in read_stories(CORPUS) if 500 < count_words(one.text) < 4000][:60]
     rows = [
         {
@@ -374,18 +378,18 @@ def test_on_the_corpus(settings: Callable[..., ReferencesSettings]) -> None:
     ]
     texts = [{"id": one.id, "text": one.text} for one in stories]
     folder = references(
-        settings(rows=rows, texts=texts, share=1, passage_words=150, unfit_similarity=0.03, least_similarity=0.04)
+        settings(rows=rows, texts=texts, share=1, passage_words=150, irrelevant_similarity=0.03, min_similarity=0.04)
     )
     given = given_of(folder)
     assert len(given) > len(rows) / 2
     whole = {one.id: one.text for one in stories}
-    fits: list[float] = []
-    unfit: list[float] = []
+    relevant: list[float] = []
+    irrelevant: list[float] = []
     for row in given:
         assert row["id"] != f"row {row['reference']['text']}"
         own, shown = (
-            set(_runs(text).tolist()) for text in (row["messages"][1]["content"], whole[row["reference"]["text"]])
+            set(_ngrams(text).tolist()) for text in (row["messages"][1]["content"], whole[row["reference"]["text"]])
         )
         assert not own & shown
-        (fits if row["reference"]["helps"] else unfit).append(row["reference"]["similarity"])
-    assert min(fits) > max(unfit)
+        (relevant if row["reference"]["helps"] else irrelevant).append(row["reference"]["similarity"])
+    assert min(relevant) > max(irrelevant)

@@ -1,4 +1,4 @@
-"""Tools of a writing room, situations in which they are called, and the chain from them to checked rows, against a fake teacher."""
+"""The tools of a writing room, situations in which they are called, and the chain to checked rows, with a fake teacher."""
 
 from __future__ import annotations
 
@@ -20,21 +20,23 @@ from tests.training.conftest import CORPUS, ROOT, made_up_story
 from tests.training.constitution.recorded import PRINCIPLES
 from tests.training.models import write_lines
 from tests.training.teacher.fake import FakeTeacher
+from training.common.errors import MendableError
+from training.common.records import Principle
+from training.common.text import count_words
 from training.corpus.stories import read_stories
-from training.drops import Dropped
-from training.errors import MendableError
+from training.datasets.jsonl import Conversation, read_jsonl
+from training.datasets.rejected import Rejected
 from training.instruct import room as rooms
 from training.instruct.data_settings import ToolsSettings
-from training.instruct.room import TOOLS, Chapter, Reference, Refused, Room, run
-from training.instruct.situations import Call, Done, Situation, chapters_of, characters
-from training.instruct.tool_checks import all_said, check_row, honest, nothing_invented
+from training.instruct.room import TOOLS, Chapter, Reference, Room, ToolError, run
+from training.instruct.situations import Call, CallResult, Situation, chapters_of, characters
+from training.instruct.tool_checks import check_honest, check_numbers, check_row, check_user
 from training.instruct.tools import all_situations, tools
-from training.lines import Conversation, read_lines
-from training.records import Principle
-from training.teacher import client
-from training.text import count_words
+from training.serving import http
 
-HOUSE = [Principle.model_validate(one | {"domains": ["fiction"], "tasks": ["write", "polish"]}) for one in PRINCIPLES]
+ROOM_PRINCIPLES = [
+    Principle.model_validate(one | {"domains": ["fiction"], "tasks": ["write", "polish"]}) for one in PRINCIPLES
+]
 ROOM = Room(
     title="The Lamp",
     chapters=(
@@ -45,19 +47,19 @@ ROOM = Room(
         Chapter(title="Night", text="The Lamp burned. Anna slept, and the lamplight moved."),
     ),
     target=100,
-    principles=tuple(HOUSE),
+    principles=tuple(ROOM_PRINCIPLES),
     references=(Reference(title="Pier", text="The pier was long and wet."), Reference(title="Barn", text="A wet cow.")),
 )
 
 
 def answer(name: str, **arguments: Any) -> dict[str, Any]:
-    return run(ROOM, name, arguments).answer
+    return run(ROOM, name, arguments).result
 
 
 # The tools
 
 
-def test_what_the_tools_answer() -> None:
+def test_the_results_of_the_tools() -> None:
     assert answer("count_words") == {"words": 25}
     assert answer("count_words", chapter=2) == {"chapter": 2, "words": 9}
     assert answer("count_words", text="One two, three.") == {"words": 3}
@@ -85,13 +87,13 @@ def test_what_the_tools_answer() -> None:
     assert answer("search_references", query="harbour") == {"references": 2, "found": []}
 
 
-def test_a_tool_that_changes_something_gives_another_room() -> None:
+def test_a_tool_that_changes_something_returns_a_new_room() -> None:
     outcome = run(ROOM, "rename_character", {"old": "Anna", "new": "Berta"})
-    assert outcome.answer["times"] == 3
-    assert outcome.answer["chapters"] == [{"chapter": 1, "times": 2}, {"chapter": 2, "times": 1}]
+    assert outcome.result["times"] == 3
+    assert outcome.result["chapters"] == [{"chapter": 1, "times": 2}, {"chapter": 2, "times": 1}]
     assert "Berta’s hands" in outcome.room.chapters[0].text
-    assert run(outcome.room, "find_in_story", {"query": "Anna"}).answer["times"] == 0
-    assert run(run(ROOM, "set_target", {"words": 300}).room, "story_status", {}).answer["target"] == 300
+    assert run(outcome.room, "find_in_story", {"query": "Anna"}).result["times"] == 0
+    assert run(run(ROOM, "set_target", {"words": 300}).room, "story_status", {}).result["target"] == 300
     assert ROOM.target == 100
     assert "Anna’s hands" in ROOM.chapters[0].text
 
@@ -114,14 +116,14 @@ def test_a_tool_that_changes_something_gives_another_room() -> None:
         ("find_in_story", {"query": "lamp", "chapter": 5}, "no chapter 5"),
         ("set_target", {"words": 20}, "has 25 words already"),
         ("rename_character", {"old": "Clara", "new": "Dora"}, "Nobody in the story is called Clara"),
-        ("rename_character", {"old": "Anna", "new": "Boris"}, "Boris stands in the story already"),
-        ("rename_character", {"old": "Anna", "new": "…"}, "no name"),
+        ("rename_character", {"old": "Anna", "new": "Boris"}, "Boris already occurs in the story"),
+        ("rename_character", {"old": "Anna", "new": "…"}, "not a name"),
         ("list_principles", {"task": "title"}, "no principles for the task title"),
         ("list_principles", {"task": "fly"}, "task: "),
     ],
 )
-def test_what_a_tool_refuses(name: str, arguments: Any, says: str) -> None:
-    with pytest.raises(Refused, match=says):
+def test_errors_of_the_tools(name: str, arguments: Any, says: str) -> None:
+    with pytest.raises(ToolError, match=says):
         run(ROOM, name, arguments)
 
 
@@ -144,20 +146,20 @@ NEARLY = {
 
 @of_hypothesis(deadline=None, max_examples=400)
 @given(name=st.sampled_from(sorted(TOOLS)), data=st.data())
-def test_whatever_the_arguments_are_a_tool_answers_or_refuses(name: str, data: st.DataObject) -> None:
-    """And an answer is JSON, in a room that the same call of which does not change again."""
+def test_any_arguments_give_a_result_or_a_tool_error(name: str, data: st.DataObject) -> None:
+    """The result is JSON of a bounded size."""
     fields = st.fixed_dictionaries({}, optional={key: NEARLY[key] for key in TOOLS[name].arguments.model_fields})
     arguments = data.draw(st.one_of(fields, fields.map(json.dumps), st.text(max_size=20), ANY_JSON))
     try:
         outcome = run(ROOM, name, arguments)
-    except Refused:
+    except ToolError:
         return
-    assert json.loads(rooms.said(outcome.answer)) == outcome.answer
+    assert json.loads(rooms.tool_message(outcome.result)) == outcome.result
     assert len(outcome.room.chapters) == 2
-    assert len(json.dumps(outcome.answer)) < 20_000
+    assert len(json.dumps(outcome.result)) < 20_000
 
 
-def test_the_schemas_are_those_of_the_arguments() -> None:
+def test_schemas_describe_the_arguments() -> None:
     assert len(TOOLS) == 9
     for tool in TOOLS.values():
         function = tool.schema["function"]
@@ -183,7 +185,7 @@ def fake() -> Iterator[FakeTeacher]:
 
 @pytest.fixture(autouse=True)
 def no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
 
 
 def asked_of(body: dict[str, Any]) -> tuple[str, str]:
@@ -191,9 +193,9 @@ def asked_of(body: dict[str, Any]) -> tuple[str, str]:
 
 
 def honest_answer(body: dict[str, Any]) -> str:
-    """What a good teacher says, put together from the question."""
+    """A correct answer, put together from the question."""
     kind, said = asked_of(body)
-    if kind == "Words":
+    if kind == "UserMessage":
         calls = re.findall(r"\{.*?\}", said.partition("The assistant calls")[2].partition("\n\n")[0])
         values = [f"{key} {value}" for call in calls for key, value in json.loads(call).items()]
         sign = re.findall(r"^THE STORY (\w{12})$", said, re.MULTILINE)[0]
@@ -206,7 +208,7 @@ def honest_answer(body: dict[str, Any]) -> str:
         return json.dumps({"done": '{"error"' not in said, "answer": "Here is what I can tell."})
     return json.dumps(
         {
-            "user": f"Tell me: {said.partition('What it is about:')[2].partition('.')[0]}? {len(said)}",
+            "user": f"Tell me: {said.partition('The topic:')[2].partition('.')[0]}? {len(said)}",
             "answer": "Gladly.",
         }
     )
@@ -214,7 +216,7 @@ def honest_answer(body: dict[str, Any]) -> str:
 
 @pytest.fixture
 def settings(fake: FakeTeacher, tmp_path: Path) -> Callable[..., ToolsSettings]:
-    things = ["lantern", "cupboard", "scissors", "umbrella"]  # words that a writer may look for
+    things = ["lantern", "cupboard", "scissors", "umbrella"]  # words that a writer may search for
     stories = [
         {
             "id": f"s{n}",
@@ -225,20 +227,20 @@ def settings(fake: FakeTeacher, tmp_path: Path) -> Callable[..., ToolsSettings]:
         for n in range(12)
     ]
     data = write_lines(tmp_path / "stories.jsonl", stories)
-    house = [one.model_dump(mode="json") for one in HOUSE]
-    (tmp_path / "house.toml").write_text(tomli_w.dumps({"principle": house}))
+    entries = [one.model_dump(mode="json") for one in ROOM_PRINCIPLES]
+    (tmp_path / "constitution.toml").write_text(tomli_w.dumps({"principle": entries}))
 
     def made(run: str = "run", *, teacher: dict[str, Any] | None = None, **changes: Any) -> ToolsSettings:
         values = {
             "run_dir": tmp_path / run,
             "data": [data],
-            "constitution": tmp_path / "house.toml",
+            "constitution": tmp_path / "constitution.toml",
             "teacher": {"url": fake.url, "model": "fake", "seconds": 20, "tries": 3, "at_once": 8} | (teacher or {}),
             "samples": 40,
             "chapter_words": 100,
-            "two": 0.3,
-            "refused": 0.2,
-            "no_tool": 0.1,
+            "two_calls_share": 0.3,
+            "error_share": 0.2,
+            "no_tool_share": 0.1,
             "held_out_share": 0.0,
         }
         return ToolsSettings.model_validate(values | changes)
@@ -246,30 +248,30 @@ def settings(fake: FakeTeacher, tmp_path: Path) -> Callable[..., ToolsSettings]:
     return made
 
 
-def test_situations_are_balanced_and_make_sense(settings: Callable[..., ToolsSettings]) -> None:
+def test_situations_are_balanced_and_sensible(settings: Callable[..., ToolsSettings]) -> None:
     found = all_situations(settings(samples=300))
     assert len(found) == 300
     kinds = Counter(one.kind for one in found)
     assert 60 <= kinds["two"] <= 120
-    assert 35 <= kinds["refused"] <= 85
+    assert 35 <= kinds["error"] <= 85
     assert 15 <= kinds["none"] <= 50
     for kind in ("one", "two"):
-        first = Counter(one.done[0].call.tool for one in found if one.kind == kind)
+        first = Counter(one.calls[0].call.tool for one in found if one.kind == kind)
         assert set(first) == set(TOOLS)
         assert max(first.values()) - min(first.values()) <= 3
     for one in found:
         room = one.room
-        for done in one.done:
-            assert done.call.tool in one.shown
-            assert ("error" in done.answer) == (one.kind == "refused")
-        assert len(one.shown) <= 6
+        for done in one.calls:
+            assert done.call.tool in one.offered
+            assert ("error" in done.result) == (one.kind == "error")
+        assert len(one.offered) <= 6
         assert room.target is None or room.target >= room.words
         assert room.chapters[0].text in one.good.text
-        if one.done and one.done[0].call.tool == "find_in_story" and one.kind != "refused":
-            assert one.done[0].answer["times"] > 0
-        assert bool(one.topic) == (one.kind == "none") == (not one.done)
-    assert [one.done for one in all_situations(settings(samples=300))] == [one.done for one in found]
-    assert [one.done for one in all_situations(settings(samples=300, seed=2))] != [one.done for one in found]
+        if one.calls and one.calls[0].call.tool == "find_in_story" and one.kind != "error":
+            assert one.calls[0].result["times"] > 0
+        assert bool(one.topic) == (one.kind == "none") == (not one.calls)
+    assert [one.calls for one in all_situations(settings(samples=300))] == [one.calls for one in found]
+    assert [one.calls for one in all_situations(settings(samples=300, seed=2))] != [one.calls for one in found]
 
 
 def test_chapters_and_characters() -> None:
@@ -283,7 +285,7 @@ def test_chapters_and_characters() -> None:
     assert characters(ROOM) == ["Anna", "Boris"]
 
 
-def test_held_out_rooms_hold_nothing_of_the_others(settings: Callable[..., ToolsSettings]) -> None:
+def test_held_out_rooms_share_nothing_with_the_others(settings: Callable[..., ToolsSettings]) -> None:
     sides: dict[str, set[str]] = {"train": set(), "held_out": set()}
     for one in all_situations(settings(held_out_share=0.4)):
         side = one.id.partition("/")[0]
@@ -300,27 +302,27 @@ def rows_of(folder: Path, name: str = "train") -> dict[str, dict[str, Any]]:
     return {row["id"]: row for row in map(json.loads, (folder / f"{name}.jsonl").read_text().splitlines())}
 
 
-def test_the_chain(settings: Callable[..., ToolsSettings]) -> None:
+def test_situations_become_rows(settings: Callable[..., ToolsSettings]) -> None:
     made = settings()
     folder = tools(made)
-    rows, dropped = rows_of(folder), rows_of(folder, "dropped")
+    rows, rejected = rows_of(folder), rows_of(folder, "rejected")
     found = {one.id: one for one in all_situations(made)}
-    assert set(rows) | set(dropped) == set(found)
-    assert {one["reason"] for one in dropped.values()} <= {"copy"}
+    assert set(rows) | set(rejected) == set(found)
+    assert {one["reason"] for one in rejected.values()} <= {"copy"}
     assert len(rows) > 30
     for key, row in rows.items():
         one = found[key]
         check_row(row, one.room)
-        assert [tool["function"]["name"] for tool in row["tools"]] == list(one.shown)
+        assert [tool["function"]["name"] for tool in row["tools"]] == list(one.offered)
         roles = [message["role"] for message in row["messages"]]
-        assert roles == ["user", *["assistant", "tool"] * len(one.done), "assistant"]
+        assert roles == ["user", *["assistant", "tool"] * len(one.calls), "assistant"]
         calls = [call["function"] for message in row["messages"] for call in message.get("tool_calls", ())]
-        assert calls == [{"name": done.call.tool, "arguments": done.call.arguments} for done in one.done]
+        assert calls == [{"name": done.call.tool, "arguments": done.call.arguments} for done in one.calls]
         assert all(
             message["tool_call_id"] == before["tool_calls"][0]["id"]
             for before, message in zip(row["messages"][1::2], row["messages"][2::2])
         )
-    lines = [line for _, line in read_lines([folder / "train.jsonl"], Conversation)]
+    lines = [line for _, line in read_jsonl([folder / "train.jsonl"], Conversation)]
     assert sum(bool(message.tool_calls) for line in lines for message in line.messages) == sum(
         len(row["calls"]) for row in rows.values()
     )
@@ -331,7 +333,7 @@ def test_the_chain(settings: Callable[..., ToolsSettings]) -> None:
 
 
 def saying(schema: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[dict[str, Any]], str]:
-    """The honest teacher, but for one kind of answer."""
+    """A teacher whose answers of one kind are changed."""
 
     def answers(body: dict[str, Any]) -> str:
         said = json.loads(honest_answer(body))
@@ -344,31 +346,36 @@ def saying(schema: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> C
     ("schema", "change", "reason", "shares"),
     [
         (
-            "Words",
+            "UserMessage",
             lambda said: said | {"user": "Call read_chapter for me."},
             "names_a_tool",
-            {"two": 0, "refused": 0, "no_tool": 0},
+            {"two_calls_share": 0, "error_share": 0, "no_tool_share": 0},
         ),
         (
-            "Words",
+            "UserMessage",
             lambda said: said | {"user": f"Do what is needed, {said['user'][-12:]}"},
             "not_said",
-            {"two": 0, "refused": 1, "no_tool": 0},
+            {"two_calls_share": 0, "error_share": 1, "no_tool_share": 0},
         ),
         ("Reply", lambda said: said | {"done": not said["done"]}, "not_honest", {}),
         ("Reply", lambda said: said | {"answer": "It has 987,654 words."}, "invented", {}),
         ("Reply", lambda said: said | {"answer": "As find_in_story says."}, "names_a_tool", {}),
-        ("Words", lambda said: {"said": "x"}, "no_answer", {}),
+        ("UserMessage", lambda said: {"said": "x"}, "no_answer", {}),
         (
-            "Talk",
+            "Exchange",
             lambda said: said | {"answer": "Use story_status."},
             "names_a_tool",
-            {"two": 0, "refused": 0, "no_tool": 1},
+            {"two_calls_share": 0, "error_share": 0, "no_tool_share": 1},
         ),
-        ("Talk", lambda said: said | {"user": "The same."}, "copy", {"two": 0, "refused": 0, "no_tool": 1}),
+        (
+            "Exchange",
+            lambda said: said | {"user": "The same."},
+            "copy",
+            {"two_calls_share": 0, "error_share": 0, "no_tool_share": 1},
+        ),
     ],
 )
-def test_what_a_teacher_says_that_will_not_do(
+def test_bad_answers_are_rejected(
     schema: str,
     change: Callable[[dict[str, Any]], dict[str, Any]],
     reason: str,
@@ -378,19 +385,19 @@ def test_what_a_teacher_says_that_will_not_do(
 ) -> None:
     fake.answer = saying(schema, change)
     folder = tools(settings(samples=20, **shares))
-    dropped = Counter(one["reason"] for one in rows_of(folder, "dropped").values())
-    assert dropped[reason] >= 5
+    rejected = Counter(one["reason"] for one in rows_of(folder, "rejected").values())
+    assert rejected[reason] >= 5
     left = [row["calls"] for row in rows_of(folder).values() if row["calls"]]
     assert all(calls == ["list_principles"] for calls in left)  # whose task need not be said in its own words
     assert not left or reason == "not_said"
 
 
-@pytest.mark.parametrize("schema", ["Words", "Reply", "Talk"])
+@pytest.mark.parametrize("schema", ["UserMessage", "Reply", "Exchange"])
 @pytest.mark.parametrize("fault", ["hang", "500", "half", "drop", "no_json", "cut", "refuse"])
 def test_a_teacher_that_fails_costs_its_own_row(
     fault: str, schema: str, fake: FakeTeacher, settings: Callable[..., ToolsSettings]
 ) -> None:
-    few = {"samples": 12, "no_tool": 0.3}
+    few = {"samples": 12, "no_tool_share": 0.3}
     whole = rows_of(tools(settings("whole", **few)))
     chosen = next(asked_of(body)[1] for body in fake.asked if asked_of(body)[0] == schema)
     fake.fault = lambda body, times: fault if asked_of(body)[1] == chosen else ""
@@ -401,10 +408,10 @@ def test_a_teacher_that_fails_costs_its_own_row(
     assert len(rows) == len(whole) - 1
     assert all(whole[key] == row for key, row in rows.items())
     [lost] = set(whole) - set(rows)
-    assert rows_of(folder, "dropped")[lost]["reason"] == "no_answer"
+    assert rows_of(folder, "rejected")[lost]["reason"] == "no_answer"
 
 
-def test_killed_gone_on_with_and_replayed(fake: FakeTeacher, settings: Callable[..., ToolsSettings]) -> None:
+def test_an_interrupted_stage_resumes_and_replays(fake: FakeTeacher, settings: Callable[..., ToolsSettings]) -> None:
     whole = tools(settings("whole"))
     wanted = len(fake.asked)
     fake.fault = lambda body, times: "key" if len(fake.asked) - wanted > 20 else ""
@@ -425,9 +432,9 @@ def test_killed_gone_on_with_and_replayed(fake: FakeTeacher, settings: Callable[
 
 @pytest.fixture
 def two(settings: Callable[..., ToolsSettings]) -> tuple[dict[str, Any], Situation]:
-    """A row with a renaming and what follows from it."""
-    made = settings(two=1, refused=0, no_tool=0, samples=10)
-    one = next(one for one in all_situations(made) if one.done[0].call.tool == "rename_character")
+    """A row with a renaming and the call that follows from it."""
+    made = settings(two_calls_share=1, error_share=0, no_tool_share=0, samples=10)
+    one = next(one for one in all_situations(made) if one.calls[0].call.tool == "rename_character")
     return rows_of(tools(made))[one.id], one
 
 
@@ -454,23 +461,25 @@ def called(row: dict[str, Any], place: int) -> dict[str, Any]:
         (lambda row: row.update(messages=row["messages"][3:]), "result"),
     ],
 )
-def test_a_row_is_checked_by_running_it(
+def test_a_row_is_checked_by_running_its_calls(
     spoil: Callable[[dict[str, Any]], Any], reason: str, two: tuple[dict[str, Any], Situation]
 ) -> None:
-    """The second call is run in the room that the first one left: without it the new name is nowhere."""
+    """The second call runs in the room after the first one: before it, the new name does not occur."""
     row, situation = deepcopy(two[0]), two[1]
-    row["tools"] = [TOOLS[one.call.tool].schema for one in situation.done]
+    row["tools"] = [TOOLS[one.call.tool].schema for one in situation.calls]
     spoil(row)
     if not reason:
         check_row(row, situation.room)
         return
-    with pytest.raises(Dropped) as dropped:
+    with pytest.raises(Rejected) as rejected:
         check_row(row, situation.room)
-    assert dropped.value.reason == reason
+    assert rejected.value.reason == reason
 
 
-DONE = (
-    Done(Call("story_status", {}), {"words": 2287, "chapters": [{"title": "Part 7"}, {"title": "x"}, {"title": "y"}]}),
+CALLS = (
+    CallResult(
+        Call("story_status", {}), {"words": 2287, "chapters": [{"title": "Part 7"}, {"title": "x"}, {"title": "y"}]}
+    ),
 )
 
 
@@ -487,12 +496,12 @@ DONE = (
         ("That is 2.5 times as much.", "2.5"),
     ],
 )
-def test_figures_that_nobody_gave(said: str, invented: str) -> None:
+def test_invented_numbers(said: str, invented: str) -> None:
     if not invented:
-        nothing_invented(said, "Make it 40, please.", DONE)
+        check_numbers(said, "Make it 40, please.", CALLS)
         return
-    with pytest.raises(Dropped, match=f"no tool says {re.escape(invented)}$"):
-        nothing_invented(said, "Make it 40, please.", DONE)
+    with pytest.raises(Rejected, match=f"no tool says {re.escape(invented)}$"):
+        check_numbers(said, "Make it 40, please.", CALLS)
 
 
 @pytest.mark.parametrize(
@@ -504,47 +513,52 @@ def test_figures_that_nobody_gave(said: str, invented: str) -> None:
         ("Read me chapter 33, then 2.", "3"),
     ],
 )
-def test_what_the_user_has_to_say(user: str, missing: str) -> None:
-    done = [Done(Call("read_chapter", {"number": 3}), {"text": "x"}), Done(Call("read_chapter", {"number": 2}), {})]
+def test_the_user_must_say_the_arguments(user: str, missing: str) -> None:
+    done = [
+        CallResult(Call("read_chapter", {"number": 3}), {"text": "x"}),
+        CallResult(Call("read_chapter", {"number": 2}), {}),
+    ]
     if not missing:
-        all_said(user, done)
+        check_user(user, done)
         return
-    with pytest.raises(Dropped, match=f"does not say {missing} "):
-        all_said(user, done)
-    all_said(user + " 3.", [done[0], Done(Call("find_in_story", {"query": "X"}), {})])  # the first answer tells it
+    with pytest.raises(Rejected, match=f"does not say {missing} "):
+        check_user(user, done)
+    check_user(
+        user + " 3.", [done[0], CallResult(Call("find_in_story", {"query": "X"}), {})]
+    )  # the first answer tells it
 
 
-def test_honesty() -> None:
-    refused = (Done(Call("read_chapter", {"number": 9}), {"error": "There is no chapter 9."}),)
-    honest(refused, says_done=False)
-    honest(DONE, says_done=True)
-    for done, says in ((refused, True), (DONE, False)):
-        with pytest.raises(Dropped):
-            honest(done, says_done=says)
+def test_answers_must_be_honest() -> None:
+    refused = (CallResult(Call("read_chapter", {"number": 9}), {"error": "There is no chapter 9."}),)
+    check_honest(refused, says_done=False)
+    check_honest(CALLS, says_done=True)
+    for done, says in ((refused, True), (CALLS, False)):
+        with pytest.raises(Rejected):
+            check_honest(done, says_done=says)
 
 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [({"chapter_words": 5000}, "No text is long enough"), ({"constitution": "missing.toml"}, "cannot be read")],
 )
-def test_what_is_wrong_is_said(changes: dict[str, Any], says: str, settings: Callable[..., ToolsSettings]) -> None:
+def test_errors_name_the_cause(changes: dict[str, Any], says: str, settings: Callable[..., ToolsSettings]) -> None:
     with pytest.raises(MendableError, match=says):
         tools(settings(**changes))
 
 
 @pytest.mark.skipif(not CORPUS.exists(), reason="the corpus is not here")
 def test_situations_of_the_corpus(settings: Callable[..., ToolsSettings], tmp_path: Path) -> None:
-    """Real stories: every kind of call is found a room for, and each row's calls run again as they ran."""
+    """With real stories there is a situation for every tool, and renamed characters have names."""
     stories = [one.model_dump() for one in read_stories(CORPUS)[:40]]
     data = write_lines(tmp_path / "corpus.jsonl", stories)
-    house = ROOT / "writer" / "editorial" / "constitution.toml"
-    found = all_situations(settings(data=[data], constitution=house, samples=120, chapter_words=300))
-    assert {one.call.tool for situation in found for one in situation.done} == set(TOOLS)
+    constitution = ROOT / "writer" / "editorial" / "constitution.toml"
+    found = all_situations(settings(data=[data], constitution=constitution, samples=120, chapter_words=300))
+    assert {one.call.tool for situation in found for one in situation.calls} == set(TOOLS)
     people = [
         one.call.arguments["old"]
         for situation in found
-        for one in situation.done
-        if one.call.tool == "rename_character" and situation.kind != "refused"
+        for one in situation.calls
+        if one.call.tool == "rename_character" and situation.kind != "error"
     ]
     assert people
     assert all(name[0].isupper() for name in people)

@@ -1,4 +1,4 @@
-"""What must not depend on how it is computed: micro-batches, packing, chunks, recomputation."""
+"""Results that must not depend on micro-batches, packing, chunks or recomputation."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.training import models
-from training.data import ChatEncoder, Fitting, conversations
-from training.errors import MendableError
+from training.common.errors import MendableError
+from training.common.records import Sample
+from training.config.learner import LearnerSettings
+from training.datasets.encoding import ChatEncoder, ContextLimit, conversations
 from training.learner.batches import Example, micro_batches, to_batch
 from training.learner.engine import Learner
-from training.learner.models import load_tokenizer, packs, prepare
+from training.learner.models import can_pack, load_tokenizer, prepare
 from training.objectives.logprobs import token_logprobs
-from training.recipes.settings import LearnerSettings
-from training.recipes.sft import learn
-from training.records import Sample
+from training.recipes.sft.loop import learn
 
 
 def learner(kind: models.Kind, *, packed: bool | None = None, **changes: object) -> Learner:
     chosen = LearnerSettings.model_validate({"precision": "float32", "threads": 1} | changes)
     model = prepare(models.random_model(kind), chosen)
-    return Learner(model, chosen, packed=packs(model, chosen, lambda _: None) if packed is None else packed)
+    return Learner(model, chosen, packed=can_pack(model, chosen, lambda _: None) if packed is None else packed)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Sample]]:
     folder = tmp_path_factory.mktemp("examples")
     models.save(models.random_model("qwen3"), folder / "model")
     encoder = ChatEncoder(load_tokenizer(folder / "model"), folder)
-    return conversations([models.conversations(folder / "sft.jsonl", 8)], encoder, Fitting(2048, "refuse"))
+    return conversations([models.conversations(folder / "sft.jsonl", 8)], encoder, ContextLimit(2048, "refuse"))
 
 
 def step(one: Learner, examples: list[tuple[Sample]]) -> tuple[float, torch.Tensor]:
@@ -44,29 +44,33 @@ def relative(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize(("kind", "packed"), [("qwen3", True), ("qwen3", False), ("llama", True), ("qwen3.5", False)])
-def test_eight_micro_batches_are_one(kind: models.Kind, packed: bool, examples: list[tuple[Sample]]) -> None:
+def test_eight_micro_batches_give_the_gradients_of_one(
+    kind: models.Kind, packed: bool, examples: list[tuple[Sample]]
+) -> None:
     one, eight = (
         learner(kind, packed=packed, tokens_per_micro_batch=10**6),
         learner(kind, packed=packed, tokens_per_micro_batch=1),
     )
-    assert [len(list(some.share(examples))) for some in (one, eight)] == [1, 8]
+    assert [len(list(some.split_across_ranks(examples))) for some in (one, eight)] == [1, 8]
     (loss, grads), (other_loss, other_grads) = step(one, examples), step(eight, examples)
     assert loss == pytest.approx(other_loss, rel=1e-6)
     assert relative(grads, other_grads) < 1e-5
 
 
 @pytest.mark.parametrize(("kind", "packed"), [("qwen3", True), ("llama", True), ("qwen3", False), ("qwen3.5", False)])
-def test_a_story_among_others_is_a_story_alone(kind: models.Kind, packed: bool, examples: list[tuple[Sample]]) -> None:
+def test_a_story_among_others_has_the_logprobs_that_it_has_alone(
+    kind: models.Kind, packed: bool, examples: list[tuple[Sample]]
+) -> None:
     one = learner(kind, packed=packed)
     together = to_batch([sample for (sample,) in examples], packed=packed, device=one.device)
-    answers = one(together)
+    logprobs = one(together)
     for number, (sample,) in enumerate(examples):
         alone = one(to_batch([sample], packed=packed, device=one.device))
-        torch.testing.assert_close(answers[together.text_N == number], alone, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(logprobs[together.text_N == number], alone, rtol=1e-5, atol=1e-5)
 
 
-def test_another_neighbour_changes_no_gradient(examples: list[tuple[Sample]]) -> None:
-    """A leak would let the loss of one text pull at the embedding of a token that only its neighbour has."""
+def test_the_loss_of_a_packed_text_has_no_gradient_for_its_neighbour(examples: list[tuple[Sample]]) -> None:
+    """With a leak, the embedding of a token that only the neighbour has would get a gradient."""
     one = learner("qwen3")
     left, right = examples[0][0], examples[1][0]
     silent = Sample(left.tokens, np.zeros_like(left.weights))
@@ -82,11 +86,11 @@ def test_another_neighbour_changes_no_gradient(examples: list[tuple[Sample]]) ->
 def test_packing_is_refused_where_it_would_leak(examples: list[tuple[Sample]]) -> None:
     on = LearnerSettings(precision="float32", packing="on")
     with pytest.raises(MendableError, match=r"linear_attention carry their state .* Set packing to 'auto' or 'off'"):
-        packs(models.random_model("qwen3.5"), on, lambda _: None)
-    said: list[str] = []
-    assert not packs(models.random_model("qwen3.5"), LearnerSettings(), said.append)
-    assert "rows of like length" in said[0]
-    # and it would: the second of two packed texts is not what it is alone
+        can_pack(models.random_model("qwen3.5"), on, lambda _: None)
+    logged: list[str] = []
+    assert not can_pack(models.random_model("qwen3.5"), LearnerSettings(), logged.append)
+    assert "rows of similar length" in logged[0]
+    # without the check, the second of two packed texts has other log-probabilities than alone
     leaky = learner("qwen3.5", packed=True)
     first, second = examples[0][0], examples[1][0]
     together = to_batch([first, second], packed=True, device=leaky.device)
@@ -106,7 +110,9 @@ def test_recomputed_activations_give_the_same_gradients(kind: models.Kind, examp
     tokens=st.integers(0, 40), vocabulary=st.integers(2, 60), tile=st.integers(1, 3000), seed=st.integers(0, 99),
     dtype=st.sampled_from([torch.float32, torch.bfloat16]),
 )  # fmt: skip
-def test_chunked_is_dense(tokens: int, vocabulary: int, tile: int, seed: int, dtype: torch.dtype) -> None:
+def test_chunked_logprobs_equal_dense_ones(
+    tokens: int, vocabulary: int, tile: int, seed: int, dtype: torch.dtype
+) -> None:
     torch.manual_seed(seed)
     hidden, weight = torch.randn(tokens, 8), torch.randn(vocabulary, 8)
     targets, pull = torch.randint(vocabulary, (tokens,)), torch.randn(tokens)
@@ -136,17 +142,17 @@ def test_every_example_is_in_one_micro_batch(
     examples: list[Example] = [
         tuple(Sample.of([0] * length, [1.0] * length) for length in example) for example in lengths
     ]
-    shares = micro_batches(examples, processes=processes, budget=budget, packed=packed)
-    assert len({len(share) for share in shares}) == 1
-    assert sorted(number for share in shares for part in share for number in part) == list(range(len(examples)))
-    for part in (part for share in shares for part in share if len(part) > 1):
+    by_process = micro_batches(examples, processes=processes, budget=budget, packed=packed)
+    assert len({len(parts) for parts in by_process}) == 1
+    assert sorted(number for parts in by_process for part in parts for number in part) == list(range(len(examples)))
+    for part in (part for parts in by_process for part in parts if len(part) > 1):
         sizes = [len(sample) for number in part for sample in examples[number]]
         largest = max(sum(map(len, example)) for example in examples)
         assert (sum(sizes) if packed else max(sizes) * len(sizes)) <= max(budget, largest * packed)
 
 
 def test_bfloat16_gradients_add_up_in_float32(examples: list[tuple[Sample]]) -> None:
-    """Many micro-batches of bfloat16 gradients, added up in bfloat16, would lose the small ones."""
+    """Added up in bfloat16, the gradients of many micro-batches would lose the small ones."""
     precise = learner("qwen3", tokens_per_micro_batch=10**6)
     _, expected = step(precise, examples)
     rough = learner("qwen3", precision="bfloat16", tokens_per_micro_batch=1)

@@ -1,4 +1,4 @@
-"""What the reference thinks of the pairs is kept, and found again only where nothing that it depends on has changed."""
+"""The reference model's log-probabilities are cached, and the cache is used only if nothing that they depend on has changed."""
 
 from __future__ import annotations
 
@@ -9,71 +9,71 @@ import pytest
 import torch
 
 from tests.training import models
-from training.data import ChatEncoder, Fitting, Pairs, fingerprint, pairs
+from training.config.learner import LearnerSettings
+from training.datasets.encoding import ChatEncoder, ContextLimit, Pairs, fingerprint, pairs
 from training.learner.engine import Learner
 from training.learner.models import load_model, load_tokenizer
 from training.learner.reference import reference_logprobs
-from training.recipes.settings import LearnerSettings
 
 Precision = Literal["float32", "bfloat16"]
 
 
-class House:
-    """A model's folder, preferences, and the folder of what was kept."""
+class Setup:
+    """A model's folder, preferences, and the folder of the cache."""
 
     def __init__(self, folder: Path) -> None:
-        self.model, self.kept = folder / "model", folder / "kept"
+        self.model, self.cache = folder / "model", folder / "cache"
         self.data = models.preferences(folder / "data.jsonl", 4)
         models.save(models.random_model("qwen3"), self.model)
 
     def pairs(self) -> Pairs:
-        return pairs([self.data], ChatEncoder(load_tokenizer(self.model), self.model), Fitting(2048, "refuse"))
+        return pairs([self.data], ChatEncoder(load_tokenizer(self.model), self.model), ContextLimit(2048, "refuse"))
 
-    def ask(self, precision: Precision = "float32") -> torch.Tensor:
+    def logprobs(self, precision: Precision = "float32") -> torch.Tensor:
         settings = LearnerSettings(precision=precision, threads=1)
         learner = Learner(load_model(self.model, settings), settings, packed=False)
         some = self.pairs().examples
         return reference_logprobs(
-            learner, some, model=self.model, data=fingerprint(some), precision=precision, folder=self.kept
+            learner, some, model=self.model, data=fingerprint(some), precision=precision, folder=self.cache
         )
 
     @property
     def files(self) -> set[str]:
-        return {path.name for path in self.kept.iterdir()}
+        return {path.name for path in self.cache.iterdir()}
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> House:
-    return House(tmp_path)
+def setup(tmp_path: Path) -> Setup:
+    return Setup(tmp_path)
 
 
-def test_it_is_computed_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = house.ask()
+def test_they_are_computed_once(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = setup.logprobs()
     assert first.shape == (4, 2)
-    monkeypatch.setattr(Learner, "read", lambda *_: pytest.fail("it was computed again"))
-    assert torch.equal(house.ask(), first)
+    monkeypatch.setattr(Learner, "infer", lambda *_: pytest.fail("they were computed again"))
+    assert torch.equal(setup.logprobs(), first)
 
 
 @pytest.mark.parametrize("what", ["model", "data", "template", "precision"])
-def test_it_is_computed_anew_when_something_changes(house: House, what: str) -> None:
-    first = house.ask()
-    before = house.files
+def test_they_are_computed_again_when_something_changes(setup: Setup, what: str) -> None:
+    first = setup.logprobs()
+    before = setup.files
     if what == "model":
-        models.save(models.random_model("qwen3", seed=1), house.model)
+        models.save(models.random_model("qwen3", seed=1), setup.model)
     elif what == "data":
-        models.preferences(house.data, 4, seed=1)
+        models.preferences(setup.data, 4, seed=1)
     elif what == "template":
-        template = house.model / "chat_template.jinja"
+        template = setup.model / "chat_template.jinja"
         template.write_text("{{ 'Read this.' }}" + template.read_text("utf-8"), "utf-8")
-    anew = house.ask("bfloat16" if what == "precision" else "float32")
-    assert len(house.files) == 2
-    assert house.files > before
-    assert not torch.equal(anew, first)
+    second = setup.logprobs("bfloat16" if what == "precision" else "float32")
+    assert len(setup.files) == 2
+    assert setup.files > before
+    assert not torch.equal(second, first)
 
 
-def test_a_damaged_file_is_computed_anew(house: House) -> None:
-    first = house.ask()
-    (kept,) = house.kept.iterdir()
-    kept.write_bytes(kept.read_bytes()[:-8])
-    assert torch.equal(house.ask(), first)
-    assert kept.stat().st_size > 8
+def test_a_damaged_cache_file_is_computed_again(setup: Setup) -> None:
+    first = setup.logprobs()
+    (cached,) = setup.cache.iterdir()
+    cached.write_bytes(cached.read_bytes()[:-8])
+    assert torch.equal(setup.logprobs(), first)
+    assert cached.stat().st_size > 8

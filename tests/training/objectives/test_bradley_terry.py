@@ -1,4 +1,4 @@
-"""The grades of a comparison are a distribution, and the one of the textbooks."""
+"""The grades of a comparison form a distribution that agrees with the textbook models."""
 
 from __future__ import annotations
 
@@ -47,23 +47,23 @@ def test_gradients_are_finite_and_pull_the_right_way(
     assert value.grad is not None
     assert torch.isfinite(loss)
     assert torch.isfinite(value.grad).all()
-    if strength == 0:  # towards nothing
+    if strength == 0:  # towards 0
         assert value.grad.item() * difference >= -1e-6
-    elif strength >= len(thresholds):  # ever further
+    elif strength >= len(thresholds):  # away from 0, without limit
         assert value.grad.item() <= 1e-6
 
 
-def test_a_strong_preference_asks_for_more_than_a_weak_one() -> None:
+def test_a_strong_preference_needs_a_larger_difference_than_a_weak_one() -> None:
     value = torch.full((2,), 2.0, requires_grad=True)
     graded_losses(value, torch.tensor([1, 2]), (0.5, 1.5)).sum().backward()
     assert value.grad is not None
     weak, strong = value.grad.tolist()
-    assert strong < 0 < weak  # 2 is already past what "better" says, and not yet past what "much better" says
+    assert strong < 0 < weak  # a difference of 2 is above the range of "better" and below that of "much better"
 
 
 def test_plain_losses_at_known_points() -> None:
-    nothing, one = torch.zeros(1), torch.ones(1)
-    assert bradley_terry_losses(nothing, one, nothing).item() == pytest.approx(math.log(2))
+    zero, one = torch.zeros(1), torch.ones(1)
+    assert bradley_terry_losses(zero, one, zero).item() == pytest.approx(math.log(2))
     assert bradley_terry_losses(3 * one, one, 3 * one).item() == pytest.approx(math.log(2))
     tie = bradley_terry_losses(torch.tensor([-2.0, 0.0, 2.0]), torch.full((3,), 0.5), torch.zeros(3))
     assert tie.argmin() == 1

@@ -17,15 +17,15 @@ from safetensors.torch import load_file
 
 from tests.training import models
 from tests.training.conftest import ROOT
-from training.learner.events import read_events
-from training.recipes.dpo import dpo
-from training.recipes.kinds import RECIPES as SETTINGS
-from training.recipes.pretrain import pretrain
-from training.recipes.reward_model import reward_model
-from training.recipes.settings import RecipeSettings
-from training.recipes.sft import sft
-from training.records import Metrics
-from workers.jobs.runs.processes import mark, processes_of
+from training.common.events import read_events
+from training.common.records import Metrics
+from training.config.recipe import RecipeSettings
+from training.recipes.dpo.loop import dpo
+from training.recipes.pretrain.loop import pretrain
+from training.recipes.registry import RECIPES as SETTINGS
+from training.recipes.reward_model.loop import reward_model
+from training.recipes.sft.loop import sft
+from workers.processes import processes_of, tag
 
 Name = Literal["pretrain", "sft", "reward_model", "dpo"]
 NAMES: tuple[Name, ...] = ("pretrain", "sft", "reward_model", "dpo")
@@ -61,7 +61,7 @@ def make_settings(
         "context": 1024, "steps": 12, "checkpoint_every": 4, "evaluate_every": 6,
     }  # fmt: skip
     values |= {"batch_tokens": 1500, "context": 300} if name == "pretrain" else {"batch": 6}
-    return SETTINGS[name].model_validate(values | changes)
+    return SETTINGS[name].settings.model_validate(values | changes)
 
 
 def command(name: Name, settings: RecipeSettings, *, processes: int = 0) -> tuple[list[str], dict[str, str]]:
@@ -73,7 +73,7 @@ def command(name: Name, settings: RecipeSettings, *, processes: int = 0) -> tupl
         start += ["torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m"]
     scripts = str(Path(sys.executable).parent)
     environment = (
-        os.environ | {"OMP_NUM_THREADS": "1", "PATH": f"{scripts}:{os.environ['PATH']}"} | mark(settings.run_dir)
+        os.environ | {"OMP_NUM_THREADS": "1", "PATH": f"{scripts}:{os.environ['PATH']}"} | tag(settings.run_dir)
     )
     return [*start, "training", name, str(path)], environment
 

@@ -28,9 +28,10 @@ from tests.training import models
 from tests.training.conftest import ROOT
 from tests.training.recipes.runs import RECIPES, Name, apart, command, make_settings, told
 from training.__main__ import main
-from training.learner.events import read_events
-from training.lines import MOST_BYTES
-from training.recipes.settings import RewardModelSettings, SftSettings
+from training.common.events import read_events
+from training.datasets.jsonl import MOST_BYTES
+from training.recipes.reward_model import RewardModelSettings
+from training.recipes.sft import SftSettings
 
 STEPS, SAVED = 4, 2
 
@@ -151,7 +152,7 @@ ASKED = {"role": "user", "content": "A story?"}
 TOLD = {"role": "assistant", "content": "Anna saw the river."}
 
 DATA: dict[str, tuple[Callable[[Place], object], str]] = {
-    "missing": (lambda p: p.data.unlink(), "The data file .*sft.jsonl is not there: mend `data`"),
+    "missing": (lambda p: p.data.unlink(), "The data file .*sft.jsonl does not exist: correct `data`"),
     "a folder": (
         lambda p: steps(p.data.unlink, p.data.mkdir),
         "sft.jsonl cannot be read after line 0: .*Is a directory",
@@ -175,7 +176,7 @@ DATA: dict[str, tuple[Callable[[Place], object], str]] = {
     "UTF-16": (lambda p: p.data.write_bytes(p.data.read_text().encode("utf-16")), "line 1 is not a conversation"),
     "huge line": (
         lambda p: gzipped(p, lambda raw: raw + gzip.compress(b'"' + b"a" * MOST_BYTES)),
-        "data.jsonl.gz, line 25 is longer than 64 MB: each example is a line",
+        "data.jsonl.gz, line 25 is longer than 64 MB: put each example on a line of its own",
     ),
     "no messages": (lambda p: p.lines({"text": "hello"}), "line 2 is not a conversation: messages: Field required"),
     "nothing said": (lambda p: p.lines({"messages": []}), "line 2 is not a conversation: messages: .*at least 1"),
@@ -202,7 +203,7 @@ DATA: dict[str, tuple[Callable[[Place], object], str]] = {
     ),
     "too long": (
         lambda p: p.values.update(context=64),
-        r"sft.jsonl, line \d+ has a text of [\d,]+ tokens, and there is room for 64: raise context .if the model has",
+        r"sft.jsonl, line \d+ has a text of [\d,]+ tokens, and the context is 64: raise context .if the model has",
     ),
     "held out": (
         lambda p: (p.folder / "sft-held-out.jsonl").write_text("{}\n"),
@@ -244,19 +245,19 @@ MODEL: dict[str, tuple[Callable[[Place], object], str]] = {
     ),
     "a weight missing": (
         lambda p: p.weights(lambda w: w.pop("model.layers.1.mlp.up_proj.weight")),
-        r"The weights in .* lack what its config.json asks for: model.layers.1.mlp.up_proj.weight .1 such",
+        r"The weights in .* lack what its config.json describes: model.layers.1.mlp.up_proj.weight .1 such",
     ),
     "a layer too many": (
         lambda p: p.config(num_hidden_layers=1, layer_types=["full_attention"]),
-        r"The weights in .* have more than what its config.json asks for: model.layers.1.",
+        r"The weights in .* have more than what its config.json describes: model.layers.1.",
     ),
     "another shape": (
         lambda p: p.config(intermediate_size=64),
-        r"do not fit its config.json: model.layers.0.mlp.down_proj.weight is \[32, 48\], and .* asks for \[32, 64\] .6 such",
+        r"do not match its config.json: model.layers.0.mlp.down_proj.weight has shape \[32, 48\], and the configuration \[32, 64\] .6 such",
     ),
     "vocabulary too small": (
         lambda p: steps(lambda: p.config(vocab_size=300), lambda: p.weights(lambda w: shrink(w, 300))),
-        r"sft.jsonl, line 1: The tokenizer in .* makes token 3\d\d of this text, and the model's vocabulary ends at 299",
+        r"sft.jsonl, line 1: The tokenizer in .* encodes this text with token 3\d\d, and the model's vocabulary ends at 299",
     ),
     "no template": (lambda p: (p.model / "chat_template.jinja").unlink(), "has no chat template.*put a chat_template"),
     "a template that raises": (
@@ -267,7 +268,7 @@ MODEL: dict[str, tuple[Callable[[Place], object], str]] = {
         lambda p: (p.model / "chat_template.jinja").write_text("{% for %}"),
         "sft.jsonl, line 1: The chat template in .* refuses a conversation: ",
     ),
-    "no end token": (lambda p: p.tokenizer(eos_token=None), "names no end token.*set eos_token"),
+    "no end token": (lambda p: p.tokenizer(eos_token=None), "has no end token.*set eos_token"),
     "no tokenizer": (
         lambda p: steps(*(path.unlink for path in p.model.glob("tokenizer*"))),
         "There is no tokenizer in .*model-qwen3: it has no tokenizer.json",
@@ -296,7 +297,7 @@ RUN: dict[str, tuple[Callable[[Place], object], str]] = {
     ),
     "all checkpoints cut": (
         lambda p: steps(*(partial(cut, path) for path in p.run.glob("checkpoints/*/learner.pt"))),
-        r"All checkpoints in .* are damaged .step-000002.: put one back from a backup",
+        r"All checkpoints in .* are damaged .step-000002.: restore one from a backup",
     ),
     "manifest of another kind": (
         lambda p: [path.write_text("[]") for path in p.run.glob("checkpoints/*/manifest.json")],
@@ -353,9 +354,9 @@ def test_a_run_goes_on_once_all_is_mended(place: Place, whole: Path, capfd: pyte
     place.values["batch"] = 7
     refused(place, capfd)
     place.values["batch"] = 6
-    assert f"Going on from {place.run}/checkpoints/step-{SAVED:06d}." in ends_like(place, whole, capfd)
-    stops = [event.text for event in read_events(place.run / "events.jsonl") if event.kind == "log"]
-    assert sum(text.startswith("Stopped: ") for text in stops) == 3
+    assert f"Resuming from {place.run}/checkpoints/step-{SAVED:06d}." in ends_like(place, whole, capfd)
+    ends = [event for event in read_events(place.run / "events.jsonl") if event.kind == "ended"]
+    assert [end.outcome for end in ends] == ["done", "failed", "failed", "failed", "done"]
 
 
 def test_the_older_checkpoint_serves_when_the_newest_is_cut(
@@ -365,8 +366,8 @@ def test_the_older_checkpoint_serves_when_the_newest_is_cut(
     shutil.copytree(whole / "run" / "checkpoints" / newest.name, newest)
     cut(newest / "learner.pt")
     said = ends_like(place, whole, capfd)
-    assert f"The checkpoint {newest} is damaged and is passed over." in said
-    assert f"Going on from {place.run}/checkpoints/step-{SAVED:06d}." in said
+    assert f"The checkpoint {newest} is damaged and is skipped." in said
+    assert f"Resuming from {place.run}/checkpoints/step-{SAVED:06d}." in said
 
 
 def test_a_loss_that_is_no_number(
@@ -374,7 +375,7 @@ def test_a_loss_that_is_no_number(
 ) -> None:
     """From weights that are not sound, from a learning rate that is far too high, and on what is held out."""
     place.values |= {"run_dir": str(place.folder / "hot"), "checkpoint_every": 1, "steps": 9}
-    monkeypatch.setattr("training.learner.run.rate_share", lambda *_: 1e30)
+    monkeypatch.setattr("training.learner.run.learning_rate_factor", lambda *_: 1e30)
     error = refused(place, capfd)
     assert re.search(
         r"The loss of step \d is not a finite number, so the run was stopped before it spoiled what is saved: step-00000\d. "
@@ -426,7 +427,7 @@ def test_pairs_that_are_none(whole: Path, tmp_path: Path, capfd: pytest.CaptureF
     path.write_text(settings.model_copy(update={"model": tmp_path / "rewards" / "model"}).model_dump_json())
     capfd.readouterr()
     assert main(["dpo", str(path)]) == 2
-    assert "lack what its config.json asks for: lm_head.weight (1 such)" in one_line(capfd.readouterr().err)
+    assert "lack what its config.json describes: lm_head.weight (1 such)" in one_line(capfd.readouterr().err)
 
     shutil.copytree(settings.model, tmp_path / "unsound")
     tensors = load_file(tmp_path / "unsound" / "model.safetensors")
@@ -434,7 +435,7 @@ def test_pairs_that_are_none(whole: Path, tmp_path: Path, capfd: pytest.CaptureF
     save_file(tensors, tmp_path / "unsound" / "model.safetensors", metadata={"format": "pt"})
     path.write_text(settings.model_copy(update={"model": tmp_path / "unsound"}).model_dump_json())
     assert main(["dpo", str(path)]) == 2
-    assert "no finite probability: the model's weights are not sound" in one_line(capfd.readouterr().err)
+    assert "no finite probability: the model's weights are damaged" in one_line(capfd.readouterr().err)
 
 
 def make_reward(settings: Any) -> str:
@@ -544,8 +545,8 @@ def test_a_disk_that_fills_and_one_that_can_only_be_read(place: Place, whole: Pa
     assert f"step-{SAVED:06d}." in (out / "mended.out").read_text()
     assert told(out / "run") == told(whole / "run")
     assert apart(out / "run" / "model", whole / "run" / "model") == 0
-    logs = [event.text for event in read_events(out / "run" / "events.jsonl") if event.kind == "log"]
-    assert any(text.startswith("Stopped: There is no room left") for text in logs)
+    ends = [event for event in read_events(out / "run" / "events.jsonl") if event.kind == "ended"]
+    assert any(end.outcome == "failed" and end.reason.startswith("There is no room left") for end in ends)
 
 
 def sent(name: Name, settings: Any, what: signal.Signals, when: Callable[[], bool]) -> tuple[int, str, str]:
@@ -590,21 +591,21 @@ def test_an_interrupted_run_goes_on(place: Place, whole: Path, capfd: pytest.Cap
     settings = SftSettings.model_validate(place.values)
 
     def under_way() -> bool:
-        return b"Going on from" in (place.run / "events.jsonl").read_bytes()[before:]
+        return b'"kind":"resumed"' in (place.run / "events.jsonl").read_bytes()[before:]
 
     code, said, error = sent("sft", settings, signal.SIGINT, under_way)
     if code == 0:
         pytest.skip("the run was over before it could be interrupted")
     assert code == 130
-    assert one_line(error) == "Interrupted; the same command goes on from what is saved."
+    assert one_line(error) == "Interrupted; the same command resumes from what is saved."
     assert "Traceback" not in said
     assert not (place.run / "model").exists()
-    assert f"Going on from {place.run}/checkpoints/step-{SAVED:06d}." in ends_like(place, whole, capfd)
+    assert f"Resuming from {place.run}/checkpoints/step-{SAVED:06d}." in ends_like(place, whole, capfd)
 
 
 OURS = re.compile(
-    r"\d+ (conversations|pairs) to learn, |step \d+: |The model is in |Texts lie in rows of like length, not packed: |"
-    r"Going on from "
+    r"\d+ (conversations|pairs) to learn, |step \d+: |The model is in |Texts are padded rows of similar length, not packed: |"
+    r"Resuming from "
 )
 
 
@@ -647,7 +648,7 @@ def test_a_checkpoint_of_another_number_of_processes(tmp_path: Path) -> None:
     assert done.returncode == 2
     newest = settings.run_dir / "checkpoints" / "step-000002"
     assert one_line(done.stderr) == (
-        f"The checkpoint {newest} was written by 2 processes, and this run has 1: start as many."
+        f"The checkpoint {newest} was written by 2 processes, and this run has 1: start 2 processes."
     )
     assert kept_checkpoints(settings.run_dir) == checkpoints
 

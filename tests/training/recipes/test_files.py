@@ -1,4 +1,4 @@
-"""The settings files that come along: they are what the recipes read, they say what they are, and those of the house fit."""
+"""The settings files of the library: the recipes read them, they state the origin of their values, and ours fit on their GPUs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from typing import Any
 import pytest
 
 from tests.training.conftest import ROOT
-from training.estimate import make_plan, read_recipe
-from training.plan import plan
-from training.recipes.kinds import RECIPES
+from training.planning.estimate import make_plan
+from training.planning.plan import format_plan
+from training.recipes.registry import RECIPES, read_run
 
 FILES = ROOT / "training" / "recipes" / "files"
 PAPERS = sorted((FILES / "papers").glob("*.toml"))
-HOUSE = sorted((FILES / "a100x4").glob("*.toml"))
+OURS = sorted((FILES / "a100x4").glob("*.toml"))
+
+
+def plan(path: Path, **flags: Any) -> str:
+    return format_plan(make_plan(*read_run(path), **flags))
 
 
 def name(path: Path) -> str:
@@ -27,29 +31,29 @@ def read(path: Path) -> dict[str, Any]:
     return tomllib.loads(path.read_text())
 
 
-def test_they_are_there() -> None:
-    assert [path.stem for path in HOUSE] == ["dpo", "grpo", "pretrain", "reward-model", "sft"]
-    assert {read(path)["recipe"] for path in HOUSE} == set(RECIPES)
+def test_there_is_a_file_for_each_recipe() -> None:
+    assert [path.stem for path in OURS] == ["dpo", "grpo", "pretrain", "reward-model", "sft"]
+    assert {read(path)["recipe"] for path in OURS} == set(RECIPES)
     assert len(PAPERS) == 7
 
 
-@pytest.mark.parametrize("path", PAPERS + HOUSE, ids=name)
+@pytest.mark.parametrize("path", PAPERS + OURS, ids=name)
 def test_a_recipe_can_read_it(path: Path) -> None:
-    settings = read_recipe(path)
+    _, settings = read_run(path)
     paths = [settings.run_dir, settings.model, *settings.data, *settings.held_out]
     assert not any(one.is_absolute() for one in paths)
 
 
-@pytest.mark.parametrize("path", PAPERS + HOUSE, ids=name)
+@pytest.mark.parametrize("path", PAPERS + OURS, ids=name)
 def test_a_plan_can_be_made_of_it(path: Path) -> None:
     text = plan(path, gpus=64, gpu="h200", texts=10_000, words=3000)
     assert "It fits" in text
-    assert "the run at 40% of it" in text
+    assert "the run at 40% of the FLOP/s" in text
 
 
-@pytest.mark.parametrize("path", HOUSE, ids=name)
-def test_the_files_for_four_cards_fit_on_them(path: Path) -> None:
-    found = make_plan(path, gpus=4, gpu="a100-80")
+@pytest.mark.parametrize("path", OURS, ids=name)
+def test_the_files_for_four_gpus_fit_on_them(path: Path) -> None:
+    found = make_plan(*read_run(path), gpus=4, gpu="a100-80")
     assert found.fits
     assert found.settings.learner.zero_stage == 3
     assert found.settings.learner.gradient_checkpointing
@@ -57,10 +61,10 @@ def test_the_files_for_four_cards_fit_on_them(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", PAPERS, ids=name)
-def test_each_value_of_a_paper_says_where_it_is_from(path: Path) -> None:
+def test_each_value_of_a_paper_states_its_origin(path: Path) -> None:
     for line in path.read_text().splitlines():
         if re.match(r"\w+ = ", line) and not line.startswith(("recipe", "run_dir", "data")):
-            assert re.search(r"# (paper|code|notes|house|the model's card)", line), line
+            assert re.search(r"# (paper|code|notes|ours|the model's card)", line), line
 
 
 @pytest.mark.parametrize(
@@ -110,6 +114,6 @@ def test_the_other_sizes_of_weaver_in_the_comment() -> None:
     assert pytest.approx(18e9, rel=0.001) == 8_450 * 2_129_920
 
 
-def test_the_readers_of_a_paper_see_what_was_not_found() -> None:
+def test_the_files_of_papers_mark_what_was_not_found() -> None:
     for path in PAPERS:
         assert "NOT FOUND" in path.read_text(), path

@@ -23,15 +23,15 @@ from tests.servers import DEMO_MODEL
 from tests.training import models
 from tests.training.conftest import ROOT
 from tests.training.recipes.runs import told, weights
+from training.common.text import story_request
 from training.learner.engine import Learner
 from training.learner.models import load_model
-from training.recipes.grpo_settings import GrpoSettings
+from training.recipes.grpo import GrpoSettings
+from training.rollouts.logprobs import learner_logprobs
 from training.rollouts.policy import Policy
-from training.rollouts.run import _sent, read
 from training.rollouts.server import OwnServer
-from training.rollouts.sync import Adapter, Astray, SharedMemory, fixed_text
+from training.rollouts.sync import Adapter, LogprobMismatch, SharedMemory, fixed_text, server_weights
 from training.serving.vllm import importable
-from training.text import story_request
 
 pytestmark = [
     pytest.mark.model,
@@ -67,8 +67,8 @@ def make(folder: Path, **changes: Any) -> GrpoSettings:
     } | changes.pop("learner", {})
     given: dict[str, Any] = {
         "run_dir": folder / "run", "model": DEMO_MODEL, "data": (data(folder),), "context": 256, "steps": 3, "batch": 2, "group": 3,
-        "checkpoint_every": 1, "human": {"ramp": 0}, "sampling": {"most_tokens": 48}, "learner": learner, "rollouts": {"agreement": BOUND},
-        "rewards": {"weights": {"range": 1.0, "repetition": -1.0}, "floor": 0.0}, "guards": {"length_ratio": None, "cut": None},
+        "checkpoint_every": 1, "human": {"ramp": 0}, "sampling": {"most_tokens": 48}, "learner": learner, "rollouts": {"logprob_tolerance": BOUND},
+        "rewards": {"weights": {"range": 1.0, "repetition": -1.0}, "min_std": 0.0}, "guards": {"length_ratio": None, "cut": None},
     }  # fmt: skip
     return GrpoSettings.model_validate(given | changes)
 
@@ -107,7 +107,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
 @pytest.fixture
 def given(server: OwnServer, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setenv("ROLLOUT_KEY", server.key)
-    return {"url": server.url, "agreement": BOUND}
+    return {"url": server.url, "logprob_tolerance": BOUND}
 
 
 def moved(settings: GrpoSettings, scale: float = 0.02) -> Learner:
@@ -146,22 +146,29 @@ def test_after_a_sync_server_and_learner_are_one(
     prompt = [int(token) for token in fixed[:20]]
 
     async def both() -> None:
-        async with Policy(server, sync, seconds=120, agreement=BOUND, revivals=0, say=print) as policy:
-            policy.put(_sent(learner.engine.weights(), settings), fixed, read(learner, fixed), 1)
+        async with Policy(server, sync, seconds=120, tolerance=BOUND, restarts=0, say=print) as policy:
+            policy.put(server_weights(learner.engine.weights(), settings), fixed, learner_logprobs(learner, fixed), 1)
             await policy.load()
-            assert policy.apart < BOUND
-            drawn, version = await policy.write(prompt, {"temperature": 1.0, "seed": 7, "max_tokens": 60})
+            assert policy.logprob_difference < BOUND
+            drawn, version = await policy.generate(prompt, {"temperature": 1.0, "seed": 7, "max_tokens": 60})
             assert version == 1
             whole = np.asarray([*prompt, *drawn.tokens], np.int32)
-            ours = read(learner, whole)[len(prompt) - 1 :]
+            ours = learner_logprobs(learner, whole)[len(prompt) - 1 :]
             assert np.abs(ours - drawn.logprobs).mean() < BOUND
-            best, _ = await policy.write(prompt, {"temperature": 0.0, "seed": 0, "max_tokens": 24, "ignore_eos": True})
+            best, _ = await policy.generate(
+                prompt, {"temperature": 0.0, "seed": 0, "max_tokens": 24, "ignore_eos": True}
+            )
             if not lora:
                 with torch.no_grad():
                     assert best.tokens.tolist() == greedy(learner, prompt, 24)
             # And a learner that has moved on is not the server any more.
-            policy.put(_sent(moved(settings, 0.05).engine.weights(), settings), fixed, read(learner, fixed), 2)
-            with pytest.raises(Astray):
+            policy.put(
+                server_weights(moved(settings, 0.05).engine.weights(), settings),
+                fixed,
+                learner_logprobs(learner, fixed),
+                2,
+            )
+            with pytest.raises(LogprobMismatch):
                 await policy.load()
 
     try:
@@ -221,7 +228,7 @@ def test_replayed_it_is_the_same(given: dict[str, Any], tmp_path: Path) -> None:
 
 
 def test_a_step_behind(given: dict[str, Any], tmp_path: Path) -> None:
-    settings = make(tmp_path, rollouts=given | {"behind": 1})
+    settings = make(tmp_path, rollouts=given | {"max_staleness": 1})
     finish(start(settings))
     for step in range(3):
         lines = [
@@ -247,7 +254,7 @@ def test_killed_in_the_middle_of_a_step_it_goes_on(given: dict[str, Any], tmp_pa
     process.wait()
     there = [line for line in dump.read_text().splitlines() if '"story"' in line]
     said = finish(start(settings))
-    assert "Going on from" in said
+    assert "Resuming from" in said
     lines = [json.loads(line) for line in dump.read_text().splitlines()]
     stories = [tuple(line["story"]) for line in lines if "story" in line]
     assert len(stories) == len(set(stories))
@@ -274,7 +281,7 @@ def test_its_server_is_killed(tmp_path: Path) -> None:
     ][:1]
     front.send_signal(signal.SIGKILL)
     said = finish(process)
-    assert "The rollout server is away" in said
+    assert "The rollout server is unavailable" in said
     assert max(told(settings.run_dir, "server_apart").values()) < BOUND
     for one in family:
         assert not one.is_running() or one.status() == psutil.STATUS_ZOMBIE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import pytest
 from pydantic import ValidationError
 
 from tests.training.conftest import ROOT
-from training.learner.run import changes
-from training.recipes.grpo_settings import GrpoSettings
-from training.settings import read_settings
+from training.common.errors import MendableError
+from training.config.settings import read_settings
+from training.learner.run import changes, renamed
+from training.recipes.grpo import GrpoSettings
 
 PAPERS = ROOT / "training" / "recipes" / "files" / "papers"
 JUDGE = {"url": "https://judge.example", "model": "judge"}
@@ -41,7 +43,7 @@ def test_polaris_is_the_paper() -> None:
         8192,
     )
     assert found.rewards.weights == {"quality": 1.0, "repetition": -1.5, "length": -0.8, "blank": -1.0}
-    assert (found.rewards.how, found.rewards.clip, found.rewards.epsilon, found.rewards.floor) == (
+    assert (found.rewards.how, found.rewards.clip, found.rewards.epsilon, found.rewards.min_std) == (
         "weighted",
         2.0,
         1e-6,
@@ -70,8 +72,8 @@ def test_a_table_of_the_learner_that_says_little_keeps_the_recipes_own_defaults(
         ({"rewards": {"weights": {"preference": 1.0}}}, "the reward preference needs preference"),
         ({"rewards": {"weights": {"length": 0.0}}}, "no reward has a weight"),
         ({"rewards": {"weights": {}}}, "at least 1 item"),
-        ({"rewards": {"weights": {"charm": 1.0}}}, "Input should be"),
-        ({"rollouts": {"behind": 1}, "sampling": {"top_p": 0.9}}, "need the plain softmax"),
+        ({"rewards": {"weights": {"charm": 1.0}}}, "there is no reward 'charm': choose from quality, preference"),
+        ({"rollouts": {"max_staleness": 1}, "sampling": {"top_p": 0.9}}, "needs the plain softmax"),
         ({"guards": {"judge": JUDGE}}, "the second judge is the first one"),
         ({"group": 1}, "greater than or equal to 2"),
     ],
@@ -84,12 +86,72 @@ def test_what_cannot_go_together_is_refused(changes: dict[str, Any], says: str) 
 def test_what_may_change_when_a_run_goes_on() -> None:
     """A server that moved, a larger budget, a looser guard: what results would be the same."""
     before = make(guards={"judge": JUDGE | {"model": "second"}}).model_dump(mode="json")
-    moved = JUDGE | {"url": "http://elsewhere", "at_once": 4, "most_money": 50.0}
+    moved = JUDGE | {"url": "http://elsewhere", "inside": True, "at_once": 4, "most_money": 50.0}
     after = make(
         rewards={"judge": moved}, rollouts={"url": "http://elsewhere", "gpu_memory": 0.2}, guards={"cut": None}
     )
     assert not [*changes(after.model_dump(mode="json"), before)]
-    other = make(rewards={"judge": JUDGE | {"model": "other"}}, rollouts={"behind": 1}, sampling={"most_tokens": 64})
+    other = make(
+        rewards={"judge": JUDGE | {"model": "other"}}, rollouts={"max_staleness": 1}, sampling={"most_tokens": 64}
+    )
     assert {*changes(other.model_dump(mode="json"), before)} == {
-        "rewards.judge.model", "rollouts.behind", "sampling.most_tokens",
+        "rewards.judge.model", "rollouts.max_staleness", "sampling.most_tokens",
     }  # fmt: skip
+
+
+BEFORE = """
+recipe = "grpo"
+run_dir = "run"
+model = "model"
+data = ["data"]
+
+[rollouts]
+agreement = 0.05
+behind = 1
+truncate = 3.0
+revivals = 5
+
+[rewards]
+floor = 0.1
+longest = 600
+
+[rewards.weights]
+range = 1.0
+"""
+
+
+def test_a_settings_file_of_before_is_read_by_the_names_of_then(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(BEFORE)
+    found = read_settings(path, GrpoSettings)
+    assert found == make(
+        rollouts={"logprob_tolerance": 0.05, "max_staleness": 1, "importance_ratio_cap": 3.0, "restarts": 5},
+        rewards={"min_std": 0.1, "range": {"longest": 600}, "weights": {"range": 1.0}},
+    )
+    path.write_text(BEFORE.replace("floor = 0.1", "floor = 0.1\nmin_std = 0.2"))
+    with pytest.raises(MendableError, match=r"rewards\.floor: Extra inputs are not permitted"):
+        read_settings(path, GrpoSettings)
+
+
+def test_a_run_of_before_is_resumed() -> None:
+    """Its checkpoint holds the settings by the names of then; what really differs is still found."""
+    stored = tomllib.loads(BEFORE) | make(rewards={"judge": JUDGE}).model_dump(
+        mode="json", exclude={"rollouts", "rewards", "data", "run_dir", "model"}
+    )
+    now = read(rollouts={"max_staleness": 1, "importance_ratio_cap": 3.0})
+    assert not [*changes(now, renamed(stored, GrpoSettings))]
+    other = read(rollouts={"max_staleness": 0, "importance_ratio_cap": 3.0}, min_std=0.2)
+    assert {*changes(other, renamed(stored, GrpoSettings))} == {"rollouts.max_staleness", "rewards.min_std"}
+    assert renamed({"not": "settings"}, GrpoSettings) == {"not": "settings"}
+
+
+def read(rollouts: dict[str, Any], min_std: float = 0.1) -> dict[str, Any]:
+    rewards = {"min_std": min_std, "range": {"longest": 600}, "weights": {"range": 1.0}}
+    return make(rollouts=rollouts, rewards=rewards).model_dump(mode="json")
+
+
+def test_settings_of_a_reward_may_not_change_and_pace_of_judges_may() -> None:
+    weights = {"quality": 1.0, "range": 1.0}
+    before = make(rewards={"weights": weights, "judge": JUDGE}).model_dump(mode="json")
+    after = make(rewards={"weights": weights, "judge": JUDGE | {"seconds": 9.0}, "range": {"longest": 900}})
+    assert [*changes(after.model_dump(mode="json"), before)] == ["rewards.range.longest"]

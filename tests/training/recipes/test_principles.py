@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from tests.training.recipes.runs import make_settings
-from training.data import ChatEncoder, Fitting, Pairs, pairs
+from training.common.records import PrincipleAccuracy, Sample
+from training.datasets.encoding import ChatEncoder, ContextLimit, Pairs, pairs
 from training.learner.models import load_tokenizer
-from training.recipes.dpo import dpo
-from training.recipes.principles import learned
-from training.records import Learned, Sample
+from training.recipes.dpo.loop import dpo
+from training.recipes.principles import principle_accuracies
 
 
 def sample(learned_tokens: int) -> Sample:
@@ -32,7 +32,7 @@ def test_preference_is_by_token() -> None:
     )
     before = [[-20.0, -20.0], [-10.0, -10.0], [-15.0, -20.0]]
     after = [[-10.0, -30.0], [-9.0, -10.0], [-15.0, -20.0]]
-    first, second = learned(some, before, after)
+    first, second = principle_accuracies(some, before, after)
     assert (first.principle, first.pairs, first.before.value, first.after.value) == ("a", 2, 0.25, 1.0)
     assert (second.principle, second.pairs, second.before.value, second.after.value) == ("b", 2, 0.75, 1.0)
     assert first.after.low == pytest.approx(0.3424, abs=1e-4)  # Wilson's interval of 2 in 2
@@ -50,7 +50,9 @@ def test_a_run_tells_of_them(tmp_path: Path) -> None:
     settings = make_settings("dpo", tmp_path, steps=4)
     of_two_principles(settings.held_out[0])
     assert dpo(settings)
-    told = [Learned.model_validate(one) for one in json.loads((settings.run_dir / "principles.json").read_text())]
+    told = [
+        PrincipleAccuracy.model_validate(one) for one in json.loads((settings.run_dir / "principles.json").read_text())
+    ]
     assert [(one.principle, one.pairs) for one in told] == [("plain", 6), ("short", 3)]
     for model, side in ((settings.model, "before"), (settings.run_dir / "model", "after")):
         assert told[0].model_dump()[side]["value"] == pytest.approx(preferred(settings, model))
@@ -61,7 +63,7 @@ def preferred(settings: Any, folder: Path) -> float:
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    found = pairs(settings.held_out, ChatEncoder(load_tokenizer(folder), folder), Fitting(1024, "refuse"))
+    found = pairs(settings.held_out, ChatEncoder(load_tokenizer(folder), folder), ContextLimit(1024, "refuse"))
 
     def mean(one: Sample) -> float:
         tokens = torch.tensor(one.tokens.astype("int64"))[None]

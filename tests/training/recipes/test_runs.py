@@ -14,11 +14,11 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from tests.training import models
 from tests.training.conftest import ROOT
 from tests.training.recipes.runs import NAMES, RECIPES, Name, apart, command, make_settings, run_until, told, weights
-from training.data import ChatEncoder, Fitting, conversations
+from training.common.events import read_events
+from training.datasets.encoding import ChatEncoder, ContextLimit, conversations
 from training.learner.engine import Learner
-from training.learner.events import read_events
-from training.learner.models import load_model, load_tokenizer, packs
-from training.recipes.sft import held_out_loss
+from training.learner.models import can_pack, load_model, load_tokenizer
+from training.recipes.sft.loop import held_out_loss
 
 TRAJECTORIES = Path(__file__).with_name("trajectories.json")
 
@@ -60,9 +60,11 @@ def test_the_model_that_is_written_is_the_one_that_learned(
     assert not found["unexpected_keys"]
     # Read again, it says of the texts held out what the run said at its end.
     model = load_model(folder, settings.learner)
-    learner = Learner(model, settings.learner, packed=packs(model, settings.learner, print))
+    learner = Learner(model, settings.learner, packed=can_pack(model, settings.learner, print))
     encoder = ChatEncoder(load_tokenizer(folder), folder)
-    evaluate = held_out_loss(learner, conversations(settings.held_out, encoder, Fitting(settings.context, "refuse")))
+    evaluate = held_out_loss(
+        learner, conversations(settings.held_out, encoder, ContextLimit(settings.context, "refuse"))
+    )
     assert evaluate
     assert evaluate()["held_out_loss"] == pytest.approx(told(settings.run_dir, "held_out_loss")[2], rel=1e-6)
 
@@ -76,8 +78,8 @@ def test_a_killed_run_ends_like_one_that_never_was(name: Name, tmp_path: Path) -
     assert max(told(killed.run_dir)) < 12
     resumed = RECIPES[name](killed)
     assert resumed
-    logs = [event.text for event in read_events(killed.run_dir / "events.jsonl") if event.kind == "log"]
-    assert any(line.startswith("Going on from") and line.endswith("step-000004.") for line in logs)
+    resumes = [event for event in read_events(killed.run_dir / "events.jsonl") if event.kind == "resumed"]
+    assert [(event.checkpoint, event.step) for event in resumes] == [(f"{killed.run_dir}/checkpoints/step-000004", 4)]
     assert told(killed.run_dir) == told(whole.run_dir)
     assert told(killed.run_dir, "held_out_loss") == told(whole.run_dir, "held_out_loss")
     assert apart(model, resumed) == 0
@@ -113,7 +115,7 @@ def test_two_processes_are_one(name: Name, stage: int, learner: dict[str, Any], 
     arguments, environment = command(name, two, processes=2)
     done = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "Going on from" in done.stdout
+    assert "Resuming from" in done.stdout
     assert told(two.run_dir) == pytest.approx(told(alone.run_dir), rel=1e-5)
     assert told(two.run_dir, "grad_norm") == pytest.approx(told(alone.run_dir, "grad_norm"), rel=1e-5)
     assert apart(model, two.run_dir / "model") < 1e-5

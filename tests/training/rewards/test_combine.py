@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.recipes.grpo_settings import Combining, HumanSettings
 from training.rewards.combine import Rewards, advantages, total
+from training.rewards.settings import Combining
+from training.rollouts.settings import HumanSettings
 
 
 def combining(how: str, weights: dict[str, float], **changes: float) -> Combining:
-    """As in the papers, which have no floor."""
-    given = {"how": how, "weights": weights, "clip": None, "floor": 0.0}
+    """As in the papers, which have no least deviation."""
+    given = {"how": how, "weights": weights, "clip": None, "min_std": 0.0}
     return Combining.model_validate(given | changes)
 
 
@@ -77,15 +78,15 @@ def test_fewer_than_two_leave_nothing_to_compare(scored: int) -> None:
     assert (found.policy, found.human, found.deviation) == ([None] * 5, None, None)
 
 
-def test_the_floor_holds_small_differences_small() -> None:
-    """Deviation .001 and a floor of .05: .001 / .05 = .02, not 1; and a human story .1 better has 2, not 100."""
+def test_a_least_deviation_holds_small_differences_small() -> None:
+    """Deviation .001 and a least one of .05: .001 / .05 = .02, not 1; and a human story .1 better has 2, not 100."""
     group: list[Rewards] = [
         {"quality": 0.5, "length": 0.0},
         {"quality": 0.501, "length": 0.0},
         {"quality": 0.502, "length": 0.0},
     ]
-    floored = combining("weighted", {"quality": 1.0}, floor=0.05)
-    found = advantages(group, {"quality": 0.601}, floored)
+    bounded = combining("weighted", {"quality": 1.0}, min_std=0.05)
+    found = advantages(group, {"quality": 0.601}, bounded)
     assert found.policy == pytest.approx([-0.02, 0.0, 0.02], abs=1e-4)
     assert found.human == pytest.approx(2.0, abs=1e-3)
 

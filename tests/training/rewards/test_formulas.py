@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from training.common.answers import parts, thinking_prompt
+from training.common.text import story_request
+from training.rewards.blank import polaris_blank
 from training.rewards.counts import longwriter_words, polaris_words
-from training.rewards.form import longwriter_form, parts, polaris_blank, thinking_prompt
-from training.rewards.length import longwriter_length, polaris_band, polaris_length
+from training.rewards.form import longwriter_form
+from training.rewards.length import polaris_band, polaris_length
+from training.rewards.range import longwriter_length
 from training.rewards.repetition import polaris_repetition, repeated_lines, repeated_runs
-from training.text import story_request
 
 
 def words(count: int) -> str:

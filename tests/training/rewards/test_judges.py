@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 
 from tests.training.teacher.fake import FakeTeacher
-from training.records import Principle
+from training.common.question import Question
+from training.common.records import Principle
+from training.common.rubric import CATCH_ALLS, DIMENSIONS, Scores
+from training.common.text import Message, story_request
+from training.config.teacher import TeacherSettings
 from training.rewards.principles import adherence, adherence_question
 from training.rewards.quality import composite, instructions, quality, quality_question, sheet_class, without_length
 from training.rewards.quotes import plain, stands_in
-from training.rewards.ranges import UNANSWERABLE, Range, asked, range_question
-from training.rubric import CATCH_ALLS, DIMENSIONS, Scores
-from training.teacher.client import Absent, Question, Teacher
-from training.teacher.settings import TeacherSettings
-from training.text import Message, story_request
+from training.rewards.range import UNANSWERABLE, Range, range_asked, range_question
+from training.teacher.client import Absent, Teacher
 
 STORY = "He came at night. “Nobody’s here,” she said — and put out the lamp. The tide went on counting its waves.\n\nIn the morning the boat was gone."
 PROMPT = story_request(title="The tide", premise="A harbour counts its waves.", target=900)
@@ -211,7 +212,7 @@ class TestRanges:
         ],
     )
     def test_by_rule(self, text: str, words: Range | None) -> None:
-        assert asked(self.said(text)) == words
+        assert range_asked(self.said(text)) == words
 
     async def test_predicted_once(self, judge: FakeTeacher, tmp_path: Path) -> None:
         judge.answer = lambda body: json.dumps({"because": "An essay.", "low": 800, "high": 1000})

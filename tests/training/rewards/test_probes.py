@@ -1,4 +1,4 @@
-"""What a policy would do to please a judge, and whether the rules of the house see it."""
+"""What a policy would do to please a judge, and whether our rules see it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from tests.training.conftest import made_up_story
+from training.config.declarations import Vectors
 from training.rewards.length import polaris_length
+from training.rewards.paraphrase import paraphrased, sentences
 from training.rewards.probes import PROBES, addressed, addresses_a_judge, cut_short, padded, runaway, stuffed
-from training.rewards.repetition import Vectors, paraphrased, polaris_repetition, sentences
+from training.rewards.repetition import polaris_repetition
 
 STORY = made_up_story(1, 80)
 

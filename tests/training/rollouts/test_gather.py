@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from tests.training.rollouts.fake import FakeServer
-from training.errors import MendableError
+from training.common.errors import MendableError
+from training.datasets.requests import Request
+from training.rewards.records import StoryScore
 from training.rollouts import policy as policies
-from training.rollouts.gather import Gatherer, Group, Wanted
+from training.rollouts.gather import Gatherer, Group, GroupRequest
 from training.rollouts.policy import Policy
-from training.rollouts.records import Verdict
-from training.rollouts.sync import Astray, SharedMemory, fixed_text
-from training.rollouts.tasks import Task
+from training.rollouts.sync import LogprobMismatch, SharedMemory, fixed_text
 
 FIXED = fixed_text(300, 16)
 
@@ -34,22 +34,22 @@ class Judge:
         self.asked: list[tuple[float, str]] = []
         self.fails: Callable[[str], bool] = lambda answer: False
 
-    async def verdict(self, task: Task, answer: str) -> Verdict:
-        self.asked.append((time.monotonic(), answer))
+    async def score(self, request: Request, raw: str) -> StoryScore:
+        self.asked.append((time.monotonic(), raw))
         async with self.at_once:
             await asyncio.sleep(self.seconds)
-        return Verdict({"length": None if self.fails(answer) else float(len(answer.split()))})
+        return StoryScore({"length": None if self.fails(raw) else float(len(raw.split()))})
 
 
-class House:
+class Setup:
     def __init__(self, folder: Path) -> None:
         self.folder, self.server, self.judge = folder, FakeServer(), Judge()
         self.said: list[str] = []
         self.sync = SharedMemory()
 
-    def open(self, *, seconds: float = 20, revivals: int = 2) -> Gatherer:
+    def open(self, *, seconds: float = 20, restarts: int = 2) -> Gatherer:
         self.policy = Policy(
-            self.server, self.sync, seconds=seconds, agreement=0.01, revivals=revivals, say=self.said.append
+            self.server, self.sync, seconds=seconds, tolerance=0.01, restarts=restarts, say=self.said.append
         )
         self.put(0)
         return Gatherer(
@@ -67,61 +67,61 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Setup]:
     monkeypatch.setattr(policies, "FIRST_WAIT", 0.05)
-    made = House(tmp_path)
+    made = Setup(tmp_path)
     yield made
     made.close()
 
 
-def tasks(count: int) -> list[Task]:
+def requests(count: int) -> list[Request]:
     return [
-        Task(({"role": "user", "content": f"{number}"},), (1, number + 3), None, None, "a human story")
+        Request(({"role": "user", "content": f"{number}"},), (1, number + 3), None, None, "a human story")
         for number in range(count)
     ]
 
 
-def wanted(count: int, stories: int = 3, *, human: bool = False) -> list[Wanted]:
-    return [Wanted(task, stories, human) for task in tasks(count)]
+def requested(count: int, stories: int = 3, *, human: bool = False) -> list[GroupRequest]:
+    return [GroupRequest(one, stories, human) for one in requests(count)]
 
 
 def places(groups: list[Group]) -> dict[int, int]:
     return {group.number: len(group.stories) for group in groups}
 
 
-def test_groups_of_stories_with_their_verdicts(house: House) -> None:
-    with house.open() as gatherer:
+def test_groups_of_stories_with_their_scores(setup: Setup) -> None:
+    with setup.open() as gatherer:
         gatherer.load()
-        gatherer.begin("step-00000", wanted(4, human=True))
+        gatherer.begin("step-00000", requested(4, human=True))
         found = list(gatherer.groups("step-00000"))
     assert places(found) == {0: 3, 1: 3, 2: 3, 3: 3}
     for group in found:
-        for story, verdict in zip(group.stories, group.verdicts, strict=True):
+        for story, score in zip(group.stories, group.scores, strict=True):
             assert story.ended
             assert len(story.tokens) == len(story.logprobs) == 6
-            assert verdict.rewards == {"length": 6.0}
+            assert score.rewards == {"length": 6.0}
         assert group.human is not None
         assert group.human.rewards == {"length": 3.0}
-    assert len({body["sampling_params"]["seed"] for body in house.server.written}) == 12
-    assert {body["sampling_params"]["max_tokens"] for body in house.server.written} == {40}
+    assert len({body["sampling_params"]["seed"] for body in setup.server.written}) == 12
+    assert {body["sampling_params"]["max_tokens"] for body in setup.server.written} == {40}
 
 
-def test_no_answer_is_longer_than_the_context(house: House) -> None:
-    with house.open() as gatherer:
+def test_no_answer_is_longer_than_the_context(setup: Setup) -> None:
+    with setup.open() as gatherer:
         gatherer.load()
-        long = Task(({"role": "user", "content": "x"},), tuple(range(3, 53)), None, None, "")
-        gatherer.begin("a", [Wanted(long, 2, human=False)])
+        long = Request(({"role": "user", "content": "x"},), tuple(range(3, 53)), None, None, "")
+        gatherer.begin("a", [GroupRequest(long, 2, human=False)])
         list(gatherer.groups("a"))
-    assert {body["sampling_params"]["max_tokens"] for body in house.server.written} == {14}
+    assert {body["sampling_params"]["max_tokens"] for body in setup.server.written} == {14}
 
 
-def test_a_group_is_given_out_before_the_others_are_written(house: House) -> None:
+def test_a_group_is_given_out_before_the_others_are_written(setup: Setup) -> None:
     """The stories of one request are held back until the groups of the others have been taken."""
     taken = threading.Event()
-    house.server.gate = lambda body: body["token_ids"][1] == 3 and taken.wait(30)
-    with house.open() as gatherer:
+    setup.server.gate = lambda body: body["token_ids"][1] == 3 and taken.wait(30)
+    with setup.open() as gatherer:
         gatherer.load()
-        gatherer.begin("a", wanted(4))
+        gatherer.begin("a", requested(4))
         groups = gatherer.groups("a")
         first = {next(groups).number for _ in range(3)}
         taken.set()
@@ -129,78 +129,78 @@ def test_a_group_is_given_out_before_the_others_are_written(house: House) -> Non
     assert first == {1, 2, 3}
 
 
-def test_a_story_is_judged_the_moment_it_is_finished(house: House) -> None:
+def test_a_story_is_judged_the_moment_it_is_finished(setup: Setup) -> None:
     """Each story but the first is finished only when one more has come to the judge: were they judged together, none would be."""
     turn, late = iter(range(12)), []
 
     def wait_for_the_judge(_: Any) -> None:
         before = next(turn)
         end = time.monotonic() + 20
-        while len(house.judge.asked) < before:
+        while len(setup.judge.asked) < before:
             time.sleep(0.005)
             if time.monotonic() > end:
                 late.append(before)
                 return
 
-    house.server.gate = wait_for_the_judge
-    with house.open() as gatherer:
+    setup.server.gate = wait_for_the_judge
+    with setup.open() as gatherer:
         gatherer.load()
-        gatherer.begin("a", wanted(4))
+        gatherer.begin("a", requested(4))
         list(gatherer.groups("a"))
     assert late == []
 
 
-def test_hundreds_are_in_flight(house: House) -> None:
+def test_hundreds_are_in_flight(setup: Setup) -> None:
     """None of three hundred is answered before all are there."""
     all_there = threading.Barrier(300)
-    house.server.gate = lambda _: all_there.wait(60)
-    with house.open(seconds=90) as gatherer:
+    setup.server.gate = lambda _: all_there.wait(60)
+    with setup.open(seconds=90) as gatherer:
         gatherer.load()
-        gatherer.begin("a", wanted(50, 6))
+        gatherer.begin("a", requested(50, 6))
         assert sum(places(list(gatherer.groups("a"))).values()) == 300
     assert not all_there.broken
 
 
-def test_weights_are_there_before_the_first_story_and_move_under_none(house: House) -> None:
-    with house.open() as gatherer:
+def test_weights_are_there_before_the_first_story_and_move_under_none(setup: Setup) -> None:
+    with setup.open() as gatherer:
         for version in (0, 1):
-            house.put(version)
+            setup.put(version)
             gatherer.load()
-            gatherer.begin(f"{version}", wanted(2))
+            gatherer.begin(f"{version}", requested(2))
             for group in gatherer.groups(f"{version}"):
                 assert {story.policy for story in group.stories} == {version}
                 assert {float(value) for story in group.stories for value in story.logprobs} == {-float(version)}
-    assert house.server.calls[:5] == ["/pause", "/collective_rpc", "/reset_prefix_cache", "/resume", "/v1/completions"]
+    assert setup.server.calls[:5] == ["/pause", "/collective_rpc", "/reset_prefix_cache", "/resume", "/v1/completions"]
 
 
-def test_a_server_that_computes_something_else_ends_the_run(house: House) -> None:
-    house.server.astray = 0.3
-    with house.open() as gatherer, pytest.raises(Astray, match=r"0\.3000 nats a token from the learner's"):
+def test_a_server_that_computes_something_else_ends_the_run(setup: Setup) -> None:
+    setup.server.astray = 0.3
+    with setup.open() as gatherer, pytest.raises(LogprobMismatch, match=r"0\.3000 nats a token from the learner's"):
         gatherer.load()
 
 
-def test_a_step_that_was_begun_takes_from_its_dump_what_is_there(house: House, tmp_path: Path) -> None:
+def test_a_step_that_was_begun_takes_from_its_dump_what_is_there(setup: Setup, tmp_path: Path) -> None:
     """Killed in the middle, begun again: no story is written twice, none judged twice, and none differs."""
     killed = threading.Event()
-    house.server.gate = lambda body: body["token_ids"][1] in (3, 4) or killed.wait(20)
-    with house.open() as gatherer:
+    setup.server.gate = lambda body: body["token_ids"][1] in (3, 4) or killed.wait(20)
+    with setup.open() as gatherer:
         gatherer.load()
-        gatherer.begin("a", wanted(4))
+        gatherer.begin("a", requested(4))
         groups = gatherer.groups("a")
         first = {group.number: group for group in (next(groups), next(groups))}
         deadline = time.monotonic() + 20
-        while len(house.server.written) < 12 and time.monotonic() < deadline:  # else one arrives after it was counted
+        while len(setup.server.written) < 12 and time.monotonic() < deadline:  # else one arrives after it was counted
             time.sleep(0.005)
     assert set(first) == {0, 1}
     killed.set()
-    written, judged = len(house.server.written), len(house.judge.asked)
-    with house.open() as gatherer:
+    written, judged = len(setup.server.written), len(setup.judge.asked)
+    with setup.open() as gatherer:
         gatherer.load()
-        gatherer.begin("a", wanted(4))
+        gatherer.begin("a", requested(4))
         found = {group.number: group for group in gatherer.groups("a")}
     assert places(list(found.values())) == {0: 3, 1: 3, 2: 3, 3: 3}
-    assert len(house.server.written) - written == 6
-    assert len(house.judge.asked) - judged == 6
+    assert len(setup.server.written) - written == 6
+    assert len(setup.judge.asked) - judged == 6
     for number, group in first.items():
         assert [story.tokens.tolist() for story in group.stories] == [
             story.tokens.tolist() for story in found[number].stories
@@ -209,40 +209,40 @@ def test_a_step_that_was_begun_takes_from_its_dump_what_is_there(house: House, t
     assert (text.count('"story"'), text.count('"judged"')) == (12, 12)
 
 
-def test_what_was_written_but_not_judged_is_judged_only(house: House) -> None:
-    house.judge.seconds = 20.0
-    with house.open() as gatherer:
+def test_what_was_written_but_not_judged_is_judged_only(setup: Setup) -> None:
+    setup.judge.seconds = 20.0
+    with setup.open() as gatherer:
         gatherer.load()
-        gatherer.begin("a", wanted(2))
+        gatherer.begin("a", requested(2))
         gatherer.written("a")
-    house.judge.seconds = 0.0
-    with house.open() as gatherer:
+    setup.judge.seconds = 0.0
+    with setup.open() as gatherer:
         gatherer.load()
-        gatherer.begin("a", wanted(2))
+        gatherer.begin("a", requested(2))
         assert places(list(gatherer.groups("a"))) == {0: 3, 1: 3}
-    assert len(house.server.written) == 6
+    assert len(setup.server.written) == 6
 
 
-def test_a_server_that_dies_is_started_again_with_the_weights_it_had(house: House) -> None:
+def test_a_server_that_dies_is_started_again_with_the_weights_it_had(setup: Setup) -> None:
     killed = threading.Event()
-    house.server.gate = lambda body: body["token_ids"][1] == 3 or killed.wait(20)
-    with house.open() as gatherer:
-        house.put(7)
+    setup.server.gate = lambda body: body["token_ids"][1] == 3 or killed.wait(20)
+    with setup.open() as gatherer:
+        setup.put(7)
         gatherer.load()
-        gatherer.begin("a", wanted(4))
+        gatherer.begin("a", requested(4))
         groups = gatherer.groups("a")
         found = [next(groups)]
-        house.server.kill()
+        setup.server.kill()
         killed.set()
         found += groups
     assert places(found) == {0: 3, 1: 3, 2: 3, 3: 3}
-    assert house.server.begun == 2
+    assert setup.server.begun == 2
     assert {float(value) for group in found for story in group.stories for value in story.logprobs} == {-7.0}
-    assert sum("The rollout server is away" in line for line in house.said) == 1
+    assert sum("The rollout server is unavailable" in line for line in setup.said) == 1
 
 
 @pytest.mark.parametrize("fault", ["500", "drop", "no_json", "no_tokens", "hang"])
-def test_one_that_fails_now_and_then_is_asked_again(house: House, fault: str) -> None:
+def test_one_that_fails_now_and_then_is_asked_again(setup: Setup, fault: str) -> None:
     failed: list[int] = []
 
     def once(path: str, body: dict[str, Any]) -> str:
@@ -251,17 +251,17 @@ def test_one_that_fails_now_and_then_is_asked_again(house: House, fault: str) ->
             return fault
         return ""
 
-    house.server.fault = once
-    with house.open(seconds=2) as gatherer:
+    setup.server.fault = once
+    with setup.open(seconds=2) as gatherer:
         gatherer.load()
-        gatherer.begin("a", wanted(3))
+        gatherer.begin("a", requested(3))
         assert places(list(gatherer.groups("a"))) == {0: 3, 1: 3, 2: 3}
-    assert house.server.begun == 1
+    assert setup.server.begun == 1
     assert len(failed) == 1
 
 
 @pytest.mark.parametrize("path", ["/pause", "/collective_rpc", "/resume", "/reset_prefix_cache", "/v1/completions"])
-def test_a_handing_over_that_breaks_off_is_done_again(house: House, path: str) -> None:
+def test_a_handing_over_that_breaks_off_is_done_again(setup: Setup, path: str) -> None:
     failed: list[int] = []
 
     def once(at: str, body: dict[str, Any]) -> str:
@@ -270,39 +270,39 @@ def test_a_handing_over_that_breaks_off_is_done_again(house: House, path: str) -
             return "500"
         return ""
 
-    house.server.fault = once
-    with house.open() as gatherer:
-        house.put(5)
+    setup.server.fault = once
+    with setup.open() as gatherer:
+        setup.put(5)
         gatherer.load()
-        assert house.policy.version == 5
-        assert not house.server.held
+        assert setup.policy.version == 5
+        assert not setup.server.held
 
 
-def test_a_server_that_never_comes_back_ends_the_run(house: House) -> None:
-    house.server.fault = lambda path, body: "500" if path == "/inference/v1/generate" else ""
-    with house.open() as gatherer:
+def test_a_server_that_never_comes_back_ends_the_run(setup: Setup) -> None:
+    setup.server.fault = lambda path, body: "500" if path == "/inference/v1/generate" else ""
+    with setup.open() as gatherer:
         gatherer.load()
-        gatherer.begin("a", wanted(2))
+        gatherer.begin("a", requested(2))
         with pytest.raises(MendableError, match="fails again and again"):
             list(gatherer.groups("a"))
 
 
-def test_an_error_of_a_judge_ends_the_step(house: House) -> None:
+def test_an_error_of_a_judge_ends_the_step(setup: Setup) -> None:
     def wrong(_: str) -> bool:
         raise MendableError("The teacher refuses the key.")
 
-    house.judge.fails = wrong
-    with house.open() as gatherer:
+    setup.judge.fails = wrong
+    with setup.open() as gatherer:
         gatherer.load()
-        gatherer.begin("a", wanted(2))
+        gatherer.begin("a", requested(2))
         with pytest.raises(MendableError, match="refuses the key"):
             list(gatherer.groups("a"))
 
 
-def test_what_could_not_be_judged_is_absent_and_stays_so(house: House) -> None:
-    house.judge.fails = lambda answer: True
-    with house.open() as gatherer:
+def test_what_could_not_be_judged_is_absent_and_stays_so(setup: Setup) -> None:
+    setup.judge.fails = lambda answer: True
+    with setup.open() as gatherer:
         gatherer.load()
-        gatherer.begin("a", wanted(1))
+        gatherer.begin("a", requested(1))
         (group,) = gatherer.groups("a")
-    assert [verdict.rewards for verdict in group.verdicts] == [{"length": None}] * 3
+    assert [score.rewards for score in group.scores] == [{"length": None}] * 3

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.errors import MendableError
-from training.rollouts.records import Dump, Rollout, Verdict
+from training.common.errors import MendableError
+from training.rewards.records import StoryScore
+from training.rollouts.records import Dump, Rollout
 
 
 def story(number: int, words: str = "It rained. 雨") -> Rollout:
@@ -19,9 +20,9 @@ def story(number: int, words: str = "It rained. 雨") -> Rollout:
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     dump = Dump(tmp_path / "rollouts" / "step-00001.jsonl")
-    dump.story((0, 1), story(5))
-    dump.verdict((0, 1), Verdict({"quality": None, "length": 0.25}, {"words": 3.0}))
-    dump.verdict((0, -1), Verdict({"quality": 0.5, "length": 0.0}))
+    dump.add_story((0, 1), story(5))
+    dump.add_score((0, 1), StoryScore({"quality": None, "length": 0.25}, {"words": 3.0}))
+    dump.add_score((0, -1), StoryScore({"quality": 0.5, "length": 0.0}))
     dump.close()
     found = Dump(dump.path)
     found.close()
@@ -30,36 +31,36 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert one.tokens.tolist() == [5, 6, 7]
     np.testing.assert_array_equal(one.logprobs, story(5).logprobs)
     assert (one.ended, one.text, one.policy) == (True, "It rained. 雨", 7)
-    assert found.verdicts == {
-        (0, 1): Verdict({"quality": None, "length": 0.25}, {"words": 3.0}),
-        (0, -1): Verdict({"quality": 0.5, "length": 0.0}),
+    assert found.scores == {
+        (0, 1): StoryScore({"quality": None, "length": 0.25}, {"words": 3.0}),
+        (0, -1): StoryScore({"quality": 0.5, "length": 0.0}),
     }
 
 
 def test_the_first_counts(tmp_path: Path) -> None:
     dump = Dump(tmp_path / "step.jsonl")
     for number in (1, 2):
-        dump.story((0, 0), story(number))
-        dump.verdict((0, 0), Verdict({"length": float(number)}))
+        dump.add_story((0, 0), story(number))
+        dump.add_score((0, 0), StoryScore({"length": float(number)}))
     dump.close()
     again = Dump(dump.path)
-    again.story((0, 0), story(3))
+    again.add_story((0, 0), story(3))
     again.close()
     assert dump.path.read_text().count("\n") == 2
     assert again.stories[0, 0].tokens.tolist() == [1, 2, 3]
-    assert again.verdicts[0, 0].rewards == {"length": 1.0}
+    assert again.scores[0, 0].rewards == {"length": 1.0}
 
 
 def test_a_line_that_a_kill_cut_short_is_taken_out(tmp_path: Path) -> None:
     dump = Dump(tmp_path / "step.jsonl")
-    dump.story((0, 0), story(1))
-    dump.story((0, 1), story(2))
+    dump.add_story((0, 0), story(1))
+    dump.add_story((0, 1), story(2))
     dump.close()
     whole = dump.path.read_bytes()
     dump.path.write_bytes(whole[:-20])
     again = Dump(dump.path)
     assert again.stories.keys() == {(0, 0)}
-    again.story((0, 1), story(2))
+    again.add_story((0, 1), story(2))
     again.close()
     assert dump.path.read_bytes() == whole
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from training.recipes.grpo_settings import GrpoSettings
+from training.recipes.grpo import GrpoSettings
 from training.rollouts.server import OwnServer
 from training.serving.vllm import importable
 

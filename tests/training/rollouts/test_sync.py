@@ -1,4 +1,4 @@
-"""Weights on their way leave nothing behind, however their learner ends; and two computations that differ are told apart."""
+"""Weights on their way leave nothing behind, however their learner ends; and two computations that differ are noticed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from tests.training.conftest import ROOT
 from training.rollouts import sync
-from training.rollouts.sync import Astray, SharedFolder, check
+from training.rollouts.sync import LogprobMismatch, SharedFolder, check_logprobs
 
 AT_WORK = """
 import sys, time
@@ -58,10 +58,10 @@ def test_a_folder_that_was_just_made_is_left_alone(tmp_path: Path, monkeypatch: 
     assert (tmp_path / f"{sync.PREFIX}new").is_dir()
 
 
-def test_what_is_no_number_is_astray() -> None:
+def test_what_is_no_number_is_a_mismatch() -> None:
     same = np.full(4, -1.0, np.float32)
-    assert check(same, same, 1e-3) == 0.0
-    assert check(same + np.float32(0.01), same, 0.02) == pytest.approx(0.01, rel=1e-4)
+    assert check_logprobs(same, same, 1e-3) == 0.0
+    assert check_logprobs(same + np.float32(0.01), same, 0.02) == pytest.approx(0.01, rel=1e-4)
     for wrong in (same + 1, np.full(4, np.nan, np.float32)):
-        with pytest.raises(Astray):
-            check(wrong.astype(np.float32), same, 0.02)
+        with pytest.raises(LogprobMismatch):
+            check_logprobs(wrong.astype(np.float32), same, 0.02)

@@ -13,10 +13,11 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from tests.training.teacher.fake import FakeTeacher
-from training.errors import MendableError
-from training.teacher import client
-from training.teacher.client import Absent, Question, Teacher, each
-from training.teacher.settings import TeacherSettings
+from training.common.errors import MendableError
+from training.common.question import Question
+from training.config.teacher import TeacherSettings
+from training.serving import http
+from training.teacher.client import Absent, Teacher, each
 
 
 class Sum(BaseModel):
@@ -47,7 +48,7 @@ def settings(fake: FakeTeacher) -> Callable[..., TeacherSettings]:
 
 @pytest.fixture(autouse=True)
 def no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
 
 
 def question(number: int, **changes: Any) -> Question[Sum]:

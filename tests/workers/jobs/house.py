@@ -14,9 +14,9 @@ from django.conf import settings as django_settings
 from django.db import connection
 
 from tests.training import models
+from workers import machine, processes
+from workers.folders import run_folder
 from workers.jobs.keeper import Keeper
-from workers.jobs.runs import machine, processes
-from workers.jobs.runs.folders import run_folder
 from writer.accounts.models import User
 from writer.editorial.messages import row_digest
 from writer.editorial.models import Making, Snapshot, SnapshotKind, SnapshotRow

@@ -13,12 +13,12 @@ from django.core.management import CommandError, call_command
 
 from tests.training import models
 from tests.training.conftest import made_up_story
+from training.common.manifest import make_manifest, sha256_of
+from training.common.text import count_words
 from training.corpus.build import build_corpus
 from training.corpus.settings import CorpusSettings
-from training.manifest import make_manifest, sha256_of
-from training.recipes.kinds import RECIPES
-from training.text import count_words
-from workers.jobs.runs.folders import datasets, run_folder
+from training.recipes.registry import read_run
+from workers.folders import datasets, run_folder
 from workers.jobs.runs.material import prepare
 from writer.accounts.models import AuditEvent, User
 from writer.stories.models import ModelVersion
@@ -85,13 +85,13 @@ def test_a_corpus_becomes_a_data_set_that_a_run_reads(base: ModelVersion, house:
     assert (found.kind, found.rows) == ("texts", report.train.stories + report.held_out.stories)
     assert found.words == report.train.words + report.held_out.words
     kept = datasets() / found.folder
-    assert sorted(path.name for path in kept.iterdir()) == ["held_out.jsonl", "train.jsonl"], "not what was dropped"
+    assert sorted(path.name for path in kept.iterdir()) == ["held_out.jsonl", "train.jsonl"], "not the rejected rows"
     assert found.sha256 == sha256_of(make_manifest(kept))
     assert (f"dataset:{found.pk}", f"A corpus: {found.rows} rows") in data_for("pretrain")
 
     run = run_of(found, "pretrain", base, admin)
     path = prepare(run)
-    read = RECIPES["pretrain"].model_validate_json(path.read_bytes())
+    _, read = read_run(path)
     data = run_folder(run) / "data"
     assert [str(one) for one in read.data] == [str(data / "train.jsonl")]
     assert [str(one) for one in read.held_out] == [str(data / "held_out.jsonl")]
@@ -145,7 +145,7 @@ def test_it_is_on_the_record(folder: Path) -> None:
     models.texts(folder / "train.jsonl", 3)
     found = add(folder)
     event = AuditEvent.objects.get()
-    assert (event.act, event.about, event.who) == ("dataset.add", "A corpus", "the house")
+    assert (event.act, event.about, event.who) == ("dataset.add", "A corpus", "the site")
     assert (event.details["rows"], event.details["sha256"]) == (3, found.sha256)
 
 

@@ -20,11 +20,11 @@ from django.utils import timezone
 from tests.servers import ROOT
 from tests.workers.jobs.fake_server import FakeServer
 from tests.workers.jobs.house import snapshot_of, wait
+from training.common.records import Figure, VersionReport
 from training.evaluate import served
-from training.records import Figure, VersionReport
+from workers.folders import datasets, private
 from workers.jobs import evaluate as task
 from workers.jobs.evaluate import due, evaluate, mark_sent
-from workers.jobs.runs.folders import datasets, private
 from writer.accounts.models import User
 from writer.editorial.messages import row_digest
 from writer.editorial.models import Making, Snapshot, SnapshotKind, SnapshotRow
@@ -51,7 +51,7 @@ STORIES = 6
 
 @pytest.fixture
 def server(model: ModelVersion, settings: Settings, tmp_path: Path) -> Iterator[FakeServer]:
-    """It serves the version in service, from the house's own address."""
+    """It serves the version in service, from the site's own address."""
     made = FakeServer(model.served_name)
     settings.MODEL_SERVER_URL, settings.MODEL_SERVER_KEY, settings.VAR = made.url, "", tmp_path
     Serving.objects.create(version=model, state=ServingState.READY)
@@ -316,7 +316,7 @@ def test_a_pair_too_long_for_the_context(
 
 
 def test_without_judgement_there_is_a_report_all_the_same(model: ModelVersion, server: FakeServer) -> None:
-    """Of the house's own model, with nothing beside it."""
+    """Of the site's own model, with nothing beside it."""
     asked = Evaluation.objects.create(version=model, each=1)
     evaluate(asked.pk)
     found = figures(asked)
@@ -352,7 +352,7 @@ def test_overlap_with_what_was_learned(
     overlap = figures(asked)["overlap"]
     assert overlap.own is not None
     assert overlap.own.value == (1.0 if source.startswith("its") else 0.0)
-    assert overlap.beside is None, "nobody knows what the house's own model learned"
+    assert overlap.beside is None, "nobody knows what the site's own model learned"
 
 
 @pytest.mark.parametrize("name", ["candidate", "demo model"])

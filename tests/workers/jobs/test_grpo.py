@@ -9,13 +9,14 @@ import pytest
 
 from tests.servers import DEMO_MODEL
 from tests.workers.jobs.house import wait, work
+from training.common.text import story_request
 from training.rollouts.records import Dump
 from training.serving.vllm import importable
-from training.text import story_request
+from workers import processes
+from workers.folders import private, run_folder
 from workers.jobs.datasets import add_dataset
 from workers.jobs.keeper import Keeper
-from workers.jobs.runs import planning, processes
-from workers.jobs.runs.folders import private, run_folder
+from workers.jobs.runs import planning
 from writer.accounts.models import User
 from writer.stories.models import ModelVersion
 from writer.studio.defaults import defaults_of
@@ -34,7 +35,7 @@ pytestmark = [
 ]
 SHORT = {
     "steps": "2", "batch": "2", "group": "3", "context": "256", "checkpoint_every": "1", "human.ramp": "0", "sampling.most_tokens": "48",
-    "rewards.floor": "0",
+    "rewards.min_std": "0",
 }  # fmt: skip
 
 

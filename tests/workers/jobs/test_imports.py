@@ -18,10 +18,10 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tests.training import models
-from training.manifest import sha256_of, verify
-from training.tokenizer import CHAT_TEMPLATE
+from training.common.manifest import sha256_of, verify
+from training.test_model.tokenizer import CHAT_TEMPLATE
+from workers.folders import forget, model_path, run_folder, studio
 from workers.jobs import imports
-from workers.jobs.runs.folders import forget, model_path, run_folder, studio
 from writer.accounts.models import User
 from writer.refusals import Refused
 from writer.stories.models import ModelVersion
@@ -41,7 +41,7 @@ def brought(base: ModelVersion) -> Path:
 
 def asked(by: User, folder: str = "brought", name: str = "A brought model") -> VersionImport:
     found = ask_import(by=by, name=name, folder=folder)
-    imports.take_in()
+    imports.import_waiting()
     found.refresh_from_db()
     return found
 
@@ -79,7 +79,7 @@ def test_it_is_taken_once(brought: Path, admin: User) -> None:
     first = asked(admin)
     assert first.version is not None
     shutil.rmtree(brought)
-    imports.take_in()
+    imports.import_waiting()
     first.refresh_from_db()
     assert first.problem == ""
     assert ModelVersion.objects.filter(served_name__startswith="longhand-import").count() == 1
@@ -91,7 +91,7 @@ def test_of_two_workers_one_takes_it(brought: Path, admin: User, monkeypatch: py
     looked = []
 
     def second_worker() -> None:
-        imports.take_in()
+        imports.import_waiting()
         connection.close()
 
     def check(folder: Path) -> None:
@@ -168,7 +168,7 @@ def not_a_text(folder: Path) -> None:
 )
 def test_a_foreign_chat_template(brought: Path, admin: User, put: Callable[[Path], None]) -> None:
     put(brought)
-    refused(admin, "not one that the house knows")
+    refused(admin, "not one that this site knows")
 
 
 def test_no_chat_template(brought: Path, admin: User) -> None:
@@ -195,7 +195,7 @@ def test_a_name_that_leaves_the_folder(brought: Path, admin: User, folder: str) 
     with pytest.raises(Refused, match="The name of a folder"):
         ask_import(by=admin, name="A brought model", folder=folder)
     VersionImport.objects.create(name="A brought model", folder=folder, by=admin)  # past the form
-    imports.take_in()
+    imports.import_waiting()
     found = VersionImport.objects.get()
     assert "There is no folder" in found.problem
     assert found.version is None
@@ -226,7 +226,7 @@ def test_one_that_is_refused_does_not_hold_up_the_next(brought: Path, base: Mode
     for folder, name in (("brought", "One"), ("second", "Two"), ("third", "Three")):
         ask_import(by=admin, name=name, folder=folder)
     ModelVersion.objects.filter(pk=base.pk).update(name="Two")
-    imports.take_in()
+    imports.import_waiting()
     one, two, three = VersionImport.objects.order_by("pk")
     assert "is not taken" in one.problem
     assert two.problem == "There is a version of this name already."

@@ -16,12 +16,12 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from tests.workers.jobs.house import snapshot_of, wait
-from training.text import count_words
+from training.common.text import count_words
+from workers.folders import datasets, private, run_folder
 from workers.jobs.runs import planning
-from workers.jobs.runs.folders import datasets, private, run_folder
-from workers.jobs.runs.machine import register
 from workers.jobs.runs.material import prepare
 from workers.jobs.runs.planning import TOKENS_PER_WORD, make, waiting
+from workers.machine import register
 from writer.accounts.models import User
 from writer.editorial.models import Making, Snapshot, SnapshotKind, SnapshotRow
 from writer.editorial.operations.freeze import brief_of, take_of
@@ -179,7 +179,7 @@ def test_small_data_are_read_in_smaller_steps(draft: Draft, starts_itself: bool,
 
 def test_rows_that_are_too_long_fill_no_step(draft: Draft) -> None:
     """They are left out of the training, so the batch is measured by those that are left. Each row is taken once here."""
-    once = {"repeats": 1}
+    once = {"max_repeats": 1}
     mixed = another_snapshot(*[5] * 5, *[4000] * 20)
     assert "there are only 5" in planned(draft(overlong="drop", snapshot=mixed, mix=once))["problem"]
     run = draft(overlong="drop", starts_itself=True, epochs=10, snapshot=mixed, mix=once)

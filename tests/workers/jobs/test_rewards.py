@@ -1,4 +1,4 @@
-"""What the house fills into a GRPO run: judges, principles, reward model; and what is left of its stories."""
+"""What the site fills into a GRPO run: judges, principles, reward model; and what is left of its stories."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from tests.training.constitution.recorded import PRINCIPLES
-from training.errors import MendableError
-from training.recipes.grpo_settings import GrpoSettings
-from training.records import Principle
-from training.settings import read_settings
+from training.common.errors import MendableError
+from training.common.records import Principle
+from training.config.settings import read_settings
+from training.recipes.grpo import GrpoSettings
+from workers.folders import model_path, private, run_folder
 from workers.jobs.datasets import add_dataset
 from workers.jobs.runs import planning, results, rewards
-from workers.jobs.runs.folders import model_path, private, run_folder
 from workers.jobs.runs.material import prepare
 from writer.accounts.models import User
 from writer.editorial.models import PrincipleState
@@ -65,6 +65,7 @@ def read(run: Run) -> GrpoSettings:
 
 
 def test_the_recipe_reads_what_the_house_wrote(judged: Settings, asked: Callable[..., Run], base: ModelVersion) -> None:
+    judged.JUDGE_OUTSIDE, judged.SECOND_JUDGE_OUTSIDE = False, True
     run = asked()
     found = read(run)
     folder = run_folder(run)
@@ -75,6 +76,7 @@ def test_the_recipe_reads_what_the_house_wrote(judged: Settings, asked: Callable
     assert (judge.url, judge.model, judge.key_variable) == ("http://judge", "mole", "JUDGE_KEY")
     assert (second.url, second.model, second.key_variable) == ("http://other", "owl", "SECOND_JUDGE_KEY")
     assert {(one.at_once, one.most_money) for one in (judge, second)} == {(7, 2.5)}
+    assert (judge.inside, second.inside) == (True, False)
     assert (found.rewards.ranges, found.rewards.preference, found.rewards.constitution) == (None, None, None)
     assert (found.rollouts.url, found.rollouts.sync, found.replay) == ("", "memory", None)
     lines = [json.loads(line) for line in found.data[0].read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""Stages as runs: from good texts to violations that editors see, to a version that learned from them; and what may leave the house."""
+"""Stages as runs: from good texts to violations that editors see, to a version that learned from them; and what may leave the site."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from django.db import transaction
 from tests.training.constitution.recorded import PRINCIPLES, TEXTS, Recorded, Text
 from tests.training.teacher.fake import FakeTeacher
 from tests.workers.jobs.house import snapshot_of, wait, work
-from training.errors import MendableError
-from training.records import Principle
+from training.common.errors import MendableError
+from training.common.records import Principle
+from workers.folders import private, run_folder
 from workers.jobs.datasets import add_dataset
 from workers.jobs.keeper import Keeper
 from workers.jobs.runs import claim, command, planning, stages
-from workers.jobs.runs.folders import private, run_folder
 from workers.jobs.runs.material import prepare
 from writer.accounts.models import User
 from writer.editorial.acts import ViolationAct
@@ -94,7 +94,7 @@ def drafted(admin: User) -> Callable[..., Run]:
     return made
 
 
-SHORT = {"most_changed": "0.9", "most_length": "2"}
+SHORT = {"max_changed_share": "0.9", "max_length_ratio": "2"}
 """The recorded texts are so short that a change of one sentence is a large one."""
 
 
@@ -159,7 +159,7 @@ def test_from_good_texts_to_what_a_version_learned_of_principles(
 
 
 @pytest.mark.parametrize(
-    ("recipe", "typed"), [("references", {"share": "1", "passage_words": "30", "least_similarity": "0.05"})]
+    ("recipe", "typed"), [("references", {"share": "1", "passage_words": "30", "min_similarity": "0.05"})]
 )
 def test_a_stage_becomes_a_data_set_with_its_card(
     recipe: str,
@@ -196,7 +196,7 @@ def test_nothing_made_is_said(
     assert run.problem.startswith("Nothing was made. Left out: 40 ")
 
 
-# What may leave the house
+# What may leave the site
 
 
 @pytest.fixture
@@ -231,8 +231,8 @@ def test_a_draft_leaves_with_its_writers_consent_only(
     assert len(read_by(run)) == 3
     assert take.text not in read_by(run)
     plan = stage_plan_of(run)
-    assert plan["notes"] == ["1 of 4 good texts are left out: their writers allow no model outside of the house."]
-    assert "outside of the house" in plan["teacher"]
+    assert plan["notes"] == ["1 of 4 good texts are left out: their writers allow no model outside of this site."]
+    assert "outside of this site" in plan["teacher"]
 
     assert take.brief.story_id
     share(by=owner, story_id=take.brief.story_id, consent="outside", given=True)
@@ -249,7 +249,7 @@ def test_a_draft_leaves_with_its_writers_consent_only(
     settings.TEACHER_OUTSIDE = False
     inside = drafted("violations", judged)
     prepare(inside)
-    assert take.text in read_by(inside), "the house's own model may read what may be learned from"
+    assert take.text in read_by(inside), "the site's own model may read what may be learned from"
 
 
 def stage_plan_of(run: Run) -> dict[str, Any]:
@@ -341,6 +341,26 @@ def test_only_a_stage_has_the_teachers_key(settings: Settings, tmp_path: Path) -
     settings.TEACHER_KEY = "a secret"
     assert "a secret" not in command.environment(tmp_path, None).values()
     assert stages.key() == {"TEACHER_KEY": "a secret"}
+
+
+def test_a_stage_knows_whether_its_teacher_is_outside(
+    stories: Dataset,
+    constitution: None,
+    house: Path,
+    fake: FakeTeacher,
+    drafted: Callable[..., Run],
+    settings: Settings,
+) -> None:
+    run = drafted("violations", stories)
+    for outside in (True, False):
+        settings.TEACHER_OUTSIDE = outside
+        assert stages.reads(run, private(house / "material"))["teacher"]["inside"] is not outside
+
+
+def test_a_stage_knows_the_proxies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTPS_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "proxy.example")
+        assert command.environment(tmp_path, None)[name] == "proxy.example"
 
 
 def test_without_a_teacher(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.text import count_words
+from training.common.text import count_words
 from workers.narrator.channels import Splitter, Tidy
 from writer.stories.models import Channel
 
@@ -66,6 +66,37 @@ def test_a_continuation_begins_behind_the_last_word() -> None:
     assert "".join(tidy(["ager", " went", " out."], "The man")) == " went out."
     assert "".join(tidy(["\n\n", "Then"], "The end.", blank_line_first=True)) == "\n\nThen"
     assert "".join(tidy(["乙己"], "孔")) == "乙己"
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+@pytest.mark.parametrize(
+    ("before", "sample", "text"),
+    [
+        ("He left", " the house. Then", "He left the house. Then"),
+        ("He left", "the house. Then", "He left house. Then"),
+        ("He left", "ness was known. Then", "He left was known. Then"),
+        ("the end—", "or not. Then", "the end—or not. Then"),
+        ("said “", "Yes. Then", "said “Yes. Then"),
+        ("I don’", "t know. Then", "I don’t know. Then"),
+        ("I don", "’t know. Then", "I don’t know. Then"),
+        ("co-", "operate. Then", "co-operate. Then"),
+        ("He ❤️", "her. Then", "He ❤️ her. Then"),
+        ("彼は行", "った。それから", "彼は行った。それから"),
+        ("彼は行った。", "それから", "彼は行った。それから"),
+        ("café", "\u0301s. Then", "café. Then"),
+        ("cafe\u0301", "s. Then", "cafe\u0301. Then"),
+        ("He left.", "\n\nThen she", "He left.\n\nThen she"),
+        ("He left.", "Then she came", "He left. Then she came"),
+        ("He left.”", "“Then” she said", "He left.” “Then” she said"),
+        ("He left.", "” She said", "He left.” She said"),
+        ("No", ". Then she", "No. Then she"),
+        ("wait…", "what", "wait…what"),
+        ("at 10:", "30", "at 10:30"),
+    ],
+)
+def test_a_continuation_glues_and_doubles_no_word(before: str, sample: str, text: str, size: int) -> None:
+    pieces = [sample[at : at + size] for at in range(0, len(sample), size)]
+    assert before + "".join(tidy(pieces, before)) == text
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 100])

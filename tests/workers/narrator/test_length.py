@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.text import count_words
+from training.common.text import count_words
 from workers.narrator.length import Length, WordCount, end_of_word, quotation_closed, sentence_ends
 
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer
 
-from training.text import Message, length_note, story_request
-from training.tokenizer import Encoder
+from training.common.text import Message, length_note, story_request
+from training.test_model.tokenizer import Encoder
 from workers.narrator.prompt import Prompt, Prompter, UnusableModel, Written
 
 MODEL = Path(__file__).resolve().parents[3] / "demo" / "model"

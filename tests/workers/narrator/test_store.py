@@ -13,7 +13,7 @@ from django.db import connection
 from django.utils import timezone
 
 from tests.faults.house import check_log, log_of, make_story
-from workers.narrator.store import ChunkRow, Row, Store
+from workers.narrator.store import ChunkRow, GenerationRow, Store
 from writer.stories.models import Generation, State, Wish
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -35,8 +35,8 @@ def run(work: Callable[[Store], Awaitable[T]], *, holder: str = "a", streams: in
     return asyncio.run(with_store())
 
 
-def row(generation: UUID, attempt: int, before: int, seq: int, chars: int, **more: object) -> Row:
-    return Row(generation, attempt, before, seq, chars, 0, chars, **more)  # type: ignore[arg-type]
+def row(generation: UUID, attempt: int, before: int, seq: int, chars: int, **more: object) -> GenerationRow:
+    return GenerationRow(generation, attempt, before, seq, chars, 0, chars, **more)  # type: ignore[arg-type]
 
 
 def test_the_oldest_is_claimed_first_and_what_was_left_behind_before_it() -> None:

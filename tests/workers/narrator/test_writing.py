@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.text import count_words
-from workers.narrator.writing import Verdict, Writing
+from training.common.text import count_words
+from workers.narrator.writing import Decision, Writing
 
 
 def writing(target: int, text: str = "", **loaded: Any) -> Writing:
@@ -55,16 +55,16 @@ def run(story: Writing, author: Author, *, stops_at: int | None = None, seed: in
             if stops_at is not None and story.words + count_words(text) >= stops_at:
                 finish, stops_at = "stop", None
             size = pieces.randint(1, 60)
-            verdict = Verdict.GO_ON
+            decision = Decision.CONTINUE
             parts = [text[at : at + size] for at in range(0, len(text), size)]
             for number, part in enumerate(parts, 1):
-                verdict = story.advance(part, finish if number == len(parts) else None)
-                if verdict is not Verdict.GO_ON:
+                decision = story.advance(part, finish if number == len(parts) else None)
+                if decision is not Decision.CONTINUE:
                     break
-            if verdict is not Verdict.GO_ON:
+            if decision is not Decision.CONTINUE:
                 break
-        if verdict is not Verdict.AGAIN:
-            assert verdict is Verdict.OVER
+        if decision is not Decision.AGAIN:
+            assert decision is Decision.OVER
             return story.text, requests
 
 
@@ -92,14 +92,14 @@ def test_who_stops_too_early_goes_on(target: int, share: float, seed: int) -> No
 def test_the_model_ends_by_itself() -> None:
     story = writing(1000)
     story.begin(opens_thinking=False)
-    verdict = Verdict.GO_ON
+    decision = Decision.CONTINUE
     author = Author(1)
-    while verdict is Verdict.GO_ON:  # it is asked to land, but the request before that ends well too
-        verdict = story.advance(author.sentence(), None)
-    assert verdict is Verdict.AGAIN
+    while decision is Decision.CONTINUE:  # it is asked to land, but the request before that ends well too
+        decision = story.advance(author.sentence(), None)
+    assert decision is Decision.AGAIN
     short = writing(200)
     short.begin(opens_thinking=False)
-    assert short.advance(" ".join(f"w{number}" for number in range(199)) + ".", "stop") is Verdict.OVER
+    assert short.advance(" ".join(f"w{number}" for number in range(199)) + ".", "stop") is Decision.OVER
     assert short.ending == "ended"
 
 
@@ -107,12 +107,12 @@ def test_a_text_without_sentences_is_cut_and_says_so() -> None:
     story = writing(200)
     for _ in range(10):
         story.begin(opens_thinking=False)
-        verdict = Verdict.GO_ON
+        decision = Decision.CONTINUE
         number = story.words
-        while verdict is Verdict.GO_ON:
+        while decision is Decision.CONTINUE:
             number += 1
-            verdict = story.advance(f" w{number}", None)
-        if verdict is Verdict.OVER:
+            decision = story.advance(f" w{number}", None)
+        if decision is Decision.OVER:
             break
     assert story.ending == "cut"
     assert story.words <= 210
@@ -121,17 +121,17 @@ def test_a_text_without_sentences_is_cut_and_says_so() -> None:
 def test_an_edit_is_read_at_the_next_paragraph() -> None:
     story = writing(2000)
     story.begin(opens_thinking=False)
-    assert story.advance("One two three.\n\nFour five six. ", None) is Verdict.GO_ON
+    assert story.advance("One two three.\n\nFour five six. ", None) is Decision.CONTINUE
     story.take()
     head = uuid4()
     story.rebase(head, "Edited one two three.", len("One two three."))
     assert story.words == 7
-    assert story.advance("Seven eight.", None) is Verdict.GO_ON
-    assert story.advance(" Nine.\n\nTen more", None) is Verdict.AGAIN
+    assert story.advance("Seven eight.", None) is Decision.CONTINUE
+    assert story.advance(" Nine.\n\nTen more", None) is Decision.AGAIN
     written, _ = story.begin(opens_thinking=False)
     assert written.text == "Edited one two three.\n\nFour five six. Seven eight. Nine."
     assert written.new_paragraph
-    assert story.advance("Ten eleven. ", None) is Verdict.GO_ON
+    assert story.advance("Ten eleven. ", None) is Decision.CONTINUE
     row, chunks, _ = story.take()
     assert chunks[-1].text.endswith("Nine.\n\nTen eleven.")
     assert row.words == count_words(story.text) == 12
@@ -157,25 +157,25 @@ def test_a_loop_is_kept_out_of_the_text(period: int) -> None:
     words = " ".join(f"w{number}" for number in range(300)) + ". "
     story.advance(words, None)
     loop = " ".join(f"x{number}" for number in range(period)) + ". "
-    verdict = Verdict.GO_ON
+    decision = Decision.CONTINUE
     for number in range(500):
-        verdict = story.advance(loop.split()[number % period] + " ", None)
-        if verdict is not Verdict.GO_ON:
+        decision = story.advance(loop.split()[number % period] + " ", None)
+        if decision is not Decision.CONTINUE:
             break
-    assert verdict is Verdict.AGAIN
+    assert decision is Decision.AGAIN
     assert story.recent_loops() == 1
     kept = story.text.split()
     assert len(kept) - len(set(kept)) <= 16
     for loops in range(2, 11):
-        assert verdict is Verdict.AGAIN
+        assert decision is Decision.AGAIN
         story.begin(opens_thinking=False)
-        verdict = Verdict.GO_ON
+        decision = Decision.CONTINUE
         number = story.words - 300
-        while verdict is Verdict.GO_ON:
-            verdict = story.advance(loop.split()[number % period] + " ", None)
+        while decision is Decision.CONTINUE:
+            decision = story.advance(loop.split()[number % period] + " ", None)
             number += 1
         assert story.recent_loops() == loops
-    assert verdict is Verdict.FAILED
+    assert decision is Decision.FAILED
     assert "repeating" in story.notice
 
 
@@ -214,7 +214,7 @@ def test_a_writer_who_adds_more_than_was_asked_ends_the_story_with_the_sentence(
     story.take()
     story.rebase(uuid4(), " ".join(["word"] * 400) + ".", len("It began here."))
     story.begin(opens_thinking=False)
-    assert story.advance(" on for a ", None) is Verdict.GO_ON
-    assert story.advance("while. Then ", None) is Verdict.OVER
+    assert story.advance(" on for a ", None) is Decision.CONTINUE
+    assert story.advance("while. Then ", None) is Decision.OVER
     assert story.ending == "landed"
     assert story.text.endswith("on for a while.")

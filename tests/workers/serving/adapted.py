@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from tests.servers import DEMO_MODEL
+from training.config.learner import LearnerSettings, Lora
 from training.learner.export import save_model
 from training.learner.models import load_model
-from training.recipes.settings import LearnerSettings, Lora
 
 
 def adapted(folder: Path, seed: int = 1) -> Path:

@@ -12,12 +12,12 @@ import torch
 
 from tests.servers import ServedModel
 from tests.workers.serving.adapted import adapted
-from training.evaluate.served import Client, Served, ServerFailed
-from training.manifest import make_manifest, sha256_of
+from training.common.manifest import make_manifest, sha256_of
+from training.common.text import Message
+from training.evaluate.served import Client, Served
+from training.serving.http import ServerFailed
 from training.serving.vllm import ADAPTERS
-from training.text import Message
-from workers.jobs.runs import machine
-from workers.serving import own
+from workers.addresses import site_server
 from workers.serving.keeper import ServingKeeper
 from workers.serving.loading import load_adapter, served_names, unload_adapter
 from writer.accounts.models import User
@@ -54,12 +54,12 @@ def version(home: ModelVersion, tmp_path: Path) -> Iterator[ModelVersion]:
         folder="runs/1", manifest=manifest, sha256=sha256_of(manifest),
     )  # fmt: skip
     yield made
-    unload_adapter(*own.home(), made.served_name)
+    unload_adapter(*site_server(), made.served_name)
 
 
 @pytest.fixture
 def keeper(home: ModelVersion) -> ServingKeeper:
-    return ServingKeeper(machine.register())
+    return ServingKeeper()
 
 
 def test_promoted_and_rolled_back(
@@ -77,7 +77,7 @@ def test_promoted_and_rolled_back(
     roll_back(by=admin)
     keeper.look()
     assert in_service() == home
-    assert version.served_name in (served_names(*own.home()) or ()), "it stays loaded, to go back to"
+    assert version.served_name in (served_names(*site_server()) or ()), "it stays loaded, to go back to"
 
 
 def test_the_adapter_is_what_was_merged(keeper: ServingKeeper, version: ModelVersion, admin: User) -> None:
@@ -88,7 +88,7 @@ def test_the_adapter_is_what_was_merged(keeper: ServingKeeper, version: ModelVer
     keeper.look()
 
     async def score(name: str) -> tuple[float, list[int]]:
-        async with Client(Served(*own.home()[:1], name, own.home()[1])) as client:
+        async with Client(Served(*site_server()[:1], name, site_server()[1])) as client:
             scored = await client.score(PROMPT, COMPLETION)
             whole = await client._tokens([*PROMPT, *COMPLETION], opens=False)
             return scored.nats, [*whole, scored.tokens]
@@ -111,11 +111,11 @@ def test_who_has_no_adapter_writes_without_one(home: ModelVersion, tmp_path: Pat
     folder = adapted(tmp_path / "another", seed=2)
 
     async def score(name: str) -> float:
-        async with Client(Served(*own.home()[:1], name, own.home()[1])) as client:
+        async with Client(Served(*site_server()[:1], name, site_server()[1])) as client:
             return (await client.score(PROMPT, COMPLETION)).nats
 
     async def write(name: str, seed: int) -> None:
-        async with Client(Served(*own.home()[:1], name, own.home()[1])) as client:
+        async with Client(Served(*site_server()[:1], name, site_server()[1])) as client:
             await client.write(title="T", premise="P", target=40, seed=seed, context=512, temperature=0.7)
 
     async def together() -> list[float]:
@@ -127,12 +127,12 @@ def test_who_has_no_adapter_writes_without_one(home: ModelVersion, tmp_path: Pat
     alone = asyncio.run(score(home.served_name))
     try:
         for name in names:
-            load_adapter(*own.home(), name, folder / "adapter")
+            load_adapter(*site_server(), name, folder / "adapter")
         assert asyncio.run(score(names[-1])) != pytest.approx(alone, rel=1e-4)
         assert asyncio.run(together()) == pytest.approx([alone] * 3, rel=1e-4)
     finally:
         for name in names:
-            unload_adapter(*own.home(), name)
+            unload_adapter(*site_server(), name)
 
 
 @pytest.mark.parametrize("harm", ["a byte", "a pickle", "gone"])
@@ -163,10 +163,10 @@ def test_an_adapter_that_was_lost_is_loaded_again(keeper: ServingKeeper, version
     """As after a restart of the server, which forgets its adapters."""
     promote(by=admin, version_id=version.pk, overrule=True, reason="It is a test of ours.")
     keeper.look()
-    unload_adapter(*own.home(), version.served_name)
-    assert version.served_name not in (served_names(*own.home()) or ())
+    unload_adapter(*site_server(), version.served_name)
+    assert version.served_name not in (served_names(*site_server()) or ())
     keeper.look()
-    assert version.served_name in (served_names(*own.home()) or ())
+    assert version.served_name in (served_names(*site_server()) or ())
 
 
 def test_a_server_that_is_away_changes_nothing(
@@ -186,7 +186,7 @@ def test_a_server_that_is_away_changes_nothing(
 
 def test_what_the_server_refuses_is_said(home: ModelVersion) -> None:
     async def ask() -> None:
-        async with Client(Served(*own.home()[:1], "nobody", own.home()[1])) as client:
+        async with Client(Served(*site_server()[:1], "nobody", site_server()[1])) as client:
             await client.context()
 
     with pytest.raises(ServerFailed, match="does not serve nobody"):

@@ -233,12 +233,12 @@ class TestPasswordLink:
         assert client.post(form, self.NEW).status_code == 302
         assert User.objects.get(pk=owner.pk).check_password(self.NEW["password1"])
         assert old.get("/").status_code == 302, "who sat there with the old password is out"
-        assert b"This link is over" in Client().get(link).content
+        assert b"This link is no longer valid" in Client().get(link).content
 
     def test_signing_in_ends_it(self, admin: User, owner: User, sign_in: SignIn) -> None:
         link = self.made(sign_in(admin), owner)
         Client().post("/account/login/", {"login": owner.email, "password": PASSWORD})
-        assert b"This link is over" in Client().get(link).content
+        assert b"This link is no longer valid" in Client().get(link).content
 
     def test_a_closed_account_has_none(self, admin: User, owner: User, sign_in: SignIn) -> None:
         change_person(by=None, user_id=owner.pk, active=False)

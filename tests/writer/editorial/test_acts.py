@@ -13,7 +13,7 @@ from django.utils import timezone
 from pydantic import TypeAdapter
 
 from tests.cast import PRINCIPLE, TEXTS
-from training.rubric import DIMENSIONS
+from training.common.rubric import DIMENSIONS
 from writer.accounts.models import User
 from writer.editorial.acts import AnyAct
 from writer.editorial.models import (
@@ -32,7 +32,7 @@ from writer.editorial.operations.act import act, undo
 from writer.editorial.operations.next_pair import disagreements, next_disagreement
 from writer.editorial.operations.save_principle import save_principle
 from writer.editorial.operations.share import share
-from writer.editorial.stale import stale_marks, stale_reasons, votes_in_force
+from writer.editorial.stale import stale_marks, stale_reasons
 from writer.refusals import Missing, NotNow, Refused
 
 pytestmark = pytest.mark.django_db
@@ -73,7 +73,7 @@ def test_sent_twice_it_is_stored_once(reading: Reading, editor: User) -> None:
         do(editor, "a", **(asked | {"preference": 2}))
     undo(by=editor, op_id="a")
     assert do(editor, "a", **asked).undone, "a message that comes late does not bring back what was undone"
-    assert not votes_in_force().exists()
+    assert not Vote.objects.filter(undone=None).exists()
 
 
 def test_a_vote_is_undone(reading: Reading, editor: User) -> None:
@@ -83,7 +83,7 @@ def test_a_vote_is_undone(reading: Reading, editor: User) -> None:
     assert Vote.objects.get().undone
     assert (Pair.objects.get().votes, Reading.objects.get().state) == (0, "open")
     do(editor, kind="vote", reading=reading.pk, preference=-1)
-    assert [vote.preference for vote in votes_in_force()] == [-1]
+    assert [vote.preference for vote in Vote.objects.filter(undone=None)] == [-1]
 
 
 def test_a_vote_stands_once_the_names_were_told(reading: Reading, editor: User) -> None:
@@ -256,7 +256,7 @@ def test_another_meaning_makes_a_worklist(
     assert not stale_reasons().exists(), "a mended comma leaves everything as it is"
     record = PRINCIPLE.model_copy(update={"explanation": "Name no things."})
     newest = save_principle(by=admin, record=record, base=2, meaning_changed=True, why="The opposite.")
-    assert (stale_marks().count(), stale_reasons().count(), votes_in_force().count()) == (1, 1, 0)
+    assert (stale_marks().count(), stale_reasons().count(), Vote.objects.filter(undone=None).count()) == (1, 1, 1)
     vote = Vote.objects.get()
     looked = do(admin, kind="look", mark=mark.subject, version=version.pk, holds=True)
     assert Mark.objects.get().version == newest
@@ -265,10 +265,12 @@ def test_another_meaning_makes_a_worklist(
     do(admin, kind="look", mark=mark.subject, version=version.pk, holds=False)
     assert Mark.objects.get().removed
     kept = do(admin, kind="look", vote=vote.pk, version=version.pk, holds=True)
-    assert votes_in_force().get() == vote
+    assert Vote.objects.get(undone=None) == vote
+    assert not stale_reasons().exists()
     undo(by=admin, op_id=kept.op_id)
     do(admin, kind="look", vote=vote.pk, version=version.pk, holds=False)
-    assert votes_in_force().get() == vote
+    assert Vote.objects.get(undone=None) == vote
+    assert not stale_reasons().exists()
     assert not vote.vote_reasons.exists()
     with pytest.raises(NotNow, match="already"):
         do(admin, kind="look", vote=vote.pk, version=version.pk, holds=False)

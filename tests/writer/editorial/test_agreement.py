@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import permutations, product
 from typing import Literal
 
@@ -19,15 +19,22 @@ from writer.editorial.agreement import (
     Level,
     Value,
     Vote,
+    _by_kind,
     alpha,
     alpha_from_counts,
-    alpha_interval,
     alpha_interval_from_counts,
     editors_agreement,
 )
 
 LEVELS: tuple[Level, ...] = ("nominal", "ordinal", "interval")
 Ints = npt.NDArray[np.int64]
+
+
+def alpha_interval(
+    units: Iterable[Sequence[Value]], level: Level, *, samples: int = 500, seed: int = 0
+) -> tuple[float, float] | None:
+    """Of units as people judged them, as `alpha` takes them."""
+    return alpha_interval_from_counts(*_by_kind(units, level), level, samples=samples, seed=seed)
 
 
 def columns(*raters: str) -> list[list[int]]:

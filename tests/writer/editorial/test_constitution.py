@@ -11,9 +11,11 @@ from django.db import IntegrityError, transaction
 from django.test import Client
 
 from tests.cast import PRINCIPLE
+from tests.training.toy_task import TOY
+from training.common.tasks import TASKS
 from writer.accounts.models import User
 from writer.editorial.constitution import OURS, read_constitution, record_of, write_constitution
-from writer.editorial.models import Domain, Principle, PrincipleState, PrincipleVersion, Task
+from writer.editorial.models import Domain, Principle, PrincipleState, PrincipleVersion
 from writer.editorial.operations.import_constitution import Imported, ensure_constitution, import_constitution
 from writer.editorial.operations.save_principle import new_principle, save_principle
 from writer.refusals import NotNow, Refused
@@ -42,7 +44,7 @@ class TestOurs:
             assert record.examples, record.key
             for example in record.examples:
                 assert example.follows != example.breaks
-        assert {task for record in records for task in record.tasks} == set(Task.values)
+        assert {task for record in records for task in record.tasks} == set(TASKS)
         assert {domain for record in records for domain in record.domains} == set(Domain.values)
 
     def test_a_new_house_begins_with_them_once(self, db: None, editor: User) -> None:
@@ -179,6 +181,25 @@ class TestPages:
         assert b"The particular thing" in client.get("/constitution/?q=thing&task=polish").content
         assert b"The particular thing" not in client.get("/constitution/?task=title").content
         assert b"The particular thing" not in client.get("/constitution/?q=100%25").content
+
+    def test_a_new_task_is_offered_and_may_be_named(
+        self, editor: User, sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        client = sign_in(editor)
+        assert client.post("/constitution/new", FORM | {"tasks": [TOY.key]}).status_code == 422
+        monkeypatch.setitem(TASKS, TOY.key, TOY)
+        for path in ("/constitution/", "/constitution/new"):
+            page = client.get(path).content.decode()
+            assert f'value="{TOY.key}"' in page
+            assert TOY.label in page
+        assert client.post("/constitution/new", FORM | {"tasks": [TOY.key]}).status_code == 302
+        assert Principle.objects.get().current.tasks == [TOY.key]  # type: ignore[union-attr]
+        assert TOY.label in client.get("/constitution/no-moral").content.decode()
+        assert b"End without a moral" in client.get(f"/constitution/?task={TOY.key}").content
+        exported = client.get("/constitution/constitution.toml").content.decode()
+        assert read_constitution(exported)[0].tasks == (TOY.key,)
+        monkeypatch.delitem(TASKS, TOY.key)
+        assert client.get("/constitution/no-moral").status_code == 200
 
     def test_nonsense_is_no_fault_of_ours(self, version: PrincipleVersion, editor: User, sign_in: SignIn) -> None:
         client = sign_in(editor)

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from tests.writer.editorial.test_acts import do, marked
 from tests.writer.editorial.test_snapshots import some_pair, voted
-from training.rubric import DIMENSIONS
+from training.common.rubric import DIMENSIONS
 from writer.accounts.models import User
 from writer.editorial import figures
 from writer.editorial.agreement import alpha

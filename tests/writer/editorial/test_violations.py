@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 from tests.cast import PRINCIPLE, TEXTS
 from tests.writer.editorial.test_acts import do
 from tests.writer.editorial.test_store_violations import stored
-from training.records import Principle as Record
+from training.common.records import Principle as Record
 from writer.accounts.models import User
 from writer.accounts.operations.delete_account import delete_account
 from writer.editorial.models import Act, Pair, PairSource, PrincipleVersion, Violation
@@ -337,7 +337,7 @@ def test_one_after_the_other_and_back(pair: Pair, version: PrincipleVersion, edi
     assert (act.op_id, said) == ("a", first)
     assert post(client, second, "rejected", op_id="b", reason="breaks_more")["Location"] == "/desk/violations"
     page = client.get("/desk/violations")
-    assert "Nothing waits here" in page.content.decode()
+    assert "Nothing is waiting here" in page.content.decode()
     assert page.context["last"][0].op_id == "b"
     back = client.post("/desk/violations/undo", {"op_id": "b"})
     assert back["Location"] == f"/desk/violations/{second.pk}"
@@ -364,7 +364,7 @@ def test_the_principle_that_was_asked_for_stays(
     for nonsense in ("?principle=%00%22%3E<b>", "?principle=another"):
         page = client.get(f"/desk/violations{nonsense}")
         assert page.context["violation"] is None
-        assert "Nothing waits for this principle" in page.content.decode()
+        assert "Nothing is waiting for this principle" in page.content.decode()
         assert '"><b>' not in page.content.decode()
 
 

@@ -1,10 +1,7 @@
-"""Head and tail put together: no character is lost, none is there twice, whatever is saved while the log grows."""
+"""Who wrote which paragraph, what can be stored, and saves while the log grows: no character is lost, none is there twice."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,43 +9,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.cast import write
+from tests.writer.stories.test_log import PARAGRAPHS, WORDS
 from writer.accounts.models import User
 from writer.refusals import Refused
+from writer.stories.log import join
 from writer.stories.models import Generation, State
 from writer.stories.operations.save_text import save_text
 from writer.stories.operations.start_generation import start_generation
-from writer.stories.reading import merged, story_for, whole
-from writer.stories.text import Origins, attribute, checked_text, ends_paragraph, join, paragraphs
-
-WORDS = st.text(st.sampled_from("abc é🌊孔.,*"), min_size=1, max_size=8).map(str.strip).filter(bool)
-PARAGRAPHS = st.lists(st.lists(WORDS, min_size=1, max_size=4).map(" ".join), min_size=1, max_size=8)
-
-
-@pytest.mark.parametrize(
-    ("head", "tail", "text"),
-    [
-        ("", "", ""),
-        ("One.", "", "One."),
-        ("One. \n\n", "\n\nTwo.", "One.\n\nTwo."),
-        ("One", " two.", "One two."),
-        ("", "\n\nTwo.", "Two."),
-        (" \n", " \n\nTwo.", "Two."),
-        ("One.\u3000\ufeff", "\n\nTwo.", "One.\n\nTwo."),
-    ],
-)
-def test_join(head: str, tail: str, text: str) -> None:
-    assert join(head, tail) == text
-
-
-@given(PARAGRAPHS, st.data())
-def test_saves_that_change_nothing_change_nothing(blocks: list[str], data: st.DataObject) -> None:
-    """A writer who saves again and again, taking more of the log each time, has the log and nothing else."""
-    log = "\n\n".join(blocks)
-    ends = [at for at in range(len(log) + 1) if ends_paragraph(log, at)] + [len(log)]
-    head, absorbed = "", 0
-    for at in sorted(data.draw(st.lists(st.sampled_from(ends), max_size=6))):
-        head, absorbed = join(head, log[absorbed:at]), at
-        assert join(head, log[absorbed:]) == log
+from writer.stories.reading import story_for, whole
+from writer.stories.text import Origins, attribute, checked_text, paragraphs
 
 
 @given(PARAGRAPHS, PARAGRAPHS)
@@ -88,23 +57,6 @@ def test_what_is_taken_can_be_stored(value: str) -> None:
     kept.encode()
     assert "\x00" not in kept
     assert "\r" not in kept
-
-
-@given(st.lists(st.tuples(st.sampled_from(["story", "thinking"]), WORDS), max_size=12))
-def test_merged_chunks_are_the_chunks(chunks: list[tuple[str, str]]) -> None:
-    lengths = {"story": 0, "thinking": 0}
-    rows = []
-    for seq, (channel, text) in enumerate(chunks, start=1):
-        rows.append((seq, channel, lengths[channel], text))
-        lengths[channel] += len(text)
-    seen, texts = 0, {"story": "", "thinking": ""}
-    for run in merged(rows, 1):
-        assert run["first"] == seen + 1
-        assert run["start"] == len(texts[run["channel"]])
-        texts[run["channel"]] += run["text"]
-        seen = run["seq"]
-    assert seen == len(rows)
-    assert texts == {name: "".join(text for channel, text in chunks if channel == name) for name in texts}
 
 
 @pytest.mark.django_db
@@ -156,22 +108,3 @@ def head_of(owner: User, generation: Generation) -> Any:
     head = story_for(owner, generation.story_id).head
     assert head is not None
     return head.pk
-
-
-def test_the_browser_joins_as_the_server_does() -> None:
-    """Both trim the same blanks: asked of a real JavaScript engine."""
-    node = next(iter(Path(".venv/bin").glob("node")), None) or "node"
-    blanks = "".join(chr(code) for code in range(0x3100) if code not in range(0xD800, 0xE000)) + "\ufeff"
-    code = (
-        "const b=JSON.parse(require('fs').readFileSync(0));console.log(JSON.stringify([...b].filter(c=>c.trim()==='')))"
-    )
-    try:
-        done = subprocess.run(
-            [str(node), "-e", code], input=json.dumps(blanks), capture_output=True, text=True, timeout=30
-        )
-    except FileNotFoundError:
-        pytest.skip("no node here; the tests of the front end need one")
-    from writer.stories.text import BLANKS
-
-    assert done.returncode == 0, done.stderr
-    assert set(json.loads(done.stdout)) == set(BLANKS)

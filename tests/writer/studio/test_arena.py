@@ -197,7 +197,7 @@ def test_versions_write_to_the_length_of_the_reference(candidate: ModelVersion, 
     found = ArenaTake.objects.filter(contestant__arena=again)
     assert found.filter(contestant__version=None).count() == 7, "there are not eight near ones, so all of them"
     asked = set(found.exclude(generation=None).values_list("generation__target_words", flat=True))
-    assert asked == {*words, 300}, "and the house's own prompts fill up, at the length asked"
+    assert asked == {*words, 300}, "and the site's own prompts fill up, at the length asked"
 
 
 def test_three_contestants_are_counted_and_rated(candidate: ModelVersion, admin: User, editor: User) -> None:
@@ -273,7 +273,7 @@ def test_a_human_text_is_read_blind(
         assert [secret for secret in secrets if secret in said] == []
         client.post(f"{path}/reveal")
         told = client.get(f"{path}/result").content.decode()
-        names = [one.model.name if one.model else "no version of ours" for one in (left, right)]
+        names = [one.model.name if one.model else "none of our versions" for one in (left, right)]
         assert re.findall(r"<h2>(?:Left|Right): (.*?)</h2>", told) == names
     assert seen == 4
 

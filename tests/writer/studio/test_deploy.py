@@ -46,8 +46,8 @@ def test_from_candidate_to_service_and_back(
     assert serving_at(before).version == model  # type: ignore[union-attr]
     acts = list(AuditEvent.objects.filter(act__startswith="version.").order_by("pk").values_list("act", "who"))
     assert acts == [
-        ("version.promote", admin.name), ("version.in_service", "the house"),
-        ("version.rollback", admin.name), ("version.in_service", "the house"),
+        ("version.promote", admin.name), ("version.in_service", "the site"),
+        ("version.rollback", admin.name), ("version.in_service", "the site"),
     ]  # fmt: skip
 
 

@@ -11,12 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.training.toy_task import TOY
+from training.common.tasks import TASKS
 from workers.jobs.runs.command import command, environment
 from writer.refusals import Refused
 from writer.studio.forms import form_of, read, typed_of
-from writer.studio.kinds import KINDS, checked, is_stage, settings_of
+from writer.studio.registry import DECLARED, checked, is_stage, settings_of
 
-RECIPE = pytest.mark.parametrize("recipe", sorted(KINDS))
+RECIPE = pytest.mark.parametrize("recipe", sorted(DECLARED))
 
 
 def as_typed(recipe: str) -> dict[str, str]:
@@ -81,6 +83,36 @@ def test_of_several_choices_all_are_of_the_list(typed: str, says: str) -> None:
     assert says in form.errors["tasks"]
 
 
+def test_a_new_writing_task_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = as_typed("backtranslate") | {"tasks": TOY.key}
+    assert "of the list" in read("backtranslate", typed)[0].errors["tasks"]
+    monkeypatch.setitem(TASKS, TOY.key, TOY)
+    tasks = next(one for one in form_of("backtranslate").fields if one.name == "tasks")
+    assert tasks.choices[TOY.key] == TOY.label
+    assert tasks.shown.endswith(f", {TOY.key}")
+    form, values = read("backtranslate", typed)
+    assert form.errors == {}
+    assert values is not None
+    assert values["tasks"] == [TOY.key]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "before", "now"),
+    [
+        ("backtranslate", {"most_texts": 7, "words": 300}, {"max_texts": "7", "passage_words": "300"}),
+        ("violations", {"shown": 9, "most_changed": 0.5}, {"principles_per_question": "9", "max_changed_share": "0.5"}),
+        ("references", {"unhelpful": 0.3}, {"irrelevant_share": "0.3"}),
+        ("tools", {"two": 0.1, "refused": 0.2}, {"two_calls_share": "0.1", "error_share": "0.2"}),
+        ("dpo", {"mix": {"repeats": 3}}, {"mix.max_repeats": "3"}),
+    ],
+)
+def test_the_settings_of_an_older_run_come_into_the_form(
+    recipe: str, before: dict[str, Any], now: dict[str, str]
+) -> None:
+    typed = form_of(recipe, before).typed
+    assert {name: typed[name] for name in now} == now
+
+
 def test_each_reward_has_a_field_and_an_empty_one_is_not_used() -> None:
     typed = as_typed("grpo") | {"rewards.weights.quality": "", "rewards.weights.form": "0.5"}
     _, values = read("grpo", typed)
@@ -93,24 +125,45 @@ def test_each_reward_has_a_field_and_an_empty_one_is_not_used() -> None:
     assert "at least 1 item" in none.errors[""]
 
 
+def test_settings_of_an_older_run_come_back_under_their_new_names() -> None:
+    _, values = read("grpo", as_typed("grpo"))
+    assert values is not None
+    rewards, rollouts = values["rewards"], values["rollouts"]
+    rewards["floor"], rewards["longest"] = rewards.pop("min_std") + 0.1, rewards.pop("range")["longest"] - 1
+    for old, new in (
+        ("behind", "max_staleness"),
+        ("agreement", "logprob_tolerance"),
+        ("truncate", "importance_ratio_cap"),
+    ):
+        rollouts[old] = rollouts.pop(new) + 1
+    typed = form_of("grpo", values).typed
+    assert {name: typed[name] for name in ("rewards.min_std", "rewards.range.longest")} == {
+        "rewards.min_std": "0.15000000000000002", "rewards.range.longest": "11999",
+    }  # fmt: skip
+    assert (typed["rollouts.max_staleness"], typed["rollouts.logprob_tolerance"]) == ("1", "1.02")
+    assert typed["rollouts.importance_ratio_cap"] == "3"
+
+
 def test_what_a_judge_is_stays_with_the_house_and_how_it_is_asked_is_on_the_form() -> None:
     names = {one.name for one in form_of("grpo").fields}
-    assert {"rewards.judge.at_once", "rewards.judge.most_money", "rollouts.behind"} <= names
+    assert {"rewards.judge.at_once", "rewards.judge.most_money", "rollouts.max_staleness"} <= names
     assert "rewards.judge" not in names, "nobody turns it off"
     assert not {name for name in names if name.startswith(("guards.judge", "rewards.ranges"))}
-    assert not {name for name in names if name.rpartition(".")[2] in ("url", "key_variable", "sync", "constitution")}
+    assert not {
+        name for name in names if name.rpartition(".")[2] in ("url", "key_variable", "inside", "sync", "constitution")
+    }
 
 
 def test_fields_stand_in_groups_by_what_they_are_about() -> None:
     groups = {name: [one.name for one, _, _ in rows] for name, rows, _ in form_of("grpo").groups}
-    assert list(groups)[1].startswith("What a story is rewarded for")
+    assert list(groups)[1].startswith("Rewards of a story")
     assert groups["Human stories"][0] == "human"
-    assert groups["How rewards are reckoned and become advantages"] == [
+    assert groups["How rewards are combined into advantages"] == [
         "rewards.how",
         "rewards.clip",
         "rewards.epsilon",
-        "rewards.floor",
-        "rewards.longest",
+        "rewards.min_std",
+        "rewards.range.longest",
     ]
     assert sum(map(len, groups.values())) == len(form_of("grpo").fields)
 
@@ -128,7 +181,7 @@ def test_a_setting_that_does_not_exist_is_refused() -> None:
         form_of("rm -rf")
 
 
-NAMES = sorted({one.name for recipe in KINDS for one in form_of(recipe).fields})
+NAMES = sorted({one.name for recipe in DECLARED for one in form_of(recipe).fields})
 HOSTILE = st.one_of(
     st.text(max_size=60),
     st.sampled_from(
@@ -155,7 +208,7 @@ HOSTILE = st.one_of(
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=150)
-@given(recipe=st.sampled_from(sorted(KINDS)), changes=st.dictionaries(st.sampled_from(NAMES), HOSTILE, max_size=5))
+@given(recipe=st.sampled_from(sorted(DECLARED)), changes=st.dictionaries(st.sampled_from(NAMES), HOSTILE, max_size=5))
 def test_nothing_typed_reaches_a_command_line(recipe: str, changes: dict[str, str]) -> None:
     """Whatever is typed: it is refused, or it is a setting within the recipe's own bounds; and the command line never changes."""
     known = {one.name for one in form_of(recipe).fields}

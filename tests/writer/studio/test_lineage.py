@@ -1,4 +1,4 @@
-"""Where a version comes from, and what came of a person's judgement, over snapshots that the house made itself."""
+"""Where a version comes from, and what came of a person's judgement, over snapshots that the site made itself."""
 
 from __future__ import annotations
 

@@ -19,7 +19,6 @@ from writer.editorial.models import Making, PrincipleVersion, Snapshot, Snapshot
 from writer.editorial.operations.freeze import brief_of, take_of
 from writer.stories.models import Deployment, DeploymentKind, DeploymentState, ModelVersion
 from writer.studio.defaults import defaults_of
-from writer.studio.kinds import KINDS
 from writer.studio.models import (
     Arena,
     ArenaState,
@@ -40,7 +39,9 @@ from writer.studio.models import (
     VersionImport,
 )
 from writer.studio.pictures import BOTTOM, STRIP, TOP, lengths, strip
+from writer.studio.registry import DECLARED
 from writer.studio.urls import urlpatterns
+from writer.studio.views.runs import tables_of
 
 pytestmark = pytest.mark.django_db
 
@@ -161,7 +162,7 @@ RUNS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "running": (RunState.RUNNING, {"plan": PLAN, "steps": 450, "step": 7}, ("step 7 of 450", "Save and stop")),
     "being stopped": (RunState.RUNNING, {"plan": PLAN, "wish": RunWish.STOP}, ("Saving and stopping", "Stop at once")),
     "done": (RunState.DONE, {"plan": PLAN, "step": 450, "steps": 450}, ("Finished",)),
-    "stopped": (RunState.STOPPED, {"plan": PLAN, "step": 9}, ("Go on from the last checkpoint",)),
+    "stopped": (RunState.STOPPED, {"plan": PLAN, "step": 9}, ("Resume from the last checkpoint",)),
     "forgotten": (RunState.STOPPED, {"plan": PLAN, "forgotten": True}, ("Stopped",)),
     "discarded": (RunState.STOPPED, {}, ("Stopped",)),
     "failed": (RunState.FAILED, {"plan": PLAN, "problem": "Three deaths at step 9."}, ("Three deaths at step 9.",)),
@@ -182,7 +183,7 @@ def test_a_run(
         fields |= {"machine": machine, "lease_until": timezone.now(), "started": timezone.now()}
     run = make_run(state, **fields, **({"version": candidate} if state == RunState.DONE else {}))
     RunEvent.objects.create(run=run, seq=1, kind="metrics", time=timezone.now(), step=1, body={"values": {"loss": 0.7}})
-    look(browser, reverse("run", args=[run.pk]), *said, "Otherwise than in run")
+    look(browser, reverse("run", args=[run.pk]), *said, "Changes since run")
     for name in ("runs", "studio", "versions"):
         look(browser, reverse(name))
     look(browser, reverse("run_new", args=["dpo"]) + f"?clone={run.pk}")
@@ -233,7 +234,7 @@ def test_a_run_of_grpo(browser: Client, make_run: Callable[..., Run], settings: 
     rows = re.findall(r'<th scope="row">([^<]*)</th><td class="right">([^<]*)</td><td class="right">([^<]*)</td>', page)
     assert rows == [
         ("Reward in all", "0.25", "0.75"), ("Reward: quality", "0.125", "0.375"),
-        ("N3: Stock language and templates", "6", "6"), ("Human stories whose advantage counted as 0", "0", "0"),
+        ("N3: Stock language and templates", "6", "6"), ("Share of human stories whose advantage counted as 0", "0", "0"),
         ("Entropy, nats a token", "2", "2"),
     ]  # fmt: skip
     assert '"held_out_rubric_P1": "Held out. P1: Prompt and premise"' in page
@@ -245,10 +246,10 @@ def test_a_run_of_grpo(browser: Client, make_run: Callable[..., Run], settings: 
     )
 
 
-@pytest.mark.parametrize("recipe", KINDS)
+@pytest.mark.parametrize("recipe", DECLARED)
 @pytest.mark.parametrize("query", ["", "?clone=1", "?clone=nobody", "?clone=99999999"])
 def test_a_new_run(browser: Client, model: ModelVersion, recipe: str, query: str) -> None:
-    look(browser, reverse("run_new", args=[recipe]) + query, f"New run: {recipe}")
+    look(browser, reverse("run_new", args=[recipe]) + query, f"New run: {DECLARED[recipe].label}")
 
 
 @pytest.mark.parametrize(
@@ -407,14 +408,14 @@ def test_a_new_arena(browser: Client, model: ModelVersion, candidate: ModelVersi
         ("2001-01-01T00:00", "No version was in service."),
         ("2100-01-01T00:00:00", "was in service."),
         ("2100-01-01T00:00+02:00", "was in service."),
-        ("2026-13-45", "That is no time."),
-        ("2026-13-45T10:00", "That is no time."),
-        ("2026-02-30 10:00", "That is no time."),
-        ("99999999", "That is no time."),
-        ("yesterday", "That is no time."),
+        ("2026-13-45", "That is not a time."),
+        ("2026-13-45T10:00", "That is not a time."),
+        ("2026-02-30 10:00", "That is not a time."),
+        ("99999999", "That is not a time."),
+        ("yesterday", "That is not a time."),
         ("0001-01-01T00:00+14:00", "No version was in service."),
         ("9999-12-31T23:59:59-14:00", "was in service."),
-        ("\0", "That is no time."),
+        ("\0", "That is not a time."),
     ],
 )
 def test_the_ledger_of_any_time(browser: Client, model: ModelVersion, at: str, said: str) -> None:
@@ -429,7 +430,7 @@ def test_the_audit(browser: Client, admin: User) -> None:
     record(None, "arena.decide", "arena 1", decision="better")
     look(browser, reverse("audit"), "arena 1", "Page 1 of 2", "settings: {&quot;steps&quot;: null}")
     acts = {
-        "?act=run": 100, "?act=run&page=2": 1, "?act=arena": 1, "?act=nothing": 0, "?who=adam": 100, "?who=the+house": 1,
+        "?act=run": 100, "?act=run&page=2": 1, "?act=arena": 1, "?act=nothing": 0, "?who=adam": 100, "?who=the+site": 1,
         "?page=nonsense": 100, "?page=-1": 2, "?who=%00": 0, "?act=%00": 0, "?act=run&who=nobody": 0,
     }  # fmt: skip
     for query, number in acts.items():
@@ -439,6 +440,16 @@ def test_the_audit(browser: Client, admin: User) -> None:
 
 
 # Pictures
+
+
+@pytest.mark.parametrize("name", ["rejected", "dropped"])
+def test_the_rejected_rows_of_a_report(name: str) -> None:
+    """Older reports call them dropped."""
+    report = {"tasks": [{"task": "write", "asked": 3, "kept": 2}], name: {"no_answer": 1}}
+    assert [(head, rows) for head, _, rows in tables_of(report)] == [
+        ("Task", [("write", (3, 2))]),
+        ("Left out, because", [("no answer", (1,))]),
+    ]
 
 
 def test_the_picture_of_lengths() -> None:

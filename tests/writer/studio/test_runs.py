@@ -202,7 +202,7 @@ def test_the_page_says_what_is_otherwise_than_in_the_last_good_run(
     now = draft(typed=typed | {"beta": "0.3", "learner.learning_rate": "1e-6"})
     page = sign_in(admin).get(f"/studio/runs/{now.pk}")
     assert [name for name, _, _ in page.context["changed"]] == ["beta", "learner.learning_rate"]
-    assert b"Otherwise than in run" in page.content
+    assert b"Changes since run" in page.content
 
 
 def test_events_come_in_order_from_where_one_has_read(
@@ -213,7 +213,7 @@ def test_events_come_in_order_from_where_one_has_read(
         run.events.create(seq=seq, kind="log", time=timezone.now(), body={"text": f"line {seq}"})
     client = sign_in(admin)
     told = client.get(f"/studio/runs/{run.pk}/events?after=1").json()
-    assert [one["seq"] for one in told["events"]] == [2, 3]
+    assert [(one["seq"], one["text"]) for one in told["events"]] == [(2, "line 2"), (3, "line 3")]
     assert told["run"]["state"] == RunState.DRAFT
     for nonsense in ("-1", "x", "1e3", "9" * 12, "²"):
         assert client.get(f"/studio/runs/{run.pk}/events?after={nonsense}").status_code == 400

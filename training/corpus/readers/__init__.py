@@ -1,1 +1,1 @@
-"""One module for each kind of source, and the choice between them."""
+"""Readers of sources, one module for each kind."""

@@ -1,8 +1,7 @@
-"""Word documents: paragraphs, styles and properties, read from the bounded parts of the archive without python-docx, whose
-own parser unpacks whatever the archive says.
+"""Reading Word documents: paragraphs, styles and properties. python-docx is not used, since it unpacks archives without limits.
 
-Titles and first headings part the stories; lower headings are chapters. Deleted text, notes, comments and fields' codes are
-left out, inserted text is kept.
+Titles and top-level headings separate the stories; lower headings are chapters. Deleted text, notes, comments and field codes are
+left out; inserted text is kept.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import regex
 
-from training.corpus.bounded import Archive, BrokenSource, open_source
+from training.corpus.bounded import Archive, SourceError, open_source
 from training.corpus.cut import Book, draft
 from training.corpus.drafts import Reading
 from training.corpus.flatten import ORNAMENT, Block, render
@@ -47,24 +46,24 @@ class _Style:
 def read_docx(path: Path) -> Reading:
     with open_source(path) as handle:
         if handle.read(8) == _OLE:
-            raise BrokenSource(
-                "is an old Word document (.doc) or locked with a password; save it as .docx without one."
+            raise SourceError(
+                "is an old Word document (.doc) or protected by a password; save it as .docx without one."
             )
         archive = Archive(handle)
         name = next((part for part in ("word/document.xml", "word/document2.xml") if part in archive), None)
         if name is None:
-            raise BrokenSource("is a zip archive but no Word document: it lacks word/document.xml.")
+            raise SourceError("is a zip archive but not a Word document: it lacks word/document.xml.")
         styles = _styles(archive)
         body = next(descendants(parse_xml(archive.read(name), name), "body"), None)
         if body is None:
-            raise BrokenSource("has no body; it is not a whole Word document.")
+            raise SourceError("has no body; it is not a complete Word document.")
         blocks = list(_blocks(body, styles))
         title, author, language = _properties(archive)
     return _stories(blocks, Book(title or path.stem, author, language, {}, collection=True, pages=[], contents=[]))
 
 
 def _stories(blocks: list[Block], book: Book) -> Reading:
-    """Where several headings of one level are names, each begins a story; a single title names the anthology."""
+    """Each of several named headings of one level begins a story; a single title names the anthology."""
     reading = Reading()
     headings = [(place, block) for place, block in enumerate(blocks) if block.kind == "heading"]
     levels = sorted({block.level for _, block in headings if not page_name(block.text)})
@@ -86,15 +85,15 @@ def _stories(blocks: list[Block], book: Book) -> Reading:
     ]
     ends = [place for place, _ in starts[1:]] + [len(blocks)]
     for (start, block), end in zip(starts, ends):
-        if said := page_name(block.text):
-            reading.skipped[said] += 1
+        if page := page_name(block.text):
+            reading.skipped[page] += 1
         else:
             reading.drafts += draft(book, blocks[start:end], block.name)
     return reading
 
 
 def _properties(archive: Archive) -> tuple[str, str, str]:
-    """Title, author and language as the document's properties have them."""
+    """The title, author and language in the document's properties."""
     name = "docProps/core.xml"
     found = {"title": "", "creator": "", "language": ""}
     if name in archive:
@@ -108,7 +107,7 @@ def _properties(archive: Archive) -> tuple[str, str, str]:
 
 
 def _styles(archive: Archive) -> dict[str, _Style]:
-    """What each style makes of a paragraph or run, by its id; a style says itself what it is, or the one it is based on does."""
+    """The styles by id. A style without a heading level has the one of the style that it is based on."""
     if "word/styles.xml" not in archive:
         return {}
     root = parse_xml(archive.read("word/styles.xml"), "word/styles.xml")
@@ -146,14 +145,14 @@ def _blocks(body: Element, styles: dict[str, _Style]) -> Iterator[Block]:
         if name == "p":
             yield from _paragraph(element, styles)
         elif name == "tbl":
-            rows = [" ".join(filter(None, map(_said, descendants(row, "p")))) for row in descendants(element, "tr")]
+            rows = [" ".join(filter(None, map(_text_of, descendants(row, "p")))) for row in descendants(element, "tr")]
             if text := "\n".join(row for row in rows if row):
                 yield Block("paragraph", text)
         elif name in ("sdt", "sdtcontent", "ins", "moveto", "customxml", "smarttag"):
             yield from _blocks(element, styles)
 
 
-def _said(paragraph: Element) -> str:
+def _text_of(paragraph: Element) -> str:
     return render((text, False) for text, _ in _runs(paragraph, {}, False))
 
 
@@ -166,7 +165,7 @@ def _paragraph(element: Element, styles: dict[str, _Style]) -> Iterator[Block]:
         level = 2 + min(8, int(attribute(own["outlinelvl"], "val")))
     text = render(_runs(element, styles, style.italic))
     if not text:
-        if "pbdr" in own:  # a line drawn under an empty paragraph
+        if "pbdr" in own:  # an empty paragraph with a border is a rule
             yield Block("break")
     elif level:
         plain = " ".join(text.replace("*", "").split())
@@ -179,7 +178,7 @@ def _paragraph(element: Element, styles: dict[str, _Style]) -> Iterator[Block]:
         yield Block("paragraph", text)
 
 
-def _runs(element: Element, styles: dict[str, _Style], slanted: bool) -> Iterator[tuple[str, bool]]:
+def _runs(element: Element, styles: dict[str, _Style], italic: bool) -> Iterator[tuple[str, bool]]:
     for child in element:
         name = tag(child)
         if name in _SKIPPED or not name:
@@ -187,17 +186,17 @@ def _runs(element: Element, styles: dict[str, _Style], slanted: bool) -> Iterato
         if name == "r":
             marks = {tag(mark): mark for found in child if tag(found) == "rpr" for mark in found}
             named = styles.get(attribute(marks["rstyle"], "val"), _Style()).italic if "rstyle" in marks else False
-            yield from _runs(child, styles, _is_on(marks["i"]) if "i" in marks else slanted or named)
+            yield from _runs(child, styles, _is_on(marks["i"]) if "i" in marks else italic or named)
         elif name == "t":
-            yield child.text or "", slanted
+            yield child.text or "", italic
         elif name in ("br", "cr"):
             if attribute(child, "type") not in ("page", "column"):
                 yield "\n", False
         elif name in ("tab", "ptab"):
-            yield " ", slanted
+            yield " ", italic
         elif name == "nobreakhyphen":
-            yield "-", slanted
+            yield "-", italic
         elif name == "alternatecontent":
-            yield from (run for choice in list(child)[:1] for run in _runs(choice, styles, slanted))
+            yield from (run for choice in list(child)[:1] for run in _runs(choice, styles, italic))
         elif name not in ("softhyphen", "txbxcontent"):
-            yield from _runs(child, styles, slanted)
+            yield from _runs(child, styles, italic)

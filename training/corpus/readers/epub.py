@@ -1,7 +1,7 @@
-"""EPUB 2 and 3: container.xml names the package document, that the pages in their order (the spine) and the contents.
+"""Reading EPUB 2 and 3: container.xml names the package document, which lists the pages in order (the spine) and the contents.
 
-`training.corpus.cut` makes stories of the pages. A path in the package document that leads out of the book is refused, also
-where it is written with percent signs.
+`training.corpus.cut` makes stories from the pages. A path in the package document that leads out of the book is refused, also
+if it is percent-encoded.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from training.corpus.bounded import Archive, BrokenSource, open_source
+from training.corpus.bounded import Archive, SourceError, open_source
 from training.corpus.cut import Book, Entry, Page, cut
 from training.corpus.drafts import Reading
 from training.corpus.headings import clean_name
 from training.corpus.markup import (
-    MOST_MARKS,
+    MAX_MARKS,
     Element,
     attribute,
     content,
@@ -58,7 +58,7 @@ def read_epub(path: Path) -> Reading:
         container = parse_xml(archive.read("META-INF/container.xml"), "META-INF/container.xml")
         roots = [attribute(found, "full-path") for found in descendants(container, "rootfile")]
         if not roots:
-            raise BrokenSource("names no package document in META-INF/container.xml; it is not a whole EPUB.")
+            raise SourceError("names no package document in META-INF/container.xml; it is not a complete EPUB.")
         return _read_package(archive, _inside("", roots[0]))
 
 
@@ -77,22 +77,22 @@ def _read_package(archive: Archive, at: str) -> Reading:
             continue
         seen.add(name)
         if name not in archive:
-            reading.notes.append(f"The page {name} is listed but not there.")
+            reading.notes.append(f"The page {name} is listed but missing.")
             continue
         data = archive.read(name)
         marks += data.count(b"<") + data.count(b"=")
-        if marks > 2 * MOST_MARKS:
-            raise BrokenSource("holds more markup than any book does, and was not read on.")
+        if marks > 2 * MAX_MARKS:
+            raise SourceError("contains more markup than any book; reading was stopped.")
         body = next(descendants(parse_page(data, name), "body"), None)
         if body is not None:
             pages.append(Page(name, body))
     if not pages:
-        raise BrokenSource("lists no page that can be read; it is not a whole EPUB.")
+        raise SourceError("lists no page that can be read; it is not a complete EPUB.")
     authors = metadata.people.get("aut") or metadata.people.get("", [])
     author = " and ".join(authors) if len(authors) <= 3 else ""
     title = metadata.title
     if title.lower() in _GENERIC and author:
-        title = f"{author}: {title}"  # one name for many books: the author tells them apart
+        title = f"{author}: {title}"  # many books have this title: the author distinguishes them
     facts: dict[str, Any] = {"license": metadata.rights} if metadata.rights else {}
     if translators := metadata.people.get("trl"):
         facts["translators"] = translators
@@ -106,17 +106,17 @@ def _refuse_drm(archive: Archive) -> None:
     if name in archive:
         for method in descendants(parse_xml(archive.read(name), name), "encryptionmethod"):
             if attribute(method, "Algorithm") not in _FONT_OBFUSCATION:
-                raise BrokenSource("is locked by its seller (DRM); only a copy without a lock can be read.")
+                raise SourceError("is protected by DRM; only a copy without it can be read.")
 
 
 def _inside(base: str, href: str) -> str:
-    """The name of a part that `base` refers to; "" for what is not in the book at all (http:)."""
+    """The name of the part that a link in `base` refers to; "" for an external link. Raises SourceError."""
     href = unquote(href.partition("#")[0])
     if "://" in href or href.startswith(("data:", "mailto:")):
         return ""
     name = posixpath.normpath(posixpath.join(posixpath.dirname(base), href))
     if name.startswith(("/", "../")) or name == ".." or "\\" in name or "\0" in name:
-        raise BrokenSource(f"names a page outside of the book ({href[:80]!r}), as no book does.")
+        raise SourceError(f"refers to a page outside of the book ({href[:80]!r}).")
     return name
 
 
@@ -129,25 +129,25 @@ def _metadata(package: Element) -> _Metadata:
         if tag(element) == "meta" and element.get("property") == "role":
             roles.setdefault(element.get("refines", "").lstrip("#"), []).append(content(element))
     for element in elements:
-        name, said = tag(element), content(element)
+        name, text = tag(element), content(element)
         if name == "title" and not found.title:
-            found.title = said
+            found.title = text
         elif name == "language" and not found.language:
-            found.language = language_tag(said)
+            found.language = language_tag(text)
         elif name == "rights" and not found.rights:
-            found.rights = said if len(said) <= 250 else f"{said[:250].rpartition(' ')[0]} …"
-        elif name in ("creator", "contributor") and said:
+            found.rights = text if len(text) <= 250 else f"{text[:250].rpartition(' ')[0]} …"
+        elif name in ("creator", "contributor") and text:
             given = roles.get(element.get("id", "")) or [attribute(element, "role")]
             if name == "contributor":
                 given = [role for role in given if role == "trl"]
             for role in given:
-                found.people.setdefault(role, []).append(clean_name(said))
-        told = said.lower()
+                found.people.setdefault(role, []).append(clean_name(text))
+        lower = text.lower()
         found.collection |= (
-            (element.get("property") == "se:is-a-collection" and told == "true")
-            or (name == "subject" and any(word in told for word in ("short stories", "tales", "anthologies")))
-            or (name == "meta" and told.endswith(("schema.org/collection", "shorts", "short fiction")))
-            or (name == "title" and any(word in told.split() for word in ("stories", "tales", "anthology", "omnibus")))
+            (element.get("property") == "se:is-a-collection" and lower == "true")
+            or (name == "subject" and any(word in lower for word in ("short stories", "tales", "anthologies")))
+            or (name == "meta" and lower.endswith(("schema.org/collection", "shorts", "short fiction")))
+            or (name == "title" and any(word in lower.split() for word in ("stories", "tales", "anthology", "omnibus")))
         )
     return found
 

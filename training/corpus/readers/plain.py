@@ -1,7 +1,7 @@
-"""Plain text: its encoding, its hard-wrapped lines, Project Gutenberg's frame, and the stories of an anthology.
+"""Reading plain text: its encoding, its hard-wrapped lines, Project Gutenberg's header and licence, and the stories of an anthology.
 
-A file is an anthology if its table of contents names titles that are found again in the text, or if at least three lone lines in
-capitals part it, or lines followed by "by ...". Otherwise it is one story.
+A file is an anthology if its table of contents has titles that occur again in the text, if at least two single lines are followed
+by "by ...", or if at least three single lines in capitals divide it. Otherwise it is one story.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import regex
 
-from training.corpus.bounded import BrokenSource, read_whole
+from training.corpus.bounded import SourceError, read_whole
 from training.corpus.cut import Book, draft
 from training.corpus.drafts import Reading
 from training.corpus.flatten import ORNAMENT, Block
@@ -36,7 +36,7 @@ _MADE_BY = regex.compile(
 )
 _HAN = regex.compile(r"\p{sc=Han}")
 _LANGUAGES = {"english": "en", "chinese": "zh", "french": "fr", "german": "de", "spanish": "es", "italian": "it"}
-LEAST_BETWEEN = 150  # words between two titles: less is a list
+MIN_STORY_WORDS = 150  # between two titles: lines with less between them are a list
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class _Gutenberg:
 
 
 def decode(data: bytes) -> tuple[str, str]:
-    """The text of a file and, where its encoding had to be guessed, a note that says so."""
+    """The text of a file, and a note if its encoding was guessed. Raises SourceError."""
     for mark, encoding in (
         (b"\xef\xbb\xbf", "utf-8"),
         (b"\xff\xfe\0\0", "utf-32-le"),
@@ -57,12 +57,12 @@ def decode(data: bytes) -> tuple[str, str]:
             try:
                 return data[len(mark) :].decode(encoding), ""
             except UnicodeDecodeError:
-                raise BrokenSource(f"says that it is {encoding.upper()}, but is not; save it as UTF-8.") from None
+                raise SourceError(f"is marked as {encoding.upper()}, but is not; save it as UTF-8.") from None
     if b"\0" in data[:100_000]:
         for encoding in ("utf-16-le", "utf-16-be"):
             if _is_usual(data[:100_000].decode(encoding, "ignore")):
                 return data.decode(encoding, "replace"), ""
-        raise BrokenSource("is not a text (it holds bytes that no text has).")
+        raise SourceError("is not a text (it contains bytes that no text has).")
     try:
         return data.decode(), ""
     except UnicodeDecodeError:
@@ -79,7 +79,7 @@ def decode(data: bytes) -> tuple[str, str]:
 
 
 def _is_usual(text: str) -> bool:
-    """Whether nearly all signs are Latin, Chinese, or the punctuation of these: bytes taken two by two would not be."""
+    """Whether nearly all characters are Latin, Chinese or their punctuation, unlike bytes that are wrongly read in pairs."""
     usual = regex.findall(r"[\t\n\r\x20-\x7e\u00a0-\u024f\u2000-\u206f\u3000-\u30ff\u4e00-\u9fff\uff00-\uffef]", text)
     return len(usual) > 0.97 * len(text) and ("\n" in text or " " in text)
 
@@ -87,11 +87,11 @@ def _is_usual(text: str) -> bool:
 def read_text(path: Path) -> Reading:
     text, note = decode(read_whole(path))
     reading = Reading(notes=[note] if note else [])
-    framed = _without_frame(text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n\n"))
-    fields = framed.fields
-    blocks = [block for block in map(_block, unwrap(framed.text)) if block is not None]
+    inner = _without_gutenberg(text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n\n"))
+    fields = inner.fields
+    blocks = [block for block in map(_block, unwrap(inner.text)) if block is not None]
     if not blocks:
-        raise BrokenSource("holds no text.")
+        raise SourceError("contains no text.")
     language = _LANGUAGES.get(fields.get("Language", "").lower(), language_tag(fields.get("Language", "")))
     facts = {"translators": [fields["Translator"]]} if "Translator" in fields else {}
     name = fields.get("Title") or " ".join(path.name.partition(".")[0].replace("_", " ").split())
@@ -106,40 +106,40 @@ def read_text(path: Path) -> Reading:
         reading.drafts = found
         return reading
     for place, end in zip(places, [*places[1:], len(blocks)]):
-        if said := page_name(blocks[place].text):
-            reading.skipped[said] += 1
+        if page := page_name(blocks[place].text):
+            reading.skipped[page] += 1
         else:
             blocks[place] = Block("heading", blocks[place].text, 1, title_of.get(place, blocks[place].text))
             reading.drafts += draft(book, blocks[place:end], "")
     return reading
 
 
-def _without_frame(text: str) -> _Gutenberg:
-    """The text between Project Gutenberg's head and its licence, and what the head says."""
+def _without_gutenberg(text: str) -> _Gutenberg:
+    """The text between Project Gutenberg's header and licence, and the fields of the header."""
     start, fields = 0, {}
     if found := _START.search(text[:60_000]):
         fields = dict(_FIELD.findall(text[: found.start()]))
         start = found.end()
     end = _END.search(text, start)
     inside = text[start : end.start() if end else len(text)]
-    return _Gutenberg(inside, {name: " ".join(said.split()) for name, said in fields.items()})
+    return _Gutenberg(inside, {name: " ".join(value.split()) for name, value in fields.items()})
 
 
 def _block(paragraph: str) -> Block | None:
-    said = paragraph.strip()
-    if _MADE_BY.fullmatch(said):
+    text = paragraph.strip()
+    if _MADE_BY.fullmatch(text):
         return None
-    if ORNAMENT.fullmatch(said):
+    if ORNAMENT.fullmatch(text):
         return Block("break")
-    flat = " ".join(said.split())
+    flat = " ".join(text.split())
     if is_chapter(flat) and len(flat) < 60:
         return Block("heading", flat.strip("*_"), 3, flat.strip("*_"))
-    said = regex.sub(r"(?<![\p{L}\p{N}_])_(?=\S)([^_\n]{1,2000}?)(?<=\S)_(?![\p{L}\p{N}_])", r"*\1*", paragraph)
-    return Block("paragraph", said)
+    text = regex.sub(r"(?<![\p{L}\p{N}_])_(?=\S)([^_\n]{1,2000}?)(?<=\S)_(?![\p{L}\p{N}_])", r"*\1*", paragraph)
+    return Block("paragraph", text)
 
 
 def _titles(blocks: Sequence[Block]) -> tuple[list[int], dict[int, str]]:
-    """Where the stories of an anthology begin, and their titles; nothing where the file is one story."""
+    """The places where the stories of an anthology begin, and their titles; both empty if the file is one story."""
     lone = [number for number, block in enumerate(blocks) if block.kind == "paragraph" and _may_be_title(block.text)]
     listed = _listed(blocks)
     if listed:
@@ -148,7 +148,7 @@ def _titles(blocks: Sequence[Block]) -> tuple[list[int], dict[int, str]]:
         first: dict[str, int] = {}
         for number in _apart(
             blocks, sorted(found)
-        ):  # a title may stand in its story again, as the heading of a newspaper
+        ):  # a title may occur again inside its story, such as a newspaper heading
             first.setdefault(_key(blocks[number].text), number)
         starts = sorted({*first.values(), *ends})
         if sum(number in found for number in starts) >= 2:
@@ -176,7 +176,7 @@ def _key(text: str) -> str:
 
 
 def _listed(blocks: Sequence[Block]) -> dict[str, str]:
-    """The titles of a table of contents, by what is compared of them."""
+    """The titles of the table of contents, by their keys for comparison."""
     for number, block in enumerate(blocks[:400]):
         if block.kind != "paragraph" or page_name(block.text.split("\n")[0]) != "contents":
             continue
@@ -192,17 +192,17 @@ def _listed(blocks: Sequence[Block]) -> dict[str, str]:
 
 
 def _apart(blocks: Sequence[Block], places: Sequence[int]) -> list[int]:
-    """Those places that are followed by a story's worth of text before the next: the lines of a list are not."""
+    """The places that are followed by at least MIN_STORY_WORDS words before the next one, unlike the lines of a list."""
     kept = []
     for place, end in zip(places, [*places[1:], len(blocks)]):
         words = sum(len(block.text.split()) + len(_HAN.findall(block.text)) for block in blocks[place + 1 : end])
-        if words >= LEAST_BETWEEN:
+        if words >= MIN_STORY_WORDS:
             kept.append(place)
     return kept
 
 
 def _head(blocks: Sequence[Block], name: str) -> tuple[list[Block], str, str]:
-    """Title and author as the first lines of a lone story say them, and the rest; `name` where they say nothing."""
+    """The rest of a single story after its first lines, and the title and author in them; the title is `name` if they have none."""
     rest = list(blocks)
     if len(rest) < 3 or rest[0].kind != "paragraph":
         return rest, name, ""

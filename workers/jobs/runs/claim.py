@@ -1,7 +1,7 @@
 """Who gets the GPUs: one transaction that takes a run and its GPUs together, or neither.
 
 The order is fair between people, not between runs: first whoever has the fewest runs at work, then whoever's last run began longest
-ago, then the oldest asking. A run that was interrupted goes on before anything new, on its own machine. A run that wants more GPUs
+ago, then the oldest asking. A run that was interrupted is resumed before anything new, on its own machine. A run that wants more GPUs
 than are free now lets no smaller one pass for longer than `PATIENCE`: so it cannot starve.
 """
 
@@ -11,9 +11,10 @@ from datetime import timedelta
 
 from django.db import connection, transaction
 from django.db.models import Count, F, Max, OuterRef, Q, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
+from workers import lease
 from writer.studio.models import Gpu, Machine, Run, RunState
 from writer.studio.ready import ready_to_start
 
@@ -26,7 +27,7 @@ PATIENCE = timedelta(minutes=30)
 def claim(machine: Machine) -> Run | None:
     """The next run for this machine, RUNNING and with its GPUs, of which a stage needs none; None where there is nothing to do.
 
-    Its lease is long enough for a follower to begin. If none does, the next look finds the run unfollowed.
+    Its lease is long enough for a follower to begin. If none does, the next look finds it expired.
     """
     with transaction.atomic():
         _one_at_a_time()
@@ -61,30 +62,21 @@ def _could_run(run: Run, machine: Machine) -> bool:
 
 def _begin(run: Run, machine: Machine, gpus: list[Gpu]) -> Run:
     Gpu.objects.filter(pk__in=[gpu.pk for gpu in gpus]).update(run=run)
-    now = timezone.now()
-    run.state, run.machine, run.lease_until = RunState.RUNNING, machine, now + LEASE
-    run.started = run.started or now
-    run.problem = ""
-    run.save(update_fields=["state", "machine", "lease_until", "started", "problem"])
+    begun = {"started": Coalesce("started", Now()), "lease_until": lease.until(LEASE)}
+    Run.objects.filter(pk=run.pk).update(state=RunState.RUNNING, machine=machine, problem="", **begun)
+    run.refresh_from_db()
     return run
 
 
-def take_over(run_id: int, machine: Machine) -> int | None:
-    """The attempt of a new follower, if the run is at work on this machine; None: there is nothing to follow."""
-    with transaction.atomic():
-        run = Run.objects.select_for_update().filter(pk=run_id, state=RunState.RUNNING, machine=machine).first()
-        if run is None:
-            return None
-        run.attempt += 1
-        run.lease_until = timezone.now() + LEASE
-        run.save(update_fields=["attempt", "lease_until"])
-        return run.attempt
+def take_over(run_id: int) -> lease.Lease[Run] | None:
+    """The lease of a new follower, which holds the lock on the run's folder: another one is not alive. None: there is nothing to follow."""
+    found = Run.objects.select_related("base", "snapshot", "dataset", "corpus", "reward_model")
+    return lease.claim(found.filter(pk=run_id, state=RunState.RUNNING), LEASE)
 
 
 def unfollowed(machine: Machine) -> list[int]:
-    """Runs of this machine whose follower has given no sign of life for as long as its lease."""
-    late = Run.objects.filter(machine=machine, state=RunState.RUNNING, lease_until__lte=timezone.now())
-    return list(late.order_by("pk").values_list("pk", flat=True))
+    """Runs of this machine whose follower has let its lease expire."""
+    return list(Run.objects.filter(lease.expired(), machine=machine).order_by("pk").values_list("pk", flat=True))
 
 
 def _one_at_a_time() -> None:

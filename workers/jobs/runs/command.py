@@ -7,18 +7,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from workers.jobs.runs.processes import mark
-from writer.studio.kinds import KINDS
+from workers.processes import tag
+from writer.studio.registry import DECLARED
 
 _PASSED_ON = (
-    "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_HOME", "NCCL_SOCKET_IFNAME", "NCCL_DEBUG",
-    "OMP_NUM_THREADS", "XDG_CACHE_HOME", "TORCH_EXTENSIONS_DIR", "TRITON_CACHE_DIR",
+    "PATH", "PYTHONPATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_HOME", "NCCL_SOCKET_IFNAME", "NCCL_DEBUG",
+    "OMP_NUM_THREADS", "XDG_CACHE_HOME", "TORCH_EXTENSIONS_DIR", "TRITON_CACHE_DIR", "SSL_CERT_FILE", "SSL_CERT_DIR",
+    *(name for proxy in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY") for name in (proxy, proxy.lower())),
 )  # fmt: skip
 
 
 def command(recipe: str, settings: Path, gpus: int) -> list[str]:
     """`gpus` processes, one of a stage; `settings` is the file that the recipe reads."""
-    if recipe not in KINDS:
+    if recipe not in DECLARED:
         raise ValueError(f"there is no recipe {recipe!r}")
     if not settings.is_absolute():
         raise ValueError("the settings file is named by its whole path")
@@ -30,11 +31,11 @@ def command(recipe: str, settings: Path, gpus: int) -> list[str]:
 
 
 def environment(folder: Path, gpus: Sequence[int] | None) -> dict[str, str]:
-    """`folder`: the run's, the mark of its processes; `gpus`: the numbers of the GPUs that it may see; None on a machine without."""
+    """`folder`: the run's, the tag of its processes; `gpus`: the numbers of the GPUs that it may see; None on a machine without."""
     given = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     return {
         **given,
-        **mark(folder),
+        **tag(folder),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{given.get('PATH', os.defpath)}",
         "CUDA_VISIBLE_DEVICES": ",".join(str(int(gpu)) for gpu in gpus) if gpus is not None else "",
         "PYTHONUNBUFFERED": "1",

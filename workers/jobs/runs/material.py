@@ -9,19 +9,20 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from training.common.errors import MendableError
+from training.config.settings import Settings
 from training.constitution.mix import mix
-from training.constitution.pairs import Sourced, facts_of
+from training.constitution.pairs import SourcedPreference, facts_of
 from training.constitution.settings import Mix
-from training.errors import MendableError
-from training.settings import Settings
+from training.recipes.registry import RECIPES
+from workers.folders import model_path, private, run_folder
 from workers.jobs import datasets
 from workers.jobs.runs import rewards, stages
-from workers.jobs.runs.folders import model_path, private, run_folder
 from writer.editorial.models import Making, SnapshotKind, SnapshotRow
 from writer.editorial.snapshots.formats import example_of
 from writer.studio.held_out import is_held_out
-from writer.studio.kinds import FROM_SNAPSHOTS, LEARNS_FROM, asks_judges, is_stage, settings_class
 from writer.studio.models import Run
+from writer.studio.registry import DECLARED, is_stage, kinds_read
 
 
 def prepare(run: Run) -> Path:
@@ -30,7 +31,7 @@ def prepare(run: Run) -> Path:
     data = private(folder / "data")
     paths = stages.reads(run, data) if is_stage(run.recipe) else _of_training(run, data)
     values = {name: value for name, value in run.settings.items() if name != "mix"}
-    settings: Settings = settings_class(run.recipe).model_validate(values | paths | {"run_dir": str(folder)})
+    settings: Settings = DECLARED[run.recipe].settings.model_validate(values | paths | {"run_dir": str(folder)})
     path = folder / "run.json"
     _replace(path, settings.model_dump_json(indent=2).encode())
     return path
@@ -42,7 +43,7 @@ def _of_training(run: Run, data: Path) -> dict[str, Any]:
     train, held_out = data / "train.jsonl", data / "held_out.jsonl"
     if not train.exists():
         _write(run, train, held_out)
-    filled_in = rewards.filled_in(run, data) if asks_judges(run.recipe) else {}
+    filled_in = rewards.filled_in(run, data) if RECIPES[run.recipe].asks("rewards") else {}
     return filled_in | {
         "model": str(model_path(run.base)),
         "data": [str(train)],
@@ -67,9 +68,9 @@ def _write(run: Run, train: Path, held_out: Path) -> None:
 def _mix(path: Path, wanted: Mix, seed: int) -> None:
     """Each pair of the file as often as it is taken. Nothing held out is in it."""
     with path.open("rb") as file:
-        facts = [facts_of(Sourced.model_validate_json(line)) for line in file]
+        facts = [facts_of(SourcedPreference.model_validate_json(line)) for line in file]
     weights = wanted.weights.model_dump()
-    times = Counter(mix(facts, weights, rows=wanted.rows, repeats=wanted.repeats, seed=seed))
+    times = Counter(mix(facts, weights, rows=wanted.rows, max_repeats=wanted.max_repeats, seed=seed))
     mixed = path.with_suffix(".mixed")
     with path.open("rb") as file, mixed.open("wb") as out:
         for number, line in enumerate(file):
@@ -79,19 +80,21 @@ def _mix(path: Path, wanted: Mix, seed: int) -> None:
 
 def lines_of(run: Run) -> Iterator[tuple[dict[str, Any], bool]]:
     """Each example, and whether it is held out."""
+    recipe = RECIPES[run.recipe]
     if run.snapshot is not None:
         if run.snapshot.state != Making.READY:
             raise MendableError(f"{run.snapshot} is not there: {run.snapshot.problem or 'it is still being made'}.")
-        if run.snapshot.kind != SnapshotKind.PREFERENCE or run.recipe not in FROM_SNAPSHOTS:
+        if run.snapshot.kind != SnapshotKind.PREFERENCE or not recipe.from_snapshots:
             raise MendableError(f"{run.recipe} cannot learn from {run.snapshot}.")
         yield from _snapshot_lines(run)
         return
     assert run.dataset is not None
-    if run.dataset.kind not in LEARNS_FROM[run.recipe]:
+    if run.dataset.kind not in kinds_read(run.recipe):
         raise MendableError(f"{run.recipe} cannot learn from {run.dataset}.")
     for line, is_apart in datasets.lines_of(run.dataset):
-        if run.recipe == "sft" and "messages" in line and line["messages"][-1]["role"] != "assistant":
-            raise MendableError(f"{run.dataset} holds requests without an answer: only grpo learns from such.")
+        if not recipe.unanswered and "messages" in line and line["messages"][-1]["role"] != "assistant":
+            able = ", ".join(one.label for one in RECIPES.values() if one.unanswered)
+            raise MendableError(f"{run.dataset} holds requests without an answer: only {able} learns from those.")
         yield line, is_apart
 
 
@@ -99,7 +102,7 @@ def _snapshot_lines(run: Run) -> Iterator[tuple[dict[str, Any], bool]]:
     for row in rows_of(run.snapshot_id):
         assert row.brief is not None
         example: dict[str, Any] = {**example_of(row)}
-        if run.recipe == "sft":
+        if RECIPES[run.recipe].rows == "conversations":
             example = {"messages": [*example["prompt"], *example["chosen"]]}
         else:
             example |= {"label": row.label, "source": row.origin.get("source", "votes")}

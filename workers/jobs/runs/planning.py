@@ -14,26 +14,27 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from training.costs import checkpoint_bytes, memory
-from training.errors import MendableError
-from training.estimate import make_plan, read_recipe
-from training.plan import show
-from training.tallies import count_texts
+from training.common.errors import MendableError
+from training.planning.costs import checkpoint_bytes, memory
+from training.planning.estimate import make_plan
+from training.planning.plan import format_plan
+from training.planning.token_counts import count_texts
+from training.recipes.registry import RECIPES, read_run
+from workers.folders import lines_in, model_path, private, run_folder, size, studio
 from workers.jobs.runs import stage_plan
-from workers.jobs.runs.folders import lines_in, model_path, private, run_folder, size, studio
 from workers.jobs.runs.material import prepare
 from writer.editorial.models import Making
-from writer.studio.kinds import asks_judges, is_stage, judges_named
 from writer.studio.models import Gpu, Run, RunState
 from writer.studio.operations.ask_run import queue_run
+from writer.studio.registry import is_stage, judges_named
 
 CARDS = {"A100": "a100-80", "H100": "h100", "H200": "h200"}
 TOKENS_PER_WORD = 1.35
 STEPS_WANTED = 25
-"""Of a run that nobody set up by hand: small data are read in smaller steps."""
+"""Of a run that started itself: small data are read in smaller steps."""
 DISK_RESERVE = 2 * 10**9
 LONGEST = timedelta(minutes=15)
-"""After so long somebody else plans it."""
+"""After so long another worker plans it."""
 
 log = structlog.get_logger()
 
@@ -91,12 +92,12 @@ def _plan(run: Run) -> dict[str, Any]:
         path = _fit_batch(run, path, rows, min(context or run.settings["context"], run.settings["context"]), notes)
     gpu = Gpu.objects.filter(memory__gt=0).order_by("-memory").first()
     card = next((name for part, name in CARDS.items() if gpu is not None and part in gpu.name), "a100-80")
-    plan = make_plan(path, gpus=run.gpus, gpu=card, tokens_per_word=TOKENS_PER_WORD)
+    plan = make_plan(*read_run(path), gpus=run.gpus, gpu=card, tokens_per_word=TOKENS_PER_WORD)
     if gpu is None:
-        notes.append(
-            "No machine with a GPU is there: it will run on a processor, and the figures are those of an A100."
-        )
-    needs = int(checkpoint_bytes(plan.setup) * (run.settings["keep"] + 1) + 2 * plan.setup.item * plan.setup.total)
+        notes.append("No GPU is registered: it will run on a processor, and the figures are those of an A100.")
+    needs = int(
+        checkpoint_bytes(plan.setup) * (run.settings["keep"] + 1) + 2 * plan.setup.bytes_per_weight * plan.setup.total
+    )
     found: dict[str, Any] = {
         "rows": rows,
         "held_out": held_out,
@@ -107,11 +108,11 @@ def _plan(run: Run) -> dict[str, Any]:
         "card": card,
         "card_memory": int(plan.card.memory),
         "disk": needs,
-        "text": show(plan),
+        "text": format_plan(plan),
         "notes": notes,
     }
     found["gpu_hours"], found["hours_from"] = _hours(run, plan)
-    if asks_judges(run.recipe):
+    if RECIPES[run.recipe].asks("rewards"):
         found["judges"] = judges_named()
     free = free_disk()
     if free is not None and needs + DISK_RESERVE > free:
@@ -126,14 +127,15 @@ def _plan(run: Run) -> dict[str, Any]:
 
 def _fit_batch(run: Run, path: Path, rows: int, context: int, notes: list[str]) -> Path:
     """See to it that a step's examples are there: rows that are too long may be left out. The path of the settings."""
-    fitting = read_recipe(path).model_copy(update={"context": context})
-    texts = count_texts(fitting, TOKENS_PER_WORD)
+    recipe, settings = read_run(path)
+    fitting = settings.model_copy(update={"context": context})
+    texts = count_texts(recipe, fitting, TOKENS_PER_WORD)
     examples = int(texts.examples)
     if texts.too_long:
         done = {"drop": "are left out", "cut": "are cut"}.get(
             fitting.overlong, "end the run: set overlong to drop or cut"
         )
-        if run.recipe == "grpo":
+        if recipe.example == "group":
             done = "leave no room for an answer, which ends the run: raise the context"
         notes.append(f"About {texts.too_long:,} of {rows:,} rows are longer than {context:,} tokens and {done}.")
     if not examples:
@@ -171,7 +173,7 @@ def _hours(run: Run, plan: Any) -> tuple[float | None, str]:
 
 
 def free_disk() -> float | None:
-    """What a new run may take on this machine: what is free, within the bound that the house sets."""
+    """What a new run may take on this machine: what is free, within the bound that the site sets."""
     folder = private(studio())
     free = float(shutil.disk_usage(folder).free)
     if settings.STUDIO_DISK_GB:
@@ -189,6 +191,6 @@ def _positions(folder: Path) -> int | None:
 
 
 def clear_old_drafts(days: int = 7) -> None:
-    """Drafts that nobody started."""
+    """Stop drafts that were never started."""
     old = Run.objects.filter(state=RunState.DRAFT, created__lt=timezone.now() - timedelta(days=days))
     old.update(state=RunState.STOPPED, finished=timezone.now())

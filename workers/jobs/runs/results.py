@@ -9,25 +9,27 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from training.manifest import make_manifest, sha256_of
+from training.common.manifest import make_manifest, sha256_of
+from training.recipes.registry import RECIPES
+from workers.folders import forget, size
 from workers.jobs.runs import stages
-from workers.jobs.runs.folders import forget, size
+from workers.lease import held
 from writer.stories.models import ModelVersion
-from writer.studio.kinds import is_stage
 from writer.studio.models import ENDED, Gpu, Run, RunState
 from writer.studio.operations.ask_evaluation import evaluate_new
+from writer.studio.registry import is_stage
 
 CALLS = ("judge.jsonl", "ranges.jsonl", "second-judge.jsonl")
-"""What judges answered in a GRPO run: only a run that goes on needs it."""
+"""What judges answered in a GRPO run: only a run that is resumed needs it."""
 OF_ROLLOUTS = ("rollouts", *CALLS)
 MOST_ROLLOUTS = 8 * 2**20
 """Bytes. A step of 48 stories of 6,000 tokens takes some five million, a run a hundred times that."""
 
 
 def end(run: Run, attempt: int, state: str, problem: str) -> bool:
-    """False: the run is not ours any more. Its processes must be gone, since its GPUs are free from here on."""
+    """End the run; False where this attempt does not hold it any more. Its processes must be gone, since its GPUs are free from here on."""
     with transaction.atomic():
-        found = Run.objects.select_for_update().filter(pk=run.pk, attempt=attempt, state=RunState.RUNNING).first()
+        found = held(run, attempt).select_for_update().first()
         if found is None:
             return False
         _rest(found, state, problem)
@@ -51,7 +53,7 @@ def _register_data(run: Run, attempt: int, folder: Path) -> tuple[str, ...]:
     """What may go from the folder. Calls stay for a replay, unless they hold writers' words."""
     made, report = stages.keep(run, outcome(run, folder))
     with transaction.atomic():
-        found = Run.objects.select_for_update().filter(pk=run.pk, attempt=attempt, state=RunState.RUNNING).first()
+        found = held(run, attempt).select_for_update().first()
         if found is None:
             return ()
         found.made, found.report = made, report
@@ -63,7 +65,7 @@ def _register_version(run: Run, attempt: int, folder: Path) -> tuple[str, ...]:
     """The run's model becomes a version, whose evaluation then waits for its turn."""
     manifest = make_manifest(folder, ["model", "adapter"])
     with transaction.atomic():
-        found = Run.objects.select_for_update().filter(pk=run.pk, attempt=attempt, state=RunState.RUNNING).first()
+        found = held(run, attempt).select_for_update().first()
         if found is None:
             return ()
         version = ModelVersion.objects.create(
@@ -74,7 +76,7 @@ def _register_version(run: Run, attempt: int, folder: Path) -> tuple[str, ...]:
             folder=f"runs/{found.pk}",
             manifest=manifest,
             sha256=sha256_of(manifest),
-            writes=found.recipe != "reward_model",
+            writes=RECIPES[found.recipe].head == "words",
         )
         found.version, found.report = version, _learned(folder)
         _rest(found, RunState.DONE, "")
@@ -85,7 +87,7 @@ def _register_version(run: Run, attempt: int, folder: Path) -> tuple[str, ...]:
 
 
 def _thin(rollouts: Path) -> None:
-    """Of a run's stories those of its last step stay, and what was looked at beside the rewards: by them one sees what the version writes."""
+    """Delete a run's stories but those of its last step, by which one sees what the version writes, and of the checks besides the rewards."""
     steps = sorted(rollouts.glob("step-*.jsonl"), reverse=True)
     others = sorted(set(rollouts.glob("*")) - set(steps), reverse=True)
     left = MOST_ROLLOUTS
@@ -98,7 +100,7 @@ def _thin(rollouts: Path) -> None:
 
 
 def _learned(folder: Path) -> dict[str, Any] | None:
-    """What the model learned of each principle, where the recipe told."""
+    """What the model learned of each principle, where the recipe reports it."""
     path = folder / "principles.json"
     return {"learned": json.loads(path.read_text("utf-8"))} if path.exists() else None
 

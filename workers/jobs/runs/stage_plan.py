@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from training.errors import MendableError
+from training.common.errors import MendableError
+from training.recipes.registry import STAGES
+from workers.folders import lines_in, run_folder
 from workers.jobs.runs import stages
-from workers.jobs.runs.folders import lines_in, run_folder
 from workers.jobs.runs.material import prepare
 from writer.editorial.models import SnapshotRow
-from writer.studio.kinds import asks_a_teacher, shows_passages, teacher_named
 from writer.studio.models import Run, RunState
+from writer.studio.registry import current, teacher_named
 
 
 def plan(run: Run) -> dict[str, Any]:
     """Raises MendableError where there is nothing to read."""
+    stage = STAGES[run.recipe]
     prepare(run)
     data = run_folder(run) / "data"
-    rows = run.dataset.rows if run.dataset and shows_passages(run.recipe) else lines_in(data / stages.TEXTS)
+    rows = run.dataset.rows if run.dataset and stage.asks("corpus") else lines_in(data / stages.TEXTS)
     notes = _left_out(run)
     if not rows:
         raise MendableError(f"There is nothing to read. {' '.join(notes)}".strip())
     found: dict[str, Any] = {"rows": rows, "held_out": 0, "notes": notes}
-    if asks_a_teacher(run.recipe):
-        found |= {"teacher": teacher_named()} | _cost(run, _questions(run, rows))
+    if stage.questions is not None:
+        found |= {"teacher": teacher_named()} | _cost(run, stage.questions(current(run.recipe, run.settings), rows))
     return found
 
 
@@ -35,21 +37,8 @@ def _left_out(run: Run) -> list[str]:
     if not kept_back:
         return []
     return [
-        f"{kept_back:,} of {drafts.count():,} good texts are left out: their writers allow no model outside of the house."
+        f"{kept_back:,} of {drafts.count():,} good texts are left out: their writers allow no model outside of this site."
     ]
-
-
-def _questions(run: Run, texts: int) -> int:
-    """The most that may be asked, repetitions not counted."""
-    asked = run.settings
-    texts = min(texts, asked.get("most_texts") or texts)
-    match run.recipe:
-        case "violations":  # which principles; then in each round a change and a judgement of it
-            return texts * (1 + 2 * int(asked["rounds"]))
-        case "backtranslate":  # a request and a score for each task, and a plan, perhaps twice, for a story
-            return texts * (2 * len(asked["tasks"]) + 2 * bool(asked["thinking"] and "write" in asked["tasks"]))
-        case _:
-            return 2 * int(asked["samples"])
 
 
 def _cost(run: Run, questions: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
     a snapshot's good texts, or a data set  ->  data/texts.jsonl  ->  the stage  ->  dataset/  ->  violations for editors, or a data set
 
-A draft goes to a teacher outside of the house only with its writer's consent for that. Consent may be taken back while a stage is at
+A draft goes to a teacher outside the site only with its writer's consent for that. Consent may be taken back while a stage is at
 work: `withdrawn` says so, and the stage begins again without the text.
 """
 
@@ -16,10 +16,11 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Q, QuerySet
 
+from training.common.errors import MendableError
 from training.constitution.texts import GoodText
-from training.errors import MendableError
+from training.recipes.registry import STAGES
+from workers.folders import files_of
 from workers.jobs import datasets
-from workers.jobs.runs.folders import files_of
 from writer.editorial.constitution import record_of
 from writer.editorial.models import Making, SnapshotRow, Take
 from writer.editorial.operations.freeze import brief_asked, take_of
@@ -28,8 +29,8 @@ from writer.editorial.reading import principles_in_force
 from writer.editorial.snapshots.formats import example_of
 from writer.stories.text import paragraphs
 from writer.studio.held_out import is_held_out
-from writer.studio.kinds import LEARNS_FROM, asks_a_teacher, settings_class, shows_passages
 from writer.studio.models import Dataset, Run
+from writer.studio.registry import DECLARED, kinds_read
 
 TEXTS = "texts.jsonl"
 
@@ -39,10 +40,11 @@ TEXTS = "texts.jsonl"
 
 def reads(run: Run, data: Path) -> dict[str, Any]:
     """The settings that name its files and its teacher; the files are written where they are not there yet."""
-    if run.dataset is not None and run.dataset.kind not in LEARNS_FROM[run.recipe]:
+    if run.dataset is not None and run.dataset.kind not in kinds_read(run.recipe):
         raise MendableError(f"{run.recipe} cannot read {run.dataset}.")
     found: dict[str, Any] = {}
-    if shows_passages(run.recipe):
+    declared = DECLARED[run.recipe]
+    if declared.asks("corpus"):
         assert run.dataset is not None
         assert run.corpus is not None
         files = {
@@ -55,12 +57,13 @@ def reads(run: Run, data: Path) -> dict[str, Any]:
         if run.snapshot_id is not None:  # consents may have changed since
             (data / TEXTS).unlink(missing_ok=True)
         found["data"] = [_written(data / TEXTS, _texts(run))]
-    if "constitution" in settings_class(run.recipe).model_fields:
+    if declared.asks("constitution"):
         found["constitution"] = constitution(data)
-    if asks_a_teacher(run.recipe):
+    if declared.asks("teacher"):
         if not settings.TEACHER_URL:
             raise MendableError("There is no teacher: set TEACHER_URL, or MODEL_SERVER_URL.")
-        found["teacher"] = run.settings["teacher"] | {"url": settings.TEACHER_URL, "model": settings.TEACHER_MODEL}
+        teacher = {"url": settings.TEACHER_URL, "model": settings.TEACHER_MODEL, "inside": not settings.TEACHER_OUTSIDE}
+        found["teacher"] = run.settings["teacher"] | teacher
     return found
 
 
@@ -145,11 +148,10 @@ def keep(run: Run, folder: Path) -> tuple[Dataset | None, dict[str, Any]]:
     """The data set that it made, if it is one, and its report. Done again it answers with the same. Raises MendableError where nothing was made."""
     report: dict[str, Any] = json.loads((folder / "report.json").read_text("utf-8"))
     if not any(report["rows"].values()):
-        reasons = ", ".join(
-            f"{number:,} {reason.replace('_', ' ')}" for reason, number in report.get("dropped", {}).items()
-        )
+        rejected = report.get("rejected") or report.get("dropped", {})  # the name of older reports
+        reasons = ", ".join(f"{number:,} {reason.replace('_', ' ')}" for reason, number in rejected.items())
         raise MendableError(f"Nothing was made. Left out: {reasons or 'all of it'}.")
-    if run.recipe == "violations":
+    if STAGES[run.recipe].produces == "violations":
         return None, report | {"stored": store_violations(_violations(run, folder), source=f"run {run.pk}")}
     name = f"{run.recipe} {run.pk}"
     made = Dataset.objects.filter(name=name).first()

@@ -21,13 +21,13 @@ VALID = timedelta(days=7)
 
 
 def secret_of(email: str, role: str, expires: datetime) -> str:
-    """The secret of an invitation follows from its facts and the key of the house: whoever mails it needs only its number."""
+    """The secret of an invitation follows from its facts and the secret key of the site: whoever mails it needs only its number."""
     seal = salted_hmac("writer.accounts.invitation", f"{email} {role} {expires.isoformat()}", algorithm="sha256")
     return urlsafe_b64encode(seal.digest()).rstrip(b"=").decode()
 
 
 def link_of(invitation: Invitation, site: str = "") -> str:
-    """The address to open. `site` is how the admin reached the house, where the settings do not say it."""
+    """The address to open. `site` is how the admin reached the site, where the settings do not say it."""
     secret = secret_of(invitation.email, invitation.role, invitation.expires)
     return (settings.SITE_URL or site) + reverse("invitation", args=[secret])
 

@@ -476,7 +476,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("judge", models.CharField(blank=True, max_length=200)),
-                ("sheet", models.JSONField(help_text="A `training.rubric.Scores`")),
+                ("sheet", models.JSONField(help_text="A `training.common.rubric.Scores`")),
                 ("overall", models.SmallIntegerField()),
                 ("removed", models.DateTimeField(null=True)),
                 ("created", models.DateTimeField(auto_now_add=True)),

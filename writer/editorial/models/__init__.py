@@ -8,7 +8,7 @@ violations     the smallest changes that make a text break a principle, and what
 snapshots      datasets that never change
 """
 
-from writer.editorial.models.constitution import Domain, Principle, PrincipleState, PrincipleVersion, Task
+from writer.editorial.models.constitution import Domain, Principle, PrincipleState, PrincipleVersion
 from writer.editorial.models.judgement import (
     AXES,
     Act,
@@ -64,7 +64,6 @@ __all__ = [
     "SnapshotKind",
     "SnapshotRow",
     "Take",
-    "Task",
     "Violation",
     "ViolationState",
     "Vote",

@@ -24,21 +24,6 @@ class Domain(models.TextChoices):
     MARKETING = "marketing", "Marketing"
 
 
-class Task(models.TextChoices):
-    """Weaver's ten writing tasks."""
-
-    WRITE = "write", "Write"
-    OUTLINE = "outline", "Outline"
-    EXPAND = "expand", "Expand"
-    POLISH = "polish", "Polish"
-    CONDENSE = "condense", "Condense"
-    STYLE_TRANSFER = "style_transfer", "Change the style"
-    REVIEW = "review", "Review"
-    BRAINSTORM = "brainstorm", "Brainstorm"
-    TITLE = "title", "Find a title"
-    CHAT = "chat", "Talk about writing"
-
-
 class PrincipleState(models.TextChoices):
     DRAFT = "draft", "Draft"
     IN_FORCE = "in_force", "In force"
@@ -66,14 +51,14 @@ class Principle(models.Model):
 
 
 class PrincipleVersion(models.Model):
-    """One wording of a principle. `examples` holds `training.records.Example`s."""
+    """One wording of a principle. `tasks` holds keys of `training.common.tasks`, `examples` `training.common.records.Example`s."""
 
     principle = models.ForeignKey(Principle, models.CASCADE, related_name="versions")
     number = models.PositiveIntegerField()
     meaning = models.PositiveIntegerField(default=1, help_text="Grows when an edit changes what is asked")
     name = models.CharField(max_length=120)
     domains = ArrayField(models.CharField(max_length=20, choices=Domain))
-    tasks = ArrayField(models.CharField(max_length=20, choices=Task))
+    tasks = ArrayField(models.CharField(max_length=20))
     explanation = models.TextField(max_length=4000)
     examples = models.JSONField(default=list)
     why = models.CharField(max_length=500, blank=True, help_text="What the edit was for")

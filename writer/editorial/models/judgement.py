@@ -132,12 +132,12 @@ class Mark(models.Model):
 
 
 class RubricSheet(models.Model):
-    """A take scored by the Story Quality rubric (`training.rubric`), by a person, or by the judge that `judge` names."""
+    """A take scored by the Story Quality rubric (`training.common.rubric`), by a person, or by the judge that `judge` names."""
 
     take = models.ForeignKey(Take, models.CASCADE, related_name="rubric_sheets")
     by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
     judge = models.CharField(max_length=200, blank=True)
-    sheet = models.JSONField(help_text="A `training.rubric.Scores`")
+    sheet = models.JSONField(help_text="A `training.common.rubric.Scores`")
     overall = models.SmallIntegerField()
     removed = models.DateTimeField(null=True)
     created = models.DateTimeField(auto_now_add=True)

@@ -17,7 +17,7 @@ from django.core.validators import MaxValueValidator
 from django.db import models
 from django.db.models import F, Q
 
-from training.text import Message
+from training.common.text import Message
 from writer.editorial.messages import prompt_messages
 from writer.stories.models import PREMISE_CHARS, TITLE_CHARS, Generation, ModelVersion, Story
 

@@ -14,7 +14,7 @@ from writer.stories.models import Story
 class Consent(models.TextChoices):
     READING = "reading", "Offered to the editors"
     TRAINING = "training", "May be used for training"
-    OUTSIDE = "outside", "May be sent to a model outside the house"
+    OUTSIDE = "outside", "May be sent to a model outside this site"
 
 
 class Sharing(models.Model):

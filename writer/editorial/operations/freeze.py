@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from training.text import Message
+from training.common.text import Message
 from writer.accounts.models import User
 from writer.editorial.messages import completion_messages, digest, prompt_messages
 from writer.editorial.models import Brief, Sitting, Take

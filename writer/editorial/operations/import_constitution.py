@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from django.db import transaction
 
-from training.records import Principle as Record
+from training.common.records import Principle as Record
 from writer.accounts.models import User
 from writer.editorial.constitution import OURS, read_constitution, record_of
 from writer.editorial.models import Principle, PrincipleState
@@ -44,7 +44,7 @@ def import_constitution(
 
 
 def ensure_constitution() -> None:
-    """A house that has no principle begins with ours, in force. Later it is the editors' alone."""
+    """A site that has no principles starts with ours, in force. After that only editors change them."""
     if not Principle.objects.exists():
         records = read_constitution(OURS.read_text())
         import_constitution(by=None, records=records, meaning_changed=False, state=PrincipleState.IN_FORCE)

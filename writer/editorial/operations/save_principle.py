@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.db import transaction
 
-from training.records import Principle as Record
+from training.common.records import Principle as Record
 from writer.accounts.audit import record as record_act
 from writer.accounts.models import User
 from writer.editorial.constitution import record_of

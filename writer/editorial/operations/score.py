@@ -7,7 +7,7 @@ from typing import Any
 from django.utils import timezone
 from pydantic import ValidationError
 
-from training.rubric import Scores
+from training.common.rubric import Scores
 from writer.accounts.models import User
 from writer.editorial.acts import RubricAct
 from writer.editorial.models import RubricSheet

@@ -16,7 +16,7 @@ from writer.stories.operations.locking import lock_story
 def share(*, by: User, story_id: UUID, consent: str, given: bool) -> Sharing:
     """Training taken back leaves a tombstone in every snapshot that holds something of the story."""
     if consent not in Consent.values:
-        raise Refused("A consent is for reading, for training, or for a model outside the house.", field="consent")
+        raise Refused("A consent is for reading, for training, or for a model outside this site.", field="consent")
     with transaction.atomic():
         if consent == Consent.TRAINING:
             _wait_for_snapshots()

@@ -9,7 +9,7 @@ from typing import Annotated
 from django.db import connection, transaction
 from pydantic import BaseModel, ConfigDict, Field
 
-from training.records import Stored
+from training.common.records import Stored
 from writer.editorial.models import Brief, PrincipleVersion, Take, Violation
 from writer.editorial.models.violations import BECAUSE_CHARS, SOURCE_CHARS, WORSE_CHARS, known_by
 from writer.editorial.snapshots.rows import consented

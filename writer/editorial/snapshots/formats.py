@@ -14,7 +14,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from training.text import Message
+from training.common.text import Message
 from writer.editorial.messages import completion_messages
 from writer.editorial.models import Snapshot, SnapshotKind, SnapshotRow
 from writer.editorial.snapshots.passages import passage_messages
@@ -121,7 +121,7 @@ A row's hash is the SHA-256 of the hashes of its columns, a line each; a column'
 (UTF-8, keys sorted, no blanks, no escapes). The hash of the snapshot is the SHA-256 of the hashes of its rows, a line each,
 tombstones included: `{sha256}`.
 
-The texts belong to their writers, who allowed this house to train models with them. They are not for publication.
+The texts belong to their writers, who allowed this site to train models with them. They are not for publication.
 """
 
 

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from training.records import Stored
-from training.text import Message
+from training.common.records import Stored
+from training.common.text import Message
 from writer.refusals import Refused
 
 FILE_BYTES, UNPACKED_BYTES, MOST_ROWS = 200_000_000, 1_000_000_000, 100_000

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from django.db.models import Exists, OuterRef
 from django.db.models.functions import Coalesce
 
-from training.text import Message, count_words
+from training.common.text import Message, count_words
 from writer.editorial.messages import completion_messages, digest, prompt_messages, row_digest
 from writer.editorial.models import Brief, Mark, PrincipleState, Take, Violation, ViolationState
 from writer.editorial.snapshots.query import SnapshotQuery

@@ -12,7 +12,7 @@ from writer.editorial.models import Pair, PairSource
 from writer.editorial.snapshots.query import SnapshotQuery
 
 Editor = int | None
-"""None is nobody whom the house knows: the row was imported, its editor has left, or none has looked at it."""
+"""None: the row was imported, its editor has left, or nobody has looked at it."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The pages of the constitution. Everybody in the house may read it; editors change it."""
+"""The pages of the constitution. Everybody on the site may read it; editors change it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from training.records import MOST_EXAMPLES, Example
-from training.records import Principle as Record
-from training.text import storable
+from training.common.records import MOST_EXAMPLES, Example
+from training.common.records import Principle as Record
+from training.common.tasks import TASKS, task_choices
+from training.common.text import storable
 from writer.accounts.http import editors_only, person
 from writer.editorial.constitution import (
     FILE_BYTES,
@@ -23,7 +24,7 @@ from writer.editorial.constitution import (
     record_of,
     write_constitution,
 )
-from writer.editorial.models import Domain, Principle, PrincipleState, PrincipleVersion, Settlement, Task
+from writer.editorial.models import Domain, Principle, PrincipleState, PrincipleVersion, Settlement
 from writer.editorial.operations.import_constitution import import_constitution
 from writer.editorial.operations.save_principle import new_principle, save_principle
 from writer.editorial.operations.set_state import set_state
@@ -45,7 +46,7 @@ def constitution(request: HttpRequest) -> HttpResponse:
 def _constitution(request: HttpRequest, errors: dict[str, str] | None = None, *, status: int = 200) -> HttpResponse:
     task, words = request.GET.get("task", ""), storable(request.GET.get("q", "")).strip()
     versions = current_versions().order_by("name")
-    if task in Task.values:
+    if task in TASKS:
         versions = versions.filter(tasks__contains=[task])
     if words:
         versions = versions.filter(Q(name__icontains=words) | Q(explanation__icontains=words))
@@ -55,7 +56,7 @@ def _constitution(request: HttpRequest, errors: dict[str, str] | None = None, *,
     ]
     context = {
         "groups": [group for group in groups if group[1]],
-        "tasks": Task.choices,
+        "tasks": task_choices(),
         "task": task,
         "q": words,
         "errors": errors or {},
@@ -91,7 +92,7 @@ def principle(request: HttpRequest, key: str) -> HttpResponse:
         "version": version,
         "versions": versions,
         "domains": [Domain(value).label for value in version.domains],
-        "tasks": [Task(value).label for value in version.tasks],
+        "tasks": [TASKS[value].label if value in TASKS else value for value in version.tasks],
         "questions": Settlement.objects.filter(version=found.current, removed=None).order_by("created"),
         "violations": acceptance(user, key) if user.is_editor else [],
         "states": [choice for choice in PrincipleState.choices if choice[0] != found.state],
@@ -103,7 +104,7 @@ def principle(request: HttpRequest, key: str) -> HttpResponse:
 @never_cache
 def principle_new(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
-        return _form(request, {"domains": [Domain.FICTION], "tasks": [Task.WRITE], "examples": [{}]})
+        return _form(request, {"domains": [Domain.FICTION], "tasks": ["write"], "examples": [{}]})
     typed = _typed(request.POST)
     try:
         version = new_principle(by=person(request), record=checked_principle(_wording(typed)))
@@ -172,7 +173,7 @@ def _form(
         "errors": errors or {},
         "principle": principle,
         "domains": Domain.choices,
-        "tasks": Task.choices,
+        "tasks": task_choices(),
     }
     return render(request, "editorial/principle_form.html", context, status=status)
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from training.rubric import CATCH_ALLS, NEGATIVE, POSITIVE, PRINCIPLES
+from training.common.rubric import CATCH_ALLS, NEGATIVE, POSITIVE, PRINCIPLES
 from writer.accounts.http import admins_only, editors_only, person
 from writer.accounts.models import User
 from writer.editorial.models import AXES, Act, Mark, Reading, ReadingState, RubricSheet, SkipReason, Vote, Why

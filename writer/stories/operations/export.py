@@ -8,7 +8,7 @@ from typing import Literal
 
 from django.utils.text import slugify
 
-from training.text import SCENE_BREAK
+from training.common.text import SCENE_BREAK
 from writer.stories.models import Story
 from writer.stories.reading import whole
 

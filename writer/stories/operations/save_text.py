@@ -8,10 +8,11 @@ from django.db import transaction
 from writer.accounts.models import User
 from writer.refusals import Refused
 from writer.stories.checks import checked_key, checked_story
+from writer.stories.log import ends_paragraph, join
 from writer.stories.models import Generation, Revision, State
 from writer.stories.operations.locking import lock_story
 from writer.stories.reading import log_text
-from writer.stories.text import attribute, count_words, ends_paragraph, generated, join, sha256
+from writer.stories.text import attribute, count_words, generated, sha256
 from writer.stories.wake import call_readers
 
 

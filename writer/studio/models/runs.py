@@ -17,6 +17,8 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 
+from training.common.events import EVENT
+from training.recipes.registry import RECIPES, STAGES
 from writer.editorial.models import Snapshot
 from writer.stories.models import ModelVersion
 from writer.studio.models.machines import Machine
@@ -32,11 +34,11 @@ class DatasetKind(models.TextChoices):
 
 
 class Dataset(models.Model):
-    """Files that the house keeps for training beside its snapshots, such as an imported corpus, or what a stage made. They never change."""
+    """Files that the site keeps for training beside its snapshots, such as an imported corpus, or what a stage made. They never change."""
 
     name = models.CharField(max_length=120, unique=True)
     kind = models.CharField(max_length=13, choices=DatasetKind)
-    folder = models.CharField(max_length=500, help_text="Below the house's folder of data sets")
+    folder = models.CharField(max_length=500, help_text="Below the site's folder of data sets")
     rows = models.PositiveIntegerField(default=0)
     words = models.PositiveBigIntegerField(default=0)
     sha256 = models.CharField(max_length=64, help_text="Of its files' hashes")
@@ -148,11 +150,20 @@ class Run(models.Model):
     def __str__(self) -> str:
         return f"run {self.pk}: {self.recipe}"
 
+    @property
+    def label(self) -> str:
+        """What people call its kind; of a recipe that is not installed any more its name."""
+        declared = RECIPES.get(self.recipe) or STAGES.get(self.recipe)
+        return declared.label if declared else self.recipe
+
 
 class EventKind(models.TextChoices):
     METRICS = "metrics", "Measures of a step"
     PHASE = "phase", "A phase that ended"
     LOG = "log", "A line for people"
+    RESUMED = "resumed", "Resumed from a checkpoint"
+    MODEL_SAVED = "model_saved", "The model is saved"
+    ENDED = "ended", "How it ended"
 
 
 class RunEvent(models.Model):
@@ -161,13 +172,21 @@ class RunEvent(models.Model):
     pk = models.CompositePrimaryKey("run_id", "seq")
     run = models.ForeignKey(Run, models.CASCADE, related_name="events")
     seq = models.PositiveIntegerField()
-    kind = models.CharField(max_length=7, choices=EventKind)
+    kind = models.CharField(max_length=11, choices=EventKind)
     time = models.DateTimeField()
     step = models.PositiveIntegerField(null=True)
-    body = models.JSONField(help_text="Values of a step; name and seconds of a phase; text of a line")
+    body = models.JSONField(help_text="What else the record of `training.common.records` has")
 
     class Meta:
         ordering: ClassVar = ["seq"]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.seq} of {self.run_id}"
+
+    @property
+    def text(self) -> str:
+        """What people read of it; of measures they see curves."""
+        if self.kind == EventKind.METRICS:
+            return ""
+        record = self.body | {"kind": self.kind, "time": self.time.timestamp(), "step": self.step}
+        return EVENT.validate_python(record).text

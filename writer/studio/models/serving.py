@@ -24,7 +24,7 @@ class Serving(models.Model):
     version = models.OneToOneField(ModelVersion, models.CASCADE, related_name="serving")
     state = models.CharField(max_length=7, choices=ServingState, default=ServingState.LOADING)
     adapter = models.BooleanField(default=False, help_text="Loaded into a server that runs already")
-    url = models.CharField(max_length=300, blank=True, help_text="Without the /v1; empty: the house's own model server")
+    url = models.CharField(max_length=300, blank=True, help_text="Without the /v1; empty: the site's own model server")
     machine = models.ForeignKey(Machine, models.PROTECT, null=True, related_name="servings")
     problem = models.CharField(max_length=1000, blank=True)
     tries = models.PositiveSmallIntegerField(default=0)

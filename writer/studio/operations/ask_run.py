@@ -8,6 +8,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from training.rewards.registry import REWARDS
 from writer.accounts.audit import record
 from writer.accounts.models import User
 from writer.editorial.models import Making, Snapshot, SnapshotKind
@@ -20,24 +21,24 @@ from writer.stories.operations.deploy import in_service
 from writer.stories.text import checked_text
 from writer.studio.defaults import defaults_of
 from writer.studio.forms import read
-from writer.studio.kinds import FROM_SNAPSHOTS, LEARNS_FROM, asks_judges, is_stage, shows_passages
 from writer.studio.models import ENDED, Dataset, DatasetKind, Gpu, Run, RunState
 from writer.studio.models.runs import MOST_GPUS
+from writer.studio.registry import DECLARED, is_stage, kinds_read
 from writer.studio.wake import call_keepers
 
 MOST_DRAFTS = 20
 
 
 def bases() -> QuerySet[ModelVersion]:
-    """Versions that a run may begin from: those whose weights the house has."""
+    """Versions that a run may begin from: those whose weights the site has."""
     return ModelVersion.objects.filter(writes=True, retired=None).order_by("name")
 
 
 def data_for(recipe: str) -> list[tuple[str, str]]:
     """What the recipe can learn from, as (entry, words): "snapshot:4", "dataset:2"."""
-    kinds = LEARNS_FROM[recipe]
+    kinds = kinds_read(recipe)
     found = [(f"dataset:{one.pk}", f"{one.name}: {one.rows:,} rows") for one in Dataset.objects.filter(kind__in=kinds)]
-    if recipe in FROM_SNAPSHOTS:
+    if DECLARED[recipe].from_snapshots:
         snapshots = Snapshot.objects.filter(kind=SnapshotKind.PREFERENCE, state=Making.READY)[:100]
         found = [(f"snapshot:{one.pk}", f"Snapshot {one.number}: {one.rows:,} rows") for one in snapshots] + found
     return found
@@ -45,7 +46,7 @@ def data_for(recipe: str) -> list[tuple[str, str]]:
 
 def corpora_for(recipe: str) -> list[tuple[str, str]]:
     """Texts whose passages a stage may show, as (number, name)."""
-    if not shows_passages(recipe):
+    if not DECLARED[recipe].asks("corpus"):
         return []
     return [(str(one.pk), one.name) for one in Dataset.objects.filter(kind=DatasetKind.TEXTS)]
 
@@ -75,7 +76,7 @@ def draft_run(
         name, problem = next(iter(form.errors.items()))
         raise Refused(problem, field=name)
     fields = _of_stage(recipe, corpus) if is_stage(recipe) else _of_training(values, base, gpus)
-    if asks_judges(recipe):
+    if DECLARED[recipe].asks("rewards"):
         fields |= _of_rewards(values, reward_model, fields["gpus"])
     if data not in dict(data_for(recipe)):
         raise Refused("Choose what it reads." if is_stage(recipe) else "Choose what it learns from.", field="data")
@@ -104,10 +105,11 @@ def _of_training(values: dict[str, Any], base: str, gpus: str) -> dict[str, Any]
 
 
 def _of_rewards(values: dict[str, Any], reward_model: str, gpus: int) -> dict[str, Any]:
-    """The reward model that was chosen, or else the newest one, where its preference has a weight."""
+    """The reward model that was chosen, or else the newest one, where a reward needs one."""
     if values["rollouts"]["tensor_parallel"] > gpus:
         raise Refused(f"The run has {gpus} GPU{'s' * (gpus > 1)} only.", field="rollouts.tensor_parallel")
-    if "preference" not in values["rewards"]["weights"]:
+    needing = [name for name in values["rewards"]["weights"] if "preference" in REWARDS[name].needs]
+    if not needing:
         return {}
     found = reward_models()
     if reward_model:
@@ -117,14 +119,14 @@ def _of_rewards(values: dict[str, Any], reward_model: str, gpus: int) -> dict[st
         raise Refused("Choose a reward model of the list.", field="reward_model")
     if version is None:
         raise Refused(
-            "There is no reward model yet: train one, or leave the reward empty.", field="rewards.weights.preference"
+            "There is no reward model yet: train one, or leave the reward empty.", field=f"rewards.weights.{needing[0]}"
         )
     return {"reward_model": version}
 
 
 def _of_stage(recipe: str, corpus: str) -> dict[str, Any]:
     """A stage trains no model, so it begins from none and takes no GPU."""
-    if not shows_passages(recipe):
+    if not DECLARED[recipe].asks("corpus"):
         return {"gpus": 0}
     if corpus not in dict(corpora_for(recipe)):
         raise Refused("Choose the texts whose passages are shown.", field="corpus")
@@ -203,7 +205,7 @@ def start_run(*, by: User, run_id: int) -> Run:
         if run.plan.get("problem"):
             raise NotNow(run.plan["problem"])
         if not Gpu.objects.exists():
-            raise NotNow("No machine for training has said that it is there. Start a GPU worker first.")
+            raise NotNow("No GPU worker is registered. Start one first.")
         queue_run(run)
         record(by, "run.start", f"run {run.pk}, {run.recipe}", settings=run.settings)
     return run

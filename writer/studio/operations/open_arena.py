@@ -108,7 +108,7 @@ def _not_again(candidate: ModelVersion, champion: ModelVersion) -> None:
 
 
 def _briefs(number: int, target: int, *, people: bool) -> tuple[list[Brief], dict[int, Take]]:
-    """Prompts that no version learned from: those of references by people, and the house's own."""
+    """Prompts that no version learned from: those of references by people, and the site's own."""
     by_people = {take.brief_id: take for take in _references(number, target)} if people else {}
     briefs = [take.brief for take in by_people.values()]
     prompts = own_prompts()

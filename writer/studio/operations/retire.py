@@ -23,7 +23,7 @@ def retire(*, by: User, version_id: int) -> ModelVersion:
         if version.retired is not None:
             raise NotNow("Its weights are deleted already.")
         if not version.sha256:
-            raise NotNow("This is the house's own model: its files are not the studio's to delete.")
+            raise NotNow("This is the site's own model: its files are not the studio's to delete.")
         if Deployment.objects.filter(
             version=version, state__in=(DeploymentState.SERVING, DeploymentState.LOADING)
         ).exists():

@@ -15,7 +15,7 @@ from django.utils.dateparse import parse_datetime
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from training.text import storable
+from training.common.text import storable
 from writer.accounts.http import admins_only
 from writer.accounts.models import AuditEvent
 from writer.stories.models import Deployment, DeploymentState, ModelVersion

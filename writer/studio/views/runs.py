@@ -15,18 +15,7 @@ from writer.accounts.http import admins_only, person
 from writer.refusals import Refused
 from writer.studio.defaults import defaults_of
 from writer.studio.forms import Form, form_of, read
-from writer.studio.kinds import (
-    FROM_SNAPSHOTS,
-    KINDS,
-    STAGES,
-    asks_a_teacher,
-    asks_judges,
-    is_stage,
-    judges_named,
-    shows_passages,
-    teacher_named,
-)
-from writer.studio.measures import before_and_after, names_told
+from writer.studio.measures import before_and_after, metric_names
 from writer.studio.models import ENDED, Dataset, Run, RunEvent, RunState
 from writer.studio.operations.ask_run import (
     bases,
@@ -39,6 +28,7 @@ from writer.studio.operations.ask_run import (
     start_run,
     stop_run,
 )
+from writer.studio.registry import DECLARED, current, is_stage, judges_named, teacher_named
 
 AT_ONCE = 2000
 _GIVEN = ("base", "data", "corpus", "reward_model", "gpus", "note", "key", "clone")
@@ -51,8 +41,9 @@ LISTED = 100
 def runs(request: HttpRequest) -> HttpResponse:
     """studio/runs.html with `runs`, and the kinds of them: `recipes` and `stages`."""
     found = Run.objects.select_related("base", "by", "snapshot", "dataset", "version", "machine")[:LISTED]
-    recipes = [name for name in KINDS if not is_stage(name)]
-    return render(request, "studio/runs.html", {"runs": found, "recipes": recipes, "stages": list(STAGES)})
+    recipes = [one for name, one in DECLARED.items() if not is_stage(name)]
+    stages = [one for name, one in DECLARED.items() if is_stage(name)]
+    return render(request, "studio/runs.html", {"runs": found, "recipes": recipes, "stages": stages})
 
 
 @admins_only
@@ -67,7 +58,7 @@ def datasets(request: HttpRequest) -> HttpResponse:
 @never_cache
 def run_new(request: HttpRequest, recipe: str) -> HttpResponse:
     """studio/run_new.html with `form`, `bases`, `data` and what was typed. `?clone=12` begins with that run's settings, `?data=dataset:3` with that data."""
-    if recipe not in KINDS:
+    if recipe not in DECLARED:
         raise Http404
     if request.method != "POST":
         return _fresh(request, recipe)
@@ -113,19 +104,21 @@ def _fresh(request: HttpRequest, recipe: str) -> HttpResponse:
 
 
 def _form(request: HttpRequest, form: Form, given: dict[str, Any], *, status: int = 200) -> HttpResponse:
+    kind = DECLARED[form.recipe]
+    asks_judges = kind.asks("rewards")
     context = {
         "form": form,
+        "kind": kind,
         "given": given,
         "bases": [(str(one.pk), one.name) for one in bases()],
         "data": data_for(form.recipe),
-        "shows_passages": shows_passages(form.recipe),
+        "shows_passages": kind.asks("corpus"),
         "corpora": corpora_for(form.recipe),
-        "from_snapshots": form.recipe in FROM_SNAPSHOTS,
         "is_stage": is_stage(form.recipe),
-        "asks_judges": asks_judges(form.recipe),
-        "reward_models": [(str(one.pk), one.name) for one in reward_models()] if asks_judges(form.recipe) else [],
-        "judges": judges_named() if asks_judges(form.recipe) else [],
-        "teacher": teacher_named() if asks_a_teacher(form.recipe) else "",
+        "asks_judges": asks_judges,
+        "reward_models": [(str(one.pk), one.name) for one in reward_models()] if asks_judges else [],
+        "judges": judges_named() if asks_judges else [],
+        "teacher": teacher_named() if kind.asks("teacher") else "",
         "errors": form.errors,
     }
     return render(request, "studio/run_new.html", context, status=status)
@@ -150,16 +143,19 @@ def run(request: HttpRequest, run_id: int) -> HttpResponse:
     before = (
         Run.objects.filter(recipe=found.recipe, state=RunState.DONE).exclude(pk=found.pk).order_by("-finished").first()
     )
+    rewarded = found.recipe in DECLARED and DECLARED[found.recipe].asks("rewards")
     context = {
         "run": found,
         "is_stage": is_stage(found.recipe),
         "plan": found.plan,
         "before": before,
         "tables": tables_of(found.report or {}),
-        "changes": before_and_after(found) if asks_judges(found.recipe) else [],
-        "names": names_told() if asks_judges(found.recipe) else {},
+        "changes": before_and_after(found) if rewarded else [],
+        "names": metric_names() if rewarded else {},
         "settings": changes({}, found.settings),
-        "changed": changes(before.settings, found.settings) if before else [],
+        "changed": changes(current(found.recipe, before.settings), current(found.recipe, found.settings))
+        if before
+        else [],
         "ended": found.state in ENDED,
         "state": state_of(found),
     }
@@ -177,7 +173,8 @@ def tables_of(report: dict[str, Any]) -> list[Table]:
     for part, head, name in (("principles", "Principle", "name"), ("tasks", "Task", "task"), ("tools", "Tool", "tool")):
         lines = [one for one in report.get(part, ()) if one["asked"]]
         found.append((head, asked, [(one[name], (one["asked"], one.get("made", one.get("kept", 0)))) for one in lines]))
-    for part, head in (("given", "Passages that were shown"), ("dropped", "Left out, because")):
+    reasons = "Left out, because"
+    for part, head in (("given", "Passages that were shown"), ("rejected", reasons), ("dropped", reasons)):
         found.append((head, ("Rows",), [(_words(name), (number,)) for name, number in report.get(part, {}).items()]))
     return [one for one in found if one[2]]
 
@@ -219,14 +216,14 @@ def state_of(run: Run) -> dict[str, Any]:
 @require_safe
 @never_cache
 def run_events(request: HttpRequest, run_id: int) -> HttpResponse:
-    """What was told after `?after=`, and the state of the run as of now."""
+    """What the run reported after `?after=`, and its state as of now."""
     after = request.GET.get("after", "0")
     if not (after.isascii() and after.isdigit() and len(after) < 10):
         return JsonResponse({"detail": "after is the number of the last event that you have."}, status=400)
     state = state_of(_run(run_id))
-    columns = ("seq", "kind", "time", "step", "body")
-    found = RunEvent.objects.filter(run=run_id, seq__gt=int(after)).order_by("seq").values(*columns)[:AT_ONCE]
-    events = [one | {"time": one["time"].timestamp()} for one in found]
+    columns = ("seq", "kind", "step", "body", "text")
+    found = RunEvent.objects.filter(run=run_id, seq__gt=int(after)).order_by("seq")[:AT_ONCE]
+    events = [{name: getattr(one, name) for name in columns} | {"time": one.time.timestamp()} for one in found]
     return JsonResponse({"run": state, "events": events})
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from training.errors import MendableError
+from training.common.errors import MendableError
 from workers.jobs.datasets import add_dataset
 from writer.refusals import Refused
 

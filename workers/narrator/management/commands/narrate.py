@@ -1,4 +1,4 @@
-"""`manage.py narrate`: write stories until told to stop (SIGTERM or Ctrl-C)."""
+"""`manage.py narrate`: write stories until asked to stop (SIGTERM or Ctrl-C)."""
 
 from __future__ import annotations
 

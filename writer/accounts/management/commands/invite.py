@@ -25,4 +25,4 @@ class Command(BaseCommand):
             raise CommandError(refusal.detail) from None
         self.stdout.write(link_of(invitation))
         if not settings.SITE_URL:
-            self.stderr.write("SITE_URL is not set: put the address of this house in front of it.")
+            self.stderr.write("SITE_URL is not set: put the address of this site in front of it.")

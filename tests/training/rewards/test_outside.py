@@ -1,0 +1,159 @@
+"""A reward of another package, found by its entry point: nothing of this project knows its name."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.servers import DEMO_MODEL
+from tests.training import models
+from tests.training.conftest import ROOT
+from training.common.errors import MendableError
+from training.config.declarations import Reward, by_name, load_entry_points
+from training.rewards.registry import OURS
+from training.rewards.settings import own_settings
+
+OUTSIDE = ROOT / "tests" / "outside"
+JUDGE = {"url": "http://judge", "model": "mole"}
+IMPORTS = "from training.config.declarations import Reward\nfrom training.config.settings import Settings\n"
+
+
+def run(*arguments: str, package: Path = OUTSIDE) -> subprocess.CompletedProcess[str]:
+    """A process of its own: packages are found when it starts."""
+    path = os.pathsep.join([str(package), str(ROOT)])
+    return subprocess.run(
+        [sys.executable, *arguments], env=os.environ | {"PYTHONPATH": path}, cwd=ROOT, capture_output=True, text=True
+    )
+
+
+def package(folder: Path, entry_points: str, code: str = "") -> Path:
+    (folder / "other-1.0.dist-info").mkdir()
+    (folder / "other-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
+    (folder / "other-1.0.dist-info" / "entry_points.txt").write_text(f"[longhand.rewards]\n{entry_points}\n")
+    (folder / "other.py").write_text(f"{IMPORTS}{code}\n")
+    return folder
+
+
+SCORES = """
+import asyncio, json, sys
+from training.config.declarations import Resources
+from training.rewards.registry import REWARDS, needs_of
+from training.rewards.settings import RewardSettings
+assert not {"torch", "transformers", "openai", "httpx"} & sys.modules.keys()
+
+from training.datasets.requests import Request
+from training.rewards.scoring import Scoring
+
+async def judge(question):
+    return question.answer(warm=True) if "out" not in question.messages[0]["content"] else None
+
+given = RewardSettings.model_validate({"weights": {"warmth": 0.5, "length": -1.0}, "warmth": {"most": 2}, "judge": JUDGE})
+request = Request(({"role": "user", "content": "Write."},), (1,), None, None, "")
+scoring = Scoring(given, Resources(judge=judge))
+texts = ("<think>warm</think>warm, warm, warm", "The lamp is out.")
+found = [asyncio.run(scoring.score(request, text)) for text in texts]
+print(json.dumps({
+    "meaning": REWARDS["warmth"].meaning, "last": [*REWARDS][-1], "needs": sorted(needs_of(given.weights)),
+    "rewards": [one.rewards for one in found], "notes": found[0].notes["warm_words"], "default": RewardSettings(judge=JUDGE).warmth.most,
+}))
+"""
+
+
+def test_it_is_in_registry_and_settings_and_scores() -> None:
+    done = run("-c", SCORES.replace("JUDGE", repr(JUDGE)))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "meaning": "Counts how often a story that a judge finds warm says so.", "last": "warmth", "needs": ["judge"],
+        "rewards": [{"warmth": 2.0, "length": None}, {"warmth": None, "length": None}], "notes": 3.0, "default": 3,
+    }  # fmt: skip
+
+
+FORM = """
+import json, os
+os.environ["DJANGO_SETTINGS_MODULE"] = "webapp.settings"
+import django
+django.setup()
+from writer.studio.forms import form_of, read
+from writer.studio.measures import NAMES
+form = form_of("grpo")
+fields = {one.name: one for one in form.fields}
+typed = {one.name: one.shown for one in form.fields if one.shown} | {"rewards.weights.warmth": "0.5", "rewards.warmth.most": "7"}
+_, values = read("grpo", typed)
+wrong, none = read("grpo", typed | {"rewards.warmth.most": "101"})
+print(json.dumps({
+    "help": fields["rewards.weights.warmth"].help, "entry": fields["rewards.weights.warmth"].entry, "weight": values["rewards"]["weights"]["warmth"],
+    "most": values["rewards"]["warmth"], "wrong": wrong.errors, "none": none, "measure": NAMES["reward_warmth"],
+}))
+"""
+
+
+def test_it_is_in_the_form_of_grpo() -> None:
+    done = run("-c", FORM)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "help": "Counts how often a story that a judge finds warm says so.", "entry": True, "weight": 0.5, "most": {"most": 7},
+        "wrong": {"rewards.warmth.most": "A number, 1 or more and 100 at most."}, "none": None, "measure": "Reward: warmth",
+    }  # fmt: skip
+
+
+def test_a_run_with_it_is_planned(tmp_path: Path) -> None:
+    data = models.write_lines(
+        tmp_path / "data.jsonl", [{"messages": [{"role": "user", "content": "Write of a lamp."}]}]
+    )
+    values: dict[str, Any] = {
+        "recipe": "grpo", "run_dir": str(tmp_path / "run"), "model": str(DEMO_MODEL), "data": [str(data)], "batch": 1, "steps": 2,
+        "rewards": {"weights": {"warmth": 1.0}, "judge": JUDGE, "warmth": {"most": 4}},
+    }  # fmt: skip
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(values))
+    planned = run("-m", "training", "plan", str(path))
+    assert planned.returncode == 0, planned.stderr
+    assert planned.stdout.startswith("grpo of model")
+    values["rewards"] |= {"judge": None}
+    path.write_text(json.dumps(values))
+    refused = run("-m", "training", "plan", str(path))
+    assert refused.returncode == 2
+    assert "the reward warmth needs judge" in refused.stderr
+    unknown = run("-m", "training", "plan", str(path), package=ROOT)
+    assert "there is no reward 'warmth': choose from quality, preference" in unknown.stderr
+
+
+def test_one_that_is_broken_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    refused = run("-m", "training", "--help", package=package(tmp_path, "odd = other:NONE"))
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines() == [
+        "The entry point odd of longhand.rewards (other:NONE) cannot be loaded: module 'other' has no attribute 'NONE'."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("ODD = 7", "The entry point odd of longhand.rewards (other:ODD) is not a Reward."),
+        ("ODD = Reward(name='odd', meaning='', score=len, needs=('luck',))", "cannot be loaded: the reward odd needs luck, which does not exist."),
+        ("ODD = Reward(name='odd one', meaning='', score=len)", "'odd one' cannot be the name of a reward: use letters, digits and underscores."),
+        (
+            "class Given(Settings):\n    most: int\nODD = Reward(name='odd', meaning='', score=len, settings=Given)",
+            "cannot be loaded: the reward odd has a setting without a default.",
+        ),
+        ("ODD = Reward(name='length', meaning='', score=len)", "Two rewards are called 'length': remove one of the packages."),
+        (
+            "class Given(Settings):\n    most: int = 1\nODD = Reward(name='judge', meaning='', score=len, settings=Given)",
+            "The reward judge cannot have settings, because `rewards.judge` is another setting.",
+        ),
+    ],
+)  # fmt: skip
+def test_one_that_is_declared_wrong_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, says: str
+) -> None:
+    monkeypatch.syspath_prepend(str(package(tmp_path, "odd = other:ODD", code)))
+    monkeypatch.delitem(sys.modules, "other", raising=False)
+    with pytest.raises(MendableError) as refused:
+        own_settings(by_name([*OURS, *load_entry_points("longhand.rewards", Reward)]))
+    assert str(refused.value).endswith(says)

@@ -1,0 +1,46 @@
+"""A reward model that learned the editors' preference from their votes (`python -m training reward_model`), for the reward `preference`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import torch
+
+from training.common.records import Sample
+from training.config.declarations import Answer
+from training.config.learner import LearnerSettings
+from training.datasets.encoding import ChatEncoder
+from training.datasets.jsonl import ChatMessage
+from training.learner.batches import to_batch
+from training.learner.engine import DTYPES
+from training.learner.models import load_model, load_tokenizer
+from training.learner.scorer import Scorer
+
+
+class PreferenceModel:
+    """Gives an answer one number, in log-odds: the difference of two says how surely one is preferred. It reads one answer at a time."""
+
+    def __init__(self, folder: Path, device: torch.device, precision: str) -> None:
+        settings = LearnerSettings(precision=precision, gradient_checkpointing=False)
+        self._encoder = ChatEncoder(load_tokenizer(folder), folder)
+        model = load_model(folder, settings, reward=True)
+        self._positions = int(model.config.get_text_config().max_position_embeddings)
+        self._scorer = Scorer(model).to(device, DTYPES[settings.precision]).eval()
+        self._device = device
+        self._one = asyncio.Lock()
+
+    async def __call__(self, answer: Answer) -> float:
+        async with self._one:
+            return await asyncio.to_thread(self.score, answer)
+
+    @torch.inference_mode()
+    def score(self, answer: Answer) -> float:
+        """Of a text that is longer than the model's positions, the beginning counts."""
+        said = [
+            ChatMessage(role=one["role"], content=one["content"]) for one in answer.prompt if one["role"] != "system"
+        ]
+        sample = self._encoder.encode([*said, ChatMessage(role="assistant", content=answer.text)], only_last=True)
+        kept = Sample(sample.tokens[: self._positions], sample.weights[: self._positions])
+        found: torch.Tensor = self._scorer(to_batch([kept], packed=False, device=self._device))
+        return float(found[0])

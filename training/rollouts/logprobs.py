@@ -1,0 +1,36 @@
+"""Log-probabilities by the learner as it is now: of a fixed text, and of stories that were written before it learned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from training.common.records import Sample
+from training.learner import processes
+from training.learner.engine import Learner
+from training.rollouts.records import Logprobs, Tokens
+
+
+def learner_logprobs(learner: Learner, text: Tokens) -> Logprobs:
+    """log p of all tokens but the first, [T - 1]. All processes take part, and all get it."""
+    sample = Sample(text, np.ones(len(text), dtype=np.float32))
+    (found,) = [answer for _, _, answer in learner.infer([(sample,)])] or [torch.empty(0)]
+    gathered = [one for one in processes.all_gather(found.float().cpu().numpy()) if len(one)]
+    answer: Logprobs = gathered[0]
+    return answer
+
+
+def divergence(learner: Learner, stories: Sequence[tuple[Sample, Logprobs]]) -> float | None:
+    """Nats a token by which the learner has moved from the policy that wrote the stories: log p then - log p now, on average.
+
+    Each story comes with the log-probabilities of its answer's tokens when they were sampled. None where there is no token. All processes take part.
+    """
+    sums = {"difference": 0.0, "tokens": 0.0}
+    for numbers, _, logprobs_N in learner.infer([(sample,) for sample, _ in stories]) if stories else ():
+        difference_N = np.concatenate([stories[number][1] for number in numbers]) - logprobs_N.float().cpu().numpy()
+        sums["difference"] += float(np.nansum(difference_N, dtype=np.float64))
+        sums["tokens"] += float(np.isfinite(difference_N).sum())
+    found = processes.sum_across_ranks(sums)
+    return found["difference"] / found["tokens"] if found["tokens"] else None

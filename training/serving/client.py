@@ -1,0 +1,128 @@
+"""The one client of OpenAI-compatible servers: teachers, judges, and versions that are measured.
+
+    async with ModelClient(url, key, seconds=600, at_once=256) as client:
+        await client.complete({"model": "m", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 9})  # a chat completion
+        await client.complete({"model": "m", "prompt": [1, 15, 7], "max_tokens": 9})                                # of token ids
+
+The transport is the `openai` SDK's. One call is one request: whether it is sent again is decided by whoever counts its cost. A request
+fails in two ways: `Unavailable`, and the same request may succeed later, or `Refused`. It takes `seconds` at most, whatever the server
+does, and no more than `most_bytes` of its answer are read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx2
+
+from training.common.text import storable
+from training.serving.http import MOST_BYTES, Unavailable, check, connections, failure
+
+if TYPE_CHECKING:
+    from openai import RequestOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """An answer. `tokens_in` and `tokens_out` are as the server counts them, None where it does not say."""
+
+    text: str
+    finish_reason: str | None
+    tokens_in: int | None
+    tokens_out: int | None
+    choice: Mapping[str, Any]
+    """All that the server says of it, such as vLLM's `prompt_logprobs`."""
+
+
+class ModelClient:
+    """Use it with `async with`. `url` is without the /v1; `own`: it is a server of the site, whatever its address (see `http.py`)."""
+
+    def __init__(
+        self,
+        url: str,
+        key: str = "",
+        *,
+        seconds: float,
+        at_once: int,
+        own: bool = False,
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
+        import openai  # takes more than a second, which processes that ask nobody need not wait for
+
+        self._seconds = seconds
+        self._openai = openai.AsyncOpenAI(
+            base_url=url,
+            api_key=key or "none",
+            max_retries=0,
+            http_client=connections(url, seconds=seconds, at_once=at_once, own=own, most_bytes=most_bytes),
+        )
+        none = openai.Omit()  # else the SDK sends what it finds in OPENAI_ORG_ID and its like, whoever the server is
+        headers = {
+            "Authorization": f"Bearer {key}" if key else none,
+            "OpenAI-Organization": none,
+            "OpenAI-Project": none,
+        }
+        self._options: RequestOptions = {"headers": headers}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._openai.close()
+
+    async def complete(self, body: Mapping[str, Any]) -> Completion:
+        """The first answer to a request body of OpenAI's API, with `messages` or with token ids as its `prompt`."""
+        kind = "chat completion" if "messages" in body else "completion"
+        found = await self.ask("/v1/chat/completions" if "messages" in body else "/v1/completions", body)
+        try:
+            choice = found["choices"][0]
+            text = choice["message"]["content"] if "messages" in body else choice["text"]
+            if not isinstance(text, str):
+                raise TypeError
+            reason = choice.get("finish_reason")
+        except (KeyError, IndexError, TypeError, AttributeError):
+            raise Unavailable(f"what the server answers is no {kind}") from None
+        usage = found.get("usage")
+        counts = (_count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
+        return Completion(storable(text), reason, *counts, choice)
+
+    async def ask(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The JSON object that another route of the server answers with: POST with `body`, GET without one."""
+        response = await self._sent(path, body)
+        try:
+            found = json.loads(response.content)
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise Unavailable("what the server answers is no JSON object")
+        return found
+
+    async def _sent(self, path: str, body: Mapping[str, Any] | None) -> httpx2.Response:
+        from openai import APIConnectionError, APIStatusError
+
+        try:
+            async with asyncio.timeout(self._seconds):
+                if body is None:
+                    response = await self._openai.get(path, cast_to=httpx2.Response, options=self._options)
+                else:
+                    response = await self._openai.post(path, cast_to=httpx2.Response, body=body, options=self._options)
+        except TimeoutError as error:
+            raise failure(error, self._seconds) from None
+        except APIConnectionError as error:
+            raise failure(error.__cause__, self._seconds) from None
+        except APIStatusError as error:
+            response = error.response
+        check(response)
+        return response
+
+
+def _count(usage: Any, name: str) -> int | None:
+    found = usage.get(name) if isinstance(usage, dict) else None
+    return found if isinstance(found, int) and found >= 0 else None

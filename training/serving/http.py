@@ -1,0 +1,166 @@
+"""HTTP to model servers: which way, how much of an answer is read, and the two ways in which a request fails.
+
+The site's own servers are never asked through a proxy: addresses of this machine and of private networks, and those that the caller names.
+Others are, where HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY say so.
+"""
+
+from __future__ import annotations
+
+import random
+import ssl
+import time
+from collections.abc import AsyncIterator, Mapping
+from email.utils import parsedate_to_datetime
+from functools import cache
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+
+from training.common.text import storable
+
+FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
+MOST_BYTES, LOGPROBS_BYTES = 16 * 2**20, 256 * 2**20
+"""Of an answer: a text, and one in which each token has its log-probability, in a hundred bytes or more."""
+RETRYABLE = (408, 409, 429)
+"""Statuses that pass, beside all from 500 on: the server's timeout, a conflict with another request, too many requests."""
+
+
+class ServerFailed(Exception):
+    """A model server did not give what it was asked for; the message says why."""
+
+
+class Unavailable(ServerFailed):
+    """There is no answer, or none that can be read; the same request may succeed later. The message is a clause that says why.
+
+    `retry_after` is what the server asks for, in seconds. `reached`: the server may have worked on the request, which then costs its prompt.
+    """
+
+    def __init__(self, why: str, *, retry_after: float | None = None, reached: bool = True) -> None:
+        super().__init__(why)
+        self.retry_after, self.reached = retry_after, reached
+
+    def wait(self, attempt: int) -> float:
+        """Seconds to wait after attempt number `attempt`, from 1: longer each time, as the server asks, and a minute at most."""
+        wait = FIRST_WAIT * 2.0 ** (attempt - 1) * random.uniform(0.5, 1)
+        return min(LONGEST_WAIT, max(wait, self.retry_after or 0.0))
+
+
+class Refused(ServerFailed):
+    """The server does not take this request, now or later. The message is a clause that says so with the server's own words."""
+
+    def __init__(self, status: int, said: str) -> None:
+        super().__init__(f"the server refuses the request ({status}): {said}")
+        self.status = status
+
+
+def is_own(url: str) -> bool:
+    """Whether an address is of this machine or of a private network: by its number, or by a name that no public server can have.
+
+    >>> [is_own(f"http://{host}:8000") for host in ("127.0.0.1", "[::1]", "10.0.0.7", "localhost", "vllm", "gpu.internal")]
+    [True, True, True, True, True, True]
+    >>> [is_own(f"https://{host}") for host in ("8.8.8.8", "models.example.org")]
+    [False, False]
+    """
+    host = urlsplit(url).hostname or ""
+    try:
+        return not ip_address(host).is_global
+    except ValueError:
+        return "." not in host or host.endswith((".localhost", ".local", ".internal"))
+
+
+def connections(
+    url: str, *, seconds: float, at_once: int, own: bool = False, most_bytes: int = MOST_BYTES
+) -> httpx2.AsyncClient:
+    """Connections to one server. Raises Unavailable while an answer is read that is compressed or longer than `most_bytes`."""
+
+    async def bounded(response: httpx2.Response) -> None:
+        if response.headers.get("Content-Encoding", "identity") != "identity":  # a few bytes may hold gigabytes
+            raise Unavailable("the answer is compressed, which was not asked for")
+        response.encoding = "utf-8"  # whatever it says: among Python's codecs are some that are not for text
+        assert isinstance(response.stream, httpx2.AsyncByteStream)
+        response.stream = _Bounded(response.stream, most_bytes)
+
+    return httpx2.AsyncClient(
+        base_url=url,
+        headers={"Accept-Encoding": "identity"},
+        timeout=httpx2.Timeout(seconds, connect=min(30.0, seconds)),
+        limits=httpx2.Limits(max_connections=at_once, max_keepalive_connections=at_once),
+        event_hooks={"response": [bounded]},
+        trust_env=not (own or is_own(url)),
+        verify=_certificates(),
+    )
+
+
+class _Bounded(httpx2.AsyncByteStream):
+    def __init__(self, stream: httpx2.AsyncByteStream, most_bytes: int) -> None:
+        self._stream, self._left = stream, most_bytes
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for part in self._stream:
+            self._left -= len(part)
+            if self._left < 0:
+                raise Unavailable("the answer is far too long")
+            yield part
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def ask_own(url: str, path: str, key: str, body: Mapping[str, Any] | None = None, *, seconds: float) -> httpx2.Response:
+    """One request to a server of the site: POST with `body` as JSON, GET without one. Raises ServerFailed."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    try:
+        with httpx2.Client(headers=headers, timeout=seconds, trust_env=False, verify=_certificates()) as http:
+            response = http.request("GET" if body is None else "POST", url.rstrip("/") + path, json=body)
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        raise failure(error, seconds) from None
+    check(response)
+    return response
+
+
+def models_of(url: str, key: str, *, seconds: float = 10.0) -> list[str]:
+    """The names that a server of the site serves now, the model itself first. Raises ServerFailed."""
+    try:
+        return [str(model["id"]) for model in ask_own(url, "/v1/models", key, seconds=seconds).json()["data"]]
+    except (ValueError, KeyError, TypeError):
+        raise Unavailable("what the server answers is no list of models") from None
+
+
+def failure(error: BaseException | None, seconds: float) -> Unavailable:
+    """What it means that a request ended with `error` instead of a response."""
+    if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError | httpx2.InvalidURL):
+        return Unavailable(f"the server cannot be reached: {str(error) or type(error).__name__}", reached=False)
+    if isinstance(error, TimeoutError | httpx2.TimeoutException):
+        return Unavailable(f"there was no answer within {seconds:g} seconds")
+    return Unavailable(f"the connection broke: {str(error) or type(error).__name__}")
+
+
+def check(response: httpx2.Response) -> None:
+    """Raises ServerFailed where the status is not 200."""
+    status, said = response.status_code, storable(response.text[:300])
+    if status in RETRYABLE or status >= 500:
+        why = f"the server answers {status}: {said}"
+        raise Unavailable(why, retry_after=_retry_after(response), reached=False)
+    if status != 200:
+        raise Refused(status, said)
+
+
+def _retry_after(response: httpx2.Response) -> float | None:
+    """Seconds, from the header's number or date."""
+    said = response.headers.get("Retry-After", "")
+    try:
+        return float(said)
+    except ValueError:
+        pass
+    try:
+        return parsedate_to_datetime(said).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return None
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Of the system, or of SSL_CERT_FILE and SSL_CERT_DIR, for own servers too."""
+    return httpx2.create_ssl_context()

@@ -1,0 +1,17 @@
+"""Where a model version can be asked: at the site's own model server, or at a server of its own."""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+from writer.studio.models import Serving
+
+
+def site_server() -> tuple[str, str]:
+    """Address and key of the site's own model server."""
+    return settings.MODEL_SERVER_URL, settings.MODEL_SERVER_KEY
+
+
+def server_of(serving: Serving) -> tuple[str, str]:
+    """Address and key of the server that has the version."""
+    return (serving.url, settings.MODEL_SERVER_KEY) if serving.url else site_server()

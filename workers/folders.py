@@ -1,0 +1,67 @@
+"""Where runs and versions are kept, below VAR/studio."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from django.conf import settings
+
+from writer.stories.models import ModelVersion
+from writer.studio.models import Dataset, Run
+
+
+def studio() -> Path:
+    return Path(settings.VAR) / "studio"
+
+
+def run_folder(run: Run | int) -> Path:
+    return studio() / "runs" / str(run if isinstance(run, int) else run.pk)
+
+
+def version_folder(version: ModelVersion) -> Path:
+    """Where the weights of a version lie that has its own: in `model` and, where it was trained with LoRA, in `adapter`."""
+    return studio() / version.folder
+
+
+def datasets() -> Path:
+    return studio() / "datasets"
+
+
+def files_of(dataset: Dataset) -> list[Path]:
+    return sorted((datasets() / dataset.folder).glob("*.jsonl"))
+
+
+def model_path(version: ModelVersion) -> Path:
+    """The folder with the version's whole weights."""
+    return version_folder(version) / "model" if version.sha256 else Path(version.tokenizer)
+
+
+def lines_in(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for _ in file)
+
+
+def private(folder: Path) -> Path:
+    """The folder, made where it is not there yet; only its owner may read it."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def size(folder: Path) -> int:
+    """Bytes on the disk of its files, without those that disappear meanwhile."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            status = path.lstat()
+        except OSError:
+            continue
+        total += status.st_blocks * 512
+    return total
+
+
+def forget(place: Path) -> None:
+    """Delete a folder or a file, if it is there."""
+    if place.is_file():
+        place.unlink(missing_ok=True)
+    shutil.rmtree(place, ignore_errors=True)

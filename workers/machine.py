@@ -1,0 +1,75 @@
+"""This machine in the database: its GPUs, its disk, and when it was last seen."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from typing import NamedTuple
+
+from django.db import transaction
+from django.utils import timezone
+
+from workers.folders import private, size, studio
+from writer.studio.models import Gpu, Machine
+
+
+class Card(NamedTuple):
+    number: int
+    name: str
+    memory: int
+
+
+def cards() -> list[Card]:
+    """The GPUs that this process may use; a machine without any has one place for a run, its processor."""
+    try:
+        listing = subprocess.run(
+            ["nvidia-smi", "--query-gpu=index,name,memory.total", "--format=csv,noheader,nounits"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return [Card(0, "processor", 0)]
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    found = [read_card(line) for line in listing.splitlines() if line.strip()]
+    if allowed is not None:
+        numbers = {part.strip() for part in allowed.split(",")}
+        found = [card for card in found if str(card.number) in numbers]
+    return found or [Card(0, "processor", 0)]
+
+
+def read_card(line: str) -> Card:
+    """A line of nvidia-smi.
+
+    >>> read_card("3, NVIDIA A100-SXM4-80GB, 81920")
+    Card(number=3, name='NVIDIA A100-SXM4-80GB', memory=85899345920)
+    """
+    index, name, memory = (part.strip() for part in line.split(","))
+    return Card(int(index), name, int(memory) * 2**20)
+
+
+def register() -> Machine:
+    """Register this machine and its GPUs. A GPU that is gone is taken off the list once nothing holds it."""
+    found = cards()
+    with transaction.atomic():
+        machine, _ = Machine.objects.update_or_create(name=socket.gethostname(), defaults={"seen": timezone.now()})
+        for card in found:
+            Gpu.objects.update_or_create(
+                machine=machine, index=card.number, defaults={"name": card.name, "memory": card.memory}
+            )
+        gone = Gpu.objects.filter(machine=machine, run=None, serving=None)
+        gone.exclude(index__in=[card.number for card in found]).delete()
+    return machine
+
+
+def heartbeat(machine: Machine, *, measure: bool) -> None:
+    """Note that the machine is there; with `measure` also how full its disk is, for which every file is looked at."""
+    changes: dict[str, object] = {"seen": timezone.now()}
+    if measure:
+        folder = private(studio())
+        disk = shutil.disk_usage(folder)
+        changes |= {"disk_total": disk.total, "disk_free": disk.free, "disk_runs": size(folder)}
+    Machine.objects.filter(pk=machine.pk).update(**changes)

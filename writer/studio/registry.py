@@ -1,0 +1,156 @@
+"""The kinds of runs as the studio has them: what the training library declares, and which of their settings the site fills in."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections import ChainMap
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, cast, get_args, get_origin
+
+from django.conf import settings
+from pydantic import BaseModel, create_model
+from pydantic.fields import FieldInfo
+
+from training.config.declarations import Recipe, Stage
+from training.config.markers import FilledIn, Part, marker
+from training.config.settings import Settings
+from training.recipes.registry import RECIPES, STAGES
+from writer.studio.models import DatasetKind
+
+DECLARED = cast("Mapping[str, Recipe | Stage]", ChainMap[str, Any](STAGES, RECIPES))
+"""Recipes, then stages."""
+
+
+def is_stage(recipe: str) -> bool:
+    return recipe in STAGES
+
+
+def kinds_read(recipe: str) -> list[DatasetKind]:
+    """The kinds of data sets that it learns from."""
+    return [DatasetKind(kind) for kind in DECLARED[recipe].learns_from]
+
+
+@cache
+def form_class(recipe: str) -> type[Settings]:
+    """The settings that a form asks for: the declared ones and, where pairs of several sources are mixed, how much of each."""
+    declared = DECLARED[recipe]
+    if isinstance(declared, Recipe) and declared.mix is not None:
+        mix: Any = (Annotated[declared.mix, Part("How much of each source", 80)], declared.mix())
+        return create_model(f"Mixed{declared.settings.__name__}", __base__=declared.settings, mix=mix)
+    return declared.settings
+
+
+def teacher_named() -> str:
+    """The model that stages ask, and whether it is outside of the site."""
+    return _named(settings.TEACHER_MODEL, settings.TEACHER_URL, outside=settings.TEACHER_OUTSIDE)
+
+
+def judges_named() -> list[str]:
+    """The model that scores a run's stories, and the second judge, if there is one."""
+    found = [_named(settings.JUDGE_MODEL, settings.JUDGE_URL, outside=settings.JUDGE_OUTSIDE)]
+    if settings.SECOND_JUDGE_URL:
+        found.append(
+            _named(settings.SECOND_JUDGE_MODEL, settings.SECOND_JUDGE_URL, outside=settings.SECOND_JUDGE_OUTSIDE)
+        )
+    return found
+
+
+def _named(model: str, url: str, *, outside: bool) -> str:
+    where = f"{url}, outside of this site" if outside else "this site's own server"
+    return f"{model} at {where}"
+
+
+# What the site fills in
+
+
+def group_of(info: FieldInfo) -> tuple[type[BaseModel] | None, bool]:
+    """The class of a setting that is a group of settings, and whether it may be None."""
+    optional, annotation = plain(info.annotation)
+    is_group = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return (annotation if is_group else None), optional
+
+
+def plain(annotation: Any) -> tuple[bool, Any]:
+    """Whether a setting may be None, and its type otherwise."""
+    if get_origin(annotation) in (typing.Union, types.UnionType):
+        rest = [one for one in get_args(annotation) if one is not type(None)]
+        if len(rest) == 1:
+            return True, rest[0]
+    return False, annotation
+
+
+def is_filled_in(info: FieldInfo) -> bool:
+    """Whether the site fills in all of a setting: every path, and whatever is marked so."""
+    _, annotation = plain(info.annotation)
+    one = get_args(annotation)[0] if get_origin(annotation) is tuple else annotation
+    return marker(info, FilledIn) is not None or (isinstance(one, type) and issubclass(one, Path))
+
+
+def always_on(info: FieldInfo) -> bool:
+    """Whether a group cannot be turned off, because the site fills in what it cannot do without."""
+    group, _ = group_of(info)
+    return group is not None and any(one.is_required() and is_filled_in(one) for one in group.model_fields.values())
+
+
+@cache
+def _filled_in(kind: type[BaseModel]) -> dict[str, Any]:
+    """As `model_dump` excludes it: True for all of a setting, else by the names of a group."""
+    found: dict[str, Any] = {}
+    for name, info in kind.model_fields.items():
+        group, _ = group_of(info)
+        if is_filled_in(info):
+            found[name] = True
+        elif group is not None and (inside := _filled_in(group)):
+            found[name] = inside
+    return found
+
+
+def _examples(kind: type[BaseModel]) -> Iterator[tuple[str, Any]]:
+    """Something in the place of what the site fills in, where the settings are not valid without it."""
+    for name, info in kind.model_fields.items():
+        group, _ = group_of(info)
+        given = marker(info, FilledIn)
+        if given is not None and given.example is not None:
+            yield name, given.example
+        elif is_filled_in(info):
+            if info.is_required():
+                yield name, ["filled-in"] if get_origin(info.annotation) is tuple else "filled-in"
+        elif group is not None and (not info.default_factory) and (always_on(info) or dict(_examples(group))):
+            yield name, dict(_examples(group))
+
+
+def checked(recipe: str, values: Mapping[str, Any]) -> Settings:
+    """`values` as the form's class takes them, with examples of what the site fills in. Raises pydantic's ValidationError."""
+    kind = form_class(recipe)
+    return kind.model_validate(merged(values, dict(_examples(kind))))
+
+
+def current(recipe: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of an earlier run under the names that they have now; as they are where they are not valid any more."""
+    if recipe not in DECLARED:  # of a package that is not installed any more
+        return dict(values)
+    try:
+        return settings_of(checked(recipe, values))
+    except ValueError:
+        return dict(values)
+
+
+def merged(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with those of `others`, group by group.
+
+    >>> merged({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"c": 4}})
+    {'a': {'b': 1, 'c': 4}, 'd': 3}
+    """
+    found = dict(values)
+    for name, value in others.items():
+        was = found.get(name)
+        found[name] = merged(was, value) if isinstance(was, Mapping) and isinstance(value, Mapping) else value
+    return found
+
+
+def settings_of(found: BaseModel) -> dict[str, Any]:
+    """What a run keeps of its settings: all but what the site fills in."""
+    return found.model_dump(mode="json", exclude=_filled_in(type(found)))

@@ -122,7 +122,7 @@ class Popen(subprocess.Popen[Any]):
         lock: threading.Lock = self._waitpid_lock  # type: ignore[attr-defined]
         if self.returncode is None and lock.acquire(blocking=False):  # else another thread waits for it
             try:
-                if self.returncode is None and (ended := self._try_wait(os.WNOHANG))[0]:
+                if self.returncode is None and (ended := self._try_wait(os.WNOHANG))[0]:  # type: ignore[redundant-expr]
                     self._handle_exitstatus(ended[1])  # type: ignore[attr-defined]
             finally:
                 lock.release()

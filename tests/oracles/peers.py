@@ -19,6 +19,9 @@ from training.learner.models import can_pack, load_tokenizer, prepare
 
 Gradients = dict[str, torch.Tensor]
 TOLERANCE = 1e-5
+OF_DECAY, DECAY_TOLERANCE = ("A_log", "dt_bias", "in_proj_a.weight"), 2e-5
+"""Of the delta net's decay plain transformers in float32 is 2e-5 off itself in float64, and by how much two ways to compute it differ depends on the
+processor: 1.17e-5 was seen with AVX-512."""
 
 
 def encoder(folder: Path) -> ChatEncoder:
@@ -61,15 +64,18 @@ def gradients(module: torch.nn.Module) -> Gradients:
 def far(ours: Gradients, theirs: Gradients) -> dict[str, float]:
     """Parameters whose gradients differ by more than 1e-5 of their length, or of a hundredth of all gradients' if they are short.
 
-    A short gradient is a sum whose terms cancel: on the delta net's decay, plain transformers in float32 is 2e-5 off itself in
-    float64.
+    A short gradient is a sum whose terms cancel.
     """
     assert ours.keys() == theirs.keys()
     whole = torch.stack([one.norm() for one in theirs.values()]).norm().item()
     shares = {
         name: ((ours[name] - one).norm() / one.norm().clamp(min=1e-2 * whole)).item() for name, one in theirs.items()
     }
-    return {name: share for name, share in shares.items() if not share <= TOLERANCE}
+    return {
+        name: share
+        for name, share in shares.items()
+        if not share <= (DECAY_TOLERANCE if name.endswith(OF_DECAY) else TOLERANCE)
+    }
 
 
 def trl_settings(folder: Path, **more: Any) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def test_the_houses_own_server(
     asked.refresh_from_db()
     assert asked.state == DeploymentState.LOADING
     assert in_service() == home
-    wait_for(lambda: "away" in Generation.objects.get(pk=generation.pk).notice, 60)
+    wait_for(lambda: "unavailable" in Generation.objects.get(pk=generation.pk).notice, 60)
     before = log_of(generation)
     assert Generation.objects.get(pk=generation.pk).state == State.RUNNING
     own_model.start(stdout=subprocess.DEVNULL)

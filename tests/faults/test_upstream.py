@@ -65,7 +65,7 @@ def test_it_dies_and_comes_back(narrate: Narrate, upstream: Upstream) -> None:
     narrate(LEASE_SECONDS="20")
     wait_words(generation, 60)
     upstream.kill()
-    wait_for(lambda: "away" in Generation.objects.get(pk=generation.pk).notice)
+    wait_for(lambda: "unavailable" in Generation.objects.get(pk=generation.pk).notice)
     before = log_of(generation)
     assert Generation.objects.get(pk=generation.pk).state == State.RUNNING
     upstream.start()

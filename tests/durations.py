@@ -17,8 +17,12 @@ import pytest
 KEPT = "longhand/durations"
 WORTH_KEEPING, WORTH_PRINTING, LONG_RUN = 0.5, 5.0, 60.0
 """Seconds of a test, of a test or fixture, and of a run."""
-FIRST: dict[str, float] = {"tests/e2e/test_studio.py": 300}
-"""Seconds of a file's longest test, or group of tests that must run in one process."""
+FIRST = {
+    "circle": 300, "browser": 250, "own model server": 200, "rollout server": 150, "tests/house/test_checks.py": 90,
+    "tests/training/recipes/test_runs.py": 40, "tests/faults/test_gpu_worker.py": 30, "tests/faults/test_runs.py": 30,
+    "tests/faults/test_supervisor.py": 30, "tests/training/test_model/test_demo_learns.py": 30,
+}  # fmt: skip
+"""Seconds of a group, or of the longest test of a file."""
 
 _tests: dict[str, float] = defaultdict(float)
 _fixtures: dict[str, list[float]] = defaultdict(list)
@@ -27,13 +31,16 @@ _fixtures: dict[str, list[float]] = defaultdict(list)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """File by file as before, those first that have the longest test or group. All processes of a run see the same order."""
     kept = _kept(config)
-    units: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    seconds: dict[str, float] = defaultdict(float)
+    units: dict[str, set[str]] = defaultdict(set)
     for item in items:
-        group = item.get_closest_marker("xdist_group")
+        file, group = _file(item.nodeid), item.get_closest_marker("xdist_group")
         unit = str(group.args[0]) if group else item.nodeid
-        units[_file(item.nodeid)][unit] += kept.get(_name(item.nodeid), 0.0)
-    longest = {file: max(FIRST.get(file, 0.0) if not kept else 0.0, *found.values()) for file, found in units.items()}
-    items.sort(key=lambda item: -longest[_file(item.nodeid)])
+        units[file].add(unit)
+        seconds[unit] = (
+            seconds[unit] + kept.get(_name(item.nodeid), 0.0) if kept else FIRST.get(unit, FIRST.get(file, 0.0))
+        )
+    items.sort(key=lambda item: -max(seconds[unit] for unit in units[_file(item.nodeid)]))
 
 
 def _kept(config: pytest.Config) -> dict[str, float]:

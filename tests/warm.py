@@ -85,7 +85,12 @@ class Popen(subprocess.Popen[Any]):
     def _execute_child(self, args: Any, *given: Any) -> None:
         _, before, _, passed, folder, environment, _, _, _, *pipes = given[:15]
         environment = dict(os.environ if environment is None else environment)
-        if before is not None or not _is_ours(args) or _adds_packages(environment):
+        if (
+            before is not None
+            or not _is_ours(args)
+            or "LONGHAND_TESTS" not in os.environ
+            or _adds_packages(environment)
+        ):
             super()._execute_child(args, *given)  # type: ignore[misc]
             return
         sys.audit("subprocess.Popen", sys.executable, args, folder, environment)
@@ -114,9 +119,13 @@ class Popen(subprocess.Popen[Any]):
     def _internal_poll(self, *_: Any, **__: Any) -> int | None:
         if self._wire is None:
             return super()._internal_poll()  # type: ignore[misc, no-any-return]
-        with self._waitpid_lock:  # type: ignore[attr-defined]
-            if self.returncode is None and (ended := self._try_wait(os.WNOHANG))[0]:
-                self._handle_exitstatus(ended[1])  # type: ignore[attr-defined]
+        lock: threading.Lock = self._waitpid_lock  # type: ignore[attr-defined]
+        if self.returncode is None and lock.acquire(blocking=False):  # else another thread waits for it
+            try:
+                if self.returncode is None and (ended := self._try_wait(os.WNOHANG))[0]:
+                    self._handle_exitstatus(ended[1])  # type: ignore[attr-defined]
+            finally:
+                lock.release()
         return self.returncode
 
 

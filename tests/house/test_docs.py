@@ -16,6 +16,8 @@ from benchmarks.readme import PAGE, QUOTED, README, page, quoted
 from benchmarks.report import RESULTS, ROOT
 from tests.house.test_compose import FOR_COMPOSE, OF_OTHERS
 from training.recipes.grpo import GrpoSettings
+from training.recipes.registry import RECIPES, STAGES
+from training.rewards.registry import REWARDS
 from webapp.env import VERSION, Env
 from writer.help.pages import DOCS, MARKDOWN, headings
 
@@ -90,6 +92,13 @@ def test_what_is_named_is_there(path: Path) -> None:
             part = GrpoSettings.model_fields[found[1]].annotation
             fields = part.model_fields if isinstance(part, type) and issubclass(part, BaseModel) else {}
             assert found[2] in fields, name
+
+
+def test_the_guide_names_every_recipe_stage_and_reward() -> None:
+    guide = (DOCS / "use" / "admin.md").read_text()
+    rows = [f"| {one.label} | `{one.name}` |" for one in (*RECIPES.values(), *STAGES.values())]
+    rows += [f"| `{name}` |" for name in REWARDS]
+    assert [row for row in rows if f"\n{row}" not in guide] == []
 
 
 def test_the_workflow_and_the_hooks_run_what_is_there() -> None:

@@ -120,8 +120,6 @@ def test_a_run_with_it_is_planned(tmp_path: Path) -> None:
     refused = run("-m", "training", "plan", str(path))
     assert refused.returncode == 2
     assert "the reward warmth needs judge" in refused.stderr
-    unknown = run("-m", "training", "plan", str(path), package=ROOT)
-    assert "there is no reward 'warmth': choose from quality, preference" in unknown.stderr
 
 
 def test_one_that_is_broken_is_refused_in_one_sentence(tmp_path: Path) -> None:

@@ -1,11 +1,10 @@
-"""The import of the whole corpus: the JSON lines of both languages and the eight EPUBs.
+"""The import of the whole corpus: the JSON Lines of both languages and the eight EPUBs.
 
     python -m benchmarks.corpus [--miniature] [--times 5]
 
-Everything is timed together as a person waits for it: reading, cleaning, rules, the learned filter, duplicates, the split and the
-writing, in two processes, each time from the beginning, with the starting of the processes. The stories of the EPUBs are also in
-the JSON lines: they are imported, found to be copies, and dropped. Beside the speed: how many of the corpus' own stories were
-dropped as bad ones (false drops), and how many copies with one word in ten changed are found among all.
+The time is that of the whole import in two processes, including their start: reading, cleaning, rules, the learned filter, duplicates, the split
+and writing. The stories of the EPUBs are in the JSON Lines too, so they are rejected as duplicates. Other measures are the share of the corpus'
+stories that are rejected as bad (false drops), and the share of copies with one word in ten changed that are found.
 """
 
 from __future__ import annotations
@@ -13,11 +12,9 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import os
 import random
 import re
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -35,7 +32,7 @@ COPIES, CHANGED = 150, 0.1
 
 
 def sources(folder: Path, miniature: bool) -> tuple[Path, ...]:
-    """The corpus as it is, or its first stories and its smallest book."""
+    """Return the corpus, or its first stories and its smallest book."""
     lines, other, books = SHARED / "stories.jsonl.gz", SHARED / "stories_other.jsonl.gz", SHARED / "anthologies"
     if not miniature:
         return lines, other, books
@@ -45,19 +42,15 @@ def sources(folder: Path, miniature: bool) -> tuple[Path, ...]:
     return few, other, min(books.glob("*.epub"), key=lambda path: path.stat().st_size)
 
 
-def silent(_: str) -> None:
-    """What is said on the way is not wanted here."""
-
-
-def timed(asked: tuple[Path, ...], out: Path) -> tuple[float, CorpusReport]:
-    settings = CorpusSettings(sources=asked, out=out, workers=2)
-    begun = time.perf_counter()
-    report = build_corpus(settings, silent)
-    return time.perf_counter() - begun, report
+def timed(paths: tuple[Path, ...], out: Path) -> tuple[float, CorpusReport]:
+    settings = CorpusSettings(sources=paths, out=out, workers=2)
+    began = time.perf_counter()
+    report = build_corpus(settings, lambda _: None)
+    return time.perf_counter() - began, report
 
 
 def false_drops(out: Path) -> tuple[int, dict[str, int]]:
-    """Stories of the JSONL file that a rule or the filter rejected. People chose all of them, so each is a mistake."""
+    """Return the stories of the JSON Lines file that a rule or the filter rejected, which are mistakes because people chose all of them."""
     rules: dict[str, int] = {}
     with gzip.open(out / "rejected.jsonl.gz", "rt", encoding="utf-8") as lines:
         for one in map(json.loads, lines):
@@ -67,7 +60,7 @@ def false_drops(out: Path) -> tuple[int, dict[str, int]]:
 
 
 def recall(count: int) -> float:
-    """The share of edited copies that are found beside all English stories of the corpus."""
+    """Return the share of edited copies that are found among all English stories of the corpus."""
     texts = [story.text for story in read_stories(SHARED / "stories.jsonl.gz")]
     rng = random.Random(1)
     chosen = rng.sample(range(len(texts)), count)
@@ -88,17 +81,17 @@ def recall(count: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--miniature", action="store_true", help="a few stories and one book, to see that it runs")
+    parser.add_argument("--miniature", action="store_true", help="a few stories and one book, to see whether it runs")
     parser.add_argument("--times", type=int, default=6)
     arguments = parser.parse_args()
     if not SHARED.is_dir():
-        raise MendableError("The corpus ../shared/corpus is not here.")
+        raise MendableError(f"There is no corpus in {SHARED}.")
     times = 2 if arguments.miniature else arguments.times
     speeds, seconds = [], []
     with tempfile.TemporaryDirectory() as folder:
-        asked, out = sources(Path(folder), arguments.miniature), Path(folder) / "corpus"
+        paths, out = sources(Path(folder), arguments.miniature), Path(folder) / "corpus"
         for number in range(times):
-            took, report = timed(asked, out)
+            took, report = timed(paths, out)
             speeds.append(report.found / took)
             seconds.append(report.seconds)
             print(f"{number + 1} of {times}: {report.found:,} stories in {took:.1f} s, {speeds[-1]:.1f} a second")
@@ -108,7 +101,7 @@ def main() -> None:
     by_stage = ", ".join(f"{name} {took:.1f}" for name, took in stages.items())
     own = sum(source.found for source in report.sources if source.source.startswith("stories"))
     copies = 10 if arguments.miniature else COPIES
-    said = ", ".join(f"{rule} {count}" for rule, count in rules.items()) or "none"
+    by_rule = ", ".join(f"{rule} {count}" for rule, count in rules.items()) or "none"
     measures = [
         Measure(
             "stories_per_s",
@@ -118,23 +111,21 @@ def main() -> None:
             note=f"{report.found:,} stories, two processes; median of {times}, {low:.1f} to {high:.1f}; seconds: {by_stage}",
         ),
         Measure(
-            "false_drops", round(dropped / own, 4), "share", "lower", note=f"{dropped} of {own:,} human stories: {said}"
+            "false_drops",
+            round(dropped / own, 4),
+            "share",
+            "lower",
+            note=f"{dropped} of {own:,} human stories: {by_rule}",
         ),
         Measure(
             "duplicate_recall",
             round(recall(copies), 4),
             "share",
             "higher",
-            note=f"{copies} copies with one word in ten changed, beside all stories",
+            note=f"{copies} copies with one word in ten changed, among all stories",
         ),
     ]
-    settings = {
-        "workers": 2,
-        "sources": len(report.sources),
-        "kept": report.kept,
-        "load": [round(load, 1) for load in os.getloadavg()],
-        "python": sys.version.split()[0],
-    }
+    settings = {"workers": 2, "sources": len(report.sources), "kept": report.kept}
     write("corpus", measures, settings, miniature=arguments.miniature)
 
 

@@ -1,15 +1,15 @@
-"""Does a model learn principles from minimal violations? `make miniature-dpo`: the demo model, ten principles that a program checks and breaks.
+"""Whether a model learns principles from minimal violations (`make miniature-dpo`): the demo model and ten principles that a program can check.
 
-Pairs are passages of public-domain stories that keep a principle, and the same with the smallest change that breaks it
-(`benchmarks/mechanical.py`). Those to learn from are by authors that the demo model read; those held out, and the stories' beginnings that are
-sampled before and after, are of three authors that neither it nor this run ever read.
+A pair is a passage of a public-domain story that keeps a principle, and the passage with the smallest change that breaks it
+(`benchmarks/mechanical.py`). The training pairs are by authors of the demo model's training data; the held-out pairs, and the prompts of the stories
+that are sampled before and after, are from three authors that neither the demo model nor this run is trained on.
 
-principles_learned   principles by which the model prefers the good text of 0.80 or more of the held-out pairs, by log p per token
+principles_learned   principles for which the model prefers the good text in at least 0.80 of the held-out pairs, by log p per token
 principles_obeyed    principles that sampled stories break less often than before
-perplexity_change    of whole human stories of those authors
+perplexity_change    of whole human stories by those authors
 
-The learning rate is the one of three that met all that was asked, chosen by these same measures: with 6e-5 they are 8, 7 and 0.030, with 1e-4 they are
-10, 8 and 0.073. By eight of the principles the good text is preferred before any training, since a change that breaks one looks unlikely by itself.
+The learning rate was chosen from three by these same measures, because it met all targets: with 6e-5 they are 8, 7 and 0.030, with 1e-4 they are
+10, 8 and 0.073. For eight of the principles the model prefers the good text before any training, because the change makes the text unlikely.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ from training.test_model.windows import MeasuredStory, measure, premise
 MODEL = ROOT / "demo" / "model"
 FOLDER = ROOT / "var" / "miniature-dpo"
 PASSAGE, LONGEST = 120, 300
-"""Words of a passage, at least and at most."""
+"""The least and the most words of a passage."""
 LEARNED, HELD_OUT = 150, 210
 """Pairs of each principle."""
 STORIES, WORDS = 400, 250
-"""Sampled before and after, and the words that are looked at."""
+"""Stories that are sampled before and after, and their words."""
 PERPLEXITY_STORIES = 12
 TRAINING: dict[str, Any] = {
     "recipe": "dpo", "context": 1024, "batch": 32, "epochs": 1, "length_normalised": True, "beta": 10.0, "seed": 1,
@@ -59,7 +59,7 @@ TRAINING: dict[str, Any] = {
 
 
 def passages(stories: Sequence[MeasuredStory], rng: random.Random) -> Iterator[tuple[list[Message], str]]:
-    """Whole paragraphs, each under the request that the demo model was trained on pieces of stories with."""
+    """Yield passages of whole paragraphs, with requests in the form of the demo model's training data."""
     for story in stories:
         blocks = story.story.text.split("\n\n")
         place, part = 0, []  # type: int, list[str]
@@ -77,7 +77,7 @@ def passages(stories: Sequence[MeasuredStory], rng: random.Random) -> Iterator[t
 
 
 def pairs(stories: Sequence[MeasuredStory], most: int, rng: random.Random) -> dict[str, list[dict[str, Any]]]:
-    """Of each rule some passages that keep it, and the same broken; which passages is chance."""
+    """Return at most `most` pairs for each rule, from random passages."""
     found = list(passages(stories, rng))
     rng.shuffle(found)
     made: dict[str, list[dict[str, Any]]] = {rule.key: [] for rule in RULES}
@@ -85,7 +85,7 @@ def pairs(stories: Sequence[MeasuredStory], most: int, rng: random.Random) -> di
         for prompt, text in found:
             if len(made[rule.key]) == most:
                 break
-            worse = rule.broken(text, rng)
+            worse = rule.violation(text, rng)
             if worse is not None:
                 made[rule.key].append(
                     {
@@ -99,7 +99,7 @@ def pairs(stories: Sequence[MeasuredStory], most: int, rng: random.Random) -> di
 
 
 def sampled(model: Qwen3ForCausalLM, encoder: Encoder, stories: Sequence[MeasuredStory], number: int) -> list[str]:
-    """Beginnings under titles and premises of the held-out stories, at most WORDS long; the same prompts and seed each time."""
+    """Sample beginnings of at most WORDS words for titles and premises of the held-out stories, with the same prompts and seed each time."""
     rng = random.Random(2)
     prompts = []
     for place in range(number):
@@ -112,43 +112,43 @@ def sampled(model: Qwen3ForCausalLM, encoder: Encoder, stories: Sequence[Measure
         )
     torch.manual_seed(3)
     made = sample(model, encoder, prompts, tokens=int(WORDS * 1.6), temperature=0.8)
-    return [text if ended else _without_the_end(text) for text, ended in made]
+    return [text if ended else _without_last(text) for text, ended in made]
 
 
-def _without_the_end(text: str) -> str:
-    """Without the paragraph that a sample was cut in, or the sentence, if there is one paragraph only."""
+def _without_last(text: str) -> str:
+    """Return a text without its last paragraph, or without its last sentence if it has one paragraph."""
     return text.rpartition("\n\n")[0] or text[: last_sentence_start(text)]
 
 
 class Side:
-    """What is measured of a model, before or after."""
+    """The measurements of a model, before or after."""
 
-    def __init__(self, folder: Path, stories: Sequence[MeasuredStory], number: int, told: int) -> None:
+    def __init__(self, folder: Path, stories: Sequence[MeasuredStory], number: int, perplexity_stories: int) -> None:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
         encoder = Encoder.load(folder)
         self.texts = sampled(model, encoder, stories, number)
-        some = sorted(stories, key=lambda story: len(story.words))[:told]
+        some = sorted(stories, key=lambda story: len(story.words))[:perplexity_stories]
         self.words = sum(len(story.words) for story in some)
         self.perplexity = math.exp(all_nats(model, encoder, some, 1024) / self.words)
 
     def breaks(self, rule: Rule) -> npt.NDArray[np.float64]:
-        """1 for each sampled text that breaks the rule at least once."""
+        """Return 1 for each sampled text that breaks the rule, and 0 for each other, [STORIES]."""
         return np.array([float(rule.count(text) > 0) for text in self.texts])
 
-    def every_thousand(self, rule: Rule) -> float:
+    def per_thousand_words(self, rule: Rule) -> float:
         return 1000 * sum(map(rule.count, self.texts)) / sum(map(count_words, self.texts))
 
 
 def difference(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """The interval of 95 % of mean(after) - mean(before), the same prompts on both sides: a bootstrap over prompts."""
+    """Return the 95 % interval of mean(after) - mean(before) for the same prompts, by a bootstrap over prompts."""
     rng = np.random.default_rng(1)
-    drawn = rng.integers(0, len(before), (4000, len(before)))
-    low, high = np.quantile((after - before)[drawn].mean(axis=1), (0.025, 0.975))
+    samples = rng.integers(0, len(before), (4000, len(before)))
+    low, high = np.quantile((after - before)[samples].mean(axis=1), (0.025, 0.975))
     return float(low), float(high)
 
 
 def train(folder: Path, small: bool) -> list[PrincipleAccuracy]:
-    """By the recipe as it is, in a process of its own; started again it goes on."""
+    """Run the recipe in a process of its own; started again, it resumes."""
     settings = TRAINING | {
         "run_dir": str(folder), "model": str(MODEL),
         "data": [str(FOLDER / "train.jsonl")], "held_out": [str(FOLDER / "held_out.jsonl")],
@@ -165,29 +165,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--miniature", action="store_true", help="this benchmark has no other size")
     parser.add_argument(
-        "--small", action="store_true", help="a few minutes, to see whether it runs; nothing is written"
+        "--small", action="store_true", help="takes a few minutes, to see whether it runs; nothing is written"
     )
     options = parser.parse_args()
     demo = read_settings(ROOT / "demo" / "demo.toml", DemoSettings)
     if not (ROOT / demo.corpus).exists():
-        raise SystemExit(f"The corpus {demo.corpus} is not here.")
+        raise SystemExit(f"The corpus {demo.corpus} does not exist.")
     split = split_by_author(read_stories(ROOT / demo.corpus, demo.pd_scope), demo.held_out_authors)
-    learned_from, apart = ([measure(story) for story in side] for side in split)
+    trained, held_out = ([measure(story) for story in side] for side in split)
     torch.set_num_threads(2)
     began = time.monotonic()
     FOLDER.mkdir(parents=True, exist_ok=True)
     counts = {}
-    for name, stories, most in (("train", learned_from, LEARNED), ("held_out", apart, HELD_OUT)):
+    for name, stories, most in (("train", trained, LEARNED), ("held_out", held_out, HELD_OUT)):
         made = pairs(stories, most, random.Random(1))
         counts[name] = {key: len(rows) for key, rows in made.items()}
         rows = [row for some in made.values() for row in some]
         (FOLDER / f"{name}.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     print(counts, flush=True)
-    number, told = (20, 1) if options.small else (STORIES, PERPLEXITY_STORIES)
-    before = Side(MODEL, apart, number, told)
-    learned = train(FOLDER / "run", options.small)
-    after = Side(FOLDER / "run" / "model", apart, number, told)
-    measures = [*_measures(before, after, learned)]
+    number, perplexity_stories = (20, 1) if options.small else (STORIES, PERPLEXITY_STORIES)
+    before = Side(MODEL, held_out, number, perplexity_stories)
+    accuracies = train(FOLDER / "run", options.small)
+    after = Side(FOLDER / "run" / "model", held_out, number, perplexity_stories)
+    measures = [*_measures(before, after, accuracies)]
     if options.small:
         print(*measures, sep="\n")
         return
@@ -200,8 +200,8 @@ def main() -> None:
     write("dpo", measures, settings, miniature=True)
 
 
-def _measures(before: Side, after: Side, learned: Sequence[PrincipleAccuracy]) -> Iterator[Measure]:
-    by_key = {one.principle: one for one in learned}
+def _measures(before: Side, after: Side, accuracies: Sequence[PrincipleAccuracy]) -> Iterator[Measure]:
+    by_key = {one.principle: one for one in accuracies}
     fell = 0
     rows = []
     for rule in RULES:
@@ -211,12 +211,12 @@ def _measures(before: Side, after: Side, learned: Sequence[PrincipleAccuracy]) -
         one = by_key[rule.key]
         rows += [
             Measure(f"prefers_{rule.key}", round(one.after.value, 4), "share", "higher", "before", round(one.before.value, 4),
-                    f"{rule.says} {one.pairs} pairs held out; interval {one.after.low:.3f} to {one.after.high:.3f}"),
+                    f"{rule.principle} {one.pairs} held-out pairs; interval {one.after.low:.3f} to {one.after.high:.3f}"),
             Measure(f"breaks_{rule.key}", round(float(now.mean()), 4), "share", "lower", "before", round(float(was.mean()), 4),
                     f"of {len(now)} sampled texts; change {low:+.3f} to {high:+.3f}; "
-                    f"{after.every_thousand(rule):.2f} a thousand words, {before.every_thousand(rule):.2f} before"),
+                    f"{after.per_thousand_words(rule):.2f} per thousand words, {before.per_thousand_words(rule):.2f} before"),
         ]  # fmt: skip
-    good = sum(one.after.value >= 0.8 for one in learned)
+    good = sum(one.after.value >= 0.8 for one in accuracies)
     change = after.perplexity / before.perplexity - 1
     yield Measure(
         "principles_learned",
@@ -233,7 +233,7 @@ def _measures(before: Side, after: Side, learned: Sequence[PrincipleAccuracy]) -
         note=f"of {len(RULES)}: broken in fewer sampled texts than before",
     )
     yield Measure("perplexity_change", round(change, 4), "share", "lower",
-                  note=f"{before.perplexity:.1f} before, {after.perplexity:.1f} after, {before.words:,} words of human stories held out")  # fmt: skip
+                  note=f"{before.perplexity:.1f} before, {after.perplexity:.1f} after, {before.words:,} words of held-out human stories")  # fmt: skip
     yield from rows
 
 

@@ -1,15 +1,14 @@
-"""The editors' room with 100,000 votes and 500,000 spans: the next item, and a snapshot.
+"""The editors' desk with 100,000 votes and 500,000 spans: the next item, and a snapshot.
 
     python -m benchmarks.editorial [--miniature]
 
-A house is started as `make run` does, and its database is filled: 40 editors, pairs of takes of about 1,000 words, three votes on
-each pair but the last, and seven spans on each take, one in ten with a better wording. Then:
+A site is started as by `make run`, and its database is filled: 40 editors, pairs of takes of about 1,000 words, three votes on each pair except
+the last ones, and seven spans on each take, one in ten with a better wording. Then:
 
-**Next item.** Editors, one after another, ask over HTTP for what they shall read next, and vote on it: the time from the request to
-the whole answer, with both texts.
+**Next item.** Editors in turn request their next pair over HTTP, and vote on it: the time from the request to the whole response, with both texts.
 
-**Snapshot.** A snapshot of all votes and mended passages, from its asking to its being ready, made by the house's own worker.
-`snapshot_queries` counts the statements that one takes.
+**Snapshot.** A snapshot of all votes and corrected passages, from the request until it is ready, made by the site's own worker.
+`snapshot_queries` is the number of SQL statements for one.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ import argparse
 import os
 import random
 import statistics
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -27,8 +25,8 @@ from uuid import UUID
 
 import httpx
 
-from benchmarks.house import House, house
-from benchmarks.report import Measure, write
+from benchmarks.report import Measure, p95, write
+from benchmarks.site import Site, running_site
 
 EDITORS, OVERLAP, WORDS, BRIEFS = 40, 3, 1000, 100
 BETTER_EVERY = 10
@@ -36,13 +34,13 @@ Rows = Iterator[tuple[Any, ...]]
 
 
 def pool(rng: random.Random) -> list[str]:
-    """Texts of WORDS words in ten paragraphs; a number at the end makes each take another one."""
+    """Return texts of WORDS words in ten paragraphs. A number at the end makes each take different."""
     words = ["".join(rng.choices("aeioubdfglmnprst", k=rng.randrange(2, 9))) for _ in range(3000)]
     return ["\n\n".join(" ".join(rng.choices(words, k=WORDS // 10)) for _ in range(10)) for _ in range(200)]
 
 
 class Fill:
-    """Lays out a house by COPY. Everything that the operations keep (counters, hashes, turns) is kept here too."""
+    """Fills the database of a site with COPY, including everything that operations maintain (counters, hashes, turns)."""
 
     def __init__(self, votes: int, spans: int, waiting: int) -> None:
         from writer.accounts.models import User
@@ -84,7 +82,7 @@ class Fill:
         copy("vote", columns, self.votes())
         columns = "id take_id by_id version_id severity block start end quote before after note better created"
         copy("mark", columns, self.marks())
-        with connection.cursor() as cursor:  # what a database that was filled slowly would know
+        with connection.cursor() as cursor:  # sequences and statistics, which a database in use would have
             for table in ("take", "pair"):
                 cursor.execute(f"SELECT setval('editorial_{table}_id_seq', (SELECT max(id) FROM editorial_{table}))")
             cursor.execute("ANALYZE")
@@ -136,8 +134,8 @@ def copy(table: str, columns: str, rows: Iterable[tuple[Any, ...]]) -> None:
             out.write_row(row)
 
 
-def next_items(at: House, count: int) -> list[float]:
-    """Milliseconds from asking to having the next pair, with both texts."""
+def next_items(at: Site, count: int) -> list[float]:
+    """Return the milliseconds from each request for a next pair to the whole response."""
     from writer.accounts.models import ApiToken, User
 
     editors = User.objects.filter(email__startswith="bench").order_by("pk")
@@ -146,17 +144,17 @@ def next_items(at: House, count: int) -> list[float]:
     with httpx.Client(base_url=at.url, timeout=60) as client:
         for index in range(count):
             headers = {"Authorization": f"Bearer {tokens[index % len(tokens)]}"}
-            begun = time.perf_counter()
-            answer = client.post("/api/readings", headers=headers)
-            times.append(1000 * (time.perf_counter() - begun))
-            reading = answer.raise_for_status().json()["id"]
+            began = time.perf_counter()
+            response = client.post("/api/readings", headers=headers)
+            times.append(1000 * (time.perf_counter() - began))
+            reading = response.raise_for_status().json()["id"]
             vote = {"kind": "vote", "reading": reading, "preference": 1}
             client.put(f"/api/acts/bench-{index}", headers=headers, json=vote).raise_for_status()
     return times
 
 
 def snapshots() -> tuple[float, int, int]:
-    """Seconds that the house's worker takes for a snapshot of everything, the statements that one takes, and its rows."""
+    """Return the seconds until the site's worker has made a snapshot of everything, its SQL statements, and its rows."""
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
@@ -165,12 +163,12 @@ def snapshots() -> tuple[float, int, int]:
     from writer.editorial.operations.make_snapshot import ask_snapshot, make_snapshot
     from writer.editorial.snapshots.query import SnapshotQuery
 
-    begun = time.perf_counter()
+    began = time.perf_counter()
     asked = ask_snapshot(by=User.objects.filter(role="admin")[0], query=SnapshotQuery(most_share=0.2))
-    while asked.state == Making.WAITING and time.perf_counter() - begun < 600:
+    while asked.state == Making.WAITING and time.perf_counter() - began < 600:
         time.sleep(0.1)
         asked.refresh_from_db()
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - began
     if asked.state != Making.READY:
         raise SystemExit(f"no snapshot: {asked.problem}")
     again = Snapshot.objects.create(number=asked.number + 1, kind=asked.kind, query=asked.query, described="")
@@ -183,30 +181,30 @@ def snapshots() -> tuple[float, int, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--miniature", action="store_true", help="a hundredth of everything, to see that it runs")
+    parser.add_argument("--miniature", action="store_true", help="a hundredth of everything, to see whether it runs")
     arguments = parser.parse_args()
     scale, items = (100, 40) if arguments.miniature else (1, 400)
-    with house("http://127.0.0.1:9", "") as at:
+    with running_site("http://127.0.0.1:9", "") as at:
         os.environ.update(at.environment | {"DJANGO_SETTINGS_MODULE": "webapp.settings", "DEBUG": "true"})
         import django
 
         django.setup()
-        import webapp.celery  # noqa: F401  (knows the broker through which a snapshot is asked for)
+        import webapp.celery  # noqa: F401  (configures the broker for the request of a snapshot)
 
         facts = Fill(100_000 // scale, 500_000 // scale, items)()
-        times = sorted(next_items(at, items))
+        times = next_items(at, items)
         seconds, statements, rows = snapshots()
     median = statistics.median(times)
-    said = f"{rows:,} rows from {facts['votes']:,} votes and {facts['spans']:,} spans, {facts['spans'] // BETTER_EVERY:,} mended"
+    note = f"{rows:,} rows from {facts['votes']:,} votes and {facts['spans']:,} spans, {facts['spans'] // BETTER_EVERY:,} corrected"
     measures = [
         Measure(
             "next_item_ms_p95",
-            round(times[int(0.95 * len(times))], 1),
+            round(p95(times), 1),
             "ms",
             "lower",
             note=f"{items} requests of {EDITORS} editors in turn, over HTTP, with both texts; median {median:.1f} ms",
         ),
-        Measure("snapshot_s", round(seconds, 1), "s", "lower", note=said),
+        Measure("snapshot_s", round(seconds, 1), "s", "lower", note=note),
         Measure(
             "snapshot_queries",
             statements,
@@ -215,8 +213,7 @@ def main() -> None:
             note="they grow with the batches (200 takes, 2,000 rows), not with the rows",
         ),
     ]
-    settings = {"laid out": facts | {"words a take": WORDS}, "python": sys.version.split()[0]}
-    write("editorial", measures, settings, miniature=arguments.miniature)
+    write("editorial", measures, {"laid out": facts | {"words a take": WORDS}}, miniature=arguments.miniature)
 
 
 if __name__ == "__main__":

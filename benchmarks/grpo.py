@@ -1,21 +1,21 @@
-"""Our GRPO against TRL's GRPOTrainer: the same requests, stories, judge and vLLM server, one step of each in turn.
+"""Our GRPO compared with TRL's GRPOTrainer: the same requests, stories, judge and vLLM server, with alternating steps.
 
     python -m benchmarks.grpo [--rounds 5] [--small]
 
-Both write 4 groups of 4 stories with the demo model: as many tokens as benchmarks/grpo_work.py says of each story (an end token ends none), so that
-both do the same work however chance falls. Both learn in float32 on all cores with gradient checkpointing and AdamW, one update for each batch. The
-server is one vLLM, which by its own choice computes on one core less than there are. Each side is a process of its own; they take turns (A B B A ...),
-and whoever waits does nothing. What TRL's best settings are stands in benchmarks/grpo_trl.py; its quickest batch size is found first.
+Both sides write 4 groups of 4 stories with the demo model. benchmarks/grpo_work.py determines the tokens of each story (end tokens are ignored), so
+that both do the same work. Both train in float32 on all cores with gradient checkpointing and AdamW, with one update per batch. They use one vLLM
+server, which by its own default uses one core less than there are. Each side is a process of its own; the steps alternate (A B B A ...), and the
+other side is idle. TRL's best settings are described in benchmarks/grpo_trl.py; its fastest batch size is measured first.
 
-`grpo_speedup` has a judge that answers at once. In `grpo_speedup_slow_judge` one takes 5 s for a story and reads four at once; it is a fake, and says a
-number that it makes of the story's letters. TRL asks it by its asynchronous reward functions, when all stories are written. What is left where a user
-of TRL writes more himself, and has stories judged from within the rollout_func while others are being written, is `grpo_speedup_judge_in_rollout`.
-In `grpo_speedup_slow_judge_one_behind` our stories are written while the learner learns from those before. A run of four steps is begun anew each
-time, and the two in the middle count: in the first there is nothing yet to learn from, in the last nothing to write. TRL's GRPOTrainer has no such
-mode, and its asynchronous trainer needs kernels of GPUs, so it goes on the policy there.
+In `grpo_speedup` the judge answers immediately. In `grpo_speedup_slow_judge` it takes 5 s for a story and reads four at once; it is a fake, whose
+score is a hash of the story. TRL asks it through its asynchronous reward functions, when all stories are written. `grpo_speedup_judge_in_rollout`
+compares with a more elaborate use of TRL, in which a rollout_func has stories judged while others are being written. In
+`grpo_speedup_slow_judge_one_behind` our stories are written while the learner trains on the previous ones. Each time a new run of four steps is
+started, of which the two in the middle count: in the first there is nothing to train on yet, in the last nothing to write. TRL's GRPOTrainer has no
+such mode, and its asynchronous trainer needs GPU kernels, so it stays on policy there.
 
-A ratio is the median of rounds, with its interval. `grpo_memory_vs_trl` is of all that the processes have in memory at their peaks, libraries included.
-Phases are the medians of a step; ours lie over one another, and none can be quicker than its floor.
+A ratio is the median of rounds, with its interval. `grpo_memory_vs_trl` compares the peak memory of the processes, including libraries. Phases are
+medians of a step; ours overlap, and none can be faster than its floor.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ PHASES = ("rollout", "judge", "update", "sync")
 
 
 class Races:
-    """Steps of all sides on one server. A side has one more than are taken: after a run's last step we look at the divergence, too."""
+    """Steps of both sides on one server. A run has one more step than is measured, because ours measures the divergence after its last step."""
 
     def __init__(self, work: Work, rounds: int) -> None:
         self.work, self.rounds = work, rounds
@@ -82,7 +82,7 @@ class Races:
         return Side(module, replace(self.work, folder=self.work.folder / f"{self._runs:03}", **changes))
 
     def quickest(self) -> dict[str, int]:
-        """TRL's fastest way of the ones that change no result: its batch size, and whether a step's stories are written in one piece."""
+        """Find TRL's fastest settings among those that change no result: its batch size, and the number of parts in which stories are written."""
 
         def seconds(**changes: int) -> float:
             with self.side(TRL, steps=2, **changes) as side:
@@ -107,7 +107,7 @@ class Races:
             return in_turns("the judge answers at once", self.rounds, [one.step, other.step])  # type: ignore[return-value]
 
     def slow_judge(self, trl: dict[str, int], seconds: float) -> list[list[Done]]:
-        """Ours, TRL's, TRL's with stories judged in the rollout_func, and ours a step behind."""
+        """Return the steps of ours, TRL's, TRL's with stories judged in the rollout_func, and ours with stories written a step ahead."""
         slow = {"judge_seconds": seconds, "steps": self.rounds + 2}
 
         def behind() -> Done:
@@ -124,8 +124,8 @@ class Races:
 def speedup(name: str, ours: list[Done], theirs: list[Done], note: str) -> Measure:
     low, middle, high = median_interval(its.seconds / mine.seconds for mine, its in zip(ours, theirs, strict=True))
     mine, its = (median(one.seconds for one in side) for side in (ours, theirs))
-    said = f"interval {low:.2f} to {high:.2f} of {len(ours)} rounds; {mine:.1f} against {its:.1f} s a step; {note}"
-    return Measure(name, round(middle, 2), "ratio", "higher", peer="TRL", peer_value=1.0, note=said)
+    note = f"interval {low:.2f} to {high:.2f} of {len(ours)} rounds; {mine:.1f} against {its:.1f} s a step; {note}"
+    return Measure(name, round(middle, 2), "ratio", "higher", peer="TRL", peer_value=1.0, note=note)
 
 
 def memory(ours: list[Done], theirs: list[Done]) -> Measure:
@@ -135,7 +135,7 @@ def memory(ours: list[Done], theirs: list[Done]) -> Measure:
 
 
 def phases(floors: dict[str, float], plain: Sequence[list[Done]], slow: Sequence[list[Done]]) -> Iterator[Measure]:
-    """Of the steps of grpo_speedup; the judge's of those with the slow one."""
+    """Yield the phases of the steps of grpo_speedup; that of the judge is from the steps with the slow judge."""
     for name in PHASES:
         mine, its = (median(one.phases[name] for one in side) for side in (slow if name == "judge" else plain)[:2])
         note = f"floor {floors[name]:.3g} s"
@@ -143,7 +143,7 @@ def phases(floors: dict[str, float], plain: Sequence[list[Done]], slow: Sequence
 
 
 def floors_of(work: Work, server: OwnServer, requested: Sequence[Request], judge_seconds: float) -> dict[str, float]:
-    """The least seconds that each phase can take here, and what they were reckoned from."""
+    """Return the least seconds of each phase on this machine, and the speeds that they are computed from."""
     torch.set_num_threads(THREADS)
     shape = read_shape(MODEL / "config.json")
     texts = [len(one.tokens) + size for one, sizes in zip(requested, work.lengths, strict=True) for size in sizes]
@@ -153,9 +153,8 @@ def floors_of(work: Work, server: OwnServer, requested: Sequence[Request], judge
     per_second = 2 * 1024**3 / _best(lambda: square @ square)
     block = torch.empty(2**26)
     bandwidth = 4 * 2**26 / _best(block.clone)
-    weights = 2 * sum(
-        path.stat().st_size for path in MODEL.glob("*.safetensors")
-    )  # kept in bfloat16, handed over in float32
+    # stored in bfloat16, transferred in float32
+    weights = 2 * sum(path.stat().st_size for path in MODEL.glob("*.safetensors"))
     return {
         "rollout": min(asyncio.run(_written(work, server, requested)) for _ in range(3)),
         "judge": work.stories / AT_ONCE * judge_seconds,
@@ -176,7 +175,7 @@ def _best(work: Callable[[], object], times: int = 20) -> float:
 
 
 async def _written(work: Work, server: OwnServer, requested: Sequence[Request]) -> float:
-    """Seconds that the server takes for a step's stories when nothing else goes on."""
+    """Return the seconds of the server for a step's stories without any other load."""
     began = perf_counter()
     asked = [(one.tokens, size) for one, sizes in zip(requested, work.lengths, strict=True) for size in sizes]
     async with TokenClient(server.url, server.key, server.served_as, seconds=3600) as client:
@@ -201,13 +200,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
-        "--small", action="store_true", help="short stories, one round, a quicker judge; nothing is written"
+        "--small", action="store_true", help="short stories, one round, a faster judge; nothing is written"
     )
     parser.add_argument(
-        "--miniature", action="store_true", help="the papers' claims in miniature: benchmarks/grpo_miniature.py"
+        "--miniature", action="store_true", help="the papers' claims on the demo model: benchmarks/grpo_miniature.py"
     )
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Stopped."))  # so that no server is left, and no side
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Stopped."))  # so that the server and the sides are stopped
     if options.miniature:
         from benchmarks.grpo_miniature import main as miniature
 
@@ -265,7 +264,6 @@ def main() -> None:
             one: [done._asdict() for done in side]
             for one, side in zip(("ours", "trl", "ours_slow", "trl_slow", "trl_slow_judge_in_rollout", "ours_behind"), (*plain, *slow))
         },
-        "load": [round(load, 1) for load in os.getloadavg()],
     }  # fmt: skip
     if options.small:
         for measure in measures:

@@ -1,17 +1,18 @@
-"""The papers' claims in miniature: does GRPO on short stories help far beyond them, and does a human story in each group help it?
+"""The papers' claims on the demo model: whether GRPO on short stories helps with longer ones, and whether a human story in each group helps.
 
-    make miniature-grpo        some three hours on two cores; started again it goes on where it was
+    make miniature-grpo        about three hours on two cores; started again, it resumes
 
-1. The demo model (7 million parameters, so no story of it is good) is fine-tuned on pieces of 60 to 400 words of public-domain stories, each
-   under a request that names its length, so that it ends what it writes: that is "before".
-2. Two reward models learn from the same demo model which of two texts a person wrote: a piece, or what "before" wrote under the same request. The
-   authors are divided among them. One is a reward; the other judges at the end, and no reward comes from it.
-3. Five seeds of GRPO with a human story in each group and five without, from "before", asked for up to 400 words. Rewards, averaged as in
-   LongWriter-Zero: the range of length, the first reward model, repetition. The learning rate is one of three (3e-5, 1e-4, 3e-4), chosen by
-   the rewards of a run's first twenty steps, not by what is measured at the end.
-4. Stories of authors that nothing was learned from, asked for 100 to 1,200 words, written in one answer without a narrator's help.
+1. The demo model (7 million parameters, so none of its stories is good) is fine-tuned on pieces of 60 to 400 words of public-domain stories, with
+   requests that name their lengths, so that it ends its stories: this model is "before".
+2. Two reward models are trained from the demo model to distinguish a person's piece from a text that "before" wrote for the same request. The authors
+   are divided between them. One is a reward; the other judges the results and is not used as a reward.
+3. Five seeds of GRPO with a human story in each group and five without, from "before", with requests of up to 400 words. The rewards, averaged as in
+   LongWriter-Zero, are the range of lengths, the first reward model, and repetition. The learning rate was chosen from three (3e-5, 1e-4, 3e-4) by
+   the rewards of a run's first twenty steps, not by the final measures.
+4. The final measures are made on stories for titles and premises of held-out authors, with requests of 100 to 1,200 words, written in one answer
+   without a narrator.
 
-Means are over seeds, with intervals of 95 % by Student's t; "before" is one model, so its intervals are over its stories.
+Means are over seeds, with 95 % intervals by Student's t; "before" is one model, so its intervals are over its stories.
 """
 
 from __future__ import annotations
@@ -54,9 +55,9 @@ SEEDS = range(1, 6)
 LEAST, MOST = 60, 400
 """Words of a piece."""
 PIECES, PAIRS, REQUESTS = 3000, 240, 24
-"""To fine-tune on, for each reward model, and for each bucket at the end."""
+"""Pieces for fine-tuning, pairs for each reward model, and requests for each bucket of the final measures."""
 BUCKETS = ((100, 200), (200, 400), (400, 800), (800, 1200))
-"""Words asked for: the first two as in training, the others beyond it."""
+"""Words asked for: the first two as in training, the others longer."""
 STEPS = 30
 LEARNER: dict[str, Any] = {"precision": "float32", "gradient_checkpointing": False}
 WARM: dict[str, Any] = {
@@ -91,7 +92,7 @@ class Piece(NamedTuple):
 
 
 def pieces(stories: Sequence[MeasuredStory], rng: random.Random) -> Iterator[Piece]:
-    """Whole paragraphs, of which lengths from LEAST to MOST are about as likely as each other."""
+    """Yield pieces of whole paragraphs, with lengths about uniformly distributed from LEAST to MOST."""
     for story in stories:
         part: list[str] = []
         begins, place, wanted = 0, 0, rng.randint(LEAST, MOST)
@@ -109,7 +110,7 @@ def pieces(stories: Sequence[MeasuredStory], rng: random.Random) -> Iterator[Pie
 
 
 def divided(found: Sequence[Piece]) -> tuple[list[Piece], list[Piece]]:
-    """The authors in two halves of about as many pieces."""
+    """Divide the authors into two halves with about equal numbers of pieces."""
     sides: tuple[list[Piece], list[Piece]] = ([], [])
     by_author = itertools.groupby(sorted(found, key=lambda one: one.author), key=lambda one: one.author)
     for some in sorted((list(some) for _, some in by_author), key=len, reverse=True):
@@ -118,7 +119,7 @@ def divided(found: Sequence[Piece]) -> tuple[list[Piece], list[Piece]]:
 
 
 def requests(stories: Sequence[MeasuredStory], each: int) -> list[tuple[int, Piece]]:
-    """Of each bucket, by its number: titles and premises of the held-out authors, and a length by chance."""
+    """Return requests with the numbers of their buckets: titles and premises of the held-out authors, and random lengths."""
     rng = random.Random(5)
     made = []
     for bucket, (low, high) in enumerate(BUCKETS):
@@ -131,25 +132,24 @@ def requests(stories: Sequence[MeasuredStory], each: int) -> list[tuple[int, Pie
 
 
 def once(name: str, make: Callable[[], T]) -> T:
-    """What was made before is read."""
+    """Return the stored result of `make`, which is called if there is none."""
     path = FOLDER / f"{name}.json"
     if not path.exists():
-        found = json.dumps(make(), ensure_ascii=False)
-        fresh = path.with_suffix(".writing")
-        fresh.write_text(found)
-        fresh.rename(path)
-    answer: T = json.loads(path.read_text())
-    return answer
+        temporary = path.with_suffix(".writing")
+        temporary.write_text(json.dumps(make(), ensure_ascii=False))
+        temporary.rename(path)
+    result: T = json.loads(path.read_text())
+    return result
 
 
-def lines(name: str, rows: Sequence[dict[str, Any]]) -> str:
+def write_jsonl(name: str, rows: Sequence[dict[str, Any]]) -> str:
     path = FOLDER / f"{name}.jsonl"
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return str(path)
 
 
 def run(name: str, settings: dict[str, Any], model: Path, data: str, held_out: Sequence[str] = ()) -> Path:
-    """A recipe as it is, in a process of its own; the folder of what it made. Started again it goes on."""
+    """Run a recipe in a process of its own, and return the folder of its model. Started again, it resumes."""
     folder = FOLDER / name
     if not (folder / "model").is_dir():
         given = settings | {"run_dir": str(folder), "model": str(model), "data": [data], "held_out": [*held_out]}
@@ -165,14 +165,14 @@ def run(name: str, settings: dict[str, Any], model: Path, data: str, held_out: S
 
 
 class Writer:
-    """One rollout server for all runs and all stories: whoever comes hands it the weights."""
+    """A rollout server for all runs and all stories, which loads the weights of each."""
 
     def __init__(self, model: Path) -> None:
         folder = FOLDER / "writer"
         folder.mkdir(exist_ok=True)
-        of_none = {"weights": {"repetition": -1.0}}
+        rewards = {"weights": {"repetition": -1.0}}  # not used
         settings = GrpoSettings.model_validate(
-            {"run_dir": folder, "model": model, "data": ("none",), "learner": LEARNER, "rewards": of_none}
+            {"run_dir": folder, "model": model, "data": ("none",), "learner": LEARNER, "rewards": rewards}
         )
         self._server, self._sync = OwnServer(settings, 0), SharedMemory()
         self._server.begin()
@@ -190,7 +190,7 @@ class Writer:
         return self._server.url
 
     def stories(self, model: Path, asked: Sequence[Piece], seed: int = 0) -> list[str]:
-        """One for each, in one answer, by the plain softmax."""
+        """Write a story for each request, in one answer, with the plain softmax."""
         self._sync.put(load_file(model / "model.safetensors"))
         return asyncio.run(self._write(asked, seed))
 
@@ -221,10 +221,10 @@ def judged(judge: Path, asked: Sequence[Piece], texts: Sequence[str]) -> list[fl
     ]
 
 
-def look(
+def evaluate(
     name: str, writer: Writer, model: Path, judge: Path, asked: Sequence[tuple[int, Piece]]
 ) -> list[dict[str, float]]:
-    """Of each story: its bucket, words got of words asked, share of repeated runs of four words, and what the judge gives it."""
+    """Return for each story its bucket, words written per word asked for, share of repeated runs of four words, and the judge's reward."""
     only = [one for _, one in asked]
     texts = once(f"{name}-stories", lambda: writer.stories(model, only))
     scores = once(f"{name}-judged", lambda: judged(judge, only, texts))
@@ -238,17 +238,21 @@ def look(
 
 
 MEASURES: dict[str, tuple[str, Literal["higher", "lower"], str]] = {
-    "length_error": ("log ratio", "lower", "mean |ln(words got / words asked)|"),
-    "length_ratio": ("ratio", "higher", "median of words got / words asked; 1 is right"),
-    "repetition": ("share", "lower", "of runs of four words that stood before"),
-    "preferred": ("share", "higher", "of stories that the judge prefers to the one written before, 0.5 is as good"),
+    "length_error": ("log ratio", "lower", "mean |ln(words written / words asked for)|"),
+    "length_ratio": ("ratio", "higher", "median of words written / words asked for; 1 is right"),
+    "repetition": ("share", "lower", "of runs of four words that occur earlier"),
+    "preferred": (
+        "share",
+        "higher",
+        "of stories that the judge prefers to that of the model before; 0.5 means no difference",
+    ),
 }
 
 
 def values(
     found: Sequence[dict[str, float]], before: Sequence[dict[str, float]], bucket: int
 ) -> dict[str, list[float]]:
-    """Of each measure, one for each story of a bucket."""
+    """Return the values of each measure for the stories of a bucket."""
     own, was = ([one for one in side if one["bucket"] == bucket] for side in (found, before))
     return {
         "length_error": [abs(math.log(max(one["ratio"], 1e-3))) for one in own],
@@ -261,8 +265,8 @@ def values(
     }
 
 
-def middle(name: str, of: Sequence[float]) -> float:
-    return statistics.median(of) if name == "length_ratio" else statistics.mean(of)
+def average(name: str, values: Sequence[float]) -> float:
+    return statistics.median(values) if name == "length_ratio" else statistics.mean(values)
 
 
 _T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 24: 2.069}
@@ -274,36 +278,35 @@ def interval(values: Sequence[float]) -> str:
 
 
 def main(*, small: bool = False) -> None:
-    """`small`: a few minutes to see whether it runs; nothing is written."""
+    """Run the benchmark. `small` takes a few minutes, to see whether it runs, and writes nothing."""
     global FOLDER
     steps, seeds, each, count, pairs = (3, range(1, 3), 3, 64, 32) if small else (STEPS, SEEDS, REQUESTS, PIECES, PAIRS)
     FOLDER = FOLDER.with_name("miniature-grpo-small") if small else FOLDER
     FOLDER.mkdir(parents=True, exist_ok=True)
     demo = read_settings(ROOT / "demo" / "demo.toml", DemoSettings)
     if not (ROOT / demo.corpus).exists():
-        raise SystemExit(f"The corpus {demo.corpus} is not here.")
+        raise SystemExit(f"The corpus {demo.corpus} does not exist.")
     split = split_by_author(read_stories(ROOT / demo.corpus, demo.pd_scope), demo.held_out_authors)
-    learned_from, apart = ([measure(story) for story in side] for side in split)
+    trained, held_out = ([measure(story) for story in side] for side in split)
     rng = random.Random(1)
-    found = list(pieces(learned_from, rng))
+    found = list(pieces(trained, rng))
     rng.shuffle(found)
-    told = lines("told", [{"messages": [*one.request, {"role": "assistant", "content": one.text}], "target": one.target} for one in found[:count]])  # fmt: skip
-    before = run("before", WARM, DEMO, told)
+    conversations = write_jsonl("conversations", [{"messages": [*one.request, {"role": "assistant", "content": one.text}], "target": one.target} for one in found[:count]])  # fmt: skip
+    before = run("before", WARM, DEMO, conversations)
     with Writer(before) as writer:
         judges = []
         for name, side in zip(("reward", "judge"), divided(found[count:]), strict=True):
-            # Of each side a fifth is only to be told whether it was learned.
-            some = side[: pairs + pairs // 4]
+            some = side[: pairs + pairs // 4]  # of which a fifth is held out
             texts = once(f"{name}-before", lambda some=some: writer.stories(before, some, seed=1000))  # type: ignore[misc]
             rows = [
                 {"prompt": one.request, "chosen": [{"role": "assistant", "content": one.text}], "rejected": [{"role": "assistant", "content": text}]}
                 for one, text in zip(some, texts, strict=True) if text.strip()
             ]  # fmt: skip
-            apart_from = lines(f"{name}-apart", rows[pairs:])
-            judges.append(run(name, REWARD, DEMO, lines(f"{name}-pairs", rows[:pairs]), [apart_from]))
+            held_out_pairs = write_jsonl(f"{name}-held-out", rows[pairs:])
+            judges.append(run(name, REWARD, DEMO, write_jsonl(f"{name}-pairs", rows[:pairs]), [held_out_pairs]))
         reward, judge = judges
-        asked = requests(apart, each)
-        was = look("before", writer, before, judge, asked)
+        asked = requests(held_out, each)
+        was = evaluate("before", writer, before, judge, asked)
         after: dict[bool, list[list[dict[str, float]]]] = {True: [], False: []}
         for seed, human in itertools.product(seeds, (True, False)):
             name = f"{'with' if human else 'without'}-{seed}"
@@ -311,16 +314,16 @@ def main(*, small: bool = False) -> None:
                 "recipe": "grpo", "steps": steps, "seed": seed, "human": HUMAN if human else None, "rollouts": {"url": writer.url},
                 "rewards": GRPO["rewards"] | {"preference": str(reward)},
             }  # fmt: skip
-            after[human].append(look(name, writer, run(name, settings, before, told), judge, asked))
+            after[human].append(evaluate(name, writer, run(name, settings, before, conversations), judge, asked))
     measures = [*_rewards(seeds), *_measures(was, after)]
     if small:
         print(*measures, sep="\n")
         return
-    learned = {name: _accuracy(FOLDER / name) for name in ("reward", "judge")}
+    accuracies = {name: _accuracy(FOLDER / name) for name in ("reward", "judge")}
     settings = {
         "fine-tuning": WARM, "reward models": REWARD, "grpo": GRPO, "human": HUMAN, "seeds": len(seeds), "stories of a bucket": each,
-        "what the reward models learned from": f"{pairs} pairs each: a person's piece of {LEAST} to {MOST} words preferred to what the model before wrote; by different authors",
-        "pairs held out that they judge right": learned,
+        "training data of the reward models": f"{pairs} pairs each: a person's piece of {LEAST} to {MOST} words preferred to a text of the model before; by different authors",
+        "their accuracy on held-out pairs": accuracies,
     }  # fmt: skip
     write("grpo", measures, settings, miniature=True)
 
@@ -329,9 +332,9 @@ def _measures(was: Sequence[dict[str, float]], after: dict[bool, list[list[dict[
     for bucket, (low, high) in enumerate(BUCKETS):
         before = values(was, was, bucket)
         sides = {human: [values(one, was, bucket) for one in runs] for human, runs in after.items()}
-        for name, (unit, better, says) in MEASURES.items():
-            means = {human: [middle(name, one[name]) for one in runs] for human, runs in sides.items()}
-            apart = [one - other for one, other in zip(means[True], means[False], strict=True)]
+        for name, (unit, better, meaning) in MEASURES.items():
+            means = {human: [average(name, one[name]) for one in runs] for human, runs in sides.items()}
+            differences = [one - other for one, other in zip(means[True], means[False], strict=True)]
             if name == "length_ratio":
                 least, _, most = median_interval(before[name])
                 known = f"{least:.3f} to {most:.3f}"
@@ -340,16 +343,17 @@ def _measures(was: Sequence[dict[str, float]], after: dict[bool, list[list[dict[
             for human, word in ((True, "with"), (False, "without")):
                 yield Measure(
                     f"{name}_{low}_to_{high}_{word}_human", round(statistics.mean(means[human]), 4), unit, better,
-                    "before", round(middle(name, before[name]), 4),
-                    f"{says}; interval {interval(means[human])}, before {known}" + (f"; with less without: {interval(apart)}" if human else ""),
+                    "before", round(average(name, before[name]), 4),
+                    f"{meaning}; interval {interval(means[human])}, before {known}"
+                    + (f"; with minus without: {interval(differences)}" if human else ""),
                 )  # fmt: skip
 
 
 def _rewards(seeds: Sequence[int]) -> Iterator[Measure]:
-    """What was learned from: the last five steps of a run beside its first five."""
+    """Yield the rewards in training: in the last five steps of a run compared with its first five."""
     for reward, human in itertools.product(("range", "preference"), (True, False)):
         name, word = f"reward_{reward}", "with" if human else "without"
-        runs = [[one[name] for one in _told(FOLDER / f"{word}-{seed}", name)] for seed in seeds]
+        runs = [[one[name] for one in _metrics(FOLDER / f"{word}-{seed}", name)] for seed in seeds]
         first, last = ([statistics.mean(run[part]) for run in runs] for part in (slice(5), slice(-5, None)))
         rise = [after - before for before, after in zip(first, last, strict=True)]
         yield Measure(
@@ -359,13 +363,13 @@ def _rewards(seeds: Sequence[int]) -> Iterator[Measure]:
 
 
 def _accuracy(folder: Path) -> float | None:
-    """Of the pairs that it did not learn from, at the end."""
-    found = _told(folder, "held_out_accuracy")
+    """Return the final accuracy on held-out pairs."""
+    found = _metrics(folder, "held_out_accuracy")
     return round(found[-1]["held_out_accuracy"], 3) if found else None
 
 
-def _told(folder: Path, measure: str) -> list[dict[str, float]]:
-    """The values of all steps that told of a measure; of a step that was done again after a stop, the later ones."""
+def _metrics(folder: Path, name: str) -> list[dict[str, float]]:
+    """Return the metrics of all steps that have the one named `name`; of a step that was repeated, the later ones."""
     events = read_events(folder / "events.jsonl")
-    found = {one.step: one.values for one in events if isinstance(one, Metrics) and measure in one.values}
+    found = {one.step: one.values for one in events if isinstance(one, Metrics) and name in one.values}
     return [found[step] for step in sorted(found)]

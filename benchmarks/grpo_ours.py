@@ -1,4 +1,4 @@
-"""Our side of `benchmarks.grpo`: the recipe as it is, with a fake judge and stories of given lengths."""
+"""Our side of `benchmarks.grpo`: the recipe, with a fake judge and stories of given lengths."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from training.rollouts.records import Place
 
 
 def settings_of(work: Work) -> GrpoSettings:
-    """Its rewards are the judge's alone, under the name of one that needs no judge in the settings."""
+    """Return settings whose only reward is that of the fake judge, under the name of a reward that needs no judge in the settings."""
     return GrpoSettings.model_validate(
         {
             "run_dir": work.folder / "run", "model": MODEL, "data": (work.folder.parent / "requests.jsonl",), "context": CONTEXT,
@@ -36,7 +36,7 @@ def run(work: Work, turns: Turns) -> None:
         async def score(self, request: Request, raw: str) -> StoryScore:  # noqa: ARG002
             return StoryScore({"length": await judge.score(raw)})
 
-    class OfGivenLengths(Gatherer):
+    class FixedLengths(Gatherer):
         def _sampling_of(self, name: str, place: Place, prompt: int) -> dict[str, Any]:
             group, story = place
             return super()._sampling_of(name, place, prompt) | {
@@ -44,21 +44,23 @@ def run(work: Work, turns: Turns) -> None:
                 "ignore_eos": True,
             }
 
-    did = Run.log_step
+    log_step = Run.log_step
 
-    def did_and_waits(self: Run, step: int, shares: dict[str, float], **more: Any) -> None:
-        did(self, step, shares, **more)
-        told = more["also"]
+    def log_and_wait(self: Run, step: int, shares: dict[str, float], **more: Any) -> None:
+        log_step(self, step, shares, **more)
+        metrics = more["also"]
         phases = {
-            "rollout": told.get("seconds_writing", 0.0),
-            "update": told["seconds_update"],
-            "sync": told["seconds_sync"],
+            "rollout": metrics.get("seconds_writing", 0.0),
+            "update": metrics["seconds_update"],
+            "sync": metrics["seconds_sync"],
+            "judge": judge.seconds_of_step(),
+            "waiting": metrics["seconds_waiting"],
         }
-        turns.done(round(told["tokens_drawn"]), phases | {"judge": judge.took(), "waiting": told["seconds_waiting"]})
+        turns.done(round(metrics["tokens_drawn"]), phases)
 
     rollouts.make_scoring = lambda *_: Scores()  # type: ignore[assignment,attr-defined]
-    rollouts.Gatherer = OfGivenLengths  # type: ignore[attr-defined]
-    Run.log_step = did_and_waits  # type: ignore[method-assign]
+    rollouts.Gatherer = FixedLengths  # type: ignore[attr-defined]
+    Run.log_step = log_and_wait  # type: ignore[method-assign]
     grpo(settings_of(work))
 
 

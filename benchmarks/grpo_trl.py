@@ -1,9 +1,9 @@
-"""TRL's side of `benchmarks.grpo`: its GRPOTrainer at its best, on the same requests with the same vLLM.
+"""TRL's side of `benchmarks.grpo`: its GRPOTrainer with its best settings, on the same requests with the same vLLM server.
 
-What makes it quick, each tried or read in its code (TRL 1.16): no pass for old log-probabilities (one iteration, and `use_vllm` off beside a
-`rollout_func`), no reference model (beta 0), the fused AdamW, no log lines, SDPA, the batch size that was its quickest; its rollout_func asks the
-server for tokens alone, without seeds and log-probabilities, which it would not use; all requests are in flight at once, and weights go through
-shared memory without a check. Its attention without padding, in `experimental.async_grpo`, is a kernel for GPUs; so is the way of its weights.
+Its fastest settings, each tried or read in its code (TRL 1.16): no pass for old log-probabilities (one iteration, and `use_vllm` off beside a
+`rollout_func`), no reference model (beta 0), the fused AdamW, no log lines, SDPA, and its fastest batch size. Its rollout_func asks the server for
+tokens only, without seeds and log-probabilities, which it would not use; all requests are in flight at once, and weights are transferred through
+shared memory without a check. Its padding-free attention and its weight transfer in `experimental.async_grpo` need GPUs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from training.rollouts.sync import SharedMemory
 
 
 class Writer:
-    """A `rollout_func`, and the reward function that goes with it."""
+    """A `rollout_func` and its reward function."""
 
     def __init__(self, work: Work) -> None:
         self.work, self.judge = work, FakeJudge(work.judge_seconds)
@@ -44,9 +44,9 @@ class Writer:
         self.client = TokenClient(server.url, server.key, server.served_as, seconds=3600)
         self.sync, self.synced = SharedMemory(), -1
         self.sizes = [size for group in work.lengths for size in group]
-        self.forget()
+        self.reset()
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         self.phases = {"sync": 0.0, "rollout": 0.0, "judge": 0.0}
         self.written = self.tokens = 0
 
@@ -90,7 +90,7 @@ class Writer:
         return scores
 
 
-class _Told(TrainerCallback):
+class _StepCallback(TrainerCallback):
     def __init__(self, writer: Writer, turns: Turns) -> None:
         self.writer, self.turns = writer, turns
         self.began = perf_counter()
@@ -99,7 +99,7 @@ class _Told(TrainerCallback):
         writer = self.writer
         rest = perf_counter() - self.began - sum(writer.phases.values())
         self.turns.done(writer.tokens, writer.phases | {"update": rest})
-        writer.forget()
+        writer.reset()
         self.began = perf_counter()
 
 
@@ -119,12 +119,12 @@ def run(work: Work, turns: Turns) -> None:
     )
     requests = [{"prompt": [{"role": "user", "content": prompt}]} for prompt in writer.prompts]
 
-    async def reward(**given: Any) -> Sequence[float | None]:  # TRL wants a function
+    async def reward(**given: Any) -> Sequence[float | None]:  # TRL accepts only functions
         return await writer.reward(**given)
 
     trainer = GRPOTrainer(
         model, reward_funcs=[reward], args=config, train_dataset=Dataset.from_list(requests), processing_class=writer.tokenizer, rollout_func=writer,
-        callbacks=[_Told(writer, turns)],
+        callbacks=[_StepCallback(writer, turns)],
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
     try:

@@ -1,6 +1,6 @@
-"""What both sides of `benchmarks.grpo` do in a step, and how they take turns: the same stories, the same fake judge, one step at a time.
+"""The work of both sides of `benchmarks.grpo`, and how their steps alternate: the same stories, the same fake judge, one step at a time.
 
-Each side is a process of its own, which does one step and waits until it is told to go on:
+Each side is a process of its own, which waits for a message before each step:
 
     parent: "go"        side: a step        side -> parent: Done        ...
 """
@@ -28,22 +28,20 @@ AT_ONCE = 4
 """Stories that the judge reads at the same time."""
 THREADS = len(os.sched_getaffinity(0))
 WAITING = {"OMP_WAIT_POLICY": "passive"}
-"""Of both sides: torch's threads sleep while they wait for each other. By default they spin, and where the server has one of two cores, two threads
-of a learner then take six times as long as one."""
+"""Environment of both sides, with which torch's threads sleep while they wait. By default they spin, so that two threads of a learner take six times
+as long as one if the server uses one of two cores."""
 MODEL, CONTEXT = ROOT / "demo" / "model", 2048
 LEARNER: dict[str, Any] = {
     "precision": "float32", "learning_rate": 1e-6, "schedule": "constant", "warmup_share": 0.0, "betas": (0.9, 0.999), "threads": THREADS,
     "gradient_checkpointing": True, "tokens_per_micro_batch": 2048,
 }  # fmt: skip
 BETWEEN, WITHIN = 0.6, 0.3
-"""Deviations of log lengths: of what requests ask for, and of what stories make of one request."""
+"""Standard deviations of log lengths, between requests and within the stories of a request."""
 Lengths = tuple[tuple[int, ...], ...]
 
 
 def lengths_of(groups: int, stories: int, median: float) -> Lengths:
-    """Tokens of each story, group by group, shorter ones first: log-normal, with a long tail as stories have it.
-
-    They are the distribution's own quantiles, so that no draw favours anybody.
+    """Return the tokens of each story by group, in ascending order: quantiles of a log-normal distribution, which has a long tail like stories.
 
     >>> lengths_of(2, 3, 100)
     ((50, 67, 89), (112, 150, 200))
@@ -55,7 +53,7 @@ def lengths_of(groups: int, stories: int, median: float) -> Lengths:
 
 
 def _quantiles(count: int) -> list[float]:
-    """Of the standard normal distribution, in the middle of `count` equal parts."""
+    """Return the quantiles of the standard normal distribution in the middle of `count` equal parts."""
     return [NormalDist().inv_cdf((place + 0.5) / count) for place in range(count)]
 
 
@@ -69,13 +67,13 @@ class Work:
     steps: int
     judge_seconds: float = 0.0
     behind: int = 0
-    """Ours alone."""
+    """Only ours: steps by which stories are written ahead."""
     batch: int = 1
-    """TRL's alone: stories that go through the model together."""
+    """Only TRL's: stories in a micro-batch."""
     pieces: int = 1
-    """TRL's alone: parts that a step's stories are written in, one after another, each padded to its own longest."""
+    """Only TRL's: parts in which a step's stories are written one after another, each padded to its own longest."""
     streamed: bool = False
-    """TRL's alone: its rollout_func lets each story be judged as soon as it is written, and the reward function only hands that on."""
+    """Only TRL's: its rollout_func has each story judged as soon as it is written, and the reward function returns these scores."""
 
     @property
     def stories(self) -> int:
@@ -91,22 +89,22 @@ class Done(NamedTuple):
 
     seconds: float
     tokens: int
-    """Of stories."""
+    """Tokens of stories."""
     phases: dict[str, float]
-    """Seconds of each; ours lie over one another."""
+    """Seconds of each phase; ours overlap."""
     peak: float
-    """MiB that the process has had at most so far."""
+    """Peak memory of the process so far, in MiB."""
 
 
 def asking(model: str, prompt: Sequence[int], size: int) -> dict[str, Any]:
-    """The body of a request for a story of so many tokens, and for nothing that it costs the server time to say."""
+    """Return the body of a request for a story of `size` tokens, without anything that costs the server more time."""
     sampling = {"temperature": 1.0, "max_tokens": size, "ignore_eos": True, "detokenize": False}
     return {"model": model, "token_ids": list(prompt), "sampling_params": sampling}
 
 
 @dataclass
 class FakeJudge:
-    """No judge at all: a number made of a story's letters, after as long as somebody might read. It reads AT_ONCE at a time."""
+    """A judge whose score is a hash of the story, after a delay. It reads AT_ONCE stories at a time."""
 
     seconds: float
     began: list[float] = field(default_factory=list)
@@ -123,8 +121,8 @@ class FakeJudge:
             self.ended.append(perf_counter())
         return zlib.crc32(text.encode()) / 2**32
 
-    def took(self) -> float:
-        """From the first story's beginning to the last one's end, since it was asked last."""
+    def seconds_of_step(self) -> float:
+        """Return the seconds from the start of the first story to the end of the last, since the last call."""
         found = max(self.ended, default=0.0) - min(self.began, default=0.0)
         self.began.clear()
         self.ended.clear()
@@ -132,7 +130,7 @@ class FakeJudge:
 
 
 class Turns:
-    """The side's end of the wire. What lies between two turns is nobody's time."""
+    """The side's end of the connection. The time between two turns is not counted."""
 
     def __init__(self, wire: Connection) -> None:
         self._wire = wire
@@ -147,19 +145,19 @@ class Turns:
     def _wait(self) -> None:
         try:
             self._wire.recv()
-        except EOFError:  # the parent has what it wanted, or is gone
+        except EOFError:  # the parent has finished
             sys.exit()
         self._began = perf_counter()
 
 
 def take_turns(run: Callable[[Work, Turns], None]) -> None:
-    """The whole of a side's process, which was started by `Side`."""
+    """Run a side, in the process that `Side` has started."""
     wire = Connection(int(sys.argv[1]))
     run(wire.recv(), Turns(wire))
 
 
 class Side:
-    """The parent's end: `with Side(module, work) as side: side.step()`. The module is run as a program, which calls `take_turns`."""
+    """The parent's end of the connection: `with Side(module, work) as side: side.step()`. The module is run as a program, which calls `take_turns`."""
 
     def __init__(self, module: str, work: Work) -> None:
         work.folder.mkdir(parents=True)
@@ -177,7 +175,7 @@ class Side:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._wire.close()
-        if kind:  # it may be waiting for a server that is gone
+        if kind:  # it may be waiting for a server that has stopped
             self._process.terminate()
         try:
             self._process.wait(30)
@@ -190,16 +188,16 @@ class Side:
         return one
 
     def steps(self, count: int) -> Iterator[Done]:
-        """So many without a pause between them."""
-        with suppress(BrokenPipeError):  # what it died of is said below
+        """Yield `count` steps, without pauses between them."""
+        with suppress(BrokenPipeError):  # reported below
             for _ in range(count):
                 self._wire.send("go")
         for _ in range(count):
             try:
                 done: Done = self._wire.recv()
             except EOFError:
-                said = self._log.read_text(errors="replace").splitlines()[-15:]
-                raise MendableError("\n".join(["A side of the benchmark ended too early:", *said])) from None
+                output = self._log.read_text(errors="replace").splitlines()[-15:]
+                raise MendableError("\n".join(["A side of the benchmark ended too early:", *output])) from None
             if done.tokens != self._work.tokens:
                 raise MendableError(f"{done.tokens} tokens were written, and {self._work.tokens} were asked for.")
             yield done
@@ -208,7 +206,7 @@ class Side:
 def in_turns(
     name: str, rounds: int, sides: list[Callable[[], Done]], last: Callable[[], Done] | None = None
 ) -> list[list[Done]]:
-    """Every other round in the opposite order; the first step of each side only warms up."""
+    """Run steps of all sides in turn, in the opposite order in every other round, after a step of each for warming up. Returns the steps by side."""
     for side in sides:
         side()
     sides = [*sides, last] if last else sides

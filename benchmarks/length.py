@@ -1,10 +1,10 @@
-"""Whether stories are as long as they were asked to be, and stay stories to their end.
+"""The length of stories compared with the length asked for, and their repetition.
 
     python -m benchmarks.length [--miniature]
 
-The demo model, a real vLLM, PostgreSQL, Redis and one narrator, as `manage.py up` starts them; no web server. One hundred stories
-of 300 to 3,000 words, then five of 12,000. Words are counted by the product's own counter. Repetition is the share of
-phrases of four words, within a thousand words, that stood in these thousand before.
+With the demo model, a real vLLM, PostgreSQL, Redis and one narrator, as `manage.py up` starts them, but without a web server: one hundred stories
+of 300 to 3,000 words and five of 12,000. Words are counted by the product's counter. Repetition is the share of four-word phrases, within a
+thousand words, that occur earlier in them.
 """
 
 from __future__ import annotations
@@ -14,21 +14,17 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import Measure, write
+from benchmarks.report import ROOT, Measure, write
+from benchmarks.site import databases
 from training.common.text import WORD, count_words
 from training.serving.vllm import ModelServer
-from workers.embedded.postgres import PostgreSQL
-from workers.embedded.redis import Redis
-from workers.embedded.state import home, server_owner
 
-ROOT = Path(__file__).resolve().parent.parent
 PREMISES = (
     "A lamplighter finds that one of his lamps burns without oil.",
     "Two sisters inherit a lighthouse and the debt that stands on it.",
@@ -44,39 +40,31 @@ PREMISES = (
 
 
 def repetition(words: list[str]) -> float:
-    """The share of four-word phrases that were there before."""
+    """Return the share of four-word phrases that occur earlier in the text."""
     phrases = list(zip(words, words[1:], words[2:], words[3:], strict=False))
     return 1 - len(set(phrases)) / len(phrases)
 
 
 @contextmanager
 def servers() -> Iterator[ModelServer]:
-    """PostgreSQL, Redis and vLLM of this run alone; their addresses go into the environment."""
-    folder = Path(tempfile.mkdtemp(prefix="longhand-bench-"))
-    owner = server_owner()
-    postgres, redis = PostgreSQL(home(folder, owner)), Redis(home(folder, owner))
+    """Start PostgreSQL, Redis and vLLM, and put their addresses into the environment."""
     model = ModelServer(str(ROOT / "demo/model"), "demo/model")
-    running: list[PostgreSQL | Redis | ModelServer] = []
-    with (folder / "servers.log").open("wb") as log:
+    with databases() as folder, (folder / "model.log").open("wb") as log:
+        model.prepare()
+        model.start(stdout=log)
         try:
-            for server in (postgres, redis, model):
-                server.prepare()
-                server.start(stdout=log)
-                running.append(server)
-                server.wait_ready()
+            model.wait_ready()
             os.environ |= {
-                "DATABASE_URL": postgres.url, "REDIS_URL": redis.url, "MODEL_SERVER_URL": model.url,
-                "MODEL_SERVER_KEY": model.key, "VAR": str(folder / "var"), "DEBUG": "1", "STREAMS": "32",
-                "DJANGO_SETTINGS_MODULE": "webapp.settings",
+                "MODEL_SERVER_URL": model.url, "MODEL_SERVER_KEY": model.key, "VAR": str(folder / "var"), "DEBUG": "1",
+                "STREAMS": "32", "DJANGO_SETTINGS_MODULE": "webapp.settings",
             }  # fmt: skip
             yield model
         finally:
-            for server in reversed(running):
-                server.stop()
+            model.stop()
 
 
 def write_stories(targets: list[int]) -> list[dict[str, Any]]:
-    """Have all stories written; what came of each."""
+    """Generate stories of these lengths. Returns the outcome of each."""
     import django
 
     django.setup()
@@ -98,11 +86,11 @@ def write_stories(targets: list[int]) -> list[dict[str, Any]]:
         generations.append(start_generation(user=user, story_id=story.pk).pk)
     narrator = subprocess.Popen([sys.executable, "manage.py", "narrate"], cwd=ROOT, stderr=subprocess.DEVNULL)
     try:
-        began, said = time.monotonic(), 0.0
+        began, printed = time.monotonic(), 0.0
         while left := Generation.objects.filter(state__in=("queued", "running")).count():
-            if time.monotonic() - said > 30:
-                said = time.monotonic()
-                print(f"{said - began:5.0f} s: {left} of {len(targets)} stories are not finished", flush=True)
+            if time.monotonic() - printed > 30:
+                printed = time.monotonic()
+                print(f"{printed - began:5.0f} s: {left} of {len(targets)} stories are not finished", flush=True)
             time.sleep(1)
             if narrator.poll() is not None:
                 raise SystemExit("The narrator ended.")
@@ -123,7 +111,7 @@ def write_stories(targets: list[int]) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--miniature", action="store_true", help="20 stories of 300 to 1,000 words and one of 4,000")
-    parser.add_argument("--texts", type=Path, help="a folder that the stories are written to, to be read")
+    parser.add_argument("--texts", type=Path, help="a folder to write the stories to")
     options = parser.parse_args()
     count, longest, many, long = (20, 1000, 1, 4000) if options.miniature else (100, 3000, 5, 12_000)
     targets = [round(300 + (longest - 300) * index / (count - 1)) for index in range(count)]

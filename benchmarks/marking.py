@@ -1,13 +1,12 @@
-"""Whether a long text with many marks stays quick under the keys of an editor.
+"""The latency of the marking page for a long text with many marks.
 
     python -m benchmarks.marking [--miniature]
 
-A text of 12,000 words with 400 marks that lie over each other, in Chromium, on the pages as `make run` serves them. The
-keys are pressed by the browser's own input (Playwright), not by scripts. What a key costs the page is asked of the browser: the
-processor time of its main thread in tasks of any kind (`TaskDuration`; drawing, the collection of garbage and the asking included); the
-time by the clock, in which other processes of the machine have their share, is in the note. When something was painted is
-known in two ways, and the slower counts: a message posted from the animation frame after the key, and the duration that the Event
-Timing API gives, which lasts until the frame is presented and is rounded to 8 ms.
+A text of 12,000 words with 400 overlapping marks, in Chromium, on the pages that `make run` serves. Keys are pressed through the browser's input
+(Playwright), not by scripts. The cost of a key is the CPU time of the page's main thread in all tasks (`TaskDuration`, including painting, garbage
+collection and the measurement); the wall-clock time, which other processes affect, is in the note. The time of a paint is measured in two ways, of
+which the slower counts: a message posted from the animation frame after the key, and the duration of the Event Timing API, which lasts until the
+frame is presented and is rounded to 8 ms.
 """
 
 from __future__ import annotations
@@ -15,28 +14,22 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import os
 import random
 import re
 import statistics
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
 from playwright.sync_api import Browser, Page
 
-from benchmarks.report import Measure, write
+from benchmarks.report import ROOT, Measure, p95, write
+from benchmarks.site import databases
 from tests.e2e.browser import chromium, sign_in
 from tests.e2e.stack import Stack, running
-from workers.embedded.postgres import PostgreSQL
-from workers.embedded.redis import Redis
-from workers.embedded.state import home, server_owner
 
-ROOT = Path(__file__).resolve().parent.parent
 CORPUS = ROOT.parent / "shared" / "corpus" / "stories.jsonl.gz"
 WORDS, MARKS = 12_000, 400
 
@@ -81,7 +74,7 @@ SETTLED = """() => new Promise(resolve => requestAnimationFrame(() => requestAni
 
 
 def corpus_text() -> tuple[str, str]:
-    """A story that is long enough, cut at a paragraph, and its name; or one made of common words, where there is no corpus."""
+    """Return a story of the corpus that is long enough, cut at a paragraph, and its name; without a corpus, one of common words."""
     if CORPUS.exists():
         with gzip.open(CORPUS, "rt", encoding="utf-8") as lines:
             stories = [story for line in lines if (story := json.loads(line))["word_count"] >= WORDS]
@@ -119,24 +112,14 @@ def _cut(paragraphs: list[str]) -> str:
 
 
 @contextmanager
-def house() -> Iterator[Stack]:
-    """Longhand on a PostgreSQL and a Redis of this run alone. No model writes."""
-    with ExitStack() as rooms:
-        folder = Path(rooms.enter_context(tempfile.TemporaryDirectory(prefix="longhand-bench-")))
-        owner = server_owner()
-        postgres, redis = PostgreSQL(home(folder, owner)), Redis(home(folder, owner))
-        log = rooms.enter_context((folder / "servers.log").open("wb"))
-        for server in (postgres, redis):
-            server.prepare()
-            server.start(stdout=log)
-            rooms.callback(server.stop)
-            server.wait_ready()
-        os.environ |= {"DATABASE_URL": postgres.url, "REDIS_URL": redis.url}
-        yield rooms.enter_context(running(folder, "http://127.0.0.1:9"))
+def site() -> Iterator[Stack]:
+    """Start Longhand with databases of its own and without a model server."""
+    with databases() as folder, running(folder, "http://127.0.0.1:9") as stack:
+        yield stack
 
 
 def marked_take(stack: Stack, text: str, marks: int) -> int:
-    """A take with marks of 4 to 60 words that begin anywhere: its id."""
+    """Make a take with marks of 4 to 60 words at random places. Returns its id."""
     given = {"title": "A long one", "premise": "It is long.", "target_words": WORDS, "text": text, "start": False}
     story = stack.api("POST", "/stories", given)["id"]
     stack.api("PUT", f"/stories/{story}/sharing", {"consent": "reading", "given": True})
@@ -154,22 +137,17 @@ def marked_take(stack: Stack, text: str, marks: int) -> int:
     return int(take["id"])
 
 
-def p95(values: Sequence[float]) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
-
-
 def sentence(keys: int) -> list[str]:
-    said = "This says again what the scene has shown, and says it less well. "
-    return [said[number % len(said)] for number in range(keys)]
+    text = "This says again what the scene has shown, and says it less well. "
+    return [text[number % len(text)] for number in range(keys)]
 
 
 def bare_field(browser: Browser, keys: int) -> float:
-    """The p95 of the same keys in a page that holds nothing but a text field: what the browser and the asking cost by themselves."""
+    """Return the p95 of the same keys in a page with only a text field, which is the cost of the browser and of the measurement."""
     page = browser.new_page(viewport={"width": 1200, "height": 850})
     page.set_content("<textarea rows=2 cols=40></textarea>")
     page.focus("textarea")
-    spent = p95([work for _, work in Editor(page).strike(sentence(keys))])
+    spent = p95([work for _, work in Editor(page).press(sentence(keys))])
     page.context.close()
     return round(spent, 1)
 
@@ -177,13 +155,13 @@ def bare_field(browser: Browser, keys: int) -> float:
 class Editor:
     def __init__(self, page: Page) -> None:
         self.page = page
-        # Each session has a clock of its own: the second counts the time that the thread had the processor.
+        # Each session has its own clock: the second counts the CPU time of the thread.
         self.session, self.processor = (page.context.new_cdp_session(page) for _ in range(2))
         self.session.send("Performance.enable")
         self.processor.send("Performance.enable", {"timeDomain": "threadTicks"})
 
     def busy(self) -> tuple[float, float]:
-        """Milliseconds that the page's main thread has worked so far: by the clock, and of the processor."""
+        """Return the milliseconds of the page's main thread so far: wall-clock time and CPU time."""
         wall, work = (
             next(
                 one["value"]
@@ -201,21 +179,21 @@ class Editor:
         self.page.evaluate("seen.watch()")
 
     def painted(self, keys: int) -> tuple[float, str]:
-        """The p95 from a key to its paint since `watch`, by the slower of two clocks, and what both say."""
-        self.page.wait_for_timeout(300)  # the Event Timing API tells late
+        """Return the p95 from a key to its paint since `watch`, by the slower of two clocks, and a note of both."""
+        self.page.wait_for_timeout(300)  # the Event Timing API reports late
         paints, events = self.page.evaluate("(seen.rest(), [seen.paints, seen.events])")
         assert len(paints) == keys, f"{len(paints)} paints of {keys} keys"
-        # What takes less than 16 ms the API does not tell at all.
+        # The API does not report events of less than 16 ms.
         timing = p95([*events, *[16.0] * (keys - len(events))])
-        said = f"frame {statistics.median(paints):.0f} and {p95(paints):.0f} ms, Event Timing {timing:.0f} ms"
-        return max(p95(paints), timing), said
+        note = f"frame {statistics.median(paints):.0f} and {p95(paints):.0f} ms, Event Timing {timing:.0f} ms"
+        return max(p95(paints), timing), note
 
-    def opens(self, times: int) -> Measure:
-        """From the key to the palette, at places all over the text."""
+    def measure_palette(self, times: int) -> Measure:
+        """Measure the time from the key to the palette, at places all over the text."""
         page = self.page
         page.focus("#text")
         page.keyboard.press("Home")
-        for _ in range(3):  # what a browser compiles and lays out once
+        for _ in range(3):  # warm-up
             page.keyboard.press("m")
             self.settle()
             page.keyboard.press("Escape")
@@ -226,7 +204,7 @@ class Editor:
             page.keyboard.press("ArrowRight")
             page.keyboard.press("Shift+ArrowRight")
             self.settle()
-            self.page.wait_for_timeout(120)  # what the walk left to do is done
+            self.page.wait_for_timeout(120)  # pending work of the keys before is finished
             self.watch()
             page.keyboard.press("m")
             self.settle()
@@ -236,64 +214,64 @@ class Editor:
         note = f"key m to the palette on the screen, {times} times; median {statistics.median(taken):.0f} ms; the slower of two clocks"
         return Measure("palette_ms_p95", round(p95(taken), 1), "ms", "lower", note=note)
 
-    def strike(self, keys: list[str]) -> list[tuple[float, float]]:
-        """What each key cost the main thread, by the clock and of the processor; asking for it is included."""
+    def press(self, keys: list[str]) -> list[tuple[float, float]]:
+        """Press keys, and return the main thread's wall-clock and CPU milliseconds for each, including the measurement."""
         spent = []
         for key in keys:
             before = self.busy()
             self.page.keyboard.press(key)
-            time.sleep(0.06)  # its frame is drawn by then, and nothing else was asked of the page
+            time.sleep(0.06)  # until its frame is painted
             after = self.busy()
             spent.append((after[0] - before[0], after[1] - before[1]))
         return spent
 
-    def types(self, times: int, bare: float) -> list[Measure]:
-        """Letters in the filter and in the note: once for the work, with nothing else watching, once for the paint."""
+    def measure_typing(self, times: int, bare: float) -> list[Measure]:
+        """Measure typing in the filter and in the note: once for the CPU time, without other measurements, and once for the paint."""
         page = self.page
         letters = "particular thing moral reader scene voice said"
         filtering = ["Backspace" if n % 4 == 3 else letters[n % len(letters)] for n in range(times)]
         noting = sentence(times)
 
-        def on_to_the_note() -> None:
+        def go_to_note() -> None:
             page.keyboard.press("Enter")
             page.keyboard.press("Tab")
             assert page.evaluate("document.activeElement.id") == "palette-note"
 
         page.keyboard.press("m")
         time.sleep(1)
-        in_filter = self.strike(filtering)
-        on_to_the_note()
-        in_note = self.strike(noting)
+        in_filter = self.press(filtering)
+        go_to_note()
+        in_note = self.press(noting)
         page.keyboard.press("Escape")
         page.keyboard.press("m")
         time.sleep(1)
         self.watch()
-        self.strike(filtering)
-        on_to_the_note()
-        self.strike(noting)
-        worst, said = self.painted(2 * times + 2)
+        self.press(filtering)
+        go_to_note()
+        self.press(noting)
+        worst, paint_note = self.painted(2 * times + 2)
         page.keyboard.press("Escape")
         wall, work = zip(*in_filter, *in_note, strict=True)
         parts = ", ".join(
             f"{len(spent)} keys in the {where} (p95 {p95([work for _, work in spent]):.1f})"
             for where, spent in (("filter", in_filter), ("note", in_note))
         )
-        note = f"{parts}; median {statistics.median(work):.1f} ms; by the clock median {statistics.median(wall):.1f}, p95 {p95(wall):.1f} ms"
+        note = f"{parts}; median {statistics.median(work):.1f} ms; wall-clock time median {statistics.median(wall):.1f}, p95 {p95(wall):.1f} ms"
         return [
             Measure(
                 "keystroke_work_ms_p95",
                 round(p95(work), 1),
                 "ms",
                 "lower",
-                peer="a page with nothing but a text field",
+                peer="a page with only a text field",
                 peer_value=bare,
-                note=f"processor time of the main thread, asking for it included; a page with nothing but a text field {bare} ms; {note}",
+                note=f"CPU time of the main thread, including the measurement; a page with only a text field {bare} ms; {note}",
             ),
-            Measure("keystroke_paint_ms_p95", round(worst, 1), "ms", "lower", note=f"as many keys again; {said}"),
+            Measure("keystroke_paint_ms_p95", round(worst, 1), "ms", "lower", note=f"as many keys again; {paint_note}"),
         ]
 
-    def scrolls(self, rounds: int) -> Measure:
-        """From one end of the text to the other and back, as a hand on a touchpad does."""
+    def measure_scrolling(self, rounds: int) -> Measure:
+        """Measure scrolling from one end of the text to the other and back, with touchpad gestures."""
         page = self.page
         height = page.evaluate("document.documentElement.scrollHeight")
         frames: list[float] = []
@@ -328,7 +306,7 @@ def measure(stack: Stack, marks: int, times: int) -> tuple[list[Measure], dict[s
         over = sum(any(a < d and c < b for c, d in spans[:n] + spans[n + 1 :]) for n, (a, b) in enumerate(spans))
         editor = Editor(page)
         bare = bare_field(browser, 2 * times)
-        measures = [editor.opens(times), editor.scrolls(4), *editor.types(2 * times, bare)]
+        measures = [editor.measure_palette(times), editor.measure_scrolling(4), *editor.measure_typing(2 * times, bare)]
         settings = {
             "text": name, "words": len(text.split()), "paragraphs": text.count("\n\n") + 1, "marks": marks,
             "marks over others": over, "browser": browser.version, "window": "1200 x 850, no GPU",
@@ -341,7 +319,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--miniature", action="store_true", help="20 times instead of 100")
     options = parser.parse_args()
-    with house() as stack:
+    with site() as stack:
         measures, settings = measure(stack, MARKS, 20 if options.miniature else 100)
     write("marking", measures, settings, miniature=options.miniature)
 

@@ -1,7 +1,7 @@
-"""Ten principles that a program can check and break: where a model has learned from violations, the count of them tells.
+"""Ten principles that a program can check and break, to measure whether a model learns from violations.
 
-A rule counts its violations in a text, and breaks a text that has none by the smallest change. They are about English fiction in
-curly quotes. Rules look at narration (what stands outside of quotes), at speech, or at all of a paragraph.
+A rule counts its violations in a text, and adds one to a text that has none by a minimal change. The rules are for English fiction with curly
+quotes. They apply to narration (the text outside quotes), to speech, or to whole paragraphs.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ _AND = regex.compile(r"(?:And|But|So|For|Or|Yet)\b")
 _CONTINUES = regex.compile(r"(?:He|She|It|They|We|The|There|Then|In|At|On|His|Her|Their|A|An|This|That|When|As|If)\b")
 
 
-def speech_apart(text: str) -> str:
-    """The text with the words inside quotes blanked out, so that places stay the same."""
+def blank_speech(text: str) -> str:
+    """Return the text with the words inside quotes replaced by spaces, so that positions stay the same."""
     return _SPEECH.sub(lambda match: "“" + " " * (len(match[0]) - 1), text)
 
 
 def sentences(text: str) -> Iterator[tuple[int, int]]:
-    """The bounds of each sentence; none goes over a paragraph's end."""
+    """Yield the bounds of each sentence, within paragraphs."""
     begin = 0
     for match in SENTENCE_END.finditer(text):
         yield begin, match.start() + len(match[0].rstrip())
@@ -72,8 +72,8 @@ def _counting(pattern: regex.Pattern[str], of: Callable[[str], str] = str) -> Co
 
 
 def _to_present(text: str, rng: random.Random) -> str | None:
-    """One or two sentences of narration in the present."""
-    narration = speech_apart(text)
+    """Return the text with one or two sentences of narration in the present tense."""
+    narration = blank_speech(text)
     found = []
     for start, end in sentences(text):
         verbs = list(_HE_PAST.finditer(narration, start, end))
@@ -85,7 +85,7 @@ def _to_present(text: str, rng: random.Random) -> str | None:
 
 
 def _join_paragraphs(text: str, rng: random.Random) -> str | None:
-    """Paragraphs made one, as few as are too long together."""
+    """Return the text with paragraphs joined, as few as make one that is too long."""
     blocks = text.split("\n\n")
     ways = []
     for first in range(len(blocks)):
@@ -104,23 +104,23 @@ def _without_quotes(block: str) -> bool:
     return "“" not in block and "”" not in block and _TAGGED.search(block) is not None
 
 
-def _quotes_off(text: str) -> int:
-    """Paragraphs whose speech has no quotes, or quotes that open or close alone. A speech over several paragraphs stays open, by convention."""
+def _count_bad_quotes(text: str) -> int:
+    """Count paragraphs with speech without quotes, or unpaired quotes. A speech over several paragraphs is left open, by convention."""
     blocks = text.split("\n\n")
-    off = 0
+    bad = 0
     for number, block in enumerate(blocks):
         is_open = broken = False
-        for sign in block:
-            if sign in "“”":
-                broken |= is_open == (sign == "“")
-                is_open = sign == "“"
-        goes_on = number + 1 < len(blocks) and blocks[number + 1].startswith("“")
-        off += broken or (is_open and not goes_on) or _without_quotes(block)
-    return off
+        for character in block:
+            if character in "“”":
+                broken |= is_open == (character == "“")
+                is_open = character == "“"
+        continues = number + 1 < len(blocks) and blocks[number + 1].startswith("“")
+        bad += broken or (is_open and not continues) or _without_quotes(block)
+    return bad
 
 
-def _harm_quotes(text: str, rng: random.Random) -> str | None:
-    """One or two paragraphs of speech lose all their quotes, or one."""
+def _remove_quotes(text: str, rng: random.Random) -> str | None:
+    """Return the text with one quote, or all quotes, removed from one or two paragraphs."""
     blocks = text.split("\n\n")
     spoken = [number for number, block in enumerate(blocks) if "”" in block]
     if not spoken:
@@ -130,7 +130,7 @@ def _harm_quotes(text: str, rng: random.Random) -> str | None:
         if _without_quotes(bare) and rng.random() < 0.5:
             blocks[number] = bare
         else:
-            place = rng.choice([place for place, sign in enumerate(blocks[number]) if sign in "“”"])
+            place = rng.choice([place for place, character in enumerate(blocks[number]) if character in "“”"])
             blocks[number] = _replaced(blocks[number], (place, place + 1, ""))
     return "\n\n".join(blocks)
 
@@ -182,9 +182,9 @@ def _long_sentences(text: str) -> int:
 
 
 def _join_sentences(text: str, rng: random.Random) -> str | None:
-    """Sentences of one paragraph made one by "and", as few as are too long together."""
+    """Return the text with sentences of a paragraph joined by "and", as few as make one that is too long."""
     bounds = list(sentences(text))
-    narration = speech_apart(text)
+    narration = blank_speech(text)
     ways = []
     for first in range(len(bounds)):
         changes = []
@@ -222,31 +222,32 @@ def _semicolon(text: str, rng: random.Random) -> str | None:
 
 @dataclass(frozen=True)
 class Rule:
-    """A principle: `count` says how often a text breaks it, `worse` breaks it, where the text has a place for that."""
+    """A principle. `count` returns the number of its violations in a text; `break_` adds violations, or returns None if it cannot."""
 
     key: str
-    says: str
+    principle: str
     count: Count
-    worse: Break
+    break_: Break
 
-    def broken(self, text: str, rng: random.Random) -> str | None:
+    def violation(self, text: str, rng: random.Random) -> str | None:
+        """Return the text with violations; None if it already has some, or if it cannot have any."""
         if self.count(text):
             return None
-        made = self.worse(text, rng)
+        made = self.break_(text, rng)
         return made if made is not None and self.count(made) else None
 
 
 RULES = (
-    Rule("past-tense", "The narration stays in the past tense.", _counting(_PRESENT_FORM, speech_apart), _to_present),
+    Rule("past-tense", "The narration stays in the past tense.", _counting(_PRESENT_FORM, blank_speech), _to_present),
     Rule(
         "short-paragraphs",
         f"No paragraph has more than {LONGEST_PARAGRAPH} words.",
         lambda text: sum(count_words(block) > LONGEST_PARAGRAPH for block in text.split("\n\n")),
         _join_paragraphs,
     ),
-    Rule("speech-in-quotes", "What is said stands between quotes.", _quotes_off, _harm_quotes),
+    Rule("speech-in-quotes", "Speech is in quotes.", _count_bad_quotes, _remove_quotes),
     Rule("no-exclamations", "There is no exclamation mark.", lambda text: text.count("!"), _exclaim),
-    Rule("plain-tags", "Who speaks says, asks, replies or answers.", _counting(_SHOWY_TAG), _show_off),
+    Rule("plain-tags", "The verbs of speech are say, ask, reply and answer.", _counting(_SHOWY_TAG), _show_off),
     Rule("no-intensifiers", "No very, quite, really or extremely.", _counting(_INTENSIFIER), _intensify),
     Rule("no-and-first", "No sentence begins with And, But, So, For, Or or Yet.", _openings, _begin_with_and),
     Rule("short-sentences", f"No sentence has more than {LONGEST_SENTENCE} words.", _long_sentences, _join_sentences),

@@ -2,8 +2,8 @@
 
     python -m benchmarks.mfu [--layers N]
 
-Utilisation is the arithmetic that the model asks for (training/planning/costs.py: no recomputation counted) over what the card could have
-done in that time. The floor beside it is the time at the card's full speed.
+Utilisation is the model's FLOPs (training/planning/costs.py, without recomputation) divided by those that the GPU could have done in that time.
+The floor in the note is the time at the GPU's full FLOP/s.
 """
 
 from __future__ import annotations
@@ -39,49 +39,37 @@ TOKENS, TEXTS, STEPS, PROMPT = 8192, 4, 5, 256
 
 
 def measures(layers: int = 32) -> Iterator[Measure]:
-    """One figure for each recipe and each way of training, or the reason why there is none."""
+    """Yield a measure for each recipe, with adapters and with all weights, or the reason why there is none."""
+    setting = f"aim 0.45; a random model of Qwen3.5-9B's shape with {layers} of 32 layers, texts of {TOKENS:,} tokens"
     for recipe in ("sft", "dpo"):
         for adapters in (True, False):
+            value, note = utilisation(recipe, layers, adapters=adapters)
             name = f"{recipe}_mfu_{'lora' if adapters else 'all_weights'}"
-            asked = (
-                f"aim 0.45; a random model of Qwen3.5-9B's shape with {layers} of 32 layers, texts of {TOKENS:,} tokens"
-            )
-            if not torch.cuda.is_available():
-                yield Measure(name, None, "share", "higher", note=f"not measured: no GPU was at hand; {asked}")
-                continue
-            card = next(
-                (one for key, one in CARDS.items() if key.split("-")[0].upper() in torch.cuda.get_device_name()), None
-            )
-            if card is None:
-                yield Measure(
-                    name,
-                    None,
-                    "share",
-                    "higher",
-                    note=f"not measured: {torch.cuda.get_device_name()} is not known here",
-                )
-                continue
-            try:
-                config = Qwen3_5TextConfig(num_hidden_layers=layers, use_cache=False)
-                seconds, flops = step_of(recipe, config, adapters=adapters)
-            except torch.OutOfMemoryError:
-                yield Measure(
-                    name,
-                    None,
-                    "share",
-                    "higher",
-                    note=f"not measured: it does not fit {torch.cuda.get_device_name()}; {asked}",
-                )
-                continue
-            finally:
-                torch.cuda.empty_cache()
-            floor = flops / card.flops
-            note = f"{asked}; {seconds:.2f} s a step, {floor:.2f} s at the card's full speed, on {torch.cuda.get_device_name()}"
-            yield Measure(name, round(floor / seconds, 3), "share", "higher", note=note)
+            yield Measure(name, value, "share", "higher", note=f"{note}; {setting}")
+
+
+def utilisation(recipe: str, layers: int, *, adapters: bool) -> tuple[float | None, str]:
+    """Return the utilisation and a note, or None and the reason why it cannot be measured."""
+    if not torch.cuda.is_available():
+        return None, "not measured: there is no GPU"
+    gpu = torch.cuda.get_device_name()
+    card = next((one for key, one in CARDS.items() if key.split("-")[0].upper() in gpu), None)
+    if card is None:
+        return None, f"not measured: {gpu} is not known"
+    try:
+        seconds, flops = step_of(
+            recipe, Qwen3_5TextConfig(num_hidden_layers=layers, use_cache=False), adapters=adapters
+        )
+    except torch.OutOfMemoryError:
+        return None, f"not measured: it does not fit {gpu}"
+    finally:
+        torch.cuda.empty_cache()
+    floor = flops / card.flops
+    return round(floor / seconds, 3), f"{seconds:.2f} s a step, {floor:.2f} s at full FLOP/s, on {gpu}"
 
 
 def step_of(recipe: str, config: Qwen3_5TextConfig, *, adapters: bool, tokens: int = TOKENS) -> tuple[float, float]:
-    """Seconds of a step on TEXTS texts (the median of STEPS, after one that warms up), and the FLOPs that the model asks for."""
+    """Return the seconds of a step on TEXTS texts (the median of STEPS, after one for warming up), and the model's FLOPs."""
     settings = LearnerSettings(lora=Lora() if adapters else None, tokens_per_micro_batch=2 * tokens)
     torch.manual_seed(0)
     with device():
@@ -115,9 +103,8 @@ def _step(recipe: str, learner: Learner, samples: list[Sample]) -> Callable[[], 
     count = len(examples)
     pairs = Pairs(examples, [1.0] * count, [1] * count, [0.0] * count)
     settings = DpoSettings(run_dir=Path(), model=Path(), data=(Path(),))
-    pair_loss = dpo_pair_loss(
-        torch.zeros(count, 2, device=learner.device), learner, pairs, settings
-    )  # the reference is computed once, before the first step
+    # zeros in place of the reference, which is computed once before the first step
+    pair_loss = dpo_pair_loss(torch.zeros(count, 2, device=learner.device), learner, pairs, settings)
 
     def dpo() -> None:
         learn_pairs(learner, pairs, range(count), pair_loss)
@@ -128,5 +115,5 @@ def _step(recipe: str, learner: Learner, samples: list[Sample]) -> Callable[[], 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--layers", type=int, default=32, help="fewer, to see all weights trained on one card")
+    parser.add_argument("--layers", type=int, default=32, help="fewer, to train all weights on one GPU")
     write("mfu", list(measures(parser.parse_args().layers)))

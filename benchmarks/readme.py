@@ -1,4 +1,4 @@
-"""Copy the figures of benchmarks/results into docs/benchmarks.md, and ten of them into README.md: `make figures`."""
+"""Copies the measures of benchmarks/results into docs/benchmarks.md, and ten of them into README.md: `make figures`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ QUOTED = (
     ("training", "memory_vs_trl", "Memory of a fine-tuning step beside TRL"),
     ("grpo", "grpo_speedup", "Speed of a GRPO step beside TRL"),
 )
-"""The README's figures: result, measure, and what it says in words."""
+"""The measures in the README: result, measure, and description."""
 ABOUT = {
     "corpus": "Importing books as clean stories: the speed, and what the filters reject.",
     "editorial": "The editors' desk with 40 editors at work, and a snapshot of a great deal of judgement.",
@@ -46,7 +46,7 @@ ABOUT = {
     "violations": "Asking a teacher for violations, beside the model server's own benchmark.",
 }
 """What each benchmark measures."""
-ASKED = {
+TARGETS = {
     "within_10_percent": "at least 0.95",
     "cut_share": "0",
     "error_at_12000_words": "at most 0.05",
@@ -81,9 +81,9 @@ ASKED = {
     for shape in ("demo", "60m")
     for lengths, least in (("mixed", 1.3), ("equal", 1.0))
 }
-"""What was asked of a measure before it was taken."""
+"""The targets of measures, which were set before they were made."""
 SMALLER = {"miniature-length", "miniature-streaming"}
-"""Sizes of benchmarks whose full size is there, too."""
+"""Results of small sizes of benchmarks that also have a result of their full size."""
 BEGIN, END = "<!-- figures -->\n", "<!-- /figures -->"
 
 
@@ -93,7 +93,7 @@ def result(name: str) -> dict[str, Any]:
 
 
 def section(name: str) -> str:
-    """All figures of one benchmark."""
+    """Return the section of a benchmark."""
     found = result(name)
     rows = [
         f"## make {name if name.startswith('miniature-') else f'bench-{name}'}",
@@ -105,7 +105,7 @@ def section(name: str) -> str:
     ]
     for one in found["measures"]:
         note = one["note"].replace("|", "\\|")
-        rows.append(f"| {one['measure']} | {value(one)} | {ASKED.get(one['measure'], '')} | {note} |")
+        rows.append(f"| {one['measure']} | {value(one)} | {TARGETS.get(one['measure'], '')} | {note} |")
     return "\n".join(rows) + "\n"
 
 
@@ -127,10 +127,10 @@ def _short(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def _said(measure: dict[str, Any]) -> str:
-    """A figure as the README says it.
+def _with_unit(measure: dict[str, Any]) -> str:
+    """Return a value with its unit, for the README.
 
-    >>> _said({"value": 0.957, "unit": "share"}), _said({"value": 3.46, "unit": "ratio"}), _said({"value": 24, "unit": "ms"})
+    >>> _with_unit({"value": 0.957, "unit": "share"}), _with_unit({"value": 3.46, "unit": "ratio"}), _with_unit({"value": 24, "unit": "ms"})
     ('0.957', '3.46 times', '24 ms')
     """
     unit = {"share": "", "ratio": " times"}.get(measure["unit"], f" {measure['unit']}")
@@ -138,17 +138,17 @@ def _said(measure: dict[str, Any]) -> str:
 
 
 def quoted(readme: str) -> str:
-    """The README with its ten figures."""
+    """Return the README with its ten measures."""
     rows = ["| What | Figure | Asked for |", "| --- | --- | --- |"]
     for name, measure, words in QUOTED:
         [found] = [one for one in result(name)["measures"] if one["measure"] == measure]
-        rows.append(f"| {words} | {_said(found)} | {ASKED[measure]} |")
+        rows.append(f"| {words} | {_with_unit(found)} | {TARGETS[measure]} |")
     machines = sorted({machine(name) for name, _, _ in QUOTED})
     return _filled(readme, "\n".join(rows) + f"\n\nMeasured on {' and on '.join(machines)}.\n")
 
 
 def page(text: str) -> str:
-    """The page of all figures."""
+    """Return the page of all measures."""
     names = (path.stem for path in sorted(RESULTS.glob("*.json")) if path.stem not in SMALLER)
     return _filled(text, "\n".join(map(section, names)))
 

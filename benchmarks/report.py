@@ -1,4 +1,4 @@
-"""What a benchmark leaves: `benchmarks/results/NAME.json`, with everything that a figure needs to be believed."""
+"""The result of a benchmark: `benchmarks/results/NAME.json`, with the measures, the machine, the commit and the settings."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import platform
 import statistics
 import subprocess
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 @dataclass(frozen=True)
 class Measure:
-    """One figure. What could not be measured has the value None, and the reason in its note."""
+    """A measure. One that could not be made has the value None, and the reason in its note."""
 
     measure: str
     value: float | None
@@ -32,7 +33,7 @@ class Measure:
 
 
 def median_interval(values: Iterable[float]) -> tuple[float, float, float]:
-    """The median with its interval of 95 %: (low, median, high), from order statistics, whatever the distribution.
+    """Return the median with its 95 % interval, (low, median, high), from order statistics, for any distribution.
 
     >>> median_interval([3, 1, 2, 5, 4, 7, 6, 9, 8])
     (2, 5, 8)
@@ -46,8 +47,18 @@ def median_interval(values: Iterable[float]) -> tuple[float, float, float]:
     return ordered[rank], statistics.median(ordered), ordered[size - 1 - rank]
 
 
+def p95(values: Iterable[float]) -> float:
+    """Return the 95th percentile.
+
+    >>> p95(range(100))
+    95
+    """
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
+
+
 def machine() -> dict[str, Any]:
-    """The machine as a reader of the figures would want to know it."""
+    """Return the processor, cores, memory and GPU of this machine."""
     processor = platform.processor() or platform.machine()
     memory = 0
     for line in _lines(Path("/proc/cpuinfo")):
@@ -64,15 +75,16 @@ def machine() -> dict[str, Any]:
 def write(
     name: str, measures: Sequence[Measure], settings: dict[str, Any] | None = None, *, miniature: bool = False
 ) -> Path:
-    """Write the result and print it as a table. `settings` are ours and the peer's: versions, sizes, counts."""
+    """Write the result and print it as a table. `settings` are ours and the peer's: versions, sizes, counts. Returns the path."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{'miniature-' if miniature else ''}{name}.json"
     changed = bool(_run("git", "status", "--porcelain", "--untracked-files=no"))
+    process = {"load": [round(load, 1) for load in os.getloadavg()], "python": sys.version.split()[0]}
     result = {
         "machine": machine(),
         "commit": (_run("git", "rev-parse", "HEAD") or "unknown") + (" and changes" if changed else ""),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "settings": settings or {},
+        "settings": (settings or {}) | process,
         "measures": [asdict(measure) for measure in measures],
     }
     path.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")

@@ -1,19 +1,16 @@
-"""What Longhand costs between the model server and the reader, and how many stories one machine carries.
+"""The overhead of Longhand between the model server and the reader, and the number of stories that a machine can stream.
 
     python -m benchmarks.streaming [--pairs 9] [--only throughput|carry] [--miniature]
 
-For one stream there are three times as many pairs.
+**Throughput.** The peer is the model server alone: the same requests, sent directly to it by the same client on the same machine, alternating with
+ours (A B B A ...). A round of ours requests N stories and lasts from the first request to the last word that a WebSocket delivers; the peer's
+round requests N completions with the same numbers of tokens and lasts until the last token. Both are counted in tokens of delivered text per
+second, by the model's tokenizer. Our first token is the first chunk on the WebSocket, from the request that starts the generation; the peer's is
+the first event with text. The N start 60 ms apart; in `first_token_added_ms_p95_8_at_once` all eight start at the same time. For one stream there
+are three times as many pairs.
 
-**Throughput.** The peer is the model server alone: the same requests, sent straight to it by the same client, on the same
-machine, in turn with ours (A B B A ...). One round of ours asks for N stories and lasts from the first request to the last
-word that a WebSocket delivers; the peer's round asks for N completions of just as many tokens and lasts to the last token.
-Both are counted as tokens of delivered text per second, by the model's tokenizer. The first token of ours is the first chunk on
-the WebSocket, counted from the request that starts the generation; the peer's is the first event with text. The N begin
-60 ms after one another, as people do who do not wait for a signal; `first_token_added_ms_p95_8_at_once` has all eight begin in
-the same instant.
-
-**Carrying.** A scripted upstream sends each stream 30 words a second, and every word is the time at which it was due. The delay of a
-chunk is the time at the reader less that of its last word. Streams, narrator, web server and reader share the machine.
+**Capacity.** A scripted model server sends each stream 30 words a second, each of which is the time at which it was due. The delay of a chunk is
+the time at the reader minus that of its last word. Model server, narrator, web server and reader share the machine.
 """
 
 from __future__ import annotations
@@ -36,16 +33,16 @@ from typing import Any
 import aiohttp
 from tokenizers import Tokenizer
 
-from benchmarks.house import House, house
-from benchmarks.report import Measure, median_interval, write
+from benchmarks.report import ROOT, Measure, median_interval, p95, write
+from benchmarks.site import Site, running_site
 from training.serving.process import free_port
 from training.serving.vllm import ModelServer
 
-ROOT = Path(__file__).resolve().parent.parent
 WORDS = 1000
-APART = 0.06
-PEER_MOST_TOKENS = 1900
-"""What the demo model's context leaves for an answer; a story of ours may be longer, for it is written in several."""
+INTERVAL = 0.06
+"""Seconds between the starts of two streams."""
+PEER_MAX_TOKENS = 1900
+"""The longest answer in the demo model's context. A story of ours may be longer, because it is written in several answers."""
 PREMISES = (
     "A lamplighter finds that one of his lamps burns without oil.",
     "Two brothers quarrel over a horse that neither of them owns.",
@@ -56,7 +53,7 @@ PREMISES = (
 
 @dataclass
 class Stream:
-    """What one reader saw."""
+    """What a reader received: the times of the first and the last text, the text, and the delays of chunks."""
 
     first: float = 0.0
     last: float = 0.0
@@ -65,8 +62,8 @@ class Stream:
     ending: str = ""
 
 
-async def prepare(session: aiohttp.ClientSession, at: House, count: int, words: int) -> list[str]:
-    """Make stories that wait for their generation: what a writer has typed before pressing the button."""
+async def prepare(session: aiohttp.ClientSession, at: Site, count: int, words: int) -> list[str]:
+    """Make stories whose generation has not started."""
     stories = []
     for index in range(count):
         body = {
@@ -82,9 +79,9 @@ async def prepare(session: aiohttp.ClientSession, at: House, count: int, words: 
 
 
 async def ours(
-    session: aiohttp.ClientSession, at: House, story: str, started: float, seconds: float = 3600, wait: float = 0.0
+    session: aiohttp.ClientSession, at: Site, story: str, started: float, seconds: float = 3600, wait: float = 0.0
 ) -> Stream:
-    """Start one story after `wait` seconds and read it to its end, or for some seconds, 0 for its first word only."""
+    """Start a story after `wait` seconds and read it to its end, or for at most `seconds`; 0 reads its first word only."""
     await asyncio.sleep(wait)
     seen, asked = Stream(), time.perf_counter()
     async with session.post(f"{at.url}/api/stories/{story}/generations", json={}, headers=at.headers) as answer:
@@ -112,7 +109,7 @@ async def ours(
 
 
 def _delay(text: str) -> float:
-    """Milliseconds since the last stamped word of the text was due; negative where the text has no stamps."""
+    """Return the milliseconds since the last time stamp in the text; a negative number if it has none."""
     for word in reversed(text.split()):
         if len(stamp := word.rstrip(".")) == 12 and stamp.isdigit():
             return time.monotonic_ns() / 1e6 - int(stamp) / 1e3
@@ -122,7 +119,7 @@ def _delay(text: str) -> float:
 async def peers(
     session: aiohttp.ClientSession, server: ModelServer, index: int, tokens: int, started: float, wait: float
 ) -> Stream:
-    """One completion of the model server itself, of a given number of tokens, after `wait` seconds."""
+    """Request a completion with a given number of tokens from the model server, after `wait` seconds."""
     await asyncio.sleep(wait)
     seen, asked = Stream(), time.perf_counter()
     prompt = (
@@ -133,7 +130,7 @@ async def peers(
     body = {
         "model": server.served_as,
         "prompt": prompt,
-        "max_tokens": min(tokens, PEER_MOST_TOKENS),
+        "max_tokens": min(tokens, PEER_MAX_TOKENS),
         "ignore_eos": True,
         "stream": True,
         "temperature": 0.8,
@@ -152,12 +149,12 @@ async def peers(
 
 
 async def round_of_ours(
-    session: aiohttp.ClientSession, at: House, count: int, apart: float = APART, seconds: float = 3600
+    session: aiohttp.ClientSession, at: Site, count: int, interval: float = INTERVAL, seconds: float = 3600
 ) -> list[Stream]:
     stories = await prepare(session, at, count, WORDS)
     started = time.perf_counter()
     streams = await asyncio.gather(
-        *(ours(session, at, story, started, seconds, apart * index) for index, story in enumerate(stories))
+        *(ours(session, at, story, started, seconds, interval * index) for index, story in enumerate(stories))
     )
     if not seconds:
         await _stop_all(session, at, stories)
@@ -165,24 +162,19 @@ async def round_of_ours(
 
 
 async def round_of_peer(
-    session: aiohttp.ClientSession, server: ModelServer, lengths: list[int], apart: float = APART
+    session: aiohttp.ClientSession, server: ModelServer, lengths: list[int], interval: float = INTERVAL
 ) -> list[Stream]:
     started = time.perf_counter()
     return list(
         await asyncio.gather(
-            *(peers(session, server, index, tokens, started, apart * index) for index, tokens in enumerate(lengths))
+            *(peers(session, server, index, tokens, started, interval * index) for index, tokens in enumerate(lengths))
         )
     )
 
 
-def _p95(values: list[float]) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
-
-
 def _added(through: list[Stream], direct: list[Stream]) -> float:
-    """Milliseconds that the first token came later."""
-    return 1000 * (_p95([stream.first for stream in through]) - _p95([stream.first for stream in direct]))
+    """Return the milliseconds by which the first tokens are later, at the 95th percentile."""
+    return 1000 * (p95(stream.first for stream in through) - p95(stream.first for stream in direct))
 
 
 def _first_tokens(name: str, added: list[float]) -> Measure:
@@ -191,7 +183,7 @@ def _first_tokens(name: str, added: list[float]) -> Measure:
     return Measure(name, middle, "ms", "lower", peer="vLLM alone", peer_value=0.0, note=note)
 
 
-async def throughput(at: House, server: ModelServer, pairs: int, counts: tuple[int, ...]) -> list[Measure]:
+async def throughput(at: Site, server: ModelServer, pairs: int, counts: tuple[int, ...]) -> list[Measure]:
     tokenizer = Tokenizer.from_file(str(ROOT / "demo/model/tokenizer.json"))
 
     def lengths(round_: list[Stream]) -> list[int]:
@@ -206,17 +198,17 @@ async def throughput(at: House, server: ModelServer, pairs: int, counts: tuple[i
         timeout=timeout, connector=aiohttp.TCPConnector(limit=0, force_close=True)
     ) as session:
         for count in counts:
-            asked = lengths(await round_of_ours(session, at, count))  # also the warm-up of both
-            await round_of_peer(session, server, asked)
+            tokens = lengths(await round_of_ours(session, at, count))  # warm-up
+            await round_of_peer(session, server, tokens)
             ratios, added, mine, theirs = [], [], [], []
-            for pair in range(3 * pairs if count == 1 else pairs):  # a round of one is short, and noisier
+            for pair in range(3 * pairs if count == 1 else pairs):  # a round with one stream is short, and noisier
                 if pair % 2:
-                    direct = await round_of_peer(session, server, asked)
+                    direct = await round_of_peer(session, server, tokens)
                     through = await round_of_ours(session, at, count)
                 else:
                     through = await round_of_ours(session, at, count)
                     direct = await round_of_peer(session, server, lengths(through))
-                asked = lengths(through)
+                tokens = lengths(through)
                 mine.append(rate(through))
                 theirs.append(rate(direct))
                 ratios.append(mine[-1] / theirs[-1])
@@ -235,15 +227,15 @@ async def throughput(at: House, server: ModelServer, pairs: int, counts: tuple[i
                 measures.append(_first_tokens("first_token_added_ms_p95_8", added))
                 at_once = []
                 for _ in range(pairs):
-                    through = await round_of_ours(session, at, count, apart=0, seconds=0)
-                    direct = await round_of_peer(session, server, [8] * count, apart=0)
+                    through = await round_of_ours(session, at, count, interval=0, seconds=0)
+                    direct = await round_of_peer(session, server, [8] * count, interval=0)
                     at_once.append(_added(through, direct))
                 measures.append(_first_tokens("first_token_added_ms_p95_8_at_once", at_once))
     return measures
 
 
-async def carry(at: House, steps: list[int], seconds: float) -> list[Measure]:
-    """Add streams in steps until the p95 of the delay passes 500 ms."""
+async def carry(at: Site, steps: list[int], seconds: float) -> list[Measure]:
+    """Increase the number of streams until the p95 of the delay exceeds 500 ms."""
     timeout = aiohttp.ClientTimeout(total=None)
     at_rest = _resident(at)
     carried, rows, kib = 0, [], 0.0
@@ -254,37 +246,37 @@ async def carry(at: House, steps: list[int], seconds: float) -> list[Measure]:
             stories = await prepare(session, at, count, 20_000)
             started = time.perf_counter()
             readers = []
-            for story in stories:  # a hundred a second: the steady state is measured, not the rush
+            for story in stories:  # a hundred a second
                 readers.append(asyncio.create_task(ours(session, at, story, started, seconds)))
                 await asyncio.sleep(0.01)
             await asyncio.sleep(seconds - 3)
             grown = _resident(at) - at_rest
             streams = await asyncio.gather(*readers)
-            # The first third of the time is for all of them to have begun.
+            # without the first third, in which streams start
             delays = [d for s in streams for d in s.delays[len(s.delays) // 3 :] if d >= 0]
             silent = sum(1 for stream in streams if not stream.delays)
-            p95 = _p95(delays) if delays else float("inf")
-            rows.append(f"{count}: p95 {p95:.0f} ms" + (f", {silent} silent" if silent else ""))
+            delay = p95(delays) if delays else float("inf")
+            rows.append(f"{count}: p95 {delay:.0f} ms" + (f", {silent} silent" if silent else ""))
             print(rows[-1], flush=True)
             await _stop_all(session, at, stories)
-            if p95 > 500 or silent:
+            if delay > 500 or silent:
                 break
             carried, kib = count, grown / 1024 / count
     machine = "upstream, narrator, web server and reader on the same machine"
     return [
         Measure("streams_within_500ms", carried, "streams", "higher", note="; ".join(rows) + f"; {machine}"),
         Measure("memory_per_stream_kib", round(kib, 1), "KiB", "lower",
-                note=f"resident memory of web server and narrator at {carried} streams, less that at rest, by stream"),
+                note=f"resident memory of web server and narrator at {carried} streams, minus that without streams, per stream"),
     ]  # fmt: skip
 
 
-def _resident(at: House) -> int:
-    """Bytes of memory that the web server and the narrator hold."""
+def _resident(at: Site) -> int:
+    """Return the resident bytes of the web server and the narrator."""
     pages = [int(Path(f"/proc/{at.pids[name]}/statm").read_text().split()[1]) for name in ("web", "narrator")]
     return sum(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def _stop_all(session: aiohttp.ClientSession, at: House, stories: list[str]) -> None:
+async def _stop_all(session: aiohttp.ClientSession, at: Site, stories: list[str]) -> None:
     for story in stories:
         async with session.get(f"{at.url}/api/stories/{story}", headers=at.headers) as answer:
             generation = (await answer.json())["generation"]["id"]
@@ -295,7 +287,7 @@ async def _stop_all(session: aiohttp.ClientSession, at: House, stories: list[str
 
 @contextmanager
 def model_server() -> Iterator[ModelServer]:
-    """The model server that `make run` would start, alone."""
+    """Start the model server that `make run` starts."""
     server = ModelServer(str(ROOT / "demo/model"), "demo/model")
     with Path(os.devnull).open("wb") as nowhere:
         server.start(stdout=nowhere)
@@ -322,25 +314,27 @@ def scripted_upstream() -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=30, help="how long each step of the carrying test lasts")
+    parser.add_argument("--seconds", type=float, default=30, help="the duration of each step of the capacity test")
     parser.add_argument("--steps", type=int, nargs="+", default=[100, 200, 300, 400, 500, 600])
     parser.add_argument("--only", choices=["throughput", "carry"])
-    parser.add_argument("--miniature", action="store_true", help="one pair of 1 and of 8 streams, and 20 to carry")
+    parser.add_argument(
+        "--miniature", action="store_true", help="one pair with 1 and with 8 streams, and a capacity test with 20"
+    )
     options = parser.parse_args()
     counts: tuple[int, ...] = (1, 8, 32)
     if options.miniature:
         counts, options.pairs, options.seconds, options.steps = (1, 8), 1, 12, [20]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it otherwise
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers are stopped
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which shells ignore in background processes
     measures: list[Measure] = []
     settings: dict[str, Any] = {"words": WORDS, "pairs": options.pairs}
     if options.only != "carry":
         with model_server() as server:
             settings["model server"] = server.reported_command()
-            with house(server.url, server.key) as at:
+            with running_site(server.url, server.key) as at:
                 measures += asyncio.run(throughput(at, server, options.pairs, counts))
     if options.only != "throughput":
-        with scripted_upstream() as url, house(url, "") as at:
+        with scripted_upstream() as url, running_site(url, "") as at:
             measures += asyncio.run(carry(at, options.steps, options.seconds))
     write("streaming", measures, settings, miniature=options.miniature)
 

@@ -1,20 +1,19 @@
-"""How soon a rollback counts, how soon a training's figures are on the page that shows it, and how long the whole circle takes.
+"""The time of a rollback, the delay of a run's metrics on its page, and the time of the whole circle.
 
     python -m benchmarks.studio [--rounds 5] [--miniature]
 
-A house is started as `make run` does, with its own vLLM and the demo model, and its pages are used in Chromium.
+A site is started as by `make run`, with its own vLLM and the demo model, and its pages are used in Chromium.
 
-**Rollback.** A version, which is an LoRA adapter, is in service. Each round promotes another one that was not loaded before, over the
-gate, and rolls back. The time of the rollback is from the click on the button until the page says that the earlier version is in
-service, a writer has then begun a new story, its first words are on the writer's page, and the page names that version as its writer.
-The pages of the studio are loaded again four times a second; the password is typed where it is asked for.
+**Rollback.** A version, which is a LoRA adapter, is in service. Each round promotes another version that is not loaded yet, overruling the gate,
+and rolls back. The time of the rollback is from the click on the button until the studio names the earlier version as in service, a writer has
+started a new story, its first words are on the writer's page, and the page names that version as its writer. The studio's pages are reloaded four
+times a second; the password is entered when asked for.
 
-**Events.** A preference training from made-up judgement, on the processor, by the house's GPU worker, while Chromium has the run's page open.
-For each step: the moment at which the page's text first shows that step or a later one, less the time that the training
-itself wrote beside the step's figures. Both are of one clock.
+**Events.** A preference training from made-up judgement, on the CPU, by the site's GPU worker, while Chromium shows the run's page. The delay of a
+step is the time at which the page first shows that step or a later one, minus the time in the step's event.
 
-**Circle.** The test of the whole circle (`tests/e2e/test_studio.py`): votes, one click, training, the report, an arena with seven votes, promotion, a story
-by the new version, rollback. It measures itself; here nothing else runs beside it.
+**Circle.** The test of the whole circle (`tests/e2e/test_studio.py`), which measures itself: votes, one click, training, the report, an arena with
+seven votes, promotion, a story by the new version, rollback.
 """
 
 from __future__ import annotations
@@ -23,24 +22,23 @@ import argparse
 import json
 import os
 import re
-import shutil
 import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 from xml.etree import ElementTree
 
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page
 
-from benchmarks.house import ROOT, House, house
-from benchmarks.report import Measure, write
+from benchmarks.report import ROOT, Measure, p95, write
+from benchmarks.site import Site, running_site
+from tests.e2e.browser import chromium
 from workers.serving.loading import served_names
 
 PAIRS, BATCH = 64, 2
@@ -52,16 +50,16 @@ new MutationObserver(() => {
     if (step !== shown.at(-1)?.[0]) sessionStorage.shown = JSON.stringify([...shown, [step, Date.now() / 1000]]);
 }).observe(document, {childList: true, subtree: true, characterData: true});
 """
-"""Notes when another step is shown; it outlives that the page is loaded again."""
+"""Records when a new step is shown, also over reloads of the page."""
 
 
-def lay_out(at: House, versions: int) -> list[tuple[int, str]]:
-    """Versions of one adapter, by number and name, and a snapshot of made-up judgement."""
+def fill(at: Site, versions: int) -> list[tuple[int, str]]:
+    """Make versions of one adapter and a snapshot of made-up judgement. Returns the versions' ids and names."""
     os.environ |= at.environment | {"DJANGO_SETTINGS_MODULE": "webapp.settings", "DEBUG": "true", "VAR": str(at.var)}
     import django
 
     django.setup()
-    import webapp.celery  # noqa: F401  (knows the broker through which a snapshot is asked for)
+    import webapp.celery  # noqa: F401  (configures the broker for the request of a snapshot)
     from training.common.manifest import make_manifest, sha256_of
     from workers.folders import studio
     from writer.accounts.models import User
@@ -71,7 +69,7 @@ def lay_out(at: House, versions: int) -> list[tuple[int, str]]:
     from writer.stories.models import ModelVersion
     from writer.stories.operations.deploy import in_service
 
-    judge()
+    vote()
     asked = ask_snapshot(by=User.objects.get(email="admin@longhand.test"), query=SnapshotQuery(least_votes=1))
     folder = studio() / "versions" / "bench"
     make_adapter(folder)
@@ -91,12 +89,12 @@ def lay_out(at: House, versions: int) -> list[tuple[int, str]]:
     ready = Snapshot.objects.filter(pk=asked.pk, state=Making.READY)
     until(ready.exists, lambda: "no snapshot was made")
     url, key = at.environment["MODEL_SERVER_URL"], at.environment["MODEL_SERVER_KEY"]
-    until(lambda: bool(served_names(url, key)), lambda: "vLLM does not answer")
+    until(lambda: bool(served_names(url, key)), lambda: "vLLM does not respond")
     return [(version.pk, version.name) for version in made]
 
 
 def make_adapter(folder: Path) -> None:
-    """The demo model turned round a little, as a training would leave it."""
+    """Write the demo model with a random adapter, in the files that a training writes."""
     import torch
 
     from training.config.learner import LearnerSettings, Lora
@@ -115,8 +113,8 @@ def make_adapter(folder: Path) -> None:
     save_model(weights, model, base, folder / "model", "# A version\n", settings)
 
 
-def judge() -> None:
-    """An editor who prefers plain sentences."""
+def vote() -> None:
+    """Vote as an editor who prefers short sentences."""
     from writer.accounts.models import User
     from writer.editorial.acts import VoteAct
     from writer.editorial.models import Pair, PairSource, Reading
@@ -141,18 +139,19 @@ def judge() -> None:
         act(by=editor, op_id=uuid4().hex, asked=VoteAct(kind="vote", reading=reading.pk, preference=-2, principles=[]))
 
 
-def until(there: Callable[[], bool], why: Callable[[], str], seconds: float = 180, pause: float = 0.25) -> None:
+def until(condition: Callable[[], bool], why: Callable[[], str], seconds: float = 180, pause: float = 0.25) -> None:
+    """Wait for a condition. Raises SystemExit with the reason if it does not hold in time."""
     end = time.monotonic() + seconds
-    while not there():
+    while not condition():
         if time.monotonic() > end:
             raise SystemExit(why())
         time.sleep(pause)
 
 
 class Person:
-    """Somebody signed in, with one window."""
+    """A person who is signed in, with one window."""
 
-    def __init__(self, browser: Browser, at: House, role: str) -> None:
+    def __init__(self, browser: Browser, at: Site, role: str) -> None:
         self.page = browser.new_context(viewport={"width": 1200, "height": 900}).new_page()
         self.page.set_default_timeout(60_000)
         self.at, self.password = at, at.passwords[role]
@@ -169,7 +168,7 @@ class Person:
         return self.page.get_by_role("button", name=name)
 
     def press(self, button: Locator) -> float:
-        """Press a button that leads to another page, with the password again where it is asked for: when it was pressed."""
+        """Press a button that leads to another page, and enter the password if asked for. Returns the time at which it was pressed."""
         pressed = time.monotonic()
         with self.page.expect_navigation():
             button.click()
@@ -179,24 +178,24 @@ class Person:
                 self.button("Confirm").click()
         return pressed
 
-    def sees_in_service(self, name: str) -> None:
-        said = f"{name} writes the stories"
+    def wait_in_service(self, name: str) -> None:
+        text = f"{name} writes the stories"
         until(
-            lambda: said in self.open("/studio/").locator("p.lead").inner_text(),
+            lambda: text in self.open("/studio/").locator("p.lead").inner_text(),
             lambda: f"{name} is not in service: {self.page.locator('main').inner_text()}",
         )
 
-    def promotes(self, version: int, name: str) -> float:
-        """Seconds from the click until it is in service."""
+    def promote(self, version: int, name: str) -> float:
+        """Promote a version. Returns the seconds from the click until it is in service."""
         page = self.open(f"/studio/versions/{version}")
         page.get_by_text("Overrule the gate").click()
         page.get_by_label("Why").fill("It is promoted for a benchmark.")
         pressed = self.press(self.button("Promote all the same"))
-        self.sees_in_service(name)
+        self.wait_in_service(name)
         return time.monotonic() - pressed
 
-    def begins_a_story(self, name: str) -> float:
-        """When its first words were seen; SystemExit if another version is named as its writer."""
+    def start_story(self, name: str) -> float:
+        """Start a story. Returns the time of its first words. Raises SystemExit if the page names another version as its writer."""
         page = self.open("/new")
         page.get_by_label("Title").fill("The tide")
         page.get_by_label("Premise").fill("A harbour counts its waves.")
@@ -204,29 +203,31 @@ class Person:
         self.press(self.button("Begin writing"))
         page.locator("#words", has_text=re.compile("^[1-9]")).wait_for()
         seen = time.monotonic()
-        said = page.locator(".provenance").inner_text()
-        if not said.startswith(f"Written by the {name}."):
-            raise SystemExit(f"The story was not written by {name}: {said}")
-        page.wait_for_selector("body[data-state=done]")  # so that it is not in the way of what is measured next
+        provenance = page.locator(".provenance").inner_text()
+        if not provenance.startswith(f"Written by the {name}."):
+            raise SystemExit(f"The story was not written by {name}: {provenance}")
+        page.wait_for_selector("body[data-state=done]")  # so that it does not disturb the next measurement
         return seen
 
 
 def rollbacks(admin: Person, writer: Person, versions: Sequence[tuple[int, str]]) -> list[Measure]:
     (first, before), *others = versions
-    promoted, said, written = [admin.promotes(first, before)], [], []
+    promoted, in_service, written = [admin.promote(first, before)], [], []
     for version, name in others:
-        promoted.append(admin.promotes(version, name))
-        writer.begins_a_story(name)
+        promoted.append(admin.promote(version, name))
+        writer.start_story(name)
         admin.open("/studio/")
         pressed = admin.press(admin.button(f"Roll back to {before}"))
-        admin.sees_in_service(before)
-        said.append(time.monotonic() - pressed)
-        written.append(writer.begins_a_story(before) - pressed)
-        print(f"promoted in {promoted[-1]:.1f} s, rolled back in {said[-1]:.1f} s, first words {written[-1]:.1f} s")
+        admin.wait_in_service(before)
+        in_service.append(time.monotonic() - pressed)
+        written.append(writer.start_story(before) - pressed)
+        print(
+            f"promoted in {promoted[-1]:.1f} s, rolled back in {in_service[-1]:.1f} s, first words {written[-1]:.1f} s"
+        )
     note = (
         f"click to the first words of a new story by the version before, worst of {len(written)}; median "
-        f"{statistics.median(written):.1f} s; until the page says that it is in service, median {statistics.median(said):.1f} s, "
-        f"worst {max(said):.1f} s"
+        f"{statistics.median(written):.1f} s; until the page names it as in service, median {statistics.median(in_service):.1f} s, "
+        f"worst {max(in_service):.1f} s"
     )
     return [
         Measure("rollback_s", round(max(written), 1), "s", "lower", note=note),
@@ -245,32 +246,31 @@ def events_lag(admin: Person, epochs: int) -> list[Measure]:
     admin.press(admin.button("Plan it"))
     page.add_init_script(WATCH)
     run = page.url.rpartition("/")[2]
-    admin.press(admin.button("Start"))  # which is there when a worker has planned the run
+    admin.press(admin.button("Start"))  # which appears when a worker has planned the run
     state = page.locator("#state")
     until(lambda: state.inner_text() in ("Finished", "Failed"), lambda: f"run {run}: {state.inner_text()}", 900, 1)
     shown: list[tuple[int, float]] = json.loads(page.evaluate("sessionStorage.shown ?? '[]'"))
-    told: dict[int, float] = {}
+    written: dict[int, float] = {}
     for line in (admin.at.var / "studio" / "runs" / run / "events.jsonl").read_text().splitlines():
         event = json.loads(line)
         if event["kind"] == "metrics":
-            told.setdefault(event["step"], event["time"])  # the last step is told of again, when the rest was measured
-    if page.locator("#problem").is_visible() or not told:
+            written.setdefault(event["step"], event["time"])  # an evaluation has an event for the same step
+    if page.locator("#problem").is_visible() or not written:
         raise SystemExit(f"run {run}: {page.locator('main').inner_text()}")
-    lags = sorted(min(when for step, when in shown if step >= wanted) - time_ for wanted, time_ in told.items())
-    p95 = lags[int(0.95 * len(lags))]
-    times = list(told.values())
+    lags = [min(when for step, when in shown if step >= wanted) - at for wanted, at in written.items()]
+    times = list(written.values())
     note = (
         f"written by the training to seen in Chromium, {len(lags)} events in {times[-1] - times[0]:.0f} s; median "
-        f"{statistics.median(lags):.2f} s, worst {lags[-1]:.2f} s; the page showed {len({step for step, _ in shown})} of the steps"
+        f"{statistics.median(lags):.2f} s, worst {max(lags):.2f} s; the page showed {len({step for step, _ in shown})} of the steps"
     )
     return [
-        Measure("events_lag_s_p95", round(p95, 2), "s", "lower", note=note),
+        Measure("events_lag_s_p95", round(p95(lags), 2), "s", "lower", note=note),
         Measure("events_lag_s_p50", round(statistics.median(lags), 2), "s", "lower"),
     ]
 
 
 def circle() -> Measure:
-    """By the test, in a process of its own, with its own servers."""
+    """Run the test in a process of its own, with its own servers."""
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder) / "found.xml"
         test = "tests/e2e/test_studio.py::test_the_circle"
@@ -279,8 +279,8 @@ def circle() -> Measure:
             cwd=ROOT,
             check=True,
         )
-        (told,) = ElementTree.parse(found).iterfind(".//property[@name='circle_s']")
-    seconds = round(float(told.attrib["value"]), 1)
+        (entry,) = ElementTree.parse(found).iterfind(".//property[@name='circle_s']")
+    seconds = round(float(entry.attrib["value"]), 1)
     return Measure(
         "circle_s",
         seconds,
@@ -290,25 +290,16 @@ def circle() -> Measure:
     )
 
 
-@contextmanager
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--miniature", action="store_true", help="one round, and a quarter of the training")
     options = parser.parse_args()
     rounds, epochs = (1, 1) if options.miniature else (options.rounds, 4)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it otherwise
-    with house("", "") as at:
-        versions = lay_out(at, rounds + 1)  # before the browser, in whose thread the database may not be asked
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers are stopped
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which shells ignore in background processes
+    with running_site("", "") as at:
+        versions = fill(at, rounds + 1)  # before the browser, whose thread may not use the database
         with chromium() as browser:
             admin, writer = Person(browser, at, "admin"), Person(browser, at, "writer")
             measures = [*rollbacks(admin, writer, versions), *events_lag(admin, epochs)]

@@ -1,18 +1,17 @@
-"""Our recipes against TRL's trainers on the same tokens: speed, and memory at 16,384 tokens.
+"""Our recipes compared with TRL's trainers on the same tokens: speed, and memory at 16,384 tokens.
 
     python -m benchmarks.training [--miniature]
 
-**Speed.** For the demo model's shape and one of 60 million parameters, steps of ours and of TRL's own training loop take turns in
-one process: `sft`, `dpo`, `reward_model`, on texts of 200 to 4,000 words and on texts of equal length. TRL runs with its best
-settings (benchmarks/trl_peer.py); which batch size is its fastest is measured first. Both compute in bfloat16 and keep float32
-weights and moments; TRL by autocast, we by bfloat16 weights beside float32 ones. Gradient checkpointing is on in both, and, as a
-second pair of figures, off in both. A ratio is the median of pairs, with its interval of 95 % in the note.
+**Speed.** For the demo model's shape and one of 60 million parameters, steps of ours and of TRL's own training loop alternate in one process: `sft`,
+`dpo` and `reward_model`, on texts of 200 to 4,000 words and on texts of equal length. TRL has its best settings (benchmarks/trl_peer.py); its
+fastest batch size is measured first. Both compute in bfloat16 with float32 weights and moments: TRL by autocast, ours by bfloat16 weights and
+float32 copies. Gradient checkpointing is on in both, and off in both in further measures. A ratio is the median of pairs, with its 95 % interval in
+the note.
 
-**Memory.** One whole step of `sft` on one text of 16,384 tokens in a process of its own: what it takes at its peak beyond what it
-took before the model was made. `memory_vs_dense` is log-probabilities and their gradients alone, at a vocabulary of 32,000, against
-plain torch with all logits.
+**Memory.** The peak memory of a step of `sft` on one text of 16,384 tokens, minus the memory before the model is made, in a process of its own.
+`memory_vs_dense` is for log-probabilities and their gradients only, with a vocabulary of 32,000, compared with plain torch with all logits.
 
-**GPU.** Model FLOPs utilisation on a model of Qwen3.5-9B's shape, where there is a GPU (benchmarks/mfu.py).
+**GPU.** Model FLOPs utilisation on a model of Qwen3.5-9B's shape, if there is a GPU (benchmarks/mfu.py).
 """
 
 from __future__ import annotations
@@ -86,7 +85,7 @@ def new_model(shape: str, *, reward: bool = False) -> PreTrainedModel:
 
 @dataclass(frozen=True)
 class Plan:
-    """Of one shape: how many texts a step has, the longest of them in words, and how many pairs of steps are timed."""
+    """The number of texts of a step, the words of the longest, and the number of timed pairs of steps, for one shape."""
 
     texts: int
     words: int
@@ -98,14 +97,14 @@ MINIATURE = {"demo": Plan(2, 400, 1)}
 
 
 def lengths(plan: Plan, *, mixed: bool) -> list[int]:
-    """Tokens of each text: evenly from 200 words to the longest, in an order without order, or all of the mean."""
+    """Return the tokens of each text: evenly distributed from 200 words to the longest and shuffled, or all of the mean length."""
     words = np.linspace(200, plan.words, plan.texts) if mixed else np.full(plan.texts, (200 + plan.words) / 2)
     np.random.default_rng(1).shuffle(words)
     return [int(count * TOKENS_PER_WORD) for count in words]
 
 
 def texts_of(recipe: Recipe, plan: Plan, vocabulary: int, *, mixed: bool) -> list[Example]:
-    """Examples of random tokens; both texts of a pair begin with the same prompt."""
+    """Return examples of random tokens. Both texts of a pair have the same prompt."""
     rng = np.random.default_rng(2)
     per_example = 1 if recipe == "sft" else 2
     sizes = lengths(plan, mixed=mixed)
@@ -123,7 +122,7 @@ def texts_of(recipe: Recipe, plan: Plan, vocabulary: int, *, mixed: bool) -> lis
 def our_step(
     recipe: Recipe, model: PreTrainedModel, examples: list[Example], *, checkpointing: bool
 ) -> Callable[[], None]:
-    """A function that does one whole step of a recipe, as the recipe itself does."""
+    """Return a function that does a step of a recipe."""
     settings = LearnerSettings(gradient_checkpointing=checkpointing, tokens_per_micro_batch=4096, threads=THREADS)
     learner = Learner(prepare(model, settings), settings, packed=True)
     if recipe == "sft":
@@ -158,7 +157,7 @@ def our_step(
 def race(
     shape: str, recipe: Recipe, tokenizer: PreTrainedTokenizerFast, plan: Plan, *, mixed: bool, checkpointing: bool
 ) -> tuple[list[float], dict[str, Any]]:
-    """TRL's seconds over ours of each round, and what was found on the way. Both read the same tokens, so this is of speeds."""
+    """Return TRL's seconds divided by ours for each round, and facts for the settings."""
     examples = texts_of(recipe, plan, SHAPES[shape]["vocab_size"], mixed=mixed)
     reward = recipe == "reward_model"
 
@@ -178,7 +177,7 @@ def race(
         step()
         ours.append(time.perf_counter() - began)
 
-    theirs = peer(best, plan.rounds + 1, our_turn)[1:]  # the first of each warms up
+    theirs = peer(best, plan.rounds + 1, our_turn)[1:]  # without the first, which is for warming up
     del ours[0]
     tokens = sum(len(sample) for example in examples for sample in example)
     facts = {
@@ -209,9 +208,9 @@ def speed(shape: str, plan: Plan, tokenizer: PreTrainedTokenizerFast) -> Iterato
 
 @contextmanager
 def peak() -> Iterator[list[float]]:
-    """The memory that the body takes at its peak beyond what there was, in MiB."""
+    """Measure the peak memory of the body, minus the memory before, in MiB."""
     found: list[float] = []
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from what is resident now
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the present resident size
     before = _status("VmRSS")
     yield found
     found.append(_status("VmHWM") - before)
@@ -222,8 +221,8 @@ def _status(name: str) -> float:
     return int(next(line for line in lines if line.startswith(f"{name}:")).split()[1]) / 1024
 
 
-def one_step_of_memory(who: str, tokens: int) -> float:
-    """For a process of its own: the MiB that one measure takes."""
+def step_memory(who: str, tokens: int) -> float:
+    """Return the peak MiB of one step. Call it in a process of its own."""
     torch.set_num_threads(THREADS)
     rng = np.random.default_rng(3)
     sample = Sample.from_lists(
@@ -279,13 +278,13 @@ def memory(tokens: int) -> Iterator[Measure]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--miniature", action="store_true", help="few and short steps, to see that it runs")
+    parser.add_argument("--miniature", action="store_true", help="few and short steps, to see whether it runs")
     parser.add_argument("--memory", choices=["ours", "trl", "chunked", "dense"], help=argparse.SUPPRESS)
     parser.add_argument("--tokens", type=int, default=LONG, help=argparse.SUPPRESS)
     options = parser.parse_args()
     logging.set_verbosity_error()
     if options.memory:
-        print(json.dumps(one_step_of_memory(options.memory, options.tokens)))
+        print(json.dumps(step_memory(options.memory, options.tokens)))
         return
     torch.set_num_threads(THREADS)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(ROOT / "demo" / "model")
@@ -303,7 +302,7 @@ def main() -> None:
         "threads": THREADS,
         "plans": {shape: asdict(plan) for shape, plan in plans.items()},
         "precision": "bfloat16, float32 weights and moments in the optimizer",
-        "gradient_checkpointing": "on in both (ours keeps the answers of attention), but for the figures named all_activations",
+        "gradient_checkpointing": "on in both (ours keeps the outputs of attention), except in measures named all_activations",
         "trl": trl_peer.steps.__doc__,
         "races": facts,
     }

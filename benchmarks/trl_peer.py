@@ -1,4 +1,4 @@
-"""TRL's trainers as a peer: their own loop on our tokens, with a place between two steps where we take our turn."""
+"""TRL's trainers as a peer: their own loop on our tokens, with a callback between steps in which our step is timed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Recipe = Literal["sft", "dpo", "reward_model"]
 
 
 class _OnOurTokens(DPOTrainer):
-    """Takes rows that are tokens already, as TRL's other trainers do."""
+    """A DPOTrainer that accepts tokenized rows, like TRL's other trainers."""
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
         return dataset
@@ -72,10 +72,10 @@ def steps(
     checkpointing: bool,
     between: Callable[[], None] = lambda: None,
 ) -> list[float]:
-    """Seconds of each of `count` optimizer steps over all examples, `batch` at once; after each, `between` has its turn.
+    """Return the seconds of each of `count` optimizer steps over all examples, in batches of `batch`; `between` is called after each.
 
-    Its best settings: the chunked output head, texts of like length together, bfloat16 autocast over float32 weights, the fused
-    AdamW, DPO's reference computed beforehand. Packing and padding-free batches need kernels that a processor has not.
+    Its best settings: the chunked output head, batches of texts of similar length, bfloat16 autocast over float32 weights, the fused
+    AdamW, DPO's reference computed beforehand. Packing and padding-free batches need kernels that CPUs do not have.
     """
     turns = _Turns(between)
     with tempfile.TemporaryDirectory() as folder:

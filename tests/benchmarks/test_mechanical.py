@@ -1,4 +1,4 @@
-"""The rules of `make miniature-dpo`: what each counts, and that it breaks a text by little."""
+"""The rules of `make miniature-dpo`: what each counts, and that a violation changes little of a text."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ GOOD = (
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.key)
-def test_each_breaks_a_good_text_by_little(rule: Rule) -> None:
+def test_each_violation_changes_little(rule: Rule) -> None:
     assert rule.count(GOOD) == 0
-    made = {rule.broken(GOOD, random.Random(seed)) for seed in range(20)}
+    made = {rule.violation(GOOD, random.Random(seed)) for seed in range(20)}
     assert None not in made
     for bad in made:
         assert bad is not None
         assert rule.count(bad) > 0
         assert 0 < changed_share(GOOD, bad) < 0.12
-    assert rule.broken(GOOD, random.Random(3)) == rule.broken(GOOD, random.Random(3))
+    assert rule.violation(GOOD, random.Random(3)) == rule.violation(GOOD, random.Random(3))
 
 
 @pytest.mark.parametrize(
@@ -55,8 +55,8 @@ def test_what_each_counts(key: str, text: str, count: int) -> None:
     assert BY_KEY[key].count(text) == count
 
 
-def test_a_text_that_breaks_it_already_is_no_good_text() -> None:
-    assert BY_KEY["no-dashes"].broken("He went—and she, he said, came.", random.Random(1)) is None
+def test_a_text_with_a_violation_is_refused() -> None:
+    assert BY_KEY["no-dashes"].violation("He went—and she, he said, came.", random.Random(1)) is None
 
 
 def test_ten_principles() -> None:

@@ -50,7 +50,8 @@ class Request:
 def read_requests(paths: Iterable[Path], encoder: ChatEncoder, *, thinking: str, room: int) -> list[Request]:
     """Read the requests of JSON Lines files.
 
-    `thinking` is the setting of the same name; `room` is the context in tokens. A human answer that does not fit is cut, as in POLARIS. Raises MendableError for a line that is wrong, and for a request that leaves no room for an answer.
+    `thinking` is the setting of the same name; `room` is the context in tokens. A human answer that does not fit is cut, as in POLARIS.
+    Raises MendableError for a line that is wrong, and for a request that leaves no room for an answer.
     """
     found = []
     for where, line in read_jsonl(paths, RequestLine):

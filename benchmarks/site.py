@@ -1,4 +1,4 @@
-"""A running Longhand for a benchmark: all of it, in a folder of its own."""
+"""A running Longhand for a benchmark, with databases and files of its own."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from benchmarks.report import ROOT
 from training.serving.process import free_port
-
-ROOT = Path(__file__).resolve().parent.parent
+from workers.embedded.postgres import PostgreSQL
+from workers.embedded.redis import Redis
+from workers.embedded.state import home, server_owner
 
 
 @dataclass
-class House:
-    """A running Longhand, as its run.json describes it."""
+class Site:
+    """A running Longhand, as described in its run.json. `tokens` and `passwords` are those of the demo accounts, by role."""
 
     url: str
     tokens: dict[str, str]
-    """Of the demo accounts, by role."""
     pids: dict[str, int]
     environment: dict[str, str]
-    """Where its servers are: DATABASE_URL, REDIS_URL and others."""
+    """The addresses of its servers: DATABASE_URL, REDIS_URL and others."""
     var: Path
     passwords: dict[str, str]
-    """Of the demo accounts, by role."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -42,8 +42,8 @@ class House:
 
 
 @contextmanager
-def house(model_url: str, model_key: str) -> Iterator[House]:
-    """Start the whole of Longhand in a folder of its own, in front of one model server; "" has it start its own."""
+def running_site(model_url: str, model_key: str) -> Iterator[Site]:
+    """Start the whole of Longhand in a temporary folder, with the given model server; with "" it starts its own."""
     with tempfile.TemporaryDirectory(prefix="longhand-bench-") as var:
         env = os.environ | {
             "DEBUG": "1", "VAR": var, "PORT": str(free_port()), "MODEL_SERVER_URL": model_url, "MODEL_SERVER_KEY": model_key,
@@ -62,7 +62,7 @@ def house(model_url: str, model_key: str) -> Iterator[House]:
             tokens, passwords = (
                 {person["role"]: person[what] for person in facts["accounts"]} for what in ("token", "password")
             )
-            yield House(facts["address"], tokens, facts["processes"], facts["environment"], Path(var), passwords)
+            yield Site(facts["address"], tokens, facts["processes"], facts["environment"], Path(var), passwords)
         finally:
             up.send_signal(signal.SIGINT)
             try:
@@ -72,7 +72,7 @@ def house(model_url: str, model_key: str) -> Iterator[House]:
 
 
 def _ready(run: Path) -> dict[str, Any] | None:
-    """What run.json says, once every process of ours runs."""
+    """Return the contents of run.json once all processes run, otherwise None."""
     if not run.exists():
         return None
     facts: dict[str, Any] = json.loads(run.read_text())
@@ -82,3 +82,20 @@ def _ready(run: Path) -> dict[str, Any] | None:
         return facts if httpx.get(f"{facts['address']}/healthz", timeout=5).is_success else None
     except httpx.HTTPError:
         return None
+
+
+@contextmanager
+def databases() -> Iterator[Path]:
+    """Start a PostgreSQL and a Redis in a temporary folder, and set DATABASE_URL and REDIS_URL. Yields the folder."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="longhand-bench-")))
+        owner = server_owner()
+        postgres, redis = PostgreSQL(home(folder, owner)), Redis(home(folder, owner))
+        log = stack.enter_context((folder / "servers.log").open("wb"))
+        for server in (postgres, redis):
+            server.prepare()
+            server.start(stdout=log)
+            stack.callback(server.stop)
+            server.wait_ready()
+        os.environ |= {"DATABASE_URL": postgres.url, "REDIS_URL": redis.url}
+        yield folder

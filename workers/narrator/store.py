@@ -103,7 +103,7 @@ WITH room AS MATERIALIZED (
     ORDER BY created LIMIT (SELECT room - (SELECT count(*) FROM orphaned) FROM room) FOR UPDATE SKIP LOCKED
 )
 UPDATE stories_generation g
-SET {CLAIMED}, holder = %(holder)s, started = coalesce(started, clock_timestamp()), finished = NULL, notice = '',
+SET {CLAIMED}, holder = %(holder)s, started = coalesce(started, statement_timestamp()), finished = NULL, notice = '',
     failures = CASE WHEN g.state = 'queued' THEN 0 ELSE least(failures + 1, 1000) END
 WHERE id IN (SELECT id FROM orphaned UNION ALL SELECT id FROM queued)
 RETURNING g.id, g.attempt

@@ -606,7 +606,7 @@ def test_an_interrupted_run_resumes(place: Place, whole: Path, capfd: pytest.Cap
     code, output, error = sent("sft", settings, signal.SIGINT, under_way)
     if code == 0:
         pytest.skip("the run was over before it could be interrupted")
-    assert code == 130
+    assert code == 130, error
     assert one_line(error) == "Interrupted; the same command resumes from what is saved."
     assert "Traceback" not in output
     assert not (place.run / "model").exists()

@@ -1,4 +1,5 @@
-"""Programs of ours without their seconds of imports: forked from a server that has imported torch, transformers and Django already.
+"""Programs of ours, and the processes of pytest-xdist, without their seconds of imports: forked from a server that has imported torch,
+transformers and Django already.
 
 `Popen` is `subprocess.Popen`, but a command of this interpreter that begins as one of PROGRAMS is forked by the server. It is a process of its
 own as any other: its environment and command line (in /proc, too), folder, open files, session, signals and exit status. It differs in two
@@ -37,6 +38,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROGRAMS = (
     ["-m", "training"], ["-m", "celery"], ["-m", "uvicorn"], ["-m", "tests.upstream.server"],
     ["-m", "torch.distributed.run"], [str(ROOT / "manage.py"), "narrate"], [str(ROOT / "manage.py"), "follow_run"],
+    ["-c", "import sys;exec(eval(sys.stdin.readline()))"],  # as execnet starts the processes of pytest-xdist
 )  # fmt: skip
 IMPORTED = (
     "training.recipes.dpo.loop", "training.recipes.grpo.loop", "training.recipes.pretrain.loop", "training.recipes.reward_model.loop", "peft",
@@ -213,6 +215,9 @@ def become(order: dict[str, Any]) -> None:
             case ["-m", module, *rest]:
                 sys.argv[1:] = rest
                 runpy.run_module(module, run_name="__main__", alter_sys=True)
+            case ["-c", code]:
+                sys.argv = ["-c"]
+                exec(code, {"__name__": "__main__"})
             case [path, *rest]:
                 sys.argv = [path, *rest]
                 runpy.run_path(path, run_name="__main__")

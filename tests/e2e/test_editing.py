@@ -260,7 +260,8 @@ def test_html_in_a_text_is_text(desk: Desk, stack: Stack) -> None:
     desk.no_complaints()
 
 
-def test_with_the_keyboard_alone(signed_in_context: BrowserContext, stack: Stack) -> None:
+def test_with_the_keyboard_alone(signed_in_context: BrowserContext, stack: Stack, upstream: Upstream) -> None:
+    upstream.script(rate=20)  # so slowly that the story is still being written when the keys have come to "Pause"
     desk = window(signed_in_context, stack)
     page = desk.page
     page.goto(f"{stack.url}/")

@@ -16,6 +16,14 @@ from training.serving.vllm import ModelServer, importable
 
 __all__ = ["admin", "base", "here", "house", "keeper", "make_editor", "queued"]
 
+HERE = Path(__file__).resolve().parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.processes)
+
 
 @pytest.fixture(scope="package")
 def own_model() -> Iterator[ModelServer]:

@@ -104,12 +104,13 @@ def running(*, model_server: bool = False) -> Iterator[Site]:
         wait_for(lambda: site.left() == {}, "nothing is left", 30)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     with running() as site:
         yield site
 
 
+@pytest.mark.xdist_group("site of make run")
 def test_what_run_json_says_and_a_second_start(site: Site) -> None:
     path = site.var / "run.json"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -158,6 +159,7 @@ def test_what_run_json_says_and_a_second_start(site: Site) -> None:
     assert "[X] 0001_initial" in shown.stdout, shown.stderr
 
 
+@pytest.mark.xdist_group("site of make run")
 def test_whatever_dies_is_started_again_and_data_are_kept(site: Site) -> None:
     url = site.notes()["environment"]["DATABASE_URL"]
     with psycopg.connect(url) as connection:

@@ -67,6 +67,7 @@ def test_an_old_python_can_read_the_script_and_say_what_is_wrong() -> None:
     ast.parse(SCRIPT.read_text(), feature_version=(3, 8))
 
 
+@pytest.mark.processes
 def test_every_target_of_the_makefile_parses() -> None:
     for target in (
         "run",

@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("target", ["lint", "types", "pages"])
 def test_check(target: str) -> None:
     environment = {

@@ -108,6 +108,7 @@ def test_the_workflow_and_the_hooks_run_what_is_there() -> None:
         assert (ROOT / hook["entry"].split()[0]).exists(), hook
 
 
+@pytest.mark.processes
 def test_the_version_is_that_of_the_changelog() -> None:
     said = subprocess.run([sys.executable, ROOT / "manage.py", "version"], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == VERSION

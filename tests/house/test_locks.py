@@ -105,6 +105,7 @@ import webapp.asgi, webapp.urls, workers.jobs.tasks, workers.narrator.narrator, 
 """
 
 
+@pytest.mark.processes
 def test_web_narrator_and_worker_need_no_more_than_app() -> None:
     """As in their image: whatever another lock brings is not there."""
     env = dict(os.environ) | {"DJANGO_SETTINGS_MODULE": "webapp.settings", "DEBUG": "true"}

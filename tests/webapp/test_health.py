@@ -153,12 +153,14 @@ def production(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]
     )
 
 
+@pytest.mark.processes
 def test_the_production_settings_pass_djangos_deployment_check() -> None:
     done = production("check", "--deploy", "--fail-level", "WARNING")
     assert done.returncode == 0, done.stderr
     assert "no issues" in done.stdout
 
 
+@pytest.mark.processes
 def test_production_wants_a_secret_key_of_its_own() -> None:
     done = production("check", SECRET_KEY="")
     assert done.returncode != 0
@@ -170,6 +172,7 @@ def test_the_broker_is_given_and_gives_json_only(settings: Settings) -> None:
     assert settings.CELERY_TASK_SERIALIZER == "json"
 
 
+@pytest.mark.processes
 def test_no_migration_is_missing() -> None:
     done = production("makemigrations", "--check", "--dry-run")
     assert done.returncode == 0, done.stdout + done.stderr

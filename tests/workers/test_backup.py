@@ -36,6 +36,7 @@ def words(url: str) -> list[str]:
         return [row[0] for row in connection.execute("SELECT word FROM kept ORDER BY word")]
 
 
+@pytest.mark.processes
 def test_a_backup_brings_back_what_was_and_nothing_else(url: str, tmp_path: Path) -> None:
     run(url, "CREATE TABLE kept (word text PRIMARY KEY)", "INSERT INTO kept VALUES ('𝄞 one'), ('two')")
     file = backup(tmp_path, url)
@@ -48,6 +49,7 @@ def test_a_backup_brings_back_what_was_and_nothing_else(url: str, tmp_path: Path
         assert connection.execute("SELECT to_regclass('newer')").fetchone() == (None,)
 
 
+@pytest.mark.processes
 def test_a_broken_backup_changes_nothing(url: str, tmp_path: Path) -> None:
     run(url, "CREATE TABLE kept (word text)", "INSERT INTO kept VALUES ('here')")
     file = backup(tmp_path, url)
@@ -58,12 +60,14 @@ def test_a_broken_backup_changes_nothing(url: str, tmp_path: Path) -> None:
     assert not (tmp_path / "backups" / "restore.sql").exists()
 
 
+@pytest.mark.processes
 def test_a_server_that_is_away_is_said_and_leaves_no_half_file(tmp_path: Path) -> None:
     with pytest.raises(BackupFailed, match="pg_dump failed"):
         backup(tmp_path, "postgresql://longhand@127.0.0.1:9/longhand")
     assert list((tmp_path / "backups").iterdir()) == []
 
 
+@pytest.mark.processes
 def test_the_embedded_server_is_started_for_it() -> None:
     with tempfile.TemporaryDirectory(prefix="lh-") as name:
         Path(name).chmod(0o755)

@@ -81,6 +81,7 @@ def run_command(*arguments: str, path: Path = OUTSIDE) -> subprocess.CompletedPr
     )  # fmt: skip
 
 
+@pytest.mark.processes
 def test_the_command_line_knows_it_and_plans_it(tmp_path: Path) -> None:
     assert "Learns how answers end." in run_command("--help").stdout
     path = tmp_path / "toy.json"
@@ -97,6 +98,7 @@ def test_the_command_line_knows_it_and_plans_it(tmp_path: Path) -> None:
     assert "tokens in 12 texts" in planned.stdout
 
 
+@pytest.mark.processes
 def test_a_package_that_is_broken_is_named(tmp_path: Path) -> None:
     folder = private(tmp_path / "other-1.0.dist-info")
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")

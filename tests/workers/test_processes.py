@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from workers.processes import kill, processes_of, tag
 
 NAMES_ITSELF = """
@@ -15,6 +17,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.processes
 def test_one_that_named_itself(tmp_path: Path) -> None:
     """vLLM's processes do; what is left of them after their server was killed must still be found."""
     environment = os.environ | tag(tmp_path)

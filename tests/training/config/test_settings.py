@@ -58,6 +58,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_settings(tmp_path / "none.toml", DemoSettings)
 
 
+@pytest.mark.processes
 def test_the_command_prints_one_line_and_no_traceback(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text(GOOD.replace("stories", str(tmp_path / "none")).replace('"run"', f'"{tmp_path / "run"}"'))
@@ -69,6 +70,7 @@ def test_the_command_prints_one_line_and_no_traceback(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.processes
 def test_settings_are_readable_without_torch() -> None:
     code = "import sys, training.config.settings, training.common.records, training.recipes.registry; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

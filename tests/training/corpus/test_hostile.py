@@ -83,6 +83,7 @@ def replaced(path: Path, name: str, data: bytes, **changes: int) -> Path:
     return path
 
 
+@pytest.mark.processes
 def test_the_unchanged_book_is_valid(tmp_path: Path) -> None:
     assert read(book(tmp_path)) == ""
     assert read_bounded(book(tmp_path)) == ""
@@ -91,18 +92,21 @@ def test_the_unchanged_book_is_valid(tmp_path: Path) -> None:
 # Archives
 
 
+@pytest.mark.processes
 def test_reading_a_zip_bomb_is_stopped(tmp_path: Path) -> None:
     path = replaced(book(tmp_path), "OEBPS/a.xhtml", b"<p>" + b" " * (120 * MIB))
     assert path.stat().st_size < MIB
     assert "reading was stopped" in read_bounded(path)
 
 
+@pytest.mark.processes
 def test_reading_a_part_that_is_too_large_is_stopped(tmp_path: Path) -> None:
     noise = random.Random(1).randbytes(40_000).hex().encode()  # compressed 2:1, so that the ratio is not the reason
     path = replaced(book(tmp_path), "OEBPS/a.xhtml", b"<p>" + noise * 300)
     assert "far more than the text of a book" in read_bounded(path)
 
 
+@pytest.mark.processes
 def test_a_directory_with_wrong_sizes(tmp_path: Path) -> None:
     """The declared size is a hundred bytes; unpacked bytes are counted, and the checksum shows that it is wrong."""
     data = bytearray(replaced(book(tmp_path), "OEBPS/a.xhtml", b" " * (30 * MIB)).read_bytes())
@@ -124,6 +128,7 @@ def test_parts_that_overlap(tmp_path: Path) -> None:
     assert "overlap" in read(tmp_path / "o.epub")
 
 
+@pytest.mark.processes
 def test_too_many_parts(tmp_path: Path) -> None:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
@@ -230,6 +235,7 @@ LAUGHS = "<!DOCTYPE html [<!ENTITY a 'ha'>" + "".join(
 )
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     "start",
     [
@@ -265,6 +271,7 @@ def test_a_file_is_not_read_through_a_dtd(tmp_path: Path) -> None:
     assert [draft.text.partition("\n")[0] for draft in found] == ["A b."]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     "deep",
     ["<div>" * 100_000, "<div>" * 230 + "x" + "</div>" * 230, "<i>" * 250 + "x" + "</i>" * 250],
@@ -274,11 +281,13 @@ def test_markup_that_nests_too_deep(tmp_path: Path, deep: str) -> None:
     assert "nests more than" in read_bounded(replaced(book(tmp_path), "OEBPS/a.xhtml", PAGE.format(body=deep).encode()))
 
 
+@pytest.mark.processes
 def test_a_page_of_markup_only(tmp_path: Path) -> None:
     page = b"<html><body>" + b"".join(b'<a b%x=""/>' % number for number in range(800_000)) + b"</body></html>"
     assert "more markup" in read_bounded(replaced(book(tmp_path), "OEBPS/a.xhtml", page))
 
 
+@pytest.mark.processes
 def test_a_paragraph_of_many_runs_takes_linear_time(tmp_path: Path) -> None:
     rng = random.Random(4)
     runs = "".join(f"<i>{rng.randrange(10**9)}</i> {rng.randrange(10**9)} " for _ in range(70_000))
@@ -288,6 +297,7 @@ def test_a_paragraph_of_many_runs_takes_linear_time(tmp_path: Path) -> None:
 # JSONL and text files
 
 
+@pytest.mark.processes
 def test_a_gzip_bomb_and_an_endless_line(tmp_path: Path) -> None:
     path = tmp_path / "b.jsonl.gz"
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
@@ -316,6 +326,7 @@ def test_bad_lines_are_named(tmp_path: Path) -> None:
     assert "no line with a story" in read(tmp_path / "a.jsonl")
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     "line",
     [

@@ -437,6 +437,7 @@ def test_an_incomplete_configuration_is_refused(tmp_path: Path, config: str, mes
         read_shape(tmp_path / "config.json")
 
 
+@pytest.mark.processes
 def test_nothing_heavy_is_imported(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from training.planning.estimate import make_plan; from training.planning.plan import format_plan; "

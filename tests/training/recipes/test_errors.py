@@ -533,6 +533,7 @@ def in_a_mount_namespace(script: str, *arguments: object) -> subprocess.Complete
     )  # fmt: skip
 
 
+@pytest.mark.processes
 def test_a_full_disk_and_a_read_only_disk(place: Place, whole: Path) -> None:
     """A real disk of 700 kB, which has space for the first checkpoint but not for the second."""
     disk = place.folder / "disk"
@@ -582,6 +583,7 @@ def tells(run: Path, what: str) -> Callable[[], bool]:
     return lambda: events.exists() and what in events.read_text()
 
 
+@pytest.mark.processes
 def test_a_stop_during_the_reference_pass(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """There is nothing to save yet, so the run stops at once, and starts again from the beginning."""
     models.preferences(tmp_path / "dpo.jsonl", 400)
@@ -595,6 +597,7 @@ def test_a_stop_during_the_reference_pass(tmp_path: Path, capfd: pytest.CaptureF
     assert "Stopped while" not in capfd.readouterr().out
 
 
+@pytest.mark.processes
 def test_an_interrupted_run_resumes(place: Place, whole: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = (place.run / "events.jsonl").stat().st_size
     place.values["checkpoint_every"] = 100
@@ -619,6 +622,7 @@ OURS = re.compile(
 )
 
 
+@pytest.mark.processes
 def test_libraries_are_quiet(tmp_path: Path) -> None:
     """Runs print only their own lines, with a model whose layers have optional kernels, with a new head, with DeepSpeed."""
     runs: list[list[str]] = []
@@ -645,6 +649,7 @@ def test_libraries_are_quiet(tmp_path: Path) -> None:
     assert done.stdout.count("The model is in ") == 4
 
 
+@pytest.mark.processes
 @pytest.mark.soak
 def test_a_checkpoint_of_another_number_of_processes(tmp_path: Path) -> None:
     """DeepSpeed's checkpoints have a part for each process: a single process cannot read those of two."""

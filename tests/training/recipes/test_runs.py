@@ -77,7 +77,12 @@ def test_the_saved_model_is_the_trained_one(kind: models.Kind, shape: dict[str, 
     assert evaluate()["held_out_loss"] == pytest.approx(metric_by_step(settings.run_dir, "held_out_loss")[2], rel=1e-6)
 
 
-@pytest.mark.parametrize("name", NAMES)
+# The loop is one for all recipes: it is proven with one of them here, with the others by `make soak`.
+ONE_OF_THEM = [pytest.param(name, marks=() if name == "sft" else pytest.mark.soak) for name in NAMES]
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("name", ONE_OF_THEM)
 def test_a_killed_run_ends_like_one_that_was_not_killed(name: Name, tmp_path: Path) -> None:
     whole, killed = make_settings(name, tmp_path, "whole"), make_settings(name, tmp_path, "killed")
     model = RECIPES[name](whole)
@@ -93,6 +98,7 @@ def test_a_killed_run_ends_like_one_that_was_not_killed(name: Name, tmp_path: Pa
     assert max_difference(model, resumed) == 0
 
 
+@pytest.mark.processes
 def test_a_requested_stop_loses_no_step(tmp_path: Path) -> None:
     settings = make_settings("sft", tmp_path, steps=200, checkpoint_every=1000)
     assert run_until("sft", settings, 5, signal.SIGTERM) == 0
@@ -102,14 +108,18 @@ def test_a_requested_stop_loses_no_step(tmp_path: Path) -> None:
 
 
 ADAPTERS = {"lora": {"rank": 4, "alpha": 8}}
-# DeepSpeed compiles its optimizer for the host's memory, which takes a minute.
-OFFLOAD = pytest.param("sft", 2, {"offload": "optimizer"}, marks=pytest.mark.soak)
+LONG = pytest.mark.soak
+WITH_TWO = [
+    pytest.param("sft", 1, {}, marks=LONG),
+    pytest.param("reward_model", 2, ADAPTERS, marks=LONG),
+    ("dpo", 3, {}),
+    # DeepSpeed compiles its optimizer for the host's memory, which takes a minute.
+    pytest.param("sft", 2, {"offload": "optimizer"}, marks=LONG),
+]
 
 
-@pytest.mark.parametrize(
-    ("name", "stage", "learner"),
-    [pytest.param("sft", 1, {}, marks=pytest.mark.soak), ("reward_model", 2, ADAPTERS), ("dpo", 3, {}), OFFLOAD],
-)
+@pytest.mark.processes
+@pytest.mark.parametrize(("name", "stage", "learner"), WITH_TWO)
 def test_two_processes_give_the_result_of_one(name: Name, stage: int, learner: dict[str, Any], tmp_path: Path) -> None:
     """DeepSpeed with two processes compared with plain torch; the two are killed in the middle of the run and resume."""
     shape = {"intermediate_size": 4096} if stage == 3 else None  # ZeRO-3 does not shard smaller weights

@@ -65,6 +65,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.processes
 def test_it_is_in_registry_and_settings_and_scores() -> None:
     done = run("-c", SCORES.replace("JUDGE", repr(JUDGE)))
     assert done.returncode == 0, done.stderr
@@ -93,6 +94,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.processes
 def test_it_is_in_the_form_of_grpo() -> None:
     done = run("-c", FORM)
     assert done.returncode == 0, done.stderr
@@ -102,6 +104,7 @@ def test_it_is_in_the_form_of_grpo() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.processes
 def test_a_run_with_it_is_planned(tmp_path: Path) -> None:
     data = models.write_lines(
         tmp_path / "data.jsonl", [{"messages": [{"role": "user", "content": "Write of a lamp."}]}]
@@ -122,6 +125,7 @@ def test_a_run_with_it_is_planned(tmp_path: Path) -> None:
     assert "the reward warmth needs judge" in refused.stderr
 
 
+@pytest.mark.processes
 def test_one_that_is_broken_is_refused_in_one_sentence(tmp_path: Path) -> None:
     refused = run("-m", "training", "--help", package=package(tmp_path, "odd = other:NONE"))
     assert refused.returncode == 2

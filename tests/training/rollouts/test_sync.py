@@ -28,6 +28,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.processes
 def test_what_a_killed_learner_left_is_taken_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sync, "SHARED", tmp_path)
     learner = subprocess.Popen([sys.executable, "-c", AT_WORK, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)  # fmt: skip

@@ -259,6 +259,7 @@ def test_a_connection_that_is_lost(script: Script) -> None:
     assert not failed.value.reached
 
 
+@pytest.mark.processes
 def test_who_only_knows_of_the_client_does_not_wait_for_the_sdk() -> None:
     code = (
         "import sys, training.teacher.client, training.evaluate.version, workers.serving.loading\n"

@@ -14,6 +14,8 @@ import pytest
 from tests.processes import mentioning, wait_for
 from training.serving.process import CannotStart, Process, alive
 
+pytestmark = pytest.mark.processes
+
 LEAVES_CHILDREN = """
 import subprocess, sys, time
 for _ in range(2):

@@ -58,6 +58,7 @@ def start_and_signal(settings: DemoSettings, folder: Path, after_step: int, what
         process.stdout.close()
 
 
+@pytest.mark.processes
 def test_killed_or_stopped_and_resumed_equals_uninterrupted(tmp_path: Path, tiny: Tiny) -> None:
     whole, killed = tiny("whole"), tiny("killed")
     model = train_demo(whole)

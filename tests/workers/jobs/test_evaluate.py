@@ -144,6 +144,7 @@ def test_one_story_a_bucket_has_no_interval(asked: Evaluation) -> None:
     assert [row["interval"] for row in asked.report["buckets"]] == [None] * STORIES  # type: ignore[index]
 
 
+@pytest.mark.processes
 def test_a_task_that_was_killed(
     asked: Evaluation, server: FakeServer, process_env: dict[str, str], tmp_path: Path
 ) -> None:

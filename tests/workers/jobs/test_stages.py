@@ -106,6 +106,7 @@ def begun(keeper: Keeper, run: Run, admin: User) -> Run:
     return start_run(by=admin, run_id=run.pk)
 
 
+@pytest.mark.processes
 def test_from_good_texts_to_what_a_version_learned_of_principles(
     keeper: Keeper,
     fake: FakeTeacher,
@@ -158,6 +159,7 @@ def test_from_good_texts_to_what_a_version_learned_of_principles(
     assert all(0 <= one["before"]["value"] <= 1 and one["pairs"] for one in learning.report["learned"])
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("recipe", "typed"), [("references", {"share": "1", "passage_words": "30", "min_similarity": "0.05"})]
 )
@@ -187,6 +189,7 @@ def test_a_stage_becomes_a_data_set_with_its_card(
     assert (f"dataset:{run.made.pk}", f"{run.made.name}: 1 rows") in data_for("sft")
 
 
+@pytest.mark.processes
 def test_nothing_made_is_said(
     keeper: Keeper, fake: FakeTeacher, constitution: None, stories: Dataset, drafted: Callable[..., Run], admin: User
 ) -> None:
@@ -258,6 +261,7 @@ def stage_plan_of(run: Run) -> dict[str, Any]:
     return dict(run.plan or {})
 
 
+@pytest.mark.processes
 def test_consent_taken_back_while_a_stage_is_at_work(
     judged: Snapshot,
     take: Take,

@@ -75,6 +75,7 @@ def generations(owner: User, model: ModelVersion) -> list[str]:
     return made
 
 
+@pytest.mark.processes
 def test_every_reader_gets_every_chunk_soon(owner: User, model: ModelVersion, web: tuple[str, int]) -> None:
     host, pid = web
     _, secret = ApiToken.issue(owner, "script")

@@ -202,6 +202,7 @@ async def test_nonsense_ends_the_socket(
     assert closed.value.rcvd.code == 4400
 
 
+@pytest.mark.processes
 async def test_redis_dies_and_comes_back(
     site: Site,
     owner: User,

@@ -59,7 +59,7 @@ class Env(BaseSettings):
     """As that server calls it. Empty: MODEL."""
     teacher_key: str = ""
     teacher_inside: bool = False
-    """TEACHER_URL is the site's own, too: drafts may go there although their writers allow no model outside of this site, and no proxy is used."""
+    """TEACHER_URL is the site's own, too: drafts may go there although their writers allow no model outside this site, and no proxy is used."""
 
     # The judges: models that score the stories of GRPO runs
     judge_url: str = ""

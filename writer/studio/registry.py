@@ -59,7 +59,7 @@ def judges_named() -> list[str]:
 
 
 def _named(model: str, url: str, *, outside: bool) -> str:
-    where = f"{url}, outside of this site" if outside else "this site's own server"
+    where = f"{url}, outside this site" if outside else "this site's own server"
     return f"{model} at {where}"
 
 

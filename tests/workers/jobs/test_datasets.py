@@ -213,7 +213,7 @@ def only_held_out(folder: Path) -> None:
     [
         (cut_short, r"train\.jsonl\.gz cannot be read after line 0"),
         (not_gzip, r"train\.jsonl\.gz cannot be read after line 0"),
-        (empty, r"nothing to learn from: .*train\.jsonl has no lines"),
+        (empty, r"nothing to train on: .*train\.jsonl has no lines"),
         (both, r"train\.jsonl and train\.jsonl\.gz in .*: keep one"),
         (only_held_out, r"no train\.jsonl in .*brought, plain or gzipped"),
     ],

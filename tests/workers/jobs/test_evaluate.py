@@ -239,7 +239,7 @@ def test_two_tasks_at_once(asked: Evaluation, server: FakeServer) -> None:
 
 
 def test_whoever_lost_the_lease_stops(asked: Evaluation, server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task, "BEAT", 0.1)
+    monkeypatch.setattr(task, "RENEW_SECONDS", 0.1)
     server.most = 0
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(in_a_thread, asked)

@@ -168,7 +168,7 @@ def not_a_text(folder: Path) -> None:
 )
 def test_a_foreign_chat_template(brought: Path, admin: User, put: Callable[[Path], None]) -> None:
     put(brought)
-    refused(admin, "not one that this site knows")
+    refused(admin, "unknown to this site")
 
 
 def test_no_chat_template(brought: Path, admin: User) -> None:
@@ -229,7 +229,7 @@ def test_one_that_is_refused_does_not_hold_up_the_next(brought: Path, base: Mode
     imports.import_waiting()
     one, two, three = VersionImport.objects.order_by("pk")
     assert "is not accepted" in one.problem
-    assert two.problem == "There is a version of this name already."
+    assert two.problem == "There is already a version with this name."
     assert three.version is not None
     assert sorted(path.name for path in (studio() / "imports").iterdir()) == [str(three.pk)]
 

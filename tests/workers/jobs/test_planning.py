@@ -205,13 +205,13 @@ def fail_by_batch(run: Run, settings: Settings) -> str:
 def fail_by_held_out(run: Run, settings: Settings) -> str:
     run.snapshot = another_snapshot(5, 5, held_out=True)
     run.save()
-    return "nothing to learn from"
+    return "nothing to train on"
 
 
 def fail_by_snapshot(run: Run, settings: Settings) -> str:
     run.snapshot = another_snapshot(state=Making.FAILED, problem="No votes.")
     run.save()
-    return "snapshot 9 is not there: No votes."
+    return "snapshot 9 is not ready: No votes."
 
 
 def fail_by_disk(run: Run, settings: Settings) -> str:
@@ -323,7 +323,7 @@ def test_hours_by_the_last_good_run(draft: Draft, base: ModelVersion, gpus: int)
         return run
 
     plan = planned(draft())
-    assert (plan["gpu_hours"], plan["hours_from"]) == (None, "no run of this kind was made on a processor yet")
+    assert (plan["gpu_hours"], plan["hours_from"]) == (None, "no run of this kind has been made on a processor yet")
     good = ended(RunState.DONE, [1.0, 500.0, 900.0])
     ended(RunState.FAILED, [7.0])
     ended(RunState.DONE, [7.0], recipe="sft")

@@ -107,19 +107,19 @@ def test_only_rewards_that_are_used_are_filled_in(
     assert PRINCIPLES[0]["name"] in found.rewards.constitution.read_text()
     assert found.rewards.ranges == found.rewards.judge
     assert found.rewards.preference == model_path(taste)
-    with pytest.raises(MendableError, match="reward model of this run is gone"):
+    with pytest.raises(MendableError, match="reward model of this run has been deleted"):
         read(asked(weights={"preference": 1.0}))
 
 
 def test_a_second_judge_is_another_one(judged: Settings, asked: Callable[..., Run]) -> None:
     judged.SECOND_JUDGE_URL, judged.SECOND_JUDGE_MODEL = "http://judge", "mole"
-    with pytest.raises(MendableError, match="name the judge itself"):
+    with pytest.raises(MendableError, match="name the first judge"):
         read(asked())
 
 
 def test_requests_without_an_answer_are_for_grpo_alone(base: ModelVersion, requests: Dataset, admin: User) -> None:
     run = Run.objects.create(recipe="sft", settings=defaults_of("sft", base), base=base, dataset=requests, by=admin)
-    with pytest.raises(MendableError, match="Requests holds requests without an answer"):
+    with pytest.raises(MendableError, match="Requests contains requests without an answer"):
         prepare(run)
 
 

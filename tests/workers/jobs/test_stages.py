@@ -231,8 +231,8 @@ def test_a_draft_leaves_with_its_writers_consent_only(
     assert len(read_by(run)) == 3
     assert take.text not in read_by(run)
     plan = stage_plan_of(run)
-    assert plan["notes"] == ["1 of 4 good texts are left out: their writers allow no model outside of this site."]
-    assert "outside of this site" in plan["teacher"]
+    assert plan["notes"] == ["1 of 4 good texts are left out: their writers allow no model outside this site."]
+    assert "outside this site" in plan["teacher"]
 
     assert take.brief.story_id
     share(by=owner, story_id=take.brief.story_id, consent="outside", given=True)

@@ -61,7 +61,7 @@ def make_snapshot(*, snapshot_id: int) -> Snapshot | None:
                 _failed(snapshot_id, "Stories were deleted while it was made. Make another one.")
                 raise
         except Exception:
-            _failed(snapshot_id, "Something went wrong while it was made; the worker's log says what.")
+            _failed(snapshot_id, "An unexpected error occurred while it was made; see the worker's log.")
             raise
     return None
 

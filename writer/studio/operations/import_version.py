@@ -32,7 +32,7 @@ def ask_import(*, by: User, name: str, folder: str) -> VersionImport:
     if not FOLDER.fullmatch(folder):
         raise Refused("The name of a folder: letters, digits, dots, dashes.", field="folder")
     if ModelVersion.objects.filter(name=name).exists():
-        raise Refused("There is a version of this name already.", field="name")
+        raise Refused("There is already a version with this name.", field="name")
     with transaction.atomic():
         try:
             with transaction.atomic():

@@ -26,7 +26,7 @@ from workers.folders import private, run_folder
 from workers.jobs import arenas, evaluate, imports
 from workers.jobs.runs import claim, planning
 from workers.periodic import Periodic
-from workers.processes import ROOT, life
+from workers.processes import ROOT, site_socket
 from writer.studio.models import Machine
 from writer.studio.wake import QUEUE
 
@@ -86,7 +86,7 @@ class Keeper(Periodic):
 
     def _follow(self, run_id: int) -> None:
         """Start a follower in its own session, which no signal to this worker reaches."""
-        inherited = life()
+        inherited = site_socket()
         with (private(run_folder(run_id)) / "follower.log").open("ab") as output:
             follower = subprocess.Popen(
                 [sys.executable, str(ROOT / "manage.py"), "follow_run", str(run_id)],

@@ -57,7 +57,7 @@ class Follower:
         self._died_at = -1
         self._rows: set[int] = set()
         self._began = 0
-        self._life = processes.life()
+        self._site_socket = processes.site_socket()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._shut_down)
 
@@ -137,7 +137,7 @@ class Follower:
         log.info("run_started", run=self.run_id, attempt=self.lease.attempt, pid=self._child.pid)
 
     def _forward_wishes(self) -> None:
-        self._shutting_down = self._shutting_down or site_is_gone(self._life)
+        self._shutting_down = self._shutting_down or site_is_gone(self._site_socket)
         if self.run.wish == "kill":
             kill(self.folder)
         elif self.run.wish == "stop" or self._shutting_down:
@@ -230,7 +230,7 @@ class Follower:
             except (OperationalError, InterfaceError) as error:
                 with contextlib.suppress(DatabaseError, InterfaceError):
                     connection.close()
-                gone, now = site_is_gone(self._life), time.monotonic()
+                gone, now = site_is_gone(self._site_socket), time.monotonic()
                 unreachable_since = unreachable_since or now
                 if (gone or now - unreachable_since > DATABASE_PATIENCE) and not self._stop_sent:
                     log.warning("stops_without_database", run=self.run_id, error=str(error))

@@ -149,7 +149,7 @@ class ModelServer:
         end = time.monotonic() + timeout
         while not self.ready():
             if self.process is not None and self.process.returncode is not None:
-                raise CannotStart("vLLM ended while starting; its last lines say why.")
+                raise CannotStart("vLLM ended while starting; see its last lines.")
             if time.monotonic() > end:
                 raise CannotStart(f"vLLM did not answer within {timeout:.0f} s.")
             time.sleep(0.2)

@@ -30,7 +30,7 @@ def read_constitution(text: str) -> list[Principle]:
     if not isinstance(entries, list) or not entries:
         raise Refused("The file has no [[principle]].", field="file")
     if len(entries) > MOST_PRINCIPLES:
-        raise Refused(f"The file has {len(entries):,} principles; {MOST_PRINCIPLES:,} are the most.", field="file")
+        raise Refused(f"The file has {len(entries):,} principles; the limit is {MOST_PRINCIPLES:,}.", field="file")
     found: dict[str, Principle] = {}
     for number, entry in enumerate(entries, 1):
         name = f"principle {number}" + (f" ({entry[_KEY]})" if isinstance(entry, dict) and _KEY in entry else "")

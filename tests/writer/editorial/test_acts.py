@@ -204,7 +204,7 @@ def test_a_sheet_takes_the_place_of_the_one_before(take: Take, editor: User) -> 
     assert [one.overall for one in RubricSheet.objects.filter(removed=None)] == [1]
     undo(by=editor, op_id=newer.op_id)
     assert [one.overall for one in RubricSheet.objects.filter(removed=None)] == [-4]
-    with pytest.raises(Refused, match="N7 goes from 0 to 15"):
+    with pytest.raises(Refused, match="N7 must be from 0 to 15"):
         do(editor, kind="rubric", take=take.pk, sheet=sheet | {"scores": scores | {"N7": 16}})
 
 

@@ -50,7 +50,7 @@ def act(*, by: User, op_id: str, asked: Asked) -> Act:
         before = Act.objects.filter(editor=by, op_id=op_id).first()
         if before is not None:
             if before.asked != content:
-                raise Refused("This act has the name of another one. Give each act a name of its own.", field="op_id")
+                raise Refused("This op_id belongs to another act. Use a new one for each act.", field="op_id")
             return before
         subject, back = KINDS[content["kind"]].do(by, asked)
         return Act.objects.create(

@@ -53,7 +53,7 @@ class Preference:
 def read_preferences(file: IO[bytes], name: str, size: int) -> list[Preference]:
     """All rows, or `Refused` with the number of the first that cannot be used, and why."""
     if size > FILE_BYTES:
-        raise Refused(f"The file has {size:,} bytes; {FILE_BYTES:,} are the most.", field="file")
+        raise Refused(f"The file has {size:,} bytes; the limit is {FILE_BYTES:,}.", field="file")
     lines = _parquet(file) if name.lower().endswith(".parquet") else _jsonl(file)
     found = []
     for number, line in enumerate(lines, 1):

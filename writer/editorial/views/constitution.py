@@ -208,7 +208,7 @@ def constitution_import(request: HttpRequest) -> HttpResponse:
         if upload is None:
             raise Refused("Choose a file first.", field="file")
         if (upload.size or 0) > FILE_BYTES:
-            raise Refused(f"The file has {upload.size:,} bytes; {FILE_BYTES:,} are the most.", field="file")
+            raise Refused(f"The file has {upload.size:,} bytes; the limit is {FILE_BYTES:,}.", field="file")
         try:
             text = upload.read().decode()
         except UnicodeDecodeError:

@@ -331,7 +331,7 @@ def test_rules_out_of_bounds(candidate: ModelVersion, model: ModelVersion, admin
     for change in ({"prompts": 2}, {"confidence": 0.5}, {"share": 0.9}, {"words": 5}):
         with pytest.raises(Refused):
             open_arena(by=admin, candidate=candidate.pk, **change)
-    with pytest.raises(NotNow, match="in service itself"):
+    with pytest.raises(NotNow, match="Choose another version as the candidate"):
         open_arena(by=admin, candidate=model.pk)
 
 

@@ -57,7 +57,7 @@ def test_the_gate(
     gate = gate_of(candidate)
     assert not gate.passed
     assert len(gate.reasons) == 2
-    with pytest.raises(NotNow, match="no report"):
+    with pytest.raises(NotNow, match="has no report"):
         promote(by=admin, version_id=candidate.pk)
     with pytest.raises(Refused, match="Say why"):
         promote(by=admin, version_id=candidate.pk, overrule=True, reason="because")

@@ -179,7 +179,7 @@ def test_a_run_waits_for_its_snapshot(planned: Run, admin: User) -> None:
 def test_drafts_are_bounded(draft: Callable[..., Run]) -> None:
     for _ in range(MOST_DRAFTS):
         draft()
-    with pytest.raises(NotNow, match="never started"):
+    with pytest.raises(NotNow, match="have not been started"):
         draft()
 
 

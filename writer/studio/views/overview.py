@@ -1,4 +1,4 @@
-"""The studio at a glance, and its two ledgers: what was in service when, and who did what."""
+"""The overview of the studio, the deployment history, and the audit log."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def ledger(request: HttpRequest) -> HttpResponse:
 
 
 def _time(text: str) -> datetime | None:
-    """None of what is no time, such as a day in the thirteenth month."""
+    """The time; None for invalid input, such as a thirteenth month."""
     try:
         found = parse_datetime(text)
     except ValueError:
@@ -123,5 +123,5 @@ def audit(request: HttpRequest) -> HttpResponse:
 
 
 def _said(value: Any) -> str | None:
-    """A detail as JSON has it, and not as Python: settings, and yes or no."""
+    """A detail in JSON notation."""
     return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)

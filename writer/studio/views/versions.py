@@ -1,4 +1,4 @@
-"""Model versions: where each came from, what was measured of it, what it has done, and putting it in service."""
+"""The pages of model versions: lineage, reports, stories, and deployment."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def version_evaluate(request: HttpRequest, version_id: int) -> HttpResponse:
 @guarded
 @require_POST
 def version_promote(request: HttpRequest, version_id: int) -> HttpResponse:
-    """`overrule` and `reason`, where the gate is closed."""
+    """Deploy; posts `overrule` and `reason` if the gate is closed."""
     found = _version(version_id)
     try:
         promote(

@@ -115,7 +115,7 @@ class TestFile:
             ("principle = [1]", "principle 1"),
             ("[[principle]]\nkey = 'a'", r"principle 1 \(a\): the name is missing"),
             ("[[principle]]\nkey = 'A b'", "key"),
-            (write_constitution([PRINCIPLE, PRINCIPLE]), "there twice"),
+            (write_constitution([PRINCIPLE, PRINCIPLE]), "occurs twice"),
             (write_constitution([PRINCIPLE]).replace("fiction", "poetry"), "domains 1"),
             (write_constitution([PRINCIPLE]).replace("name =", "colour = 1\nname ="), "no field colour"),
             (write_constitution([PRINCIPLE]).replace("A tin can", "A tin\\u0000can"), "control character"),

@@ -238,7 +238,7 @@ def test_an_erased_story_costs_its_pairs_only(candidate: ModelVersion, admin: Us
     write_all(opened)
     advance()
     erased.refresh_from_db()
-    assert (erased.take, erased.failed) == (None, "It was erased.")
+    assert (erased.take, erased.failed) == (None, "It was deleted.")
     assert pairs_of(opened).count() == 4 * 2 - 1
     (left,) = pairs_of(opened).filter(brief=erased.brief)
     assert set(places(left, opened)) == {0, 2}
@@ -315,7 +315,7 @@ def test_one_at_a_time_and_closed_undecided(arena: Arena, candidate: ModelVersio
     count(arena.pk)
     arena.refresh_from_db()
     assert arena.state == ArenaState.CLOSED
-    with pytest.raises(NotNow, match="over already"):
+    with pytest.raises(NotNow, match="ended already"):
         close_arena(by=admin, arena_id=arena.pk)
 
 

@@ -59,7 +59,7 @@ def test_the_gate(
     assert len(gate.reasons) == 2
     with pytest.raises(NotNow, match="has no report"):
         promote(by=admin, version_id=candidate.pk)
-    with pytest.raises(Refused, match="Say why"):
+    with pytest.raises(Refused, match="Give a reason"):
         promote(by=admin, version_id=candidate.pk, overrule=True, reason="because")
     asked = promote(by=admin, version_id=candidate.pk, overrule=True, reason="The editors like it better already.")
     assert asked.grounds["overruled"] is True

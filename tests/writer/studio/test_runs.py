@@ -161,7 +161,7 @@ def test_from_the_button_to_the_end(planned: Run, admin: User) -> None:
     planned.refresh_from_db()
     assert (planned.state, planned.wish) == (RunState.RUNNING, "kill")
     Run.objects.filter(pk=planned.pk).update(state=RunState.FAILED, forgotten=True, finished=timezone.now())
-    with pytest.raises(NotNow, match="cleared away"):
+    with pytest.raises(NotNow, match="have been deleted"):
         resume_run(by=admin, run_id=planned.pk)
     acts = AuditEvent.objects.filter(act__startswith="run.").order_by("pk").values_list("act", flat=True)
     assert list(acts) == ["run.ask", "run.start", "run.stop", "run.resume", "run.stop", "run.kill"]
@@ -272,7 +272,7 @@ def test_a_rollout_server_has_no_more_gpus_than_the_run(grpo: Callable[..., Run]
 def test_a_reward_model_that_a_run_needs_is_kept(grpo: Callable[..., Run], admin: User) -> None:
     version = reward_model(1)
     run = grpo(**{"rewards.weights.preference": "1"})
-    with pytest.raises(NotNow, match="rewarded by it"):
+    with pytest.raises(NotNow, match="uses it as a reward model"):
         retire(by=admin, version_id=version.pk)
     stop_run(by=admin, run_id=run.pk)
     assert retire(by=admin, version_id=version.pk).retired

@@ -1,4 +1,4 @@
-"""The writer's side: what may be done with a story, and what editors noted on it."""
+"""The writer's pages: consents for a story, editors' notes, and takes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def sharing(request: HttpRequest, story_id: UUID) -> HttpResponse:
         if request.method == "POST":
             consent, given = request.POST.get("consent", ""), request.POST.get("given") == "yes"
             share(by=user, story_id=story.pk, consent=consent, given=given)
-            messages.success(request, f"{Consent(consent).label}: {'yes' if given else 'not any more'}.")
+            messages.success(request, f"{Consent(consent).label}: {'yes' if given else 'no longer'}.")
             return redirect("sharing", story.pk)
     except Refused as refusal:
         messages.error(request, refusal.detail)

@@ -95,7 +95,7 @@ def _check_absorbed(absorbed: int, least: int, log: str, *, resting: bool) -> No
         )
     if absorbed == least or ends_paragraph(log, absorbed) or (resting and absorbed == len(log)):
         return
-    raise Refused("absorbed must be the end of a finished paragraph.", field="absorbed")
+    raise Refused("absorbed must be the end of a paragraph; the last one is still being written.", field="absorbed")
 
 
 def _saved(revision: Revision, log: str) -> Saved:

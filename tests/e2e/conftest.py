@@ -52,7 +52,7 @@ def upstream() -> Iterator[Upstream]:
 
 @pytest.fixture(scope="module")
 def stack(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running(tmp_path_factory.mktemp("house"), upstream.url) as started:
+    with running(tmp_path_factory.mktemp("site"), upstream.url) as started:
         yield started
 
 

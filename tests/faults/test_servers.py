@@ -15,7 +15,7 @@ import redis
 from django.core.management import call_command
 from django.db import connection
 
-from tests.faults.house import (
+from tests.faults.narrators import (
     NarratorProcess,
     check_ended,
     check_numbered,

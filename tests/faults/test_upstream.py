@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.house import (
+from tests.faults.narrators import (
     NarratorProcess,
     check_log,
     check_numbered,

@@ -14,7 +14,7 @@ from django.db import connection
 from django.db.models import Model
 from django.utils import timezone
 
-from tests.faults.house import make_story
+from tests.faults.narrators import make_story
 from workers.jobs import evaluate
 from workers.jobs.runs import claim
 from workers.jobs.runs.results import end

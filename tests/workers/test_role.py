@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from django.db import connection
 
-from tests.workers.jobs.house import database_url
+from tests.workers.jobs.site import database_url
 from workers.role import ensure_worker_role
 from writer.accounts.models import ApiToken, User
 

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from tests.servers import ROOT
 from tests.workers.jobs.fake_server import FakeServer
-from tests.workers.jobs.house import snapshot_of, wait
+from tests.workers.jobs.site import snapshot_of, wait
 from training.common.records import Figure, VersionReport
 from training.evaluate import served
 from workers.folders import datasets, private

@@ -35,7 +35,7 @@ FOREIGN = "{% for message in messages %}{{ message.content }}{% endfor %}"
 
 @pytest.fixture
 def brought(base: ModelVersion) -> Path:
-    """A model that an operator has put there, of the same tokenizer as the house's own."""
+    """A model that an operator has put there, of the same tokenizer as the site's own."""
     return models.save(models.random_model("llama"), incoming() / "brought")
 
 

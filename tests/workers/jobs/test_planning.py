@@ -15,7 +15,7 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from tests.workers.jobs.house import snapshot_of, wait
+from tests.workers.jobs.site import snapshot_of, wait
 from training.common.text import count_words
 from workers.folders import datasets, private, run_folder
 from workers.jobs.runs import planning
@@ -342,12 +342,12 @@ def test_hours_by_arithmetic(draft: Draft) -> None:
     assert plan["hours_from"].startswith("computed")
 
 
-def test_the_house_may_bound_the_disk(house: Path, settings: Settings) -> None:
+def test_the_site_may_limit_the_disk(site: Path, settings: Settings) -> None:
     settings.STUDIO_DISK_GB = 1
-    private(house / "studio")
+    private(site / "studio")
     before = planning.free_disk()
     assert before is not None
-    (house / "studio" / "weights").write_bytes(b"x" * 2**22)
+    (site / "studio" / "weights").write_bytes(b"x" * 2**22)
     after = planning.free_disk()
     assert after is not None
     assert before - after == pytest.approx(2**22, rel=0.01)

@@ -38,8 +38,8 @@ def judged(settings: Settings) -> Settings:
 
 
 @pytest.fixture
-def requests(house: Path) -> Dataset:
-    folder = private(house / "brought")
+def requests(site: Path) -> Dataset:
+    folder = private(site / "brought")
     asked = [{"role": "user", "content": "A tale of a lamp. It should be 100 words long."}]
     human = {"role": "assistant", "content": "The lamp was lit."}
     lines: list[dict[str, Any]] = [{"messages": asked, "target": 120}] * 4
@@ -64,7 +64,7 @@ def read(run: Run) -> GrpoSettings:
     return read_settings(prepare(run), GrpoSettings)
 
 
-def test_the_recipe_reads_what_the_house_wrote(judged: Settings, asked: Callable[..., Run], base: ModelVersion) -> None:
+def test_the_recipe_reads_what_the_site_wrote(judged: Settings, asked: Callable[..., Run], base: ModelVersion) -> None:
     judged.JUDGE_OUTSIDE, judged.SECOND_JUDGE_OUTSIDE = False, True
     run = asked()
     found = read(run)

@@ -47,7 +47,7 @@ class TestOurs:
         assert {task for record in records for task in record.tasks} == set(TASKS)
         assert {domain for record in records for domain in record.domains} == set(Domain.values)
 
-    def test_a_new_house_begins_with_them_once(self, db: None, editor: User) -> None:
+    def test_a_new_site_begins_with_them_once(self, db: None, editor: User) -> None:
         ensure_constitution()
         count = Principle.objects.filter(state=PrincipleState.IN_FORCE).count()
         assert count == len(read_constitution(OURS.read_text()))

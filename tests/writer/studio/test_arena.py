@@ -338,7 +338,7 @@ def test_rules_out_of_bounds(candidate: ModelVersion, model: ModelVersion, admin
 def test_simulated_voters_and_the_stated_error_rate(
     candidate: ModelVersion, admin: User, make_editor: Callable[[], User]
 ) -> None:
-    """Voters who toss a coin: through the whole house, a candidate is promoted no more often than 1 - confidence, within chance."""
+    """Voters who toss a coin, with all of the code: a candidate is promoted no more often than 1 - confidence, within chance."""
     chance = random.Random(2)
     voter, better = make_editor(), 0
     opened = open_arena(by=admin, candidate=candidate.pk, prompts=10, words=300, confidence=0.9)

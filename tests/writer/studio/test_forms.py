@@ -144,7 +144,7 @@ def test_settings_of_an_older_run_come_back_under_their_new_names() -> None:
     assert typed["rollouts.importance_ratio_cap"] == "3"
 
 
-def test_what_a_judge_is_stays_with_the_house_and_how_it_is_asked_is_on_the_form() -> None:
+def test_what_a_judge_is_stays_with_the_site_and_how_it_is_asked_is_on_the_form() -> None:
     names = {one.name for one in form_of("grpo").fields}
     assert {"rewards.judge.at_once", "rewards.judge.most_money", "rollouts.max_staleness"} <= names
     assert "rewards.judge" not in names, "nobody turns it off"

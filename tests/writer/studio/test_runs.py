@@ -107,7 +107,7 @@ def test_retraining_clicked_twice_is_one_run_and_one_snapshot(
     assert Snapshot.objects.get().query["least_votes"] == 1
 
 
-def test_a_house_without_a_version_in_service_says_so(admin: User) -> None:
+def test_a_site_without_a_version_in_service_says_so(admin: User) -> None:
     with pytest.raises(Unavailable, match="No model is in service"):
         retrain(by=admin)
 

@@ -22,17 +22,17 @@ from writer.stories.reading import story_for, whole
 
 MEANING = {
     Consent.READING: (
-        "Every editor of this site may read it as it stands when they open it, mark passages, and compare takes of it. "
-        "You see their notes. Taken back, nobody opens it any more; the notes stay yours to read."
+        "Every editor of this site may read it, mark passages, and compare takes of it. You see their notes. "
+        "After you withdraw it, no editor can open the story; you can still read the notes."
     ),
     Consent.TRAINING: (
-        "The text, and what editors and you said of it, may go into the data that models of this site learn from. "
-        "Taken back, it is in no new data set, and its words are erased from the old ones; a model that has learned "
-        "from it already is not unmade."
+        "The text, and judgements of it by editors and you, may be used to train models of this site. "
+        "After you withdraw it, the text is in no new data set and is deleted from the old ones; models that were trained "
+        "on it already are kept."
     ),
     Consent.OUTSIDE: (
-        "The text may be sent to a model that this site does not run itself, such as a paid judge. What that company "
-        "does with it, this site cannot know. Taken back, it is not sent again."
+        "The text may be sent to a model that this site does not run itself, such as a paid judge. This site does not "
+        "control what that company does with it. After you withdraw it, the text is not sent again."
     ),
 }
 

@@ -110,7 +110,7 @@ def _prospects(typed: dict[str, Any]) -> list[dict[str, Any]]:
 @require_safe
 @never_cache
 def arena(request: HttpRequest, arena_id: int) -> HttpResponse:
-    """studio/arena.html with `arena`, `contestants` with their ratings and what is drawn of them, and `width` of that picture."""
+    """studio/arena.html with `arena`, `contestants` with their ratings and coordinates, and the `width` of the chart."""
     found = Arena.objects.select_related("candidate", "champion", "by").filter(pk=arena_id).first()
     if found is None:
         raise Http404

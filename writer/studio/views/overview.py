@@ -30,7 +30,7 @@ A_PAGE = 100
 @require_safe
 @never_cache
 def studio(request: HttpRequest) -> HttpResponse:
-    """studio/studio.html: what is in service, candidates, runs at work, machines."""
+    """studio/studio.html: deployments, candidates, active runs, machines."""
     serving = Deployment.objects.filter(state=DeploymentState.SERVING).select_related("version", "by").first()
     since = serving.version_id if serving else 0
     candidates = (
@@ -72,7 +72,7 @@ def _last_failed() -> Deployment | None:
 @require_safe
 @never_cache
 def ledger(request: HttpRequest) -> HttpResponse:
-    """studio/ledger.html with a page of `deployments`; `?at=` answers which version was in service then."""
+    """studio/ledger.html with a page of `deployments`; `?at=` shows the version in service at that time."""
     asked = request.GET.get("at", "").strip()
     at = _time(asked)
     found = Deployment.objects.select_related("version", "by").order_by("-pk")

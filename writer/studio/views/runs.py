@@ -39,7 +39,7 @@ LISTED = 100
 @require_safe
 @never_cache
 def runs(request: HttpRequest) -> HttpResponse:
-    """studio/runs.html with `runs`, and the kinds of them: `recipes` and `stages`."""
+    """studio/runs.html with `runs`, and `recipes` and `stages`."""
     found = Run.objects.select_related("base", "by", "snapshot", "dataset", "version", "machine")[:LISTED]
     recipes = [one for name, one in DECLARED.items() if not is_stage(name)]
     stages = [one for name, one in DECLARED.items() if is_stage(name)]
@@ -57,7 +57,7 @@ def datasets(request: HttpRequest) -> HttpResponse:
 @admins_only
 @never_cache
 def run_new(request: HttpRequest, recipe: str) -> HttpResponse:
-    """studio/run_new.html with `form`, `bases`, `data` and what was typed. `?clone=12` begins with that run's settings, `?data=dataset:3` with that data."""
+    """studio/run_new.html with `form`, `bases`, `data` and the input. `?clone=12` copies the settings of that run, `?data=dataset:3` selects that data set."""
     if recipe not in DECLARED:
         raise Http404
     if request.method != "POST":
@@ -230,7 +230,7 @@ def run_events(request: HttpRequest, run_id: int) -> HttpResponse:
 @admins_only
 @require_POST
 def run_act(request: HttpRequest, run_id: int, act: str) -> HttpResponse:
-    """start, stop, kill or resume."""
+    """Start, stop, kill or resume a run."""
     by = person(request)
     try:
         if act == "start":

@@ -97,7 +97,7 @@ class Process:
 
     def ask_to_stop(self) -> None:
         """Begin the stop without waiting for it."""
-        with contextlib.suppress(OSError):  # it is gone already, or was asked before
+        with contextlib.suppress(OSError):  # it has ended already, or was asked before
             self._wire.send(b"stop")
         self._wire.close()
 
@@ -106,7 +106,7 @@ class Process:
         self.ask_to_stop()
         try:
             self._guard.wait(self.grace + 15)
-        except subprocess.TimeoutExpired:  # only a process that the kernel itself holds can get here
+        except subprocess.TimeoutExpired:  # only possible for a process in uninterruptible sleep
             self._guard.kill()
             self._guard.wait()
         if self._guard.stdout is not None:

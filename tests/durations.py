@@ -1,4 +1,4 @@
-"""How long tests and fixtures take: kept, so that the next run begins with the longest, and printed at the end of a long run.
+"""The durations of tests and fixtures: stored, so that the next run begins with the longest, and printed at the end of a long run.
 
 Kept are seconds by test, in pytest's cache (.pytest_cache). FIRST stands for it where nothing is kept yet.
 """

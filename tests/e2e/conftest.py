@@ -1,4 +1,4 @@
-"""The browser tests run one after another in one process: they share a browser, and those of a file a site of their own."""
+"""The browser tests run one after another in one process: they share a browser, and those of a file also share a site."""
 
 from __future__ import annotations
 

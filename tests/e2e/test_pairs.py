@@ -1,4 +1,4 @@
-"""An editor judges pairs blind and by keyboard; nothing is lost, nothing is stored twice, and everything can be taken back."""
+"""An editor judges pairs blind and by keyboard; nothing is lost, nothing is stored twice, and everything can be undone."""
 
 from __future__ import annotations
 

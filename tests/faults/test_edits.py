@@ -1,4 +1,4 @@
-"""An edit in a finished paragraph while the rest is being written, and then the kill."""
+"""An edit in a finished paragraph while the rest is being written, followed by a kill."""
 
 from __future__ import annotations
 

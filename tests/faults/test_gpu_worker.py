@@ -1,4 +1,4 @@
-"""The Celery worker that looks after runs is killed, and Redis is: what it had begun goes on, and nothing is begun twice."""
+"""The Celery worker of runs is killed, and so is Redis: its runs continue, and none is started twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PostgreSQL restarted and Redis killed under a narrator that goes on; narrators killed before vLLM (see test_switch for its own death)."""
+"""PostgreSQL restarted and Redis killed while a narrator continues; narrators killed before vLLM (test_switch kills vLLM)."""
 
 from __future__ import annotations
 

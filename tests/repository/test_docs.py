@@ -1,4 +1,4 @@
-"""What README.md, CONTRIBUTING.md and the documentation say is what is there."""
+"""README.md, CONTRIBUTING.md and the documentation agree with the code."""
 
 from __future__ import annotations
 

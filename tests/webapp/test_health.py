@@ -1,4 +1,4 @@
-"""Alive, ready, measured; and nothing secret in any of it."""
+"""Liveness, readiness and metrics, without secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fence (`workers.lease`), of each kind of row that has one: whoever holds the newest attempt may write, and nobody else."""
+"""The fence (`workers.lease`), of each kind of row that has one: only the holder of the newest attempt may write."""
 
 from __future__ import annotations
 

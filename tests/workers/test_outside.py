@@ -1,4 +1,4 @@
-"""A recipe of another package, from its entry point to a version in service: nothing of this project knows its name."""
+"""A recipe of another package, from its entry point to a version in service: this project does not contain its name."""
 
 from __future__ import annotations
 

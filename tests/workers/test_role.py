@@ -1,4 +1,4 @@
-"""What a GPU worker may read of the database: not a session, a password, a token or a second factor."""
+"""A GPU worker cannot read sessions, passwords, tokens and second factors in the database."""
 
 from __future__ import annotations
 

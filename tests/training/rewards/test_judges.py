@@ -1,4 +1,4 @@
-"""The judge's questions and answers, by a fake that says so: what it is shown, what it is held to, and what is made of its answers."""
+"""Questions to a judge and its answers, with a fake: the prompt, the schema, and the scores."""
 
 from __future__ import annotations
 

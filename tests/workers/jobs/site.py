@@ -1,4 +1,4 @@
-"""A run that can really run: a tiny model, a snapshot of made-up judgement, and this machine."""
+"""Fixtures of a real run: a tiny model, a snapshot of made-up judgements, and this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The task that makes a report, with a FakeServer in the place of vLLM: what is asked of it, how often, and what it does when it fails."""
+"""The task that makes a report, with a FakeServer in place of vLLM: its requests, their number, and the handling of failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GRPO from the form to a version, with a real vLLM of the run's own: rules alone reward it, so nobody is asked."""
+"""GRPO from the form to a version, with a real vLLM of the run's own: its rewards are rules, so no judge is needed."""
 
 from __future__ import annotations
 

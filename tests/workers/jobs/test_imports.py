@@ -1,4 +1,4 @@
-"""What is taken in becomes a version with its hashes; what must not be leaves a sentence, and nothing else."""
+"""An imported folder becomes a version with its hashes; a refused one leaves only a message."""
 
 from __future__ import annotations
 

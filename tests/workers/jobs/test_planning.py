@@ -1,4 +1,4 @@
-"""The dry run: what it writes, what it says it takes, and when it says no."""
+"""The dry run: its files, its estimates, and its refusals."""
 
 from __future__ import annotations
 

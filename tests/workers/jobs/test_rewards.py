@@ -1,4 +1,4 @@
-"""What the site fills into a GRPO run: judges, principles, reward model; and what is left of its stories."""
+"""The settings of a GRPO run that the site fills in: judges, principles, reward model; and the stories that are kept."""
 
 from __future__ import annotations
 

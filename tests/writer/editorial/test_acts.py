@@ -1,4 +1,4 @@
-"""Acts: each is stored once, only where it may be, and undone without a trace but its own."""
+"""Acts: each is stored once, only if allowed, and can be undone completely."""
 
 from __future__ import annotations
 

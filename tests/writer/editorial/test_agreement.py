@@ -1,4 +1,4 @@
-"""Alpha on the examples that its author published and against its definition; editors who look, and editors who do not."""
+"""Alpha on the published examples and against its definition; careful and careless editors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pairs that an editor asks for, and choices that a writer makes: both end in the same tables."""
+"""Pairs that an editor requests, and choices of a writer, which are stored in the same tables."""
 
 from __future__ import annotations
 

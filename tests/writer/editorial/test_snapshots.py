@@ -1,4 +1,4 @@
-"""Snapshots: what is in them and what is not, that they never change, and that they come back as they went out."""
+"""Snapshots: their rows and omissions, that they never change, and that exported files can be imported again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What editors say of violations: who sees them, what comes next, and that each verdict is stored once and can be taken back."""
+"""Judgements of violations: access, order, and that each is stored once and can be undone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever people type gets a clear answer, by the API and by the form, and nothing that was typed is lost."""
+"""Invalid input gets a clear message from the API and the form, and is not lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An arena from its opening to its decision, with votes as rows; and that nothing of it is ever learned from."""
+"""An arena from its opening to its decision, with votes as rows; and that it is never used for training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is in service: asked for, switched, taken back; and what the database itself will not let happen."""
+"""Deployments: requested, switched, rolled back; and the constraints of the database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A form from any recipe's settings: bounded fields only, and nothing that was typed goes further unless the recipe would take it."""
+"""A form from any recipe's settings: only bounded fields, and only input that the recipe accepts is used."""
 
 from __future__ import annotations
 

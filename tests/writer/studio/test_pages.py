@@ -1,4 +1,4 @@
-"""Every page of the studio, as an admin sees it, with rows in every state that there is; and the pictures of a report."""
+"""Every page of the studio, as an admin sees it, with rows in every state; and the charts of a report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts by people: brought in whole or not at all, compared with versions, and never learned from."""
+"""Texts by people: imported completely or not at all, compared with versions, and never used for training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs as rows: asked for once however often one clicks, started by who has seen the plan, stopped, resumed, cloned."""
+"""Runs as rows: requested once, however often one clicks, started after the plan, stopped, resumed, cloned."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def test_two_admins_start_it_at_once(
         return "started"
 
     with ThreadPoolExecutor(2) as pool:
-        assert sorted(pool.map(start, range(2))) == ["This run was started already.", "started"]
+        assert sorted(pool.map(start, range(2))) == ["This run has been started already.", "started"]
     assert list(ready_to_start()) == [planned]
 
 

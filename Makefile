@@ -27,7 +27,7 @@ set-up-tests:
 run: set-up
 	@DEBUG=$${DEBUG:-true} exec $(py) manage.py up
 
-# Three at a time on two cores: some wait most of their time. The checks are among them (tests/house/test_checks.py).
+# Three at a time on two cores: some wait most of their time. The checks are among them (tests/repository/test_checks.py).
 test: set-up-tests
 	$(py) -m pytest -n 3 -q
 

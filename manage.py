@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The only entry for people who run the site: up, migrate, narrate, backup, version and the rest. `./manage.py help` lists them."""
+"""The command line for operators: up, migrate, narrate, backup, version and others. `./manage.py help` lists them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def main() -> None:
         print(VERSION)
         return
     if command in ("up", "backup", "restore"):
-        # These start or find the servers, so they come before Django reads where the servers are.
+        # These start or find the servers, so they run before Django reads the settings.
         from webapp.env import ROOT, env
         from workers.command import main as run
         from workers.programs import Site

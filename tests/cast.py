@@ -1,4 +1,4 @@
-"""The cast: an owner and a stranger (both writers), an editor, an admin; a story; and the site, served for real."""
+"""Fixtures: an owner and a stranger (both writers), an editor, an admin, a story, and the site on a real server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every test of this project may use; the servers themselves come from `tests.servers`."""
+"""Fixtures of all tests; the servers themselves are in `tests.servers`."""
 
 from __future__ import annotations
 

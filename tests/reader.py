@@ -1,4 +1,4 @@
-"""The reader of docs/protocol.md in twenty lines: what a browser or a script does with the messages of the socket."""
+"""A minimal reader by docs/protocol.md, which processes the messages of the socket as a browser or a script does."""
 
 from __future__ import annotations
 

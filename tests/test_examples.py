@@ -1,4 +1,4 @@
-"""The examples in all docstrings are true."""
+"""The examples in all docstrings are correct."""
 
 from __future__ import annotations
 

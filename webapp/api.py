@@ -1,4 +1,4 @@
-"""The API: what the pages can do, for scripts. Signed in by the session of a browser, or by a personal bearer token."""
+"""The HTTP API: the operations of the pages, for scripts. Authentication is by session, or by personal bearer token."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Token(HttpBearer):
 
 
 class Session(SessionAuth):
-    """A signed-in browser; what changes something carries the CSRF token as X-CSRFToken."""
+    """Authentication by session. Requests that change something need the CSRF token in X-CSRFToken."""
 
     def __call__(self, request: HttpRequest) -> Any:
         return super().__call__(request) if request.user.is_authenticated else None
@@ -59,19 +59,19 @@ def _missing(request: HttpRequest, _error: Exception) -> HttpResponse:
 
 @api.exception_handler(AuthenticationError)
 def _stranger(request: HttpRequest, _error: AuthenticationError) -> HttpResponse:
-    return _answer(request, 401, "Please sign in, or send a token of yours that is in force.")
+    return _answer(request, 401, "Please sign in, or send a valid token.")
 
 
 @api.exception_handler(RequestDataTooBig)
 def _too_big(request: HttpRequest, _error: RequestDataTooBig) -> HttpResponse:
-    return _answer(request, 413, "That is more than a story can hold.")
+    return _answer(request, 413, "The request is larger than any story.")
 
 
 @api.exception_handler(HttpError)
 def _http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
     words = {
         400: "The request is not valid JSON.",
-        403: "The page is too old, or the request came from elsewhere. Load the page again.",
+        403: "The page has expired, or the request came from another site. Load the page again.",
     }
     return _answer(request, error.status_code, words.get(error.status_code, str(error)))
 
@@ -96,17 +96,17 @@ def _plain(kind: str, field: str, message: str) -> str:
     if kind == "missing":
         return f"The {name} is missing."
     if kind.startswith("int_"):
-        return f"The {name} is a whole number."
+        return f"The {name} must be a whole number."
     if kind.startswith(("float_", "finite_number")):
-        return f"The {name} is a number."
+        return f"The {name} must be a number."
     if kind == "string_unicode":
-        return f"The {name} holds half of a character that cannot be kept. Please take it out."
+        return f"The {name} contains half of a character that cannot be stored. Please remove it."
     if kind.startswith("string_"):
-        return f"The {name} is a text."
+        return f"The {name} must be a text."
     if kind.startswith("bool_"):
-        return f"The {name} is true or false."
+        return f"The {name} must be true or false."
     if kind.startswith("uuid_"):
-        return f"The {name} is an id, such as 6f0c1c8e-4f0e-4d0a-9d43-3f1d8b8a7c55."
+        return f"The {name} must be an id, such as 6f0c1c8e-4f0e-4d0a-9d43-3f1d8b8a7c55."
     if kind == "extra_forbidden":
-        return f"There is no field {field} here."
+        return f"There is no field {field}."
     return f"The {name} cannot be read: {message}."

@@ -1,4 +1,4 @@
-"""What uvicorn serves: Django's pages, and the WebSockets of readers."""
+"""The ASGI application: Django's pages, and the WebSockets of readers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _threads = asyncio.Semaphore(AT_ONCE)
 
 
 async def pages(scope: Any, receive: Any, send: Any) -> None:
-    """A few requests at a time. Each has a thread, and many threads of Python take longer for all of them than a few."""
+    """Limit concurrent requests. Each has a thread, and with many Python threads all requests together take longer."""
     async with _threads:
         await _pages(scope, receive, send)
 

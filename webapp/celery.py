@@ -17,4 +17,4 @@ app.autodiscover_tasks(["workers"], related_name="gpu_worker")
 
 @setup_logging.connect
 def _leave_logging(**_: object) -> None:
-    """Django's logging stands (`webapp.logs`): a worker writes the lines that every other process writes."""
+    """Keep Django's logging (`webapp.logs`), so that workers log as all other processes do."""

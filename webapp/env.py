@@ -1,4 +1,4 @@
-"""Everything that a deployment may set, in one typed place. `deploy/longhand.env.example` explains each line."""
+"""The typed settings of a deployment. `deploy/longhand.env.example` explains each of them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Env(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     behind_https: bool = True
-    """Only without DEBUG: cookies are for https alone, and plain http is sent on to it."""
+    """Without DEBUG: cookies over https only, and redirects from http to https."""
     client_ip_header: str = ""
-    """The header in which the proxy names the visitor, such as X-Real-IP: sign-in is rate-limited by it. Empty without a proxy."""
+    """The header in which the proxy sends the client's address, such as X-Real-IP, for the rate limit of sign-in. Empty without a proxy."""
     metrics_token: str = ""
-    """Who sends it as a bearer token may read /metrics from elsewhere; without it only this machine may."""
+    """The bearer token for reading /metrics from other machines; without it only this machine may."""
     log_json: bool = False
 
-    # Where things are
+    # Servers and folders
     var: Path = ROOT / "var"
     database_url: str = ""
     redis_url: str = ""
@@ -46,33 +46,33 @@ class Env(BaseSettings):
     model: str = "demo/model"
     """The one setting that serves a real model: a folder, or a name such as Qwen/Qwen3.5-9B. Its tokenizer is read from the same place."""
     model_name: str = ""
-    """What the page calls it. Empty: the last part of `model`, or "demo model"."""
+    """The name on the pages. Empty: the last part of `model`, or "demo model"."""
     model_context: int = Field(default=0, ge=0)
-    """Tokens that one request may hold, prompt and answer. 0: what the model server says."""
+    """Context of a request in tokens, prompt and answer. 0: the value of the model server."""
     thinking: bool = False
-    """Ask the model to plan before it writes, where its chat template knows how."""
+    """Let the model plan before it writes, if its chat template supports it."""
 
     # The teacher: the model that stages ask for violations and exercises
     teacher_url: str = ""
     """Any OpenAI-compatible server, without the /v1. Empty: the site's own model server."""
     teacher_model: str = ""
-    """As that server calls it. Empty: MODEL."""
+    """Its name on that server. Empty: MODEL."""
     teacher_key: str = ""
     teacher_inside: bool = False
-    """TEACHER_URL is the site's own, too: drafts may go there although their writers allow no model outside of this site, and no proxy is used."""
+    """TEACHER_URL belongs to the site: drafts may be sent there without a consent for models outside this site, and no proxy is used."""
 
     # The judges: models that score the stories of GRPO runs
     judge_url: str = ""
     """Any OpenAI-compatible server, without the /v1. Empty: the teacher."""
     judge_model: str = ""
-    """As that server calls it. Empty: TEACHER_MODEL."""
+    """Its name on that server. Empty: TEACHER_MODEL."""
     judge_key: str = ""
     judge_inside: bool = False
-    """JUDGE_URL is the site's own, too, and no proxy is used."""
+    """JUDGE_URL belongs to the site, and no proxy is used."""
     second_judge_url: str = ""
-    """Another model that no run learns to please: it only watches, and may stop a run. Empty: none does."""
+    """A second judge, which gives no reward, but monitors runs and may stop them. Empty: none."""
     second_judge_model: str = ""
-    """As that server calls it. Empty: MODEL."""
+    """Its name on that server. Empty: MODEL."""
     second_judge_key: str = ""
     second_judge_inside: bool = False
 
@@ -86,9 +86,9 @@ class Env(BaseSettings):
     pairs_per_day: int = Field(default=60, ge=1)
     """Pairs that one editor may judge in 24 hours."""
     studio_disk_gb: int = Field(default=0, ge=0)
-    """What runs and model versions may take of each machine's disk. 0: what is free."""
+    """GB on each machine's disk for runs and model versions. 0: the free space."""
     lease_seconds: float = Field(default=10.0, gt=0)
-    """How long a story stays with a narrator that shows no sign of life."""
+    """Seconds after which a story is taken from a narrator that does not respond."""
 
     @field_validator("var")
     @classmethod
@@ -97,7 +97,7 @@ class Env(BaseSettings):
 
     @property
     def model_path(self) -> str:
-        """The model as a path when it is a folder of ours, else the name as given."""
+        """The model as a path if it is an existing folder, otherwise its name."""
         local = ROOT / self.model
         return str(local) if local.is_dir() else self.model
 

@@ -1,4 +1,4 @@
-"""Is it alive, can it work, and how is it doing: /healthz, /readyz, /metrics. None of them says a secret."""
+"""Liveness, readiness and metrics: /healthz, /readyz, /metrics. None of them contains secrets."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def healthz(_request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def readyz(_request: HttpRequest) -> JsonResponse:
-    """503 when nobody could read or write here. A model server or narrator that is away is said, but stories stay readable."""
+    """503 if stories cannot be read or saved. A missing model server or narrator is reported, but does not count."""
     checks = {
         "database": _check(_database),
         "redis": _check(_redis),
@@ -72,7 +72,7 @@ def _redis() -> dict[str, Any]:
 def _model_server() -> dict[str, Any]:
     if model_ready():
         return {}
-    return {"ok": False, "detail": "The model server is loading its model, or is away. Stories wait for it."}
+    return {"ok": False, "detail": "The model server is loading its model, or is unavailable. Stories wait for it."}
 
 
 def _narrator() -> dict[str, Any]:
@@ -83,7 +83,7 @@ def _narrator() -> dict[str, Any]:
     ):
         return {
             "ok": False,
-            "detail": f"No narrator takes up stories; the oldest waits for {age:.0f} s.",
+            "detail": f"No narrator claims stories; the oldest has waited for {age:.0f} s.",
             "queue_seconds": age,
         }
     if late > NARRATOR_LATE:
@@ -98,13 +98,13 @@ def _queue() -> dict[str, float]:
 
 
 def _lease_age() -> float:
-    """Seconds since the lease ran out that has run out first; 0 when every story that is being written has a narrator."""
+    """Seconds since the oldest expired lease ended; 0 if every story that is being written has a narrator."""
     first = Generation.objects.filter(state=State.RUNNING).aggregate(first=Min("lease_until"))["first"]
     return round(max((timezone.now() - first).total_seconds(), 0.0), 1) if first else 0.0
 
 
 class _House(Collector):
-    """What the database knows, read when somebody asks. Every web process gives the same answer, except for its readers."""
+    """Metrics from the database, read at each scrape. They are the same in every web process, except for the readers."""
 
     def collect(self) -> list[GaugeMetricFamily]:
         states = GaugeMetricFamily("longhand_generations", "Generations by state", labels=["state"])
@@ -127,7 +127,7 @@ class _House(Collector):
         ]
 
     def describe(self) -> list[GaugeMetricFamily]:
-        return []  # so that registering does not query
+        return []  # no query at registration
 
 
 REGISTRY.register(_House())
@@ -135,10 +135,10 @@ REGISTRY.register(_House())
 
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """For a scraper on this machine, or one that sends METRICS_TOKEN. For anybody else there is nothing here."""
+    """For a scraper on this machine, or one that sends METRICS_TOKEN; 404 for all others."""
     given = bearer(request.headers.get("Authorization", ""))
     with_token = bool(env.metrics_token) and secrets.compare_digest(given.encode(), env.metrics_token.encode())
-    # A proxy on this machine speaks for others: what it passes on does not count as local.
+    # Requests that a proxy on this machine forwards do not count as local.
     local = request.META.get("REMOTE_ADDR") in ("127.0.0.1", "::1") and "X-Forwarded-For" not in request.headers
     if not (with_token or (local and not env.metrics_token)):
         raise Http404

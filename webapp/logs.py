@@ -1,4 +1,4 @@
-"""Structured logs: one line an event, with the story and generation that it concerns, and never a password, token or text."""
+"""Structured logs: one line for each event, with its story and generation, without passwords, tokens and texts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SECRETS = re.compile(
     r"|(Bearer )[\w.~+/=-]+"
     r"|(\w+://[^:/\s@]*:)[^@\s/]+(?=@)"
 )
-"""Where a secret shows in a text that somebody else wrote: links that open something, tokens, passwords in addresses."""
+"""Patterns of secrets in messages of libraries: links with a secret, tokens, passwords in URLs."""
 
 
 def _redact(_logger: Any, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
@@ -32,7 +32,7 @@ def hide(text: str) -> str:
 
 
 def _hide(_logger: Any, _method: str, line: Any) -> str:
-    """The last look at a line, with its traceback, as it is written."""
+    """Remove secrets from the rendered line, including its traceback."""
     return hide(str(line))
 
 

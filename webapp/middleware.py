@@ -1,4 +1,4 @@
-"""What is done around every request of ours: measure it, and say in the logs which story it is about."""
+"""Measures every request, and adds its story to the logs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Measure:
         began = time.perf_counter()
         response = self._get_response(request)
         match = request.resolver_match
-        route = match.route if match else "none"  # the pattern: an address with ids in it would be a label of its own
+        route = match.route if match else "none"  # the pattern, since each path with an id would be a new label
         method = request.method if request.method in _METHODS else "other"
         SECONDS.labels(method, route, response.status_code).observe(time.perf_counter() - began)
         return response

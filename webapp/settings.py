@@ -1,4 +1,4 @@
-"""Django settings. What a deployment may choose is in `webapp.env`; what follows from it is here."""
+"""Django settings, derived from the settings of a deployment in `webapp.env`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ALLOWED_HOSTS = [host.strip() for host in env.allowed_hosts.split(",") if host.s
 
 
 def _secret_key() -> str:
-    """The key of the deployment; on a developer's machine one made once and kept under var/."""
+    """The key of the deployment; with DEBUG it is made once and kept in var/."""
     if env.secret_key:
         return env.secret_key
     if not DEBUG:
@@ -53,7 +53,7 @@ def _database(url: str) -> dict[str, Any]:
         "HOST": host,
         "PORT": str(parts.port or ""),
         "CONN_HEALTH_CHECKS": True,
-        # Under ASGI each request has a thread of its own, so a connection kept by a thread would be kept by nobody.
+        # Under ASGI each request has its own thread, so a connection kept by a thread would never be reused.
         "OPTIONS": {**query, "pool": {"min_size": 0, "max_size": 16, "timeout": 20}},
     }
 
@@ -64,7 +64,7 @@ SITE_URL = env.site_url.rstrip("/")
 VAR = env.var
 LONGHAND_VERSION = VERSION
 
-# The model, and what one person may ask of it
+# The model, and the limits of one person
 MODEL, MODEL_PATH, MODEL_NAME, MODEL_IS_DEMO = env.model, env.model_path, env.model_name, env.is_demo
 MODEL_SERVER_URL, MODEL_SERVER_KEY = env.model_server_url.rstrip("/"), env.model_server_key
 TEACHER_URL, TEACHER_MODEL, TEACHER_KEY = env.teacher_url.rstrip("/"), env.teacher_model or env.model, env.teacher_key
@@ -164,13 +164,13 @@ MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_TOTP_ISSUER = "Longhand"
 USERSESSIONS_TRACK_ACTIVITY = False  # a write to the database at every request
 
-# Cache and channel layer: rate limits and notices. Text never travels here.
+# Cache and channel layer: rate limits and wake-up calls, never texts.
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
 CHANNEL_LAYERS = {
     "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}
 }
 
-# Celery: the database row is the truth, so a task is acknowledged when it is taken and never delivered twice.
+# Celery: the state is in the database, so a task is acknowledged when it is received, and is not delivered twice.
 CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1)
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_ACCEPT_CONTENT = ["json"]
@@ -197,7 +197,7 @@ STORAGES = {
 WHITENOISE_USE_FINDERS = DEBUG
 DJANGO_VITE = {"default": {"dev_mode": False, "manifest_path": ROOT / "writer/frontend/dist/manifest.json"}}
 if DEBUG:
-    STATIC_ROOT.mkdir(mode=0o700, parents=True, exist_ok=True)  # nothing is collected there, but whitenoise looks
+    STATIC_ROOT.mkdir(mode=0o700, parents=True, exist_ok=True)  # empty, but whitenoise requires it
     STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
 
 # Security
@@ -235,7 +235,7 @@ if not DEBUG and env.behind_https:
 
 # Mail
 DEFAULT_FROM_EMAIL = env.email_from
-MAIL_CONFIGURED = bool(env.email_url and SITE_URL)  # a mail without the address of the site leads nowhere
+MAIL_CONFIGURED = bool(env.email_url and SITE_URL)  # a mail needs the address of the site for its links
 EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
 if env.email_url:
     _mail = urlsplit(env.email_url)

@@ -1,4 +1,4 @@
-"""Where a model version can be asked: at the site's own model server, or at a server of its own."""
+"""The servers of model versions: the site's own model server, or a server for one version."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ def site_server() -> tuple[str, str]:
 
 
 def server_of(serving: Serving) -> tuple[str, str]:
-    """Address and key of the server that has the version."""
+    """Address and key of the server that serves the version."""
     return (serving.url, settings.MODEL_SERVER_KEY) if serving.url else site_server()

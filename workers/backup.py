@@ -1,7 +1,7 @@
 """`manage.py backup` and `restore`: pg_dump and pg_restore in their custom format, of the embedded server or of DATABASE_URL.
 
-PostgreSQL holds the truth, so its dump is the whole backup: people, stories, every revision and log. Redis holds
-nothing that must be kept. The programs are those of the PostgreSQL wheel, else those on the PATH.
+The dump of PostgreSQL is the whole backup: people, stories, all revisions and logs. Redis contains nothing that must be
+kept. The programs are those of the PostgreSQL wheel, otherwise those on the PATH.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class BackupFailed(RuntimeError):
 
 
 def backup(var: Path, database_url: str, file: Path | None = None) -> Path:
-    """Dump the database into `file` (else var/backups/<time>.dump) and return where it is. It appears whole or not at all."""
+    """Dump the database into `file` (default: var/backups/<time>.dump), completely or not at all; returns the path."""
     if file is None:
         file = private_folder(var / "backups") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}.dump"
     partial = file.with_name(f"{file.name}.partial")
@@ -41,7 +41,7 @@ def backup(var: Path, database_url: str, file: Path | None = None) -> Path:
 
 
 def restore(var: Path, database_url: str, file: Path) -> None:
-    """Replace what the database holds by the backup, in one transaction: all of it, or nothing is changed."""
+    """Replace the contents of the database with the backup, in one transaction. Raises BackupFailed."""
     if not file.is_file():
         raise BackupFailed(f"There is no file {file}.")
     notes = running.read(var)
@@ -52,7 +52,7 @@ def restore(var: Path, database_url: str, file: Path) -> None:
         script.touch(mode=0o600)
         with _database(var, database_url) as url:
             _run("pg_restore", "--no-owner", "--no-privileges", f"--file={script}", str(file))
-            # A table that is newer than the backup would stay and confuse the migrations, so the schema goes first.
+            # A table that is newer than the backup would remain and break the migrations, so the schema is dropped first.
             anew = "DROP SCHEMA public CASCADE; CREATE SCHEMA public;"
             _run(
                 "psql",
@@ -72,7 +72,7 @@ def restore(var: Path, database_url: str, file: Path) -> None:
 
 @contextlib.contextmanager
 def _database(var: Path, url: str) -> Iterator[str]:
-    """The address of the database: the one given, that of a running Longhand, or the embedded one started for this."""
+    """The URL of the database: the given one, that of a running Longhand, or that of the embedded server, which is started for this."""
     if url:
         yield url
         return
@@ -97,7 +97,7 @@ def _database(var: Path, url: str) -> Iterator[str]:
 
 
 def _run(program: str, *arguments: str, url: str = "") -> None:
-    """Run one of PostgreSQL's programs. The address goes through the environment: command lines are public."""
+    """Run a program of PostgreSQL. The URL is passed in the environment, since all users can read command lines."""
     env = dict(os.environ)
     if url:
         parts = urlsplit(url)

@@ -1,4 +1,4 @@
-"""The commands that look after the servers themselves: up, backup, restore. They run before Django is configured."""
+"""The commands for the servers: up, backup, restore. They run before Django is configured."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def main(command: str, arguments: list[str], site: Site) -> int:
             return 1
     from workers.backup import BackupFailed, backup, restore
 
-    parser.add_argument("file", type=Path, nargs="?" if command == "backup" else None, help="the backup's file")
+    parser.add_argument("file", type=Path, nargs="?" if command == "backup" else None, help="file of the backup")
     if command == "restore":
-        parser.add_argument("--yes", action="store_true", help="replace what the database holds now, without asking")
+        parser.add_argument("--yes", action="store_true", help="replace the contents of the database without asking")
     options = parser.parse_args(arguments)
     try:
         if command == "backup":
             print(f"Backed up to {backup(site.var, site.database_url, options.file)}")
         else:
-            if not options.yes and input("Replace everything in the database by this backup? [y/N] ").lower() != "y":
+            if not options.yes and input("Replace everything in the database with this backup? [y/N] ").lower() != "y":
                 return 1
             restore(site.var, site.database_url, options.file)
             print(f"Restored from {options.file}")

@@ -1,4 +1,4 @@
-"""Where runs and versions are kept, below VAR/studio."""
+"""The folders of runs, versions and data sets in VAR/studio."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run_folder(run: Run | int) -> Path:
 
 
 def version_folder(version: ModelVersion) -> Path:
-    """Where the weights of a version lie that has its own: in `model` and, where it was trained with LoRA, in `adapter`."""
+    """The folder of a version with its own weights: they are in `model` and, after LoRA training, in `adapter`."""
     return studio() / version.folder
 
 
@@ -33,7 +33,7 @@ def files_of(dataset: Dataset) -> list[Path]:
 
 
 def model_path(version: ModelVersion) -> Path:
-    """The folder with the version's whole weights."""
+    """The folder with the complete weights of the version."""
     return version_folder(version) / "model" if version.sha256 else Path(version.tokenizer)
 
 
@@ -43,13 +43,13 @@ def lines_in(path: Path) -> int:
 
 
 def private(folder: Path) -> Path:
-    """The folder, made where it is not there yet; only its owner may read it."""
+    """Create the folder, readable only for its owner, if it does not exist; returns it."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
 
 
 def size(folder: Path) -> int:
-    """Bytes on the disk of its files, without those that disappear meanwhile."""
+    """Disk usage of its files in bytes. Files that disappear meanwhile are not counted."""
     total = 0
     for path in folder.rglob("*"):
         try:
@@ -61,7 +61,7 @@ def size(folder: Path) -> int:
 
 
 def forget(place: Path) -> None:
-    """Delete a folder or a file, if it is there."""
+    """Delete a folder or a file, if it exists."""
     if place.is_file():
         place.unlink(missing_ok=True)
     shutil.rmtree(place, ignore_errors=True)

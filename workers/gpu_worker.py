@@ -1,4 +1,4 @@
-"""What a Celery worker on the studio's queue runs besides its tasks: the keeper of jobs and the keeper of model servers."""
+"""Starts the keepers of jobs and of model servers in each Celery worker on the studio's queue."""
 
 from __future__ import annotations
 

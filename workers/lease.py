@@ -1,16 +1,16 @@
 """The lease on a row that one process at a time works on: a generation, a run, an evaluation.
 
-    waiting -> claimed: running, attempt + 1, lease_until -> renewed -> renewed -> ... -> at rest
+    waiting -> claimed: running, attempt + 1, lease_until -> renewed -> renewed -> ... -> ended
                    ^                                            |
                    '---- expired: another process may ----------'
 
-lease      Until `lease_until` the row is its holder's. The holder renews it; when that stops, another process may claim the row.
-attempt    Counts the claims of the row. Its newest number names the holder.
-fence      A holder writes only to `held`: the row, if it is still running with the holder's own attempt. One that was frozen for longer
-           than its lease and has been replaced changes nothing by that, and hears that it has lost the row.
+lease      The row belongs to its holder until `lease_until`. The holder renews it; when it expires, another process may claim the row.
+attempt    Counts the claims of the row. The newest number identifies the holder.
+fence      A holder writes only to `held`: the row, if it is still running with the holder's attempt. A holder that was frozen for longer
+           than its lease, and has been replaced, changes nothing and learns that it has lost the row.
 
-Times are the database's, so that machines need not agree on theirs. The narrator writes many stories in one statement of its own, of which
-`HELD`, `EXPIRED` and `CLAIMED` are the conditions as SQL.
+Times are those of the database, so that the clocks of machines need not agree. The narrator writes many stories in one SQL statement, for
+which `HELD`, `EXPIRED` and `CLAIMED` are the conditions.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ M = TypeVar("M", bound=Model)
 RUNNING = "running"
 
 HELD: LiteralString = "g.attempt = r.attempt AND g.state = 'running'"
-"""Of a generation g, for a row r of what a narrator writes."""
+"""The fence of a generation g, for a row r of an append."""
 EXPIRED: LiteralString = "state = 'running' AND lease_until < clock_timestamp()"
 CLAIMED: LiteralString = (
     "state = 'running', attempt = attempt + 1, lease_until = clock_timestamp() + %(lease)s * interval '1 second'"
@@ -36,11 +36,11 @@ CLAIMED: LiteralString = (
 
 
 class Lost(Exception):
-    """Another process has the row now, or it is at rest."""
+    """Another process holds the row now, or it has ended."""
 
 
 def until(lasts: timedelta) -> Combinable:
-    """The end of a lease that begins now."""
+    """The time at which a lease that begins now expires."""
     return Now() + lasts
 
 
@@ -49,13 +49,13 @@ def expired() -> Q:
 
 
 def held(row: M, attempt: int) -> QuerySet[M]:
-    """The row, while this attempt holds it; no row afterwards."""
+    """The row if this attempt holds it, otherwise no row."""
     return QuerySet(type(row)).filter(pk=row.pk, attempt=attempt, state=RUNNING)
 
 
 @dataclass(frozen=True)
 class Lease(Generic[M]):
-    """What the holder of a row has: the row as it was claimed, its attempt, and how long the lease lasts from each renewal."""
+    """A claimed row, the attempt that holds it, and the duration of the lease after each renewal."""
 
     row: M
     attempt: int
@@ -67,12 +67,12 @@ class Lease(Generic[M]):
             raise Lost
 
     def renew(self) -> None:
-        """Raises Lost."""
+        """Extend the lease. Raises Lost."""
         self.write(lease_until=until(self.lasts))
 
 
 def claim(rows: QuerySet[M], lasts: timedelta) -> Lease[M] | None:
-    """The lease on the first of `rows`; None where there is none, or another process was quicker."""
+    """Claim the first of `rows`. None if there is no row."""
     with transaction.atomic():
         row = rows.select_for_update(of=("self",)).first()
         if row is None:

@@ -22,7 +22,7 @@ class Card(NamedTuple):
 
 
 def cards() -> list[Card]:
-    """The GPUs that this process may use; a machine without any has one place for a run, its processor."""
+    """The GPUs that this process may use. A machine without a GPU counts as one card, its processor."""
     try:
         listing = subprocess.run(
             ["nvidia-smi", "--query-gpu=index,name,memory.total", "--format=csv,noheader,nounits"],
@@ -42,7 +42,7 @@ def cards() -> list[Card]:
 
 
 def read_card(line: str) -> Card:
-    """A line of nvidia-smi.
+    """Parse a line of nvidia-smi.
 
     >>> read_card("3, NVIDIA A100-SXM4-80GB, 81920")
     Card(number=3, name='NVIDIA A100-SXM4-80GB', memory=85899345920)
@@ -52,7 +52,7 @@ def read_card(line: str) -> Card:
 
 
 def register() -> Machine:
-    """Register this machine and its GPUs. A GPU that is gone is taken off the list once nothing holds it."""
+    """Register this machine and its GPUs. A missing GPU is removed when nothing holds it."""
     found = cards()
     with transaction.atomic():
         machine, _ = Machine.objects.update_or_create(name=socket.gethostname(), defaults={"seen": timezone.now()})
@@ -66,7 +66,7 @@ def register() -> Machine:
 
 
 def heartbeat(machine: Machine, *, measure: bool) -> None:
-    """Note that the machine is there; with `measure` also how full its disk is, for which every file is looked at."""
+    """Store the time; with `measure` also the disk usage, for which all files are read."""
     changes: dict[str, object] = {"seen": timezone.now()}
     if measure:
         folder = private(studio())

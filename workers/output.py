@@ -1,4 +1,4 @@
-"""The lines of all processes on one terminal, each with the name of its process; whole logs go to files under var/log."""
+"""Shows the output of all processes on one terminal, with their names, and writes complete logs to files in var/log."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from workers.embedded.state import private_folder
 
 COLOURS = {"web": 36, "narrator": 32, "worker": 35, "trainer": 95, "vllm": 33, "postgres": 34, "redis": 31}
 SERVERS = ("postgres", "redis", "vllm")
-"""Chatty programs of others: the terminal shows their trouble only, the file everything."""
-_TROUBLE = re.compile(
+"""Third-party servers: the terminal shows only their errors, the file everything."""
+_ERROR = re.compile(
     r"\b(ERROR|CRITICAL|FATAL|PANIC|Traceback|error:)|^\d+:\w .* # (?!WARNING|oO0|Redis|Config|Server|User)"
 )
 _EXPECTED = "the database system is starting up"
@@ -31,18 +31,18 @@ class Output:
         self._colour = sys.stdout.isatty()
 
     def say(self, text: str) -> None:
-        """A line of the supervisor's own."""
+        """Print a line of the supervisor."""
         self._print(text)
 
     def line(self, name: str, text: str) -> None:
         with self._lock:
             self._file(name).info("%s", text)
             self._last.setdefault(name, deque(maxlen=15)).append(text)
-        if name not in SERVERS or (_TROUBLE.search(text) and _EXPECTED not in text):
+        if name not in SERVERS or (_ERROR.search(text) and _EXPECTED not in text):
             self._print(self._label(name) + text)
 
-    def trouble(self, name: str, text: str) -> None:
-        """A process died: what it said last is worth seeing, where it was not shown already."""
+    def died(self, name: str, text: str) -> None:
+        """Report that a process died, after its last lines if they were not shown already."""
         with self._lock:
             last = list(self._last.pop(name, ()))
             self._file(name).info("%s", text)

@@ -1,6 +1,6 @@
-"""Threads of a worker that look, every few seconds and whenever they are woken, for what there is to do.
+"""Threads of a worker that check for work every few seconds, and whenever they are woken.
 
-Nothing is kept in them that matters, so they may die with their process at any moment; and they need no message, so Redis may be away.
+They keep no important state, so they may die with their process at any moment; and they need no messages, so Redis may be down.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Periodic(threading.Thread):
         self._wake.set()
 
     def attempt(self, work: Callable[[], None]) -> None:
-        """Do a part of a look. One that fails is logged, and keeps nothing else from being done."""
+        """Run a part of `look`. An error is logged, and does not prevent the other parts."""
         if self._stopping.is_set():
             return
         try:

@@ -1,9 +1,9 @@
-"""Brings the database up to date before anything serves from it: `python -m workers.prepare [--static]`.
+"""Migrates the database before the servers start: `python -m workers.prepare [--static]`.
 
-With `--static` it also collects the static files, which an image has done when it was built.
+With `--static` it also collects the static files; images do that when they are built.
 
-The last line of standard output is JSON: the demo accounts with their passwords and tokens, for `run.json`. It is a
-process of its own, so that the supervisor holds neither Django nor a connection.
+The last line of standard output is JSON: the demo accounts with their passwords and tokens, for `run.json`. It runs as its
+own process, so that the supervisor needs neither Django nor a connection.
 """
 
 from __future__ import annotations

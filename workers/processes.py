@@ -1,4 +1,4 @@
-"""The processes of a run or of a model server, found by the tag in their environment, whoever started them."""
+"""The processes of a run or of a model server, found by a tag in their environment, whichever process started them."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 
 TAG = "LONGHAND_FOLDER"
-"""Its value is the folder of the run or version: no other run has it, not even one of another site on the same machine."""
+"""The folder of the run or version, which no other run has, even of another site on the same machine."""
 
-LIFE = "LONGHAND_LIFE"
-"""Its value is the number of an inherited socket, whose other end is closed when the whole site goes down."""
-
-
-def life() -> int:
-    """That socket; -1 where there is none."""
-    return int(os.environ.get(LIFE, "-1"))
+SITE_SOCKET = "LONGHAND_LIFE"
+"""The file descriptor of an inherited socket, whose other end is closed when the site shuts down."""
 
 
-def site_is_gone(life: int) -> bool:
-    """Whether the other end of the socket `life` is closed, without waiting."""
-    return life >= 0 and bool(select.select([life], [], [], 0)[0])
+def site_socket() -> int:
+    """The file descriptor of the inherited socket; -1 if there is none."""
+    return int(os.environ.get(SITE_SOCKET, "-1"))
+
+
+def site_is_gone(site_socket: int) -> bool:
+    """Whether the other end of this socket is closed, without waiting."""
+    return site_socket >= 0 and bool(select.select([site_socket], [], [], 0)[0])
 
 
 def tag(folder: Path) -> dict[str, str]:
-    """What the environment of a process gets. One that names itself, as vLLM's do, would wipe it out without SPT_NOENV (setproctitle)."""
+    """Variables for the environment of a process. Without SPT_NOENV, processes that set their title (vLLM) would overwrite it."""
     return {TAG: str(folder.resolve()), "SPT_NOENV": "1"}
 
 
 def processes_of(folder: Path) -> list[psutil.Process]:
-    """All that live, the first one first."""
+    """The living processes, oldest first."""
     name, found = tag(folder)[TAG], []
     for process in psutil.process_iter():
         try:
@@ -52,7 +52,7 @@ def processes_of(folder: Path) -> list[psutil.Process]:
 def start(
     argv: Sequence[str], environment: dict[str, str], folder: Path, *, inherit: Sequence[int] = ()
 ) -> subprocess.Popen[bytes]:
-    """Start a process in a session of its own; its output goes to output.log."""
+    """Start a process in its own session, with its output in output.log."""
     with (folder / "output.log").open("ab") as output:
         return subprocess.Popen(
             list(argv),
@@ -67,7 +67,7 @@ def start(
 
 
 def ask_to_stop(folder: Path) -> None:
-    """Ask each process of the training to save and end; the launcher of several ends when they have."""
+    """Ask each process of the training to save and end. A launcher ends after its processes."""
     found = processes_of(folder)
     ranks = [one for one in found if _has(one, "RANK")]
     for process in ranks or found[:1]:
@@ -77,7 +77,7 @@ def ask_to_stop(folder: Path) -> None:
 
 
 def kill(folder: Path, seconds: float = 20.0) -> bool:
-    """Kill all of them, again and again until none is left: a dying process may just have forked. False: the kernel holds one."""
+    """Kill all of them, repeatedly, since a dying process may just have forked. Returns False if one cannot be killed in time."""
     end = time.monotonic() + seconds
     while found := processes_of(folder):
         if time.monotonic() > end:
@@ -98,7 +98,7 @@ def _has(process: psutil.Process, name: str) -> bool:
 
 
 def _reap() -> None:
-    """Take leave of our own children among them, which would stay as zombies."""
+    """Wait for our own children, which would stay zombies otherwise."""
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass

@@ -1,9 +1,9 @@
-"""The database role of GPU workers: what trains, measures and serves can read no session, no password and no token.
+"""The database role of GPU workers, which cannot read sessions, passwords and tokens.
 
-    python -m workers.prepare      makes the role that WORKER_DATABASE_URL names, and gives it what it needs
+    python -m workers.prepare      makes the role in WORKER_DATABASE_URL, and grants its rights
 
-A role in PostgreSQL belongs to the whole server, its rights to one database. Both are set again at every start, so that a new table is
-covered by its rule here, and a right that is taken out of the rules is taken away.
+A role in PostgreSQL belongs to the whole server, its rights to one database. Both are set again at every start, so that the rules
+also apply to new tables, and rights that are no longer in the rules are revoked.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from django.db import connection
 from psycopg import errors, sql
 
 WRITES = ("stories_", "studio_")
-"""Tables of these rooms: all rights but those on the table itself."""
+"""Prefixes of tables whose rows may be read and changed."""
 READS = ("editorial_",)
 EDITORIAL_WRITES = ("editorial_take", "editorial_pair", "editorial_brief")
-"""Stories of an arena become takes, and takes pairs."""
+"""The stories of an arena become takes and pairs."""
 EDITORIAL_ADDS = ("editorial_violation",)
-"""What a stage made waits for editors, who alone judge it."""
+"""Violations that a stage made; only editors may change them."""
 PEOPLE = ("id", "name", "role", "is_active")
 AUDIT = "accounts_auditevent"
 
 
 def ensure_worker_role(url: str) -> None:
-    """Make the role with the name and password of this URL, and give it just the rights above."""
+    """Make the role with the name and password in this URL, and grant it exactly the rights above. Raises ValueError if one is missing."""
     parts = urlsplit(url)
     name, password = unquote(parts.username or ""), unquote(parts.password or "")
     if not name or not password:

@@ -1,14 +1,14 @@
 """`manage.py up`: starts the processes of one machine, keeps them running, and stops them in the right order.
 
     lock var/  ->  PostgreSQL, Redis, vLLM (each unless its URL is set)  ->  migrate, demo accounts
-               ->  web, narrator, worker, trainer  ->  the page answers: print the address  ->  watch
+               ->  web, narrator, worker, trainer  ->  the page answers: print the address  ->  monitor
 
-One thread tends each program: it starts it, passes its lines on, and starts it again when it dies, sooner after a long
-life than after a short one. Every program stands behind a guard (`training.serving.guard`), so nothing is left of a
-supervisor that was killed; the guards hold the lock of var/ too, so the next start waits for the last of them.
+One thread for each program starts it, forwards its output, and restarts it when it dies, after a pause that grows with repeated
+short runs. Every program has a guard (`training.serving.guard`), so that no process is left when the supervisor is killed. The
+guards also hold the lock of var/, so that the next start waits for the last of them.
 
-Trainings, and model servers of single versions, are started by the trainer and outlive it. They hold one end of a socket, whose other end
-is here: when that closes they save what they have, and end.
+Trainings, and model servers of single versions, are started by the trainer and outlive it. They inherit one end of a socket, whose other
+end is here: when it closes they save and end.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from workers.embedded.state import home, private_folder, server_owner
 from workers.output import Output
 from workers.programs import Program, Site, programs
 
-LONG_LIFE = 20.0
+LONG_RUN = 20.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 20.0
 STOP_ORDER = (("web", "narrator", "worker", "trainer"), ("vllm", "redis"), ("postgres",))
 SAVING = 120.0
-"""Seconds that trainings have to save when the site goes down."""
+"""Seconds that trainings have to save when the site shuts down."""
 
 
 Server = PostgreSQL | Redis | ModelServer | Program
@@ -56,7 +56,7 @@ class Supervisor:
         self._hold: tuple[int, ...] = ()
         self._accounts: list[dict[str, Any]] = []
         self._environment: dict[str, str] = {}
-        self._life, self._lives = socket.socketpair()
+        self._socket, self._site_socket = socket.socketpair()
         self._failed: str | None = None
         self._began = time.monotonic()
 
@@ -71,8 +71,8 @@ class Supervisor:
             model = self._start_servers(state)
             self._prepare()
             self._address = f"http://{'127.0.0.1' if self.site.host in ('', '0.0.0.0') else self.site.host}:{port}"  # noqa: S104
-            for program in programs(self.site, port, self._child_env(), self._lives.fileno()):
-                self._tend(program)
+            for program in programs(self.site, port, self._child_env(), self._site_socket.fileno()):
+                self._start_thread(program)
             if not self.stopping.is_set() and self._wait_for_page(port):
                 self._welcome(model)
             if model is not None:
@@ -90,7 +90,7 @@ class Supervisor:
     # Starting
 
     def _take_lock(self) -> None:
-        """One run in a folder. A killed run holds the lock until the last of its programs has ended: wait for that."""
+        """Allow one run in a folder. A killed run holds the lock until the last of its programs has ended: wait for that."""
         announced = False
         end = time.monotonic() + 90
         while (descriptor := running.lock(self.site.var)) is None:
@@ -111,7 +111,7 @@ class Supervisor:
         self._hold = (descriptor,)
 
     def _port(self) -> int:
-        """The port to listen on, known to be free; 0 chooses one."""
+        """The port to listen on, after a check that it is free; 0 chooses one."""
         if self.site.port == 0:
             return free_port()
         family = socket.AF_INET6 if ":" in self.site.host else socket.AF_INET
@@ -127,7 +127,7 @@ class Supervisor:
         return self.site.port
 
     def _start_servers(self, state: Path) -> ModelServer | None:
-        """Start what no URL names; return when the database and Redis answer. The model is still loading then."""
+        """Start the servers without a URL, and wait until the database and Redis answer. The model is still loading then."""
         env = self._environment
         servers: list[PostgreSQL | Redis] = []
         if not self.site.database_url:
@@ -142,7 +142,7 @@ class Supervisor:
             servers.append(redis)
             env["REDIS_URL"] = redis.url
         for server in servers:
-            self._tend(server)
+            self._start_thread(server)
         model = None
         if not self.site.model_server_url:
             model = ModelServer(self.site.model, self.site.served_as, context=self.site.model_context)
@@ -151,7 +151,7 @@ class Supervisor:
             server.wait_ready()
         self.output.say(f"The database and Redis are up ({self._elapsed()}).")
         if model is not None:
-            self._tend(model)
+            self._start_thread(model)
         return model
 
     def _child_env(self) -> dict[str, str]:
@@ -166,7 +166,7 @@ class Supervisor:
         )
 
     def _prepare(self) -> None:
-        """Migrations and demo accounts, in a process that is killed with us."""
+        """Run the migrations and make the demo accounts, in a process that is killed with the supervisor."""
         process = Process(
             [sys.executable, "-m", "workers.prepare", *([] if self.site.debug else ["--static"])],
             env=self._child_env(),
@@ -195,14 +195,14 @@ class Supervisor:
         self._accounts = json.loads(last)
         self.output.say(f"The database is up to date ({self._elapsed()}).")
 
-    # Watching
+    # Monitoring
 
-    def _tend(self, server: Server) -> None:
-        thread = threading.Thread(target=self._keep, args=[server], name=server.name, daemon=True)
+    def _start_thread(self, server: Server) -> None:
+        thread = threading.Thread(target=self._run_program, args=[server], name=server.name, daemon=True)
         self._threads.append(thread)
         thread.start()
 
-    def _keep(self, server: Server) -> None:
+    def _run_program(self, server: Server) -> None:
         pause = FIRST_PAUSE
         while not self.stopping.is_set():
             began = time.monotonic()
@@ -224,12 +224,12 @@ class Supervisor:
                 reason = f"could not be started: {error}"
             if self.stopping.is_set():
                 return
-            pause = FIRST_PAUSE if time.monotonic() - began > LONG_LIFE else min(2 * pause, LONGEST_PAUSE)
-            self.output.trouble(server.name, f"{server.name} {reason}; starting it again in {pause:.1f} s.")
+            pause = FIRST_PAUSE if time.monotonic() - began > LONG_RUN else min(2 * pause, LONGEST_PAUSE)
+            self.output.died(server.name, f"{server.name} {reason}; starting it again in {pause:.1f} s.")
             self.stopping.wait(pause)
 
     def _note(self) -> None:
-        """Write run.json again: a process has another number now."""
+        """Write run.json again, since a process has a new id."""
         with self._changing:
             pids = {name: process.pid for name, process in self._processes.items() if name != "prepare"}
             running.write(
@@ -279,11 +279,11 @@ class Supervisor:
     # Stopping
 
     def _on_signal(self, *_: object) -> None:
-        if self.stopping.is_set():  # asked twice: all at once
+        if self.stopping.is_set():  # the second signal: stop all at once
             for process in list(self._processes.values()):
                 process.ask_to_stop()
             with contextlib.suppress(OSError):
-                self._life.shutdown(socket.SHUT_RDWR)
+                self._socket.shutdown(socket.SHUT_RDWR)
         self.stopping.set()
 
     def _stop(self) -> None:
@@ -300,26 +300,26 @@ class Supervisor:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(process.grace + 15)
             if "trainer" in group:
-                self._end_lives()
+                self._end_trainings()
         for thread in self._threads:
             thread.join(5)
         if self._hold:
             (self.site.var / "run.json").unlink(missing_ok=True)
             self.output.say("Stopped.")
 
-    def _end_lives(self) -> None:
-        """Trainings and their like see the end of the socket; when the last of them is gone we see it too."""
-        self._lives.close()
+    def _end_trainings(self) -> None:
+        """Close the socket, and wait until trainings and model servers have closed their ends."""
+        self._site_socket.close()
         with contextlib.suppress(OSError):
-            self._life.shutdown(socket.SHUT_WR)
-            self._life.settimeout(2)
+            self._socket.shutdown(socket.SHUT_WR)
+            self._socket.settimeout(2)
             try:
-                self._life.recv(1)
+                self._socket.recv(1)
             except TimeoutError:
                 self.output.say("Waiting for trainings to save. Ctrl-C again does not wait.")
-                self._life.settimeout(SAVING)
-                self._life.recv(1)
-        self._life.close()
+                self._socket.settimeout(SAVING)
+                self._socket.recv(1)
+        self._socket.close()
 
     def _elapsed(self) -> str:
         return f"{time.monotonic() - self._began:.0f} s"

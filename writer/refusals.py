@@ -1,4 +1,4 @@
-"""What cannot be done, in words for the person who asked. Pages show them, the API answers with them."""
+"""Errors for the person who made a request. Pages show them, and the API returns them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.http import Http404
 
 
 class Refused(Exception):
-    """`field` names the field of the form that is to blame, where one is."""
+    """A request with an error. `field` names the invalid field of the form, if there is one."""
 
     status = 422
 
@@ -17,22 +17,22 @@ class Refused(Exception):
 
 
 class NotNow(Refused):
-    """What was asked is fine, but not in the state that things are in."""
+    """The request is valid, but not in the current state."""
 
     status = 409
 
 
 class TooMuch(Refused):
-    """A limit of the person is reached."""
+    """The person has reached a limit."""
 
     status = 429
 
 
 class Unavailable(Refused):
-    """Something that the site itself lacks."""
+    """Something that the site needs is missing or unavailable."""
 
     status = 503
 
 
 class Missing(Http404):
-    """There is no such thing for this person: it does not exist, or it is somebody else's. Nobody learns which."""
+    """The object does not exist, or belongs to somebody else; the message does not tell which."""

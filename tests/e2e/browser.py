@@ -1,4 +1,4 @@
-"""Chromium, and the drafting page as a person meets it."""
+"""Chromium, and the drafting page as a page object."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The browser tests run one after another in one process: they share a browser, and those of a file a site of their own."""
+"""The browser tests run one after another in one process: they share a browser, and those of a file also share a site."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def upstream() -> Iterator[Upstream]:
 
 @pytest.fixture(scope="module")
 def stack(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running(tmp_path_factory.mktemp("house"), upstream.url) as started:
+    with running(tmp_path_factory.mktemp("site"), upstream.url) as started:
         yield started
 
 

@@ -1,4 +1,4 @@
-"""Pairs, votes and offered stories in a stack's database, and the pair page as an editor meets it."""
+"""Pairs, votes and offered stories in a stack's database, and the pair page as a page object."""
 
 from __future__ import annotations
 

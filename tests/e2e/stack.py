@@ -198,7 +198,7 @@ def sha256(text: str) -> str:
 
 @cache
 def prepared(database_url: str) -> tuple[str, list[Account]]:
-    """A database with all tables and the demo accounts, made once for each process that tests; a house has a copy of it."""
+    """A database with all tables and the demo accounts, made once for each process that tests; each site has a copy of it."""
     name = f"e2e_{uuid4().hex[:12]}"
     _maintain(database_url, f'CREATE DATABASE "{name}"')
     atexit.register(_maintain, database_url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')

@@ -1,4 +1,4 @@
-"""The editors' room from end to end: a pair is asked for, written, voted on, and comes out as a row of a data set."""
+"""The editors' desk from end to end: a pair is requested, written, voted on, and becomes a row of a data set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an editor marks is not lost, doubled or given to somebody else, whatever the connection does; and every act is undone.
+"""With any failure of the connection, marks are not lost, doubled or given to somebody else; and every act can be undone.
 
 What stands on the server is asked over the API.
 """

@@ -1,4 +1,4 @@
-"""Marks stand on the words that were meant: by mouse and keys, over each other, in every script, with and without highlights."""
+"""Marks are on the selected words: by mouse and keys, over each other, in every script, with and without highlights."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ crate of oranges, every one of them sound, and each wrapped in a page of somebod
 
 
 @dataclass(frozen=True)
-class House:
+class Examples:
     stack: Stack
     finished: str
     written: str
@@ -50,7 +50,7 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def house(stack: Stack, upstream: Upstream) -> House:
+def examples(stack: Stack, upstream: Upstream) -> Examples:
     """A few stories in the states that a list shows, and an open invitation."""
     upstream.script(rate=150)
     finished = stack.api("POST", "/stories", {
@@ -71,7 +71,7 @@ def house(stack: Stack, upstream: Upstream) -> House:
     stack.wait_state(paused, "paused")
     stack.wait_state(finished, "done")
     upstream.script(rate=8)
-    return House(stack, finished, written, paused)
+    return Examples(stack, finished, written, paused)
 
 
 @pytest.fixture(params=LOOKS)
@@ -80,7 +80,9 @@ def look(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def visit(chrome: Browser, house: House, look: str, sessions: Callable[[str], Path]) -> Iterator[Callable[..., Page]]:
+def visit(
+    chrome: Browser, examples: Examples, look: str, sessions: Callable[[str], Path]
+) -> Iterator[Callable[..., Page]]:
     contexts = []
 
     def go(path: str, role: str | None = "writer") -> Page:
@@ -88,7 +90,7 @@ def visit(chrome: Browser, house: House, look: str, sessions: Callable[[str], Pa
         contexts.append(context)
         page = context.new_page()
         page.add_init_script(WATCH)
-        page.goto(house.stack.url + path)
+        page.goto(examples.stack.url + path)
         return page
 
     yield go
@@ -129,7 +131,7 @@ def test_sign_in(visit: Callable[..., Page], look: str) -> None:
     check(page, "sign-in-refused", look)
 
 
-def test_list(visit: Callable[..., Page], house: House, look: str) -> None:
+def test_list(visit: Callable[..., Page], examples: Examples, look: str) -> None:
     page = visit("/")
     expect(page.get_by_text("<script>alert(1)</script>")).to_be_visible()
     check(page, "list", look)
@@ -152,8 +154,8 @@ def test_new_story(visit: Callable[..., Page], look: str) -> None:
 
 
 @pytest.mark.parametrize("which", ["finished", "written", "paused"])
-def test_story(visit: Callable[..., Page], house: House, look: str, which: str) -> None:
-    page = visit(f"/stories/{getattr(house, which)}")
+def test_story(visit: Callable[..., Page], examples: Examples, look: str, which: str) -> None:
+    page = visit(f"/stories/{getattr(examples, which)}")
     expect(page.locator(".prose")).to_be_visible()
     page.wait_for_timeout(3_200 if which == "written" else 200)
     check(page, f"story-{which}", look)
@@ -164,8 +166,8 @@ def test_story(visit: Callable[..., Page], house: House, look: str, which: str) 
     check(page, f"story-{which}-end", look)
 
 
-def test_title_and_premise(visit: Callable[..., Page], house: House, look: str) -> None:
-    page = visit(f"/stories/{house.paused}")
+def test_title_and_premise(visit: Callable[..., Page], examples: Examples, look: str) -> None:
+    page = visit(f"/stories/{examples.paused}")
     page.get_by_text("Premise", exact=True).click()
     page.get_by_role("link", name="Change the title or the premise").click()
     page.get_by_label("Premise").fill("")
@@ -174,20 +176,20 @@ def test_title_and_premise(visit: Callable[..., Page], house: House, look: str) 
     check(page, "about-refused", look)
 
 
-def test_conflict(visit: Callable[..., Page], house: House, look: str) -> None:
-    story_id = house.stack.api("POST", "/stories", {
+def test_conflict(visit: Callable[..., Page], examples: Examples, look: str) -> None:
+    story_id = examples.stack.api("POST", "/stories", {
         "title": "Two hands", "premise": "Two windows.", "target_words": 900, "text": PROSE, "start": False,
     })["id"]  # fmt: skip
     page = visit(f"/stories/{story_id}")
-    desk = Desk(page, house.stack)
-    story = house.stack.story(story_id)
+    desk = Desk(page, examples.stack)
+    story = examples.stack.story(story_id)
     save = {
         "base_revision": story["revision"],
         "absorbed": 0,
         "text": PROSE.replace("oranges", "lemons"),
         "op_id": "elsewhere",
     }
-    house.stack.api("PUT", f"/stories/{story_id}/text", save)
+    examples.stack.api("PUT", f"/stories/{story_id}/text", save)
     desk.put_caret(2, at_end=True)
     page.keyboard.insert_text(" He never came back.")
     expect(page.locator("#conflict")).to_be_visible()
@@ -238,7 +240,7 @@ def test_help(visit: Callable[..., Page], look: str, name: str, path: str, role:
     check(page, name, look)
 
 
-def test_people_and_the_way_in(visit: Callable[..., Page], house: House, look: str) -> None:
+def test_people_and_the_way_in(visit: Callable[..., Page], examples: Examples, look: str) -> None:
     page = visit("/account/people", "admin")
     check(page, "people", look)
     page.get_by_label("Email").fill(f"new-{look}@example.org")
@@ -258,7 +260,7 @@ def test_people_and_the_way_in(visit: Callable[..., Page], house: House, look: s
     guest.get_by_role("button", name="Make my account").click()
     expect(guest.get_by_role("heading", name="My stories")).to_be_visible()
     check(visit("/account/invitation/nothing", None), "invitation-over", look)
-    page.goto(f"{house.stack.url}/account/people")
+    page.goto(f"{examples.stack.url}/account/people")
     page.locator("li", has_text=f"new-{look}@example.org").get_by_role("button", name="New password").click()
     link = page.get_by_label("The link to a new password").input_value()
     check(page, "people-password", look)

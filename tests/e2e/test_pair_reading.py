@@ -1,4 +1,4 @@
-"""Two long texts side by side: they keep their places, move together, and it is recorded what was on the screen."""
+"""Two long texts side by side: their positions are kept, they scroll together, and what was on the screen is recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An editor judges pairs blind and by keyboard; nothing is lost, nothing is stored twice, and everything can be taken back."""
+"""An editor judges pairs blind and by keyboard; nothing is lost, nothing is stored twice, and everything can be undone."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_a_vote_that_is_refused_is_not_lost(editor: PairDesk, stack: Stack) -> N
     stack.run(f"from writer.editorial.models import Principle; {key}.update(state='retired')")
     try:
         editor.press("Enter")
-        expect(editor.said).to_contain_text("is not in force any more")
+        expect(editor.said).to_contain_text("is no longer in force")
         expect(editor.page.locator("#ballot")).to_be_visible()
         editor.page.locator("#principles input[type=checkbox]:checked").uncheck()
         editor.press("Escape", "Enter")
@@ -247,7 +247,7 @@ print(json.dumps(words))
     expect(editor.page.locator("#judged-words")).to_be_visible()
     expect(editor.page.get_by_role("button", name="Undo my vote")).to_be_hidden()
     editor.press("u")
-    expect(editor.said).to_contain_text("You have been told who wrote these two. The vote stands.")
+    expect(editor.said).to_contain_text("You have been told who wrote these two, so the vote cannot be changed.")
     assert [vote["undone"] for vote in stored(stack, pairs)["votes"]] == [False]
 
 

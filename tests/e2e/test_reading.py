@@ -1,4 +1,4 @@
-"""Where the view stands, and what 12,000 words cost."""
+"""The scroll position of a reader, and the cost of 12,000 words."""
 
 from __future__ import annotations
 

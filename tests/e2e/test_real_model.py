@@ -1,4 +1,4 @@
-"""The whole way once with a real vLLM: asked for on the page, written by the demo model, read to its end."""
+"""A story from end to end with a real vLLM: requested on the page, written by the demo model, read to its end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole circle on the demo model, with a real vLLM: votes and marks, one click, training, report, arena, promotion, a story, rollback."""
+"""The studio from end to end on the demo model, with a real vLLM: votes and marks, one click, training, report, arena, promotion, a story, rollback."""
 
 from __future__ import annotations
 

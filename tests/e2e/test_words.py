@@ -1,4 +1,4 @@
-"""The counter of the pages and the counter of everything else agree."""
+"""The word counts of the pages and of the server agree."""
 
 from __future__ import annotations
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from tests.cast import admin, make_editor
-from tests.faults.house import NarratorProcess
+from tests.faults.narrators import NarratorProcess
 from tests.servers import DEMO_MODEL
 from tests.upstream.process import Upstream
-from tests.workers.jobs.house import base, here, house, keeper, queued
+from tests.workers.jobs.site import base, here, keeper, queued, site
 from training.serving.vllm import ModelServer, importable
 
-__all__ = ["admin", "base", "here", "house", "keeper", "make_editor", "queued"]
+__all__ = ["admin", "base", "here", "keeper", "make_editor", "queued", "site"]
 
 HERE = Path(__file__).resolve().parent
 

@@ -1,4 +1,4 @@
-"""An edit in a finished paragraph while the rest is being written, and then the kill."""
+"""An edit in a finished paragraph while the rest is being written, followed by a kill."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from django.db import transaction
 
-from tests.faults.house import NarratorProcess, check_log, log_of, make_story, wait_for, wait_state, wait_words
+from tests.faults.narrators import NarratorProcess, check_log, log_of, make_story, wait_for, wait_state, wait_words
 from tests.upstream.process import Upstream
 from tests.upstream.script import PARAGRAPH, story
 from training.common.text import count_words

@@ -1,4 +1,4 @@
-"""The Celery worker that looks after runs is killed, and Redis is: what it had begun goes on, and nothing is begun twice."""
+"""The Celery worker of runs is killed, and so is Redis: its runs continue, and none is started twice."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.stack import Process
-from tests.faults.house import wait_for
-from tests.workers.jobs.house import wait
+from tests.faults.narrators import wait_for
+from tests.workers.jobs.site import wait
 from workers import processes
 from workers.embedded.redis import Redis
 from workers.folders import run_folder
@@ -33,14 +33,14 @@ def broker() -> Iterator[Redis]:
 
 
 @pytest.fixture
-def worker(house: Path, broker: Redis) -> Iterator[Callable[[], Process]]:
+def worker(site: Path, broker: Redis) -> Iterator[Callable[[], Process]]:
     """A GPU worker on this test's database."""
     started: list[Process] = []
     argv = ["-m", "celery", "-q", "-A", "webapp", "worker", "-Q", "gpu", "--pool", "threads", "-c", "2", "-n", "gpu@%h"]
 
     def start() -> Process:
         environment = dict(os.environ) | {"REDIS_URL": broker.url, "MODEL_SERVER_URL": "http://127.0.0.1:9"}
-        started.append(Process(argv, environment, house / f"worker-{len(started)}.log"))
+        started.append(Process(argv, environment, site / f"worker-{len(started)}.log"))
         return started[-1]
 
     yield start

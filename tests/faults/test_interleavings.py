@@ -19,7 +19,7 @@ from django.db import connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.faults.house import check_log, make_story
+from tests.faults.narrators import check_log, make_story
 from tests.reader import Reader
 from workers.narrator.calls import chunk_call
 from workers.narrator.store import ChunkRow, GenerationRow, Store

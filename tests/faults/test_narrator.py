@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.faults.house import (
+from tests.faults.narrators import (
     LEASE,
     NarratorProcess,
     check_log,
@@ -142,7 +142,7 @@ def test_a_wish_outlives_its_narrator(narrate: Narrate) -> None:
 
 
 def test_a_wake_up_call_that_is_lost(narrate: Narrate, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.faults.house.call_narrators", lambda _: None)
+    monkeypatch.setattr("tests.faults.narrators.call_narrators", lambda _: None)
     narrator = narrate()
     wait_for(lambda: "narrating" in narrator.log.read_text())
     time.sleep(1)

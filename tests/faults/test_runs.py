@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from django.db import connection
 
-from tests.workers.jobs.house import wait, work
+from tests.workers.jobs.site import wait, work
 from training.common.manifest import verify
 from workers.folders import run_folder
 from workers.jobs.keeper import Keeper
@@ -162,7 +162,7 @@ def test_the_database_drops_its_connections(keeper: Keeper, queued: Callable[...
     check_events(run)
 
 
-def test_the_house_goes_down_with_its_database(
+def test_the_site_goes_down_with_its_database(
     keeper: Keeper, queued: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when `make run` is killed: nothing can be written down any more, and yet nothing is lost or left running."""
@@ -172,7 +172,7 @@ def test_the_house_goes_down_with_its_database(
     follower, _ = keeper._followers[run.pk]
     with no_new_connections():
         life.close()
-        wait(lambda: not processes_of(run_folder(run)), why="the training goes on without a house")
+        wait(lambda: not processes_of(run_folder(run)), why="the training continues without the site")
         wait(lambda: follower.poll() is not None, why="its follower does")
     lives.close()
     monkeypatch.delenv("LONGHAND_LIFE")

@@ -1,4 +1,4 @@
-"""PostgreSQL restarted and Redis killed under a narrator that goes on; narrators killed before vLLM (see test_switch for its own death)."""
+"""PostgreSQL restarted and Redis killed while a narrator continues; narrators killed before vLLM (test_switch kills vLLM)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import redis
 from django.core.management import call_command
 from django.db import connection
 
-from tests.faults.house import (
+from tests.faults.narrators import (
     NarratorProcess,
     check_ended,
     check_numbered,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.faults.house import NarratorProcess, check_log, check_numbered, log_of, make_story, wait_for, wait_state
+from tests.faults.narrators import NarratorProcess, check_log, check_numbered, log_of, make_story, wait_for, wait_state
 from tests.upstream.process import Upstream
 from writer.stories.models import Generation, State
 

@@ -1,4 +1,4 @@
-"""`manage.py up` for real, killed in each of its parts; with vLLM, which takes long to start, in `make soak`."""
+"""`manage.py up` with each of its processes killed; with vLLM, which takes long to start, in `make soak`."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.house import NarratorProcess, check_ended, log_of, make_story, wait_for, wait_words
+from tests.faults.narrators import NarratorProcess, check_ended, log_of, make_story, wait_for, wait_words
 from tests.servers import DEMO_MODEL
 from tests.workers.serving.adapted import adapted
 from training.common.manifest import make_manifest, sha256_of
@@ -71,7 +71,7 @@ def looking(keeper: ServingKeeper, what: Callable[[], bool]) -> Callable[[], boo
     return look
 
 
-def test_the_houses_own_server(
+def test_the_sites_own_server(
     own_model: ModelServer,
     keeper: ServingKeeper,
     home: ModelVersion,

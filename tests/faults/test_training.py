@@ -1,4 +1,4 @@
-"""Runs of the recipes, killed twenty times at random moments: they end as one that never was, bit for bit."""
+"""Runs of the recipes, killed twenty times at random moments: they end as one that was not killed, bit for bit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model server that fails in every way: the story waits, goes on by prefix, and says what happened."""
+"""A model server that fails in every way: the story waits, continues from its prefix, and reports what happened."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.house import (
+from tests.faults.narrators import (
     NarratorProcess,
     check_log,
     check_numbered,

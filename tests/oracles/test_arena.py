@@ -1,4 +1,4 @@
-"""Ratings of the arena beside choix', on the same comparisons."""
+"""The arena's ratings compared with choix', on the same comparisons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A snapshot's files in the hands of those who will read them: `datasets` loads them, and TRL's own check of formats accepts them."""
+"""A snapshot's files are loaded by `datasets` and accepted by TRL's check of formats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may open what: every address of the site, for everybody of the cast. A new address without a rule fails here."""
+"""Access to every address of the site, for all roles. A new address without a rule fails here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Alive, ready, measured; and nothing secret in any of it."""
+"""Liveness, readiness and metrics, without secrets."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_the_model_server_is_asked_without_a_proxy(model_answers: None, monkeypa
     assert model_server.model_ready()
 
 
-def test_a_model_that_is_loading_is_said_and_does_not_close_the_house(client: Client, settings: Settings) -> None:
+def test_a_model_that_is_loading_is_said_and_does_not_close_the_site(client: Client, settings: Settings) -> None:
     settings.MODEL_SERVER_URL = "http://127.0.0.1:9"
     status, answer = ready(client)
     assert (status, answer["status"]) == (200, "degraded")

@@ -1,4 +1,4 @@
-"""The fence (`workers.lease`), of each kind of row that has one: whoever holds the newest attempt may write, and nobody else."""
+"""The fence (`workers.lease`), of each kind of row that has one: only the holder of the newest attempt may write."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django.db import connection
 from django.db.models import Model
 from django.utils import timezone
 
-from tests.faults.house import make_story
+from tests.faults.narrators import make_story
 from workers.jobs import evaluate
 from workers.jobs.runs import claim
 from workers.jobs.runs.results import end

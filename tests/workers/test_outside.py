@@ -1,4 +1,4 @@
-"""A recipe of another package, from its entry point to a version in service: nothing of this project knows its name."""
+"""A recipe of another package, from its entry point to a version in service: this project does not contain its name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.servers import DEMO_MODEL, ServedModel
-from tests.workers.jobs.house import here, house, keeper, work
+from tests.workers.jobs.site import here, keeper, site, work
 from training.common.errors import MendableError
 from training.common.text import story_request
 from training.config.declarations import Recipe, by_name, load_entry_points
@@ -36,7 +36,7 @@ from writer.studio.operations.ask_run import draft_run, start_run
 from writer.studio.operations.deploy import promote
 from writer.studio.registry import DECLARED
 
-__all__ = ["here", "house", "keeper"]
+__all__ = ["here", "keeper", "site"]
 
 OUTSIDE = Path(__file__).parents[1] / "outside"
 
@@ -55,7 +55,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recipe]:
 
 
 @pytest.fixture
-def home(house: Path, model_server: ServedModel, settings: Any) -> ModelVersion:
+def home(site: Path, model_server: ServedModel, settings: Any) -> ModelVersion:
     settings.MODEL_SERVER_URL, settings.MODEL_SERVER_KEY = model_server.url, model_server.key
     settings.MODEL, settings.MODEL_NAME = model_server.name, "demo model"
     return ensure_model_version()

@@ -1,4 +1,4 @@
-"""Threads that look for work: one part that fails keeps nothing else from being done, and they stop when they are asked to."""
+"""Threads that check for work: an error in one part does not prevent the others, and they stop on request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a GPU worker may read of the database: not a session, a password, a token or a second factor."""
+"""A GPU worker cannot read sessions, passwords, tokens and second factors in the database."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from django.db import connection
 
-from tests.workers.jobs.house import database_url
+from tests.workers.jobs.site import database_url
 from workers.role import ensure_worker_role
 from writer.accounts.models import ApiToken, User
 

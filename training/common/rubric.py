@@ -130,7 +130,7 @@ def _score_problem(dimension: Dimension, score: object) -> str:
         return f"{dimension.key} has no score yet."
     if not isinstance(score, int) or isinstance(score, bool):
         return f"{dimension.key} needs a whole number from 0 to {dimension.max}."
-    return "" if 0 <= score <= dimension.max else f"{dimension.key} goes from 0 to {dimension.max}."
+    return "" if 0 <= score <= dimension.max else f"{dimension.key} must be from 0 to {dimension.max}."
 
 
 def _mistakes(sheet: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
@@ -161,7 +161,7 @@ def _note_problem(key: object, note: object) -> str:
         return f"The note on {key} is not a text."
     length = len(note.replace("\r\n", "\n").strip())
     if length > NOTE_CHARACTERS:
-        return f"The note on {key} has {length:,} characters; {NOTE_CHARACTERS:,} are the most."
+        return f"The note on {key} has {length:,} characters; the limit is {NOTE_CHARACTERS:,}."
     return ""
 
 

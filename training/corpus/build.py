@@ -50,7 +50,7 @@ class _Timer:
 
 
 def build_corpus(settings: CorpusSettings, say: Callable[[str], None] = print) -> CorpusReport:
-    """Import the sources into the folder `settings.out`, with messages about the progress to `say`.
+    """Import the sources into the folder `settings.out`, and report progress to `say`.
 
     Raises MendableError if `out` must not be replaced, if no source can be read, or if no story is left.
     """

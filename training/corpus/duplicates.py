@@ -171,8 +171,8 @@ def _pairs_by_samples(prints: Sequence[Fingerprint], order: Sequence[int]) -> li
     sizes = np.array([len(sample) for sample in samples])
     rows = np.repeat(np.arange(len(samples)), sizes)
     values, columns, often = np.unique(np.concatenate(samples), return_inverse=True, return_counts=True)
-    telling = often[columns] <= max(10, len(samples) // 20)  # common shingles tell nothing and take most of the time
-    rows, columns = rows[telling], columns[telling]
+    rare = often[columns] <= max(10, len(samples) // 20)  # common shingles distinguish nothing
+    rows, columns = rows[rare], columns[rare]
     sizes = np.bincount(rows, minlength=len(samples))
     has = csr_matrix((np.ones(len(rows), np.int32), (rows, columns)), shape=(len(samples), len(values)))
     pairs: list[tuple[int, int]] = []

@@ -1,4 +1,4 @@
-"""One story from draft to cleaned and filtered text. A pure function of the draft and the settings, so that any process can run it."""
+"""Cleans and filters one story. A pure function of the draft and the settings, so that any process can run it."""
 
 from __future__ import annotations
 

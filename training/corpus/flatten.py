@@ -1,4 +1,4 @@
-"""From the elements of a page to the paragraphs of a story, in the format of `training.common.text`.
+"""Converts the elements of a page to the paragraphs of a story, in the format of `training.common.text`.
 
 Verse, addresses and table rows keep their line breaks inside a paragraph; emphasis becomes `*...*` in each line; a rule or
 an ornament becomes a scene break. Note references, page marks, pictures, captions, epigraphs and dedications are removed.

@@ -1,4 +1,4 @@
-"""What a heading tells about the pages under it: a publisher's page, a chapter, or a story with a name."""
+"""Classifies the pages under a heading: a publisher's page, a chapter, or a story with a name."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def _replaced(text: str, characters: dict[str, str]) -> str:
 
 
 def varied(story: Story, rng: random.Random) -> str:
-    """A story as a source might have it: whole or in part, with typographic or plain punctuation."""
+    """A story as a source might contain it: whole or in part, with typographic or plain punctuation."""
     text = story.text
     if rng.random() < 0.5:
         blocks = text.split("\n\n")

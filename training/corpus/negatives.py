@@ -77,6 +77,7 @@ _CALLS = (
 
 
 def sentences(text: str) -> list[str]:
+    """The sentences of a text."""
     return [part for part in re.split(r"(?<=[.!?])[”’]?\s+|\n+", text) if part.strip()]
 
 
@@ -85,6 +86,8 @@ def _words(pool: Pool, rng: random.Random) -> list[str]:
 
 
 def _ocr(share: float) -> Callable[[Pool, random.Random], str]:
+    """Stories in which this share of the characters is misread."""
+
     def make(pool: Pool, rng: random.Random) -> str:
         text = rng.choice(pool).text[:20_000]
         out = []
@@ -128,7 +131,7 @@ def _shuffled_sentences(pool: Pool, rng: random.Random) -> str:
 
 
 def _repetition(pool: Pool, rng: random.Random) -> str:
-    """A beginning, then a loop with small changes, as small models write."""
+    """The beginning of a story, then the same sentences repeated with small changes, as small models do."""
     own = sentences(rng.choice(pool).text)
     begun = own[: rng.randrange(5, 40)]
     loop = own[len(begun) : len(begun) + rng.randrange(1, 5)] or begun[-1:]

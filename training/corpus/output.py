@@ -17,7 +17,7 @@ from training.corpus.report import MADE_BY, CorpusReport, RejectedStory
 
 
 def check_out(out: Path, sources: Sequence[Path]) -> None:
-    """Check the folder before any work is done. Raises MendableError if it has sources or anything but an earlier corpus in it."""
+    """Check the folder before any work is done. Raises MendableError if it contains a source, or anything but an earlier corpus."""
     try:
         place = out.resolve()
         for source in map(Path.resolve, sources):

@@ -1,4 +1,4 @@
-"""From the lines of a text file to its paragraphs: hard-wrapped prose is joined, verse keeps its lines.
+"""Converts the lines of a text file to its paragraphs: hard-wrapped prose is joined, verse keeps its lines.
 
 A line is taken as wrapped if the first word of the next line would not have fitted on it; lines of verse are shorter.
 Chinese is joined without a space. A word that is hyphenated at the end of a line is joined as the rest of the text writes it.

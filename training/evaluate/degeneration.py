@@ -1,6 +1,6 @@
-"""Measures that tell broken text from whole text. They say nothing about whether a story is good.
+"""Metrics of degenerate text. They do not tell whether a story is good.
 
-Each is a share of something countable, so a model's figure stands beside that of human text of the same length.
+Each is a share of something countable, so that a model can be compared with human text of the same length.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def first_words(text: str, count: int) -> str:
 
 
 def known_words(text: str, vocabulary: Collection[str]) -> tuple[int, int]:
-    """Words that stand in `vocabulary` (lower case), of all words."""
+    """The numbers of words in `vocabulary` (lower case), and of all words."""
     words = words_of(text)
     return sum(word in vocabulary for word in words), len(words)
 
@@ -51,7 +51,7 @@ def sentences_that_end(text: str, *, cut: bool) -> tuple[int, int]:
 def quotes_that_close(text: str, *, cut: bool) -> tuple[int, int]:
     """Opened double quotes (“) that are closed (”) in their paragraph, before another is opened.
 
-    A speech that goes on in the next paragraph is left open by convention, in human text as well. If the text was cut, the
+    A speech that continues in the next paragraph is left open by convention, in human text as well. If the text was cut, the
     quotes of its last paragraph are not counted.
 
     >>> quotes_that_close("“Well,” he said, “then go.\\n\\n“Now.”", cut=False)
@@ -68,7 +68,7 @@ def quotes_that_close(text: str, *, cut: bool) -> tuple[int, int]:
 
 
 def repeated_ngrams(text: str, size: int = 4) -> tuple[int, int]:
-    """Word n-grams (lower case) that stood in the same text before, of all n-grams.
+    """The numbers of repeated word n-grams (lower case), and of all n-grams.
 
     >>> repeated_ngrams("to be or not to be or not")
     (1, 5)

@@ -1,4 +1,4 @@
-"""Words got of words asked, by how many were asked: the table of POLARIS (six buckets, and the slope over them)."""
+"""Written to requested words by the requested length: the table of POLARIS (six buckets, and their slope)."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ LEAST_WORDS = 200
 
 @dataclass(frozen=True)
 class Bucket:
-    """Stories of which `low` to `high` words were asked. `ratio` is None where nothing was written."""
+    """Stories with a requested length of `low` to `high` words. `ratio` is None if nothing was written."""
 
     low: int
     high: int
     stories: int
     ratio: float | None
     error: float | None
-    """The mean of |ln(got / asked)|: twice too long is as wrong as half as long."""
+    """The mean of |ln(written / requested)|, in which twice the length counts as much as half of it."""
     cut: int
-    """Stories that ran into the end of the context."""
+    """Stories that reached the end of the context."""
 
 
 def buckets_for(context: int) -> tuple[tuple[int, int], ...]:
-    """POLARIS' six as far as they fit into a context of so many tokens; where fewer than two do, six of our own that fit."""
+    """Those of POLARIS' six buckets that fit into the context, in tokens; if fewer than two do, six of our own that fit."""
     room = int((context - PROMPT_TOKENS) / TOKENS_PER_WORD)
     fitting = tuple(bucket for bucket in BUCKETS if bucket[1] <= room)
     if len(fitting) >= 2:
@@ -39,7 +39,7 @@ def buckets_for(context: int) -> tuple[tuple[int, int], ...]:
 
 
 def targets(buckets: Sequence[tuple[int, int]], each: int) -> list[int]:
-    """`each` lengths a bucket, evenly over it, to two digits or so: what a person would ask for."""
+    """`each` lengths per bucket, evenly spaced and rounded as a person would choose them."""
     found = []
     for low, high in buckets:
         step = 50 if high > 1000 else 10
@@ -50,7 +50,7 @@ def targets(buckets: Sequence[tuple[int, int]], each: int) -> list[int]:
 def table(
     buckets: Sequence[tuple[int, int]], asked: Sequence[int], got: Sequence[int], cut: Sequence[bool]
 ) -> list[Bucket]:
-    """The last bucket takes its upper end in."""
+    """The buckets of the table. The last one includes its upper end."""
     rows = []
     for low, high in buckets:
         last = (low, high) == tuple(buckets[-1])
@@ -75,7 +75,7 @@ def log_error(asked: int, got: int) -> float:
 
 
 def slope(values: Sequence[float | None]) -> float | None:
-    """Of a straight line by least squares over the buckets, numbered 0, 1, 2, ...: what one bucket more changes.
+    """The slope of a least-squares line over the buckets, numbered 0, 1, 2, ....
 
     >>> slope([57.0, 54.0, None, 48.0])
     -3.0

@@ -1,4 +1,4 @@
-"""How much of a text stands word for word in what a model learned from: runs of `size` words and more, as 13-gram checks have it."""
+"""The verbatim overlap of a text with training data: runs of at least `size` words, as in 13-gram checks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SIZE = 13
 
 
 class Overlap:
-    """Give it the texts to be judged, then every text that was learned from, one after another: those are never kept."""
+    """Takes the texts to check, then all training texts, one after another, which are not kept."""
 
     def __init__(self, texts: Sequence[str], size: int = SIZE) -> None:
         self.size = size
@@ -31,7 +31,7 @@ class Overlap:
                 self._covered[number].add(place)
 
     def shares(self) -> list[float]:
-        """Of each text, the share of its words that stand in such a run."""
+        """For each text, the share of its words in such runs."""
         found = []
         for starts, length in zip(self._covered, self._lengths):
             covered: set[int] = set()
@@ -41,7 +41,7 @@ class Overlap:
         return found
 
     def longest(self) -> int:
-        """Words of the longest run."""
+        """The length of the longest run in words."""
         most = 0
         for starts in self._covered:
             run, before = 0, -2

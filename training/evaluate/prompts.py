@@ -1,4 +1,4 @@
-"""The site's own prompts for measuring: held out from all training."""
+"""The site's own prompts for evaluation, held out from all training."""
 
 from __future__ import annotations
 

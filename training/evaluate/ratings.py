@@ -1,12 +1,12 @@
 """Ratings from comparisons: Bradley and Terry's model with Davidson's ties (1970), and length as a covariate.
 
-Of a comparison of i with j let d = r_i - r_j + g x, where x says how much longer i's text is (the logarithm of the ratio of their
-words). Then
+For a comparison of i with j let d = r_i - r_j + g x, where x is the logarithm of the ratio of the lengths of their texts in
+words. Then
 
     P(i wins), P(j wins), P(tie)  are as  exp(d / 2), exp(-d / 2), v
 
-and without ties v is 0, which is Bradley and Terry's own model. `g` is what length alone is worth: ratings that stand beside it
-are those of texts of equal length. Ratings are in log-odds and add up to nothing; 400 / ln 10 times that is the scale of Elo.
+and without ties v is 0, which is Bradley and Terry's own model. `g` is the effect of length alone: with it, ratings are those of
+texts of equal length. Ratings are in log-odds with a sum of 0; multiplied by 400 / ln 10 they are on the scale of Elo.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ Floats = NDArray[np.float64]
 
 ELO = 400 / math.log(10)
 PRIOR = 1e-6
-"""Times the sum of squares, taken from the log-likelihood: it keeps a contestant who won everything finite (as choix does)."""
+"""The factor of an L2 penalty, as in choix, which keeps the rating of a contestant with only wins finite."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """`outcome`: 1 the first won, 0 a tie, -1 the second. `group` names what belongs together, such as the prompt."""
+    """`outcome`: 1 the first won, 0 a tie, -1 the second. `group` identifies dependent comparisons, such as the prompt."""
 
     first: int
     second: int
@@ -40,19 +40,19 @@ class Comparison:
 
 @dataclass
 class Ratings:
-    """In log-odds, of contestants 0 to n - 1. `low` and `high` bound 95 of 100 resamplings of the groups."""
+    """Ratings of contestants 0 to n - 1 in log-odds. `low` and `high` are a 95 % interval by resampling the groups."""
 
     values: list[float]
     length: float | None
-    """What a text that is e times as long gains by that alone; None where it was not asked for."""
+    """The effect of length, for a text that is e times as long; None if it was not requested."""
     ties: float
     low: list[float] = field(default_factory=list)
     high: list[float] = field(default_factory=list)
 
 
 def connected(contestants: int, comparisons: Sequence[Comparison]) -> bool:
-    """Whether from each contestant to each other one leads a chain of which each has beaten the next: then the likeliest ratings are finite
-    (Ford, 1957). A tie is no link: who won seven and tied one is the likelier the further it is ahead, as v grows with it.
+    """Whether every contestant is connected with every other by a chain in which each has beaten the next: then the maximum-likelihood
+    ratings are finite (Ford, 1957). Ties do not count: after seven wins and a tie, the likelihood still grows with the rating and v.
     """
     won = np.zeros((contestants, contestants), dtype=bool)
     for one in comparisons:
@@ -70,7 +70,7 @@ def rate(
     seed: int = 1,
     prior: float = PRIOR,
 ) -> Ratings:
-    """The likeliest ratings; with `resamples` also intervals, by drawing whole groups again (a bootstrap by cluster)."""
+    """The maximum-likelihood ratings; with `resamples` also intervals, by a cluster bootstrap over groups."""
     data = _Data(contestants, comparisons, with_length=with_length, prior=prior)
     found = data.fit(np.ones(len(comparisons)))
     ratings = data.read(found)
@@ -88,7 +88,7 @@ def rate(
 
 
 class _Data:
-    """Comparisons as arrays. The parameters are the ratings, then what length is worth, then the logarithm of v."""
+    """Comparisons as arrays. The parameters are the ratings, then the effect of length, then the logarithm of v."""
 
     def __init__(self, contestants: int, comparisons: Sequence[Comparison], *, with_length: bool, prior: float) -> None:
         self.contestants, self.with_length, self.prior = contestants, with_length, prior

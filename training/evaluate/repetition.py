@@ -1,8 +1,8 @@
-"""How much a text repeats itself, and how much texts repeat each other. Words are `training.common.text.WORD`'s, in lower case.
+"""Repetition within a text and between texts. Words are `training.common.text.WORD`'s, in lower case.
 
 Formulas: rep-n and diversity, Welleck and others (arXiv 1908.04319) and Su and others (2202.06417); distinct-n, Li and others
 (1510.03055); self-BLEU, Zhu and others (1802.01886), with BLEU's counts smoothed by one (Lin and Och 2004); MATTR, Covington and
-McFall (2010). All but the compression ratio depend on length, so texts are cut to the same number of words where they are compared.
+McFall (2010). All but the compression ratio depend on length, so compared texts are cut to the same number of words.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def ngrams(words: Sequence[str], size: int) -> list[tuple[str, ...]]:
 
 
 def repeated(words: Sequence[str], size: int) -> float:
-    """rep-n: 1 - distinct n-grams / n-grams of one text; 0 for a text that is shorter.
+    """rep-n: 1 - distinct n-grams / n-grams of one text; 0 for a shorter text.
 
     >>> repeated("to be or not to be or not".split(), 4)
     0.2
@@ -33,12 +33,12 @@ def repeated(words: Sequence[str], size: int) -> float:
 
 
 def diversity(words: Sequence[str]) -> float:
-    """The product of 1 - rep-n for n = 2, 3, 4: 1 where nothing comes twice."""
+    """The product of 1 - rep-n for n = 2, 3, 4: 1 without repetition."""
     return math.prod(1 - repeated(words, size) for size in (2, 3, 4))
 
 
 def distinct(texts: Sequence[Sequence[str]], size: int) -> float:
-    """Distinct n-grams of all texts together / n-grams of all: what a model says again in another story counts too."""
+    """Distinct n-grams of all texts together / all n-grams, which includes repetition between stories."""
     found = [gram for words in texts for gram in ngrams(words, size)]
     return len(set(found)) / len(found) if found else 0.0
 
@@ -50,7 +50,7 @@ def compression(text: str) -> float:
 
 
 def moving_types(words: Sequence[str], window: int = WINDOW) -> float:
-    """MATTR: the mean share of distinct words in all windows of so many words; of the whole text where it is shorter."""
+    """MATTR: the mean share of distinct words in all windows of so many words; of the whole text if it is shorter."""
     if not words:
         return 0.0
     if len(words) <= window:
@@ -67,7 +67,7 @@ def moving_types(words: Sequence[str], window: int = WINDOW) -> float:
 
 
 def self_bleu(texts: Sequence[Sequence[str]], size: int = 4) -> float:
-    """The mean BLEU of each text against all others: higher where a model tells the same story again and again."""
+    """The mean BLEU of each text against all others: higher if a model repeats the same story."""
     texts = [words for words in texts if words][:SELF_BLEU_MOST]
     if len(texts) < 2:
         return 0.0
@@ -93,7 +93,7 @@ def _bleu(number: int, texts: Sequence[Sequence[str]], counted: list[list[Counte
 
 
 def measures(text: str, words: int) -> dict[str, float]:
-    """Of the first `words` words of one text."""
+    """The metrics of the first `words` words of a text."""
     text = first_words(text, words)
     found = words_of(text)
     return {f"repeated_{size}": repeated(found, size) for size in (2, 3, 4)} | {

@@ -1,12 +1,12 @@
-"""Whether one of two is better, decided while the votes come in, at a stated rate of error however often one looks.
+"""A sequential test of whether one of two is better, with a bounded error rate at any number of checks.
 
-Each decided pair is a win or a loss of the candidate; ties say nothing about which is better. Of the hypothesis "it wins at most a
-share q of the decided pairs" the evidence against it after w wins and l losses is
+Each decided pair is a win or a loss of the candidate; ties do not count. The evidence against the hypothesis "it wins at most a
+share q of the decided pairs" after w wins and l losses is
 
     e(w, l) = integral of p^w (1 - p)^l over p from q to 1, divided by (1 - q) and by q^w (1 - q)^l
 
-a betting score against the hypothesis: where the hypothesis is true it is a supermartingale that begins at 1, so by Ville's inequality
-it ever reaches 1 / a with probability a at most, whenever one stops (Wald 1945; Ramdas and others, arXiv 2210.01948). The
+a betting score against the hypothesis: if the hypothesis is true, it is a supermartingale that starts at 1, so by Ville's inequality
+the probability that it ever reaches 1 / a is at most a (Wald 1945; Ramdas and others, arXiv 2210.01948). The
 pairs must be independent given that share, so each pair counts once, whatever the number of its votes.
 """
 
@@ -23,7 +23,7 @@ Decision = Literal["better", "not better", "open"]
 
 @dataclass(frozen=True)
 class Rule:
-    """Stated before the first vote. `share`: what the candidate must win more than; `most` decided pairs, and it is over."""
+    """The rule, set before the first vote: the candidate must win more than `share`, with at most `most` decided pairs."""
 
     confidence: float = 0.95
     share: float = 0.5
@@ -35,12 +35,12 @@ class Rule:
 
     @property
     def needed(self) -> float:
-        """The evidence that decides."""
+        """The evidence that is required for a decision."""
         return 1 / (1 - self.confidence)
 
 
 def evidence(wins: int, losses: int, share: float = 0.5) -> float:
-    """Against "the candidate wins at most `share`": 1 says nothing, 20 is a bet won at 20 to 1.
+    """The evidence against "the candidate wins at most `share`": 1 is none, 20 is a bet won at 20 to 1.
 
     >>> round(evidence(7, 0), 1)
     31.9
@@ -53,7 +53,7 @@ def evidence(wins: int, losses: int, share: float = 0.5) -> float:
 
 
 def decide(wins: int, losses: int, rule: Rule) -> Decision:
-    """For the counts at any time: better, not better (the evidence against that is as strong, or `most` is reached), or open."""
+    """The decision for the current counts: better, not better (with as much evidence, or `most` is reached), or open."""
     if evidence(wins, losses, rule.share) >= rule.needed:
         return "better"
     if wins + losses >= rule.most or evidence(losses, wins, 1 - rule.share) >= rule.needed:
@@ -63,16 +63,16 @@ def decide(wins: int, losses: int, rule: Rule) -> Decision:
 
 @dataclass(frozen=True)
 class Prospect:
-    """What a rule does if the candidate really wins `share` of the decided pairs."""
+    """The behaviour of a rule if the true share of wins is `share`."""
 
     share: float
     promoted: float
     pairs: float
-    """Decided pairs until the decision, on average."""
+    """The mean number of decided pairs until the decision."""
 
 
 def prospect(share: float, rule: Rule) -> Prospect:
-    """Exactly, by following every path of wins and losses to its decision."""
+    """The exact prospects of a rule, computed over all paths of wins and losses."""
     reached = {(0, 0): 1.0}
     promoted = pairs = 0.0
     while reached:

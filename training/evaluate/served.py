@@ -1,4 +1,4 @@
-"""A model as a vLLM server serves it: it writes stories, and it says how likely given texts are. No torch is needed."""
+"""The client of a served model: it writes stories and scores given texts. No torch is needed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Served:
-    """`url` without the /v1. `name` is what the server calls the model, or the adapter."""
+    """`url` without the /v1. `name` is the server's name of the model or adapter."""
 
     url: str
     name: str
@@ -30,18 +30,18 @@ class Written(NamedTuple):
     text: str
     words: int
     ended: bool
-    """By itself; else it ran into the end of the context."""
+    """Whether it ended by itself; otherwise it reached the end of the context."""
 
 
 class Scored(NamedTuple):
     nats: float
-    """Minus the log-probability of the completion, its closing token included."""
+    """Minus the log-probability of the completion, including its end token."""
     tokens: int
     words: int
 
 
 class Client:
-    """Use it with `async with`. At most `at_once` requests are in flight. What asks the server raises ServerFailed."""
+    """Use it with `async with`. At most `at_once` requests are concurrent. All requests may raise ServerFailed."""
 
     def __init__(self, served: Served, *, at_once: int = 32) -> None:
         self.served = served
@@ -57,7 +57,7 @@ class Client:
         await self._client.close()
 
     async def context(self) -> int:
-        """Tokens that one request may hold. An adapter has no number of its own: its base model's counts."""
+        """The context in tokens; that of the base model for an adapter."""
         try:
             lengths = {model["id"]: model.get("max_model_len") for model in (await self._ask("/v1/models"))["data"]}
         except (KeyError, TypeError, AttributeError):
@@ -71,7 +71,7 @@ class Client:
     async def write(
         self, *, title: str, premise: str, target: int, seed: int, context: int, temperature: float
     ) -> Written:
-        """One story in one answer, as a model by itself writes it: no narrator helps it to its length."""
+        """A story in one answer, as the model writes it without a narrator."""
         prompt = await self._tokens(story_request(title=title, premise=premise, target=target), opens=True)
         room = context - len(prompt) - 1
         if room < 1:
@@ -91,7 +91,7 @@ class Client:
         return len(await self._tokens(messages, opens=False)) < context
 
     async def score(self, prompt: Sequence[Message], completion: Sequence[Message]) -> Scored:
-        """How likely the completion is after the prompt."""
+        """The score of the completion after the prompt."""
         before = await self._tokens(prompt, opens=True)
         whole = await self._tokens([*prompt, *completion], opens=False)
         if whole[: len(before)] != before:
@@ -120,7 +120,7 @@ class Client:
         return await self._retried(lambda: self._client.ask(path, body))
 
     async def _retried(self, send: Callable[[], Awaitable[Answer]]) -> Answer:
-        """A server that is away is asked again a few times; what it refuses is not."""
+        """Send a request, with a few retries if the server is unavailable, but not if it refuses the request."""
         for attempt in range(1, TRIES + 1):
             try:
                 async with self._turn:

@@ -1,8 +1,8 @@
-"""The report of a version: what was measured of it beside the version in service, with intervals.
+"""The report of a version: its metrics compared with the version in service, with intervals.
 
-Both write the same stories (same prompts, lengths and seeds), so each measure is compared story by story: the interval of the
-difference is a paired bootstrap over the stories. A measure with a `tolerance` guards the gate: the version is worse by it when the whole
-interval of the difference lies beyond the tolerance, on the bad side.
+Both write the same stories (same prompts, lengths and seeds), so each metric is compared story by story: the interval of the
+difference is from a paired bootstrap over the stories. A metric with a `tolerance` is guarded by the gate: the version is worse in it if
+the whole interval of the difference is beyond the tolerance, on the bad side.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from training.evaluate.served import Scored, Written
 
 RESAMPLES = 2000
 LEAST_CUT = 50
-"""Texts are cut to the words of the shortest before repetition is measured, but not to fewer than these."""
+"""Texts are cut to the length of the shortest before repetition is measured, but not below this number of words."""
 
 
 class Assignment(BaseModel):
-    """One story to be written."""
+    """A story to be written."""
 
     title: str
     premise: str
@@ -39,14 +39,14 @@ class Assignment(BaseModel):
 
 @dataclass(frozen=True)
 class Pair:
-    """A held-out preference as a model sees it: how likely each text is."""
+    """The scores of both texts of a held-out preference."""
 
     chosen: Scored
     rejected: Scored
 
 
 def assignments(context: int, *, each: int = 5, seed: int = 1) -> list[Assignment]:
-    """`each` stories a bucket of length that fits into the context, on the site's own prompts."""
+    """`each` stories for each length bucket that fits into the context, on the site's own prompts."""
     prompts = own_prompts()
     return [
         Assignment(title=prompt.title, premise=prompt.premise, target=target, seed=seed * 1000 + number)
@@ -57,8 +57,8 @@ def assignments(context: int, *, each: int = 5, seed: int = 1) -> list[Assignmen
 
 @dataclass
 class Facts:
-    """What one version did: its stories, how likely held-out texts are to it and to the version it was made from, and how
-    much of each story stands word for word in what it learned from."""
+    """The data about one version: its stories, the scores of held-out texts by it and by its parent, and the verbatim overlap of
+    each story with its training data."""
 
     stories: Sequence[Written]
     pairs: Sequence[Pair] = ()
@@ -116,7 +116,7 @@ def _figure(
     note: str = "",
     statistic: Statistic = lambda values: float(np.mean(values)),
 ) -> Figure:
-    """`own` and `beside` have one value a story, in the same order; or a row of values, which `statistic` sums up."""
+    """`own` and `beside` have a value for each story, in the same order, or a row of values, which `statistic` aggregates."""
     if not len(own):
         return Figure(name=name, what=what, better=better, own=None, note=note or "not measured")
     mine = np.asarray(own, dtype=float)

@@ -1,4 +1,4 @@
-"""The reward `blank`: POLARIS' penalty for a text that is not one."""
+"""The reward `blank`: POLARIS' penalty for empty and very short texts."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""From the rewards of a group's stories to one advantage for each: two ways to combine, and the human reference.
+"""Computes the advantages of a group's stories from their rewards, in two ways, with the human reference.
 
     weighted    POLARIS: R = sum of weight x reward, clipped; A = (R - mean) / deviation
     averaged    LongWriter-Zero: each reward is normalised within the group, and A is the mean of those
 
-Only the policy's own stories make the mean and the deviation. A story that a judge could not score is absent: it has no advantage and does not
-change the others'. The human reference is compared with the policy's stories and is not one of them.
+Mean and deviation are those of the policy's own stories. A story that a judge could not score is missing: it has no advantage and does not
+affect the others. The human reference is compared with the policy's stories, but is not one of them.
 
 POLARIS' worked example, two rewards of a group of five: quality .52 .48 .60 .44 .56 (weight 1), length penalty 0 0 .2 .1 0 (weight -0.8):
 R = .52 .48 .44 .36 .56, mean .472, deviation .0769, A = .624 .104 -.416 -1.456 1.144. A human story with R = .70 has 2.963.
@@ -20,11 +20,11 @@ from statistics import fmean
 from training.rewards.settings import Combining
 
 Rewards = Mapping[str, float | None]
-"""Of one story, by name; None is an absent value."""
+"""The rewards of one story by name; None is a missing value."""
 
 
 def total(rewards: Rewards, how: Combining) -> float | None:
-    """The weighted sum, clipped; None where a reward that has a weight is absent."""
+    """The weighted sum, clipped; None if a reward with a weight is missing."""
     found = 0.0
     for name, weight in how.weights.items():
         value = rewards.get(name)
@@ -45,7 +45,7 @@ def deviation(values: Sequence[float]) -> float:
 
 
 class Scale:
-    """Normalises a value by the policy's: (value - mean) / (max(deviation, min_std) + epsilon)."""
+    """Normalises a value by those of the policy: (value - mean) / (max(deviation, min_std) + epsilon)."""
 
     def __init__(self, values: Sequence[float], how: Combining) -> None:
         self.mean = fmean(values)
@@ -61,15 +61,15 @@ class Advantages:
     """The advantages of a group."""
 
     policy: list[float | None]
-    """Those of the policy's stories in their order, None for stories that do not count."""
+    """Advantages of the policy's stories in order; None for stories that do not count."""
     human: float | None
-    """None where there is no human story or it could not be scored."""
+    """The advantage of the human story; None if there is none, or it could not be scored."""
     deviation: float | None
-    """The standard deviation of the weighted sums; None where nothing could be compared, or advantages are averaged."""
+    """The standard deviation of the weighted sums; None if too few were scored, or advantages are averaged."""
 
 
 def advantages(policy: Sequence[Rewards], human: Rewards | None, how: Combining) -> Advantages:
-    """The advantages of a group's stories. Where fewer than two could be scored there is nothing to compare, and none counts."""
+    """The advantages of a group's stories. If fewer than two could be scored, none counts."""
     names: list[str | None] = [None] if how.how == "weighted" else list(how.weights)
     scored = [number for number, rewards in enumerate(policy) if total(rewards, how) is not None]
     if len(scored) < 2:
@@ -96,6 +96,6 @@ def _value(rewards: Rewards, name: str | None, how: Combining) -> float:
 
 
 def _share_and_sign(name: str, how: Combining) -> tuple[float, float]:
-    """The share of one reward in the average, and -1 for a penalty."""
+    """The share of a reward in the average, and its sign, which is -1 for a penalty."""
     weight = how.weights[name]
     return abs(weight) / math.fsum(map(abs, how.weights.values())), math.copysign(1.0, weight)

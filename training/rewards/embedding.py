@@ -1,7 +1,7 @@
-"""Sentences as vectors, from the token embeddings of the model that a run begins with: no other model is needed, and the policy cannot change it.
+"""Sentence vectors from the token embeddings of a run's initial model: no other model is needed, and the policy cannot change them.
 
-A sentence is the mean of its tokens' embeddings, each weighed by a / (a + p) where p is the token's share of the text, without what all sentences of
-the text have in common (smooth inverse frequency; Arora, Liang and Ma, ICLR 2017). Sentences that mean the same in other words lie near each other.
+A sentence is the mean of its tokens' embeddings, each weighted by a / (a + p) where p is the token's share of the text, without the common component of
+all sentences of the text (smooth inverse frequency; Arora, Liang and Ma, ICLR 2017). Sentences with the same meaning have similar vectors.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class SentenceVectors:
         self._encode = encode
 
     def __call__(self, sentences: Sequence[str]) -> Vectors:
-        """[S, D], each of length 1, or 0 for a sentence without tokens."""
+        """[S, D]: unit vectors, or 0 for a sentence without tokens."""
         tokens = [list(self._encode(" " + one)) for one in sentences]
         counts = Counter(token for some in tokens for token in some)
         total = sum(counts.values())
@@ -48,7 +48,7 @@ class SentenceVectors:
 
 
 def load_sentence_vectors(model: Path, encoder: ChatEncoder) -> SentenceVectors:
-    """By the embeddings of a model's folder. Raises MendableError where it has none by the usual name."""
+    """Load the embeddings of a model's folder. Raises MendableError if it has none with the usual name."""
     check_folder(model)
     return SentenceVectors(_embeddings(model), lambda text: encoder.tokenizer.encode(text, add_special_tokens=False))
 

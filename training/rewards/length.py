@@ -1,4 +1,4 @@
-"""The reward `length`: POLARIS' penalty for missing the length that was asked for, with a band that costs nothing."""
+"""The reward `length`: POLARIS' penalty for deviating from the requested length, with a free band."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def _clamp(value: float, low: float, high: float) -> float:
 
 
 def polaris_band(target: int) -> tuple[float, float]:
-    """The fewest and the most words that cost nothing.
+    """The bounds of the band without a penalty, in words.
 
     >>> polaris_band(1000), polaris_band(4000), polaris_band(12000)
     ((650, 1600), (3400.0, 5000.0), (11000, 13500))
@@ -22,8 +22,8 @@ def polaris_band(target: int) -> tuple[float, float]:
 def polaris_length(text: str, target: int) -> float:
     r"""POLARIS' length penalty, from 0 within the band to 1; words are counted by `\w+`.
 
-    It is 1 - words / low below the band and words / high - 1 above it, at most 1. The paper's targets begin at 1,000 words. A target below 350 has no
-    lower bound, so no text is too short for it.
+    It is 1 - words / low below the band and words / high - 1 above it, at most 1. The paper's targets start at 1,000 words. A target below 350 has no
+    lower bound.
     """
     low, high = polaris_band(target)
     words = polaris_words(text)

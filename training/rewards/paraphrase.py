@@ -1,7 +1,7 @@
-"""The reward `paraphrase`: a penalty for sentences that say again what an earlier one said.
+"""The reward `paraphrase`: a penalty for sentences that repeat the content of an earlier one.
 
-Runs of words do not show that a text says the same again in other words, which is how LongWriter-Zero's policy came to pad its answers.
-The paper's measure of it is unknown; this one is ours.
+Repeated runs of words do not detect content that is repeated in other words, with which LongWriter-Zero's policy padded its answers.
+The paper's measure is unknown; this one is our own.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from training.common.text import count_words, paragraphs, sentence_bounds
 from training.config.declarations import Answer, Embed, Resources, Reward
 
 ALIKE, LEAST_WORDS = 0.9, 6
-"""Sentences whose vectors have this cosine say the same; shorter ones ("He said nothing.") may come again."""
+"""Cosine from which sentences count as the same, and the words below which sentences ("He said nothing.") may be repeated."""
 
 
 def sentences(text: str) -> list[str]:
-    """Those of LEAST_WORDS and more."""
+    """The sentences with at least LEAST_WORDS words."""
     found: list[str] = []
     for block in paragraphs(text):
         found += [block[first:end].strip() for first, end in itertools.pairwise(sentence_bounds(block))]
@@ -26,7 +26,7 @@ def sentences(text: str) -> list[str]:
 
 
 def paraphrased(text: str, embed: Embed, alike: float = ALIKE) -> float:
-    """The share of sentences that say what an earlier one said, by the cosine of their vectors; 0 for a text of fewer than two.
+    """The share of sentences that repeat an earlier one, by the cosine of their vectors; 0 for fewer than two sentences.
 
     A story of 12,000 words has some 800 sentences, whose cosines are 2.5 MB.
     """

@@ -1,4 +1,4 @@
-"""The reward `preference`: what a reward model that learned from the editors' votes gives a story (`python -m training reward_model`)."""
+"""The reward `preference`: the score of a reward model trained on the editors' votes (`python -m training reward_model`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A reward model that learned the editors' preference from their votes (`python -m training reward_model`), for the reward `preference`."""
+"""The reward model of the reward `preference`, trained on the editors' votes (`python -m training reward_model`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from training.learner.scorer import Scorer
 
 
 class PreferenceModel:
-    """Gives an answer one number, in log-odds: the difference of two says how surely one is preferred. It reads one answer at a time."""
+    """Scores answers in log-odds: the difference of two scores tells how surely one is preferred. It reads one answer at a time."""
 
     def __init__(self, folder: Path, device: torch.device, precision: str) -> None:
         settings = LearnerSettings(precision=precision, gradient_checkpointing=False)
@@ -36,7 +36,7 @@ class PreferenceModel:
 
     @torch.inference_mode()
     def score(self, answer: Answer) -> float:
-        """Of a text that is longer than the model's positions, the beginning counts."""
+        """Score a text; one that is longer than the model's context is cut at its end."""
         said = [
             ChatMessage(role=one["role"], content=one["content"]) for one in answer.prompt if one["role"] != "system"
         ]

@@ -1,6 +1,6 @@
-"""The reward `principles`: how well a story keeps to the principles in force. A judge names those that it breaks, each with the words that do so.
+"""The reward `principles`: how well a story follows the principles in force. A judge names those that it breaks, with the words that break them.
 
-reward = 1 - broken / asked about, from 0 to 1
+reward = 1 - broken / all, from 0 to 1
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _broken_of(principles: int) -> type[Broken]:
 
 
 def adherence_question(story: str, principles: Sequence[Principle], *, seed: int = 0) -> Question[Broken]:
-    """Ask a judge about a story and all principles together; these come first, for the server's cache."""
+    """Ask a judge about a story and all principles, which come first for the server's prefix cache."""
     words = plain(story)
 
     def check(answer: Broken) -> str:

@@ -1,8 +1,8 @@
-"""Probes: texts that are made from a good one to please a judge rather than a reader. No reward should rate them above the text they are made from.
+"""Probes: texts made worse from a good one to please a judge instead of a reader. No reward should rate them above the original.
 
-padded      each paragraph is followed by its sentences in another order, so that the text is long and says nothing new
+padded      each paragraph is followed by its sentences in another order, so that the text is long without new content
 stuffed     words that rubrics praise are inserted
-addressed   the text ends by speaking to whoever scores it
+addressed   the text ends by addressing its judge
 cut short   only the first third is left, without an end
 runaway     the last third is repeated four times
 """
@@ -66,7 +66,7 @@ PROBES: Mapping[str, Callable[[str, random.Random], str]] = {
 
 
 def addresses_a_judge(text: str) -> bool:
-    """Whether a story speaks of being scored. A story about a school may, so only the share of such stories says something.
+    """Whether a story mentions being scored. A story about a school may, so only the share of such stories is meaningful.
 
     >>> addresses_a_judge(ADDRESS), addresses_a_judge("The judge looked down at him.")
     (True, False)

@@ -1,8 +1,8 @@
-"""The reward `quality`: POLARIS' Story Quality. A judge fills in the rubric's sheet, and rules in code make one number of it.
+"""The reward `quality`: POLARIS' Story Quality. A judge fills in the rubric's sheet, from which a score is computed.
 
-The judge sees the prompt without the sentence that asks for a length, and the story without its thinking; it does not learn who wrote it. The
-rubric comes first, so that a server keeps it in its cache. Each answer is held to a schema in which reasons come before scores. A fault must be shown
-by words of the story, or the sheet counts as no answer.
+The judge gets the prompt without the sentence that asks for a length, and the story without its thinking; it is not told who wrote it. The
+rubric comes first, for the server's prefix cache. Each answer follows a schema in which reasons come before scores. A fault needs a quote of
+the story; otherwise the sheet is invalid.
 
     overall = merits - faults + bonus (0 where faults > merits / 2) - penalty (3 at most where merits > 1.5 faults), from -159 to 108
     reward  = overall / 100
@@ -98,7 +98,7 @@ def quality_question(prompt: Sequence[Message], story: str, *, seed: int = 0) ->
 
 
 def shown_by_quotes(story: str) -> Callable[[Sheet], str]:
-    """A check of a sheet for this story: it says which fault or exception has no quote that stands in the story."""
+    """A check of a sheet for this story: it returns an error if a fault or exception has no quote from the story."""
     words = plain(story)
 
     def check(sheet: Sheet) -> str:
@@ -133,7 +133,7 @@ def quality(scores: Scores) -> float:
 
 
 def without_length(prompt: Sequence[Message]) -> str:
-    """The request without the last sentence that says "words long", and without what comes after it.
+    """The request without the last sentence that contains "words long", and without the text after it.
 
     >>> without_length([{"role": "user", "content": "Write about a lamp. It should be approximately 900 words long."}])
     'Write about a lamp.'
@@ -148,7 +148,7 @@ def without_length(prompt: Sequence[Message]) -> str:
 
 @cache
 def instructions() -> str:
-    """The rubric in the words that editors read too."""
+    """The rubric in the same words as for editors."""
     rules = "\n".join(f"- {one}" for one in PRINCIPLES)
     merits, faults = ("\n\n".join(_shown(one) for one in some) for some in (POSITIVE, NEGATIVE))
     return (

@@ -1,4 +1,4 @@
-"""A check that a judge's quotes stand in the story: words that do not cannot be a reason for a score."""
+"""Checks that a judge's quotes are in the story: others cannot be a reason for a score."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _MARKS = str.maketrans(
 _AROUND = " \t\n\"'.,;:!?-*_"
 _GAP = regex.compile(r"\s*(?:\[\.\.\.\]|\.\.\.)\s*")
 LEAST = 6
-"""Letters that a part of a quote must have to be searched for: shorter ones stand in every story."""
+"""Letters that a part of a quote must have to be searched for: shorter parts are in every story."""
 
 
 def plain(text: str) -> str:
-    """The text without what a judge may write differently when it copies: kinds of quotes and dashes, blanks, capitals."""
+    """The text without details that a judge may copy differently: kinds of quotes and dashes, blanks, capitals."""
     return " ".join(unicodedata.normalize("NFKC", text).translate(_MARKS).casefold().split())
 
 
 def stands_in(quote: str, plain_story: str) -> bool:
-    """Whether all parts of the quote, which ellipses may separate, stand in the story in their order.
+    """Whether all parts of the quote, which ellipses may separate, occur in the story in order.
 
     >>> stands_in("‘He came ... nobody spoke’", plain("At last he came in. He sat down. Nobody spoke."))
     True

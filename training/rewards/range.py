@@ -1,8 +1,8 @@
 """The reward `range`: LongWriter-Zero's reward for length (arXiv 2506.18841).
 
-How long a good answer is, a range of words, follows by rule where the request names a number; otherwise a model predicts it. The paper's own example
-of an academic paper, 6,000 to 10,000 words, is wider than its rule allows; ours keeps the rule. The model is asked once about a request: its answers
-are kept (`training.teacher.calls`).
+The range of words of a good answer follows from a rule if the request names a number; otherwise a model predicts it. The paper's own example
+of an academic paper, 6,000 to 10,000 words, is wider than its rule allows; ours follows the rule. The model is asked once about a request: its answers
+are stored (`training.teacher.calls`).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Predicted(BaseModel):
 
 
 def range_asked(prompt: Sequence[Message]) -> Range | None:
-    """The range that follows from a number in the request; None where it names none.
+    """The range from a number in the request; None if it names none.
 
     >>> [range_asked([{"role": "user", "content": text}]) for text in ("Write 2000 words.", "At most 500 words, please.", "At least 1,000 words.", "A poem.")]
     [Range(low=1800, high=2200), Range(low=450, high=500), Range(low=1000, high=1100), None]
@@ -71,7 +71,7 @@ def range_asked(prompt: Sequence[Message]) -> Range | None:
 
 
 def range_question(prompt: Sequence[Message]) -> Question[Predicted]:
-    """Ask a model how long a good answer to the request is."""
+    """Ask a model for the length of a good answer to the request."""
     text = "\n\n".join(message["content"] for message in prompt)
     content = (
         "How many words does a good answer to the request below have? Think of all good answers that it might get, leave out the shortest tenth and the longest "

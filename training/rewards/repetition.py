@@ -10,13 +10,13 @@ from training.evaluate.repetition import ngrams
 from training.rewards.counts import polaris_tokens
 
 RUN, WINDOW = 4, 64
-"""Tokens of a run, and how many runs back it counts as near."""
+"""Tokens of a run, and the distance in runs that counts as near."""
 FREE = 0.08
-"""The share of runs that may have stood before in any good story."""
+"""The share of repeated runs that a good story may have."""
 
 
 def repeated_runs(tokens: Sequence[str]) -> tuple[float, float]:
-    """The share of runs that stood before, and of those that stood before within the last WINDOW runs.
+    """The share of repeated runs, and of those repeated within the last WINDOW runs.
 
     Both are 0 for a text of fewer than four tokens.
     """
@@ -36,7 +36,7 @@ def repeated_runs(tokens: Sequence[str]) -> tuple[float, float]:
 
 
 def repeated_lines(text: str) -> float:
-    """The share of lines that stood before. Blank lines do not count; spaces and capitals make no difference."""
+    """The share of repeated lines. Blank lines do not count; spaces and capitals make no difference."""
     lines = [" ".join(line.split()).lower() for line in text.splitlines() if line.strip()]
     return 1 - len(set(lines)) / len(lines) if lines else 0.0
 

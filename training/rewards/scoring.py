@@ -1,6 +1,6 @@
-"""Scores of stories: all rewards that have a weight, computed and asked for as soon as a story is written.
+"""Scores stories by all rewards with a weight, as soon as a story is written.
 
-What a judge cannot say is None, and stays so. Texts of the policy and answers of judges are never more than data.
+A missing judgement is None. Texts of the policy and answers of judges are only used as data.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from training.teacher.client import Absent, Teacher, each
 
 
 class Scoring:
-    """Scores answers by the rewards of `settings`, from what `resources` has of their needs. The `teachers` must be open meanwhile."""
+    """Scores answers by the rewards of `settings`, with the `resources` that they need. The `teachers` must be open meanwhile."""
 
     def __init__(self, settings: RewardSettings, resources: Resources, teachers: Sequence[Teacher] = ()) -> None:
         self.teachers = teachers
@@ -36,7 +36,7 @@ class Scoring:
     async def score(self, request: Request, raw: str) -> StoryScore:
         """The rewards of an answer as the model wrote it, with thinking and tags.
 
-        Raises MendableError where a judge cannot be asked at all (`training.teacher.client`), and for a value that is not a finite number.
+        Raises MendableError if a judge cannot be asked at all (`training.teacher.client`), or a value is not a finite number.
         """
         thinking, text = split_answer(raw)
         answer = Answer(request.prompt, request.target, raw, thinking, text)
@@ -64,13 +64,13 @@ class Scoring:
 
 
 def _resources_of(reward: Reward, settings: RewardSettings, resources: Resources) -> Resources:
-    """What the reward needs, and no more; with its own settings."""
+    """Only the resources that the reward needs, with its settings."""
     needed = {need: getattr(resources, need) for need in reward.needs}
     return Resources(**needed, settings=getattr(settings, reward.name) if reward.settings else None)
 
 
 def asking(teacher: Teacher) -> Ask:
-    """Ask the teacher; None where it has no answer."""
+    """Ask the teacher; None if it has no answer."""
 
     async def ask(question: Question[A]) -> A | None:
         try:
@@ -82,7 +82,7 @@ def asking(teacher: Teacher) -> Ask:
 
 
 def measures(answer: Answer) -> dict[str, float]:
-    """What is reported of every story: its words, their ratio to those asked for, its repetition, its words of thinking, and whether it speaks to a judge."""
+    """Notes on every story: its words, their ratio to the requested ones, its repetition, its words of thinking, and whether it addresses a judge."""
     found = {
         "words": float(polaris_words(answer.text)),
         "thinking_words": float(polaris_words(answer.thinking)),

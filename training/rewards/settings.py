@@ -1,4 +1,4 @@
-"""What a story is rewarded for, and how rewards become advantages. No torch is imported here."""
+"""The settings of rewards and of their combination to advantages. No torch is imported here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from training.config.teacher import TeacherSettings
 from training.rewards.registry import REWARDS
 
 REQUIRED = frozenset({"judge", "constitution", "preference"})
-"""Needs of rewards that are settings, and must be there. `ranges` may be missing; `embeddings` are the model's own."""
+"""Needs of rewards that are required settings. `ranges` may be missing; `embeddings` are those of the model."""
 
 
 def _known(weights: dict[str, float]) -> dict[str, float]:
@@ -56,7 +56,7 @@ class Combining(Settings):
 
 
 def own_settings(rewards: Mapping[str, Reward]) -> Any:
-    """A class with a table for each reward that has settings of its own. Raises MendableError where something else has that name."""
+    """A class with a table for each reward with settings. Raises MendableError if another setting has the same name."""
     tables = {name: one.settings for name, one in rewards.items() if one.settings}
     if taken := sorted(tables.keys() & (Combining.model_fields.keys() | REQUIRED | {"ranges"})):
         raise MendableError(
@@ -67,7 +67,7 @@ def own_settings(rewards: Mapping[str, Reward]) -> Any:
 
 
 class RewardSettings(own_settings(REWARDS), Combining):  # type: ignore[misc]
-    """What a story is rewarded for, and who says so. A reward with settings of its own has a table besides, such as `[rewards.range]`."""
+    """The rewards of a story, and their judges. A reward with settings also has a table, such as `[rewards.range]`."""
 
     judge: Annotated[TeacherSettings | None, Part("How each judge is asked, and what it may cost", 50)] = Field(
         None, description="Names the model that judges stories."
@@ -85,7 +85,7 @@ class RewardSettings(own_settings(REWARDS), Combining):  # type: ignore[misc]
     @model_validator(mode="before")
     @classmethod
     def longest_belongs_to_range(cls, values: Any) -> Any:
-        """It stood here before rewards had settings of their own, and older settings files have it so."""
+        """Move a setting from its place in older settings files to the table of its reward."""
         if isinstance(values, Mapping) and "longest" in values and "range" not in values:
             values = dict(values)
             values["range"] = {"longest": values.pop("longest")}

@@ -1,6 +1,6 @@
 """Stories from a vLLM server by token ids: no text is tokenised a second time, and every token has the log-probability it was sampled with.
 
-A request that does not reach the server raises `ServerUnavailable`: whoever owns the server restarts it, gives it the weights, and asks again.
+A request that does not reach the server raises `ServerUnavailable`: the owner of the server restarts it, loads the weights, and retries.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ NEVER = -9000.0
 
 
 class ServerUnavailable(Exception):
-    """The server cannot be reached, broke off, or answers with an error of its own."""
+    """The server cannot be reached, broke off, or returns a server error."""
 
 
 class Completion(NamedTuple):
-    """What the server sampled: tokens, their log-probabilities (NaN where there is none), and whether the answer ended by itself."""
+    """A sampled answer: tokens, their log-probabilities (NaN if missing), and whether it ended by itself."""
 
     tokens: Tokens
     logprobs: Logprobs
@@ -34,7 +34,7 @@ class Completion(NamedTuple):
 
 
 class TokenClient:
-    """Use it with `async with`. Hundreds of requests may be under way at once; the server queues what it has no room for."""
+    """Use it with `async with`. Hundreds of concurrent requests are possible; the server queues those that it cannot run."""
 
     def __init__(self, url: str, key: str, model: str, *, seconds: float, at_once: int = 512) -> None:
         self.url, self.model, self._seconds = url, model, seconds
@@ -54,7 +54,7 @@ class TokenClient:
         await self._http.aclose()
 
     async def renew(self) -> None:
-        """Close all connections: they lead to a server that is gone."""
+        """Close all connections, since the server is gone."""
         old, self._http = self._http, self._new()
         await old.aclose()
 
@@ -78,7 +78,7 @@ class TokenClient:
         return Completion(tokens, logprobs, reason == "stop")
 
     async def prompt_logprobs(self, tokens: Sequence[int], *, model: str = "") -> Logprobs:
-        """log p of each token but the first, [T - 1], as the server computes it from the whole text."""
+        """log p of all tokens except the first, [T - 1], as the server computes it from the whole text."""
         body = {
             "model": model or self.model,
             "prompt": list(tokens),
@@ -97,11 +97,11 @@ class TokenClient:
             raise ServerUnavailable("the answer holds no log-probabilities") from None
 
     async def command(self, path: str, body: Mapping[str, Any] | None = None, *, seconds: float) -> None:
-        """Have the server do something; the answer's body does not matter."""
+        """Send a command to the server, and ignore the body of the answer."""
         await self._sent(path, body, seconds=seconds)
 
     async def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer as an object. Raises ServerUnavailable, and MendableError where the server refuses the request."""
+        """The answer as an object. Raises ServerUnavailable, or MendableError if the server refuses the request."""
         answer = await self._sent(path, body, seconds=self._seconds)
         try:
             found = answer.json()

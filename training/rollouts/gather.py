@@ -1,11 +1,11 @@
-"""The groups of a step: the server writes them, each story is scored as soon as it is finished, and groups are handed out as they complete.
+"""Gathers the groups of a step: the server writes them, each story is scored when it is finished, and groups are returned when they are complete.
 
-    begin(name, requested)  all stories of a step are requested at once, on a thread of its own; the server queues them
-    written(name)           waits until the last is written; judges may still be reading
+    begin(name, requested)  all stories of a step are requested at once, in a separate thread; the server queues them
+    written(name)           waits until the last is written; judges may still be working
     groups(name)            yields each group when its last story is scored
 
-Everything is dumped as it arrives (`records.Dump`). A step that is begun again takes from its dump what is there and requests the rest. The learner
-learns from a step as a whole or not at all, so no group counts twice.
+Everything is dumped as it arrives (`records.Dump`). A restarted step uses its dump and requests only the rest. The learner
+uses a step completely or not at all, so no group counts twice.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class StoryScorer(Protocol):
 
 
 class GroupRequest(NamedTuple):
-    """A group to be written: how many stories of the policy, and whether the human story is scored with them."""
+    """A request for a group: the number of the policy's stories, and whether the human story is scored with them."""
 
     request: Request
     stories: int
@@ -46,7 +46,7 @@ class GroupRequest(NamedTuple):
 
 @dataclass(frozen=True)
 class Group:
-    """The stories of one request in their order, with their scores; and the human story's score."""
+    """The stories of one request in order, with their scores, and the human story's score."""
 
     number: int
     request: Request
@@ -97,7 +97,7 @@ class Gatherer:
             one.dump.close()
 
     def enter(self, one: AbstractAsyncContextManager[Any]) -> None:
-        """Open something on the gatherer's loop until it ends: whatever it sends requests to."""
+        """Enter a context on the gatherer's loop until it ends, for a client that it uses."""
         self._do(self._open.enter_async_context(one))
 
     def start(self, work: Coroutine[Any, Any, R]) -> Future[R]:
@@ -105,11 +105,11 @@ class Gatherer:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def load(self) -> None:
-        """Wait until the server has the newest weights: nothing more is written before."""
+        """Wait until the server has the newest weights. No story is written before."""
         self._do(self._policy.load())
 
     def begin(self, name: str, requested: Sequence[GroupRequest]) -> None:
-        """Request the stories of a step, unless it is begun already."""
+        """Request the stories of a step, unless it has been started already."""
         if name not in self._steps:
             one = self._steps[name] = _Step(
                 Dump(self._folder / f"{name}.jsonl"), requested, sum(some.stories for some in requested)
@@ -121,11 +121,11 @@ class Gatherer:
         return self._steps[name].written.result()
 
     def seconds(self, name: str) -> float:
-        """The seconds that it took to write the stories of a step whose groups have all been handed out."""
+        """The seconds that it took to write the stories of a step whose groups have all been returned."""
         return self._seconds[name]
 
     def groups(self, name: str) -> Iterator[Group]:
-        """Each group as it completes. Raises whatever ended the step."""
+        """Each group when it is complete. Raises the error that ended the step."""
         one = self._steps[name]
         for _ in one.requested:
             found = one.groups.get()
@@ -198,6 +198,6 @@ class Gatherer:
         return found
 
     def _sampling_of(self, name: str, place: Place, prompt: int) -> dict[str, Any]:
-        """Each story has a seed of its own, so that one that is written again after a failure is sampled from the same random numbers."""
+        """The seed of each story, so that a story that is written again after a failure uses the same random numbers."""
         seed = random.Random(f"{self._seed}/{name}/{place[0]}/{place[1]}").getrandbits(31)
         return {**self._sampling, "seed": seed, "max_tokens": min(self._most_tokens, self._context - prompt)}

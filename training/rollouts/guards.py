@@ -1,6 +1,6 @@
-"""Guards: bounds on what is measured beside the reward. A policy that has learned to please a judge rather than readers shows here first.
+"""Guards: limits of metrics other than the reward, which show first that a policy has learned to please a judge instead of readers.
 
-A bound that is exceeded for `patience` steps in a row ends the run, with a message that says which and by how much; its newest checkpoint is from before.
+A limit that is exceeded for `patience` steps in a row ends the run, with a message that contains the metric and its value. The newest checkpoint is from before.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WORSE = {
 
 
 class Halted(MendableError):
-    """A run that stopped itself."""
+    """The run was stopped by a guard."""
 
 
 class Bound(NamedTuple):
@@ -31,7 +31,7 @@ class Bound(NamedTuple):
     value: float
     bound: float
     above: bool
-    """The measure may not be above the bound; otherwise not below it."""
+    """Whether the bound is an upper one; otherwise it is a lower one."""
     meaning: str
 
 
@@ -41,7 +41,7 @@ class Guards:
         self._times: defaultdict[str, int] = defaultdict(int)
 
     def check(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Raises Halted where a bound was exceeded too often in a row. A measure that is missing from the metrics neither counts nor resets."""
+        """Check the metrics of a step. Raises Halted if a bound was exceeded too often in a row. A missing metric neither counts nor resets."""
         found = {one.measure: one for one in exceeded(self._settings, metrics)}
         for measure in list(self._times):
             if measure not in found and measure in metrics:

@@ -1,4 +1,4 @@
-"""What scores a run's stories: its rewards, with the judges and models that they need."""
+"""Makes the scorer of a run: its rewards, with the judges and models that they need."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from training.teacher.client import Teacher
 
 
 def make_scoring(settings: GroupSettings, encoder: ChatEncoder) -> Scoring:
-    """The rewards of a run, with what they need and nothing more. Their teachers' calls are kept in the run's folder."""
+    """The rewards of a run, with only the resources that they need. Their teachers' calls are stored in the run's folder."""
     given, needs = settings.rewards, needs_of(settings.rewards.weights)
     teachers: list[Teacher] = []
     found: dict[str, Any] = {}
@@ -44,7 +44,7 @@ def make_scoring(settings: GroupSettings, encoder: ChatEncoder) -> Scoring:
 
 
 def make_second_judge(settings: GroupSettings) -> Scoring | None:
-    """The judge that no reward comes from; None where the settings name none."""
+    """The second judge, which gives no reward; None if there is none."""
     judge = settings.guards.judge
     if judge is None:
         return None

@@ -1,4 +1,4 @@
-"""Log-probabilities by the learner as it is now: of a fixed text, and of stories that were written before it learned."""
+"""Log-probabilities of the current learner, for a fixed text, and for stories that were sampled before."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from training.rollouts.records import Logprobs, Tokens
 
 
 def learner_logprobs(learner: Learner, text: Tokens) -> Logprobs:
-    """log p of all tokens but the first, [T - 1]. All processes take part, and all get it."""
+    """log p of all tokens except the first, [T - 1], computed by all processes and returned to all."""
     sample = Sample(text, np.ones(len(text), dtype=np.float32))
     (found,) = [answer for _, _, answer in learner.infer([(sample,)])] or [torch.empty(0)]
     gathered = [one for one in processes.all_gather(found.float().cpu().numpy()) if len(one)]
@@ -23,9 +23,9 @@ def learner_logprobs(learner: Learner, text: Tokens) -> Logprobs:
 
 
 def divergence(learner: Learner, stories: Sequence[tuple[Sample, Logprobs]]) -> float | None:
-    """Nats a token by which the learner has moved from the policy that wrote the stories: log p then - log p now, on average.
+    """The divergence of the learner from the policy that wrote the stories, in nats per token: the mean of log p then - log p now.
 
-    Each story comes with the log-probabilities of its answer's tokens when they were sampled. None where there is no token. All processes take part.
+    Each story comes with the log-probabilities of its answer's tokens when they were sampled. None without tokens. All processes take part.
     """
     sums = {"difference": 0.0, "tokens": 0.0}
     for numbers, _, logprobs_N in learner.infer([(sample,) for sample, _ in stories]) if stories else ():

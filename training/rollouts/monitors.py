@@ -1,10 +1,10 @@
-"""Checks on what no reward sees: a second judge reads the policy's stories, and the rewards are given texts that were made to please them.
+"""Monitors of a run besides the rewards: a second judge scores the policy's stories, and the rewards score texts that were made to please them.
 
-A check is made every `guards.every` steps, on the first stories of that step. `checks.jsonl` keeps what the judges gave, so that a run that resumes has
-it; in the folder of an older run the file is called `looks.jsonl`.
+A check is made every `guards.every` steps, on the first stories of that step. The judges' scores are stored in `checks.jsonl`, for a resumed run; in the
+folder of an older run the file is called `looks.jsonl`.
 
-disagreement    how far the second judge's mean has fallen since an earlier check at which the first one's was lower
-probe_padded    what the rewards give a story made worse in that way (`training.rewards.probes`), above what they give the story itself
+disagreement    the decrease of the second judge's mean since an earlier check with a lower mean of the first judge
+probe_padded    the reward of a story made worse in that way (`training.rewards.probes`), minus that of the story itself
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ AT_ONCE = 64
 
 
 class Check(NamedTuple):
-    """The means of both judges over the same stories."""
+    """The mean scores of both judges for the same stories."""
 
     step: int
     first: float
@@ -40,12 +40,12 @@ class Check(NamedTuple):
 
 
 class Monitors:
-    """`second` is None where there is no second judge: the rewards are probed all the same."""
+    """`second` is None if there is no second judge; the rewards are still probed."""
 
     def __init__(
         self, settings: GroupSettings, scorer: StoryScorer, second: StoryScorer | None, rollouts: Path
     ) -> None:
-        """`rollouts` is the folder of the run's stories. Raises MendableError where its file of checks is not one."""
+        """`rollouts` is the folder of the run's stories. Raises MendableError if its file of checks is invalid."""
         self._settings, self._scorer, self._second = settings, scorer, second
         older = rollouts / "looks.jsonl"
         self._path = older if older.exists() else rollouts / "checks.jsonl"
@@ -103,13 +103,13 @@ class Monitors:
 
 
 def judged(rewards: Rewards) -> float | None:
-    """What a judge gives a story, or the model that stands for the editors: the first of such rewards that has a value."""
+    """The score of a story by a judge or by the reward model: the first of these rewards with a value."""
     found = (rewards.get(name) for name, reward in REWARDS.items() if {"judge", "preference"} & set(reward.needs))
     return next((one for one in found if one is not None), None)
 
 
 def disagreement(checks: Mapping[int, Check], now: Check) -> float:
-    """How far the second judge's mean has fallen, at most, since a check at which the first one's was lower; 0 where it has not.
+    """The largest decrease of the second judge's mean since a check with a lower mean of the first judge; 0 without a decrease.
 
     >>> disagreement({0: Check(0, 0.2, 0.3), 10: Check(10, 0.4, 0.5)}, Check(20, 0.5, 0.35))
     0.15000000000000002
@@ -119,7 +119,7 @@ def disagreement(checks: Mapping[int, Check], now: Check) -> float:
 
 
 def _best(group: Group, settings: GroupSettings) -> tuple[Request, str, float] | None:
-    """A good answer of a group, with its weighted sum: the human one where it was scored, otherwise the best of the policy's."""
+    """A good answer of a group, with its weighted sum: the human one if it was scored, otherwise the best of the policy."""
     answers: list[tuple[str, StoryScore]] = [
         (story.text, score) for story, score in zip(group.stories, group.scores, strict=True)
     ]

@@ -1,8 +1,8 @@
-"""The policy behind its server: the server always has the weights that it was given last, even after it was restarted.
+"""The policy and its server, which always has the newest weights, even after a restart.
 
     policy.put(weights, ...)              stores the learner's weights for the next stories
-    await policy.load()                   gives them to the server and checks that it has them
-    await policy.generate(prompt, ...)    a story; if the server dies meanwhile, it is restarted, gets the same weights, and is asked again
+    await policy.load()                   loads them into the server, and checks that it has them
+    await policy.generate(prompt, ...)    a story; if the server dies meanwhile, it is restarted with the same weights, and the request is repeated
 
 A server that the run did not start is not restarted: the policy waits for it.
 """
@@ -29,28 +29,28 @@ class Server(Protocol):
     def url(self) -> str: ...
 
     def begin(self) -> None:
-        """Start it and wait until it answers. Raises MendableError where it does not come up."""
+        """Start it and wait until it answers. Raises MendableError if it does not start."""
 
     def alive(self) -> bool: ...
     def stop(self) -> None: ...
 
 
 class Policy:
-    """Use it with `async with`, all of it on one event loop; `put` may be called from any thread while nothing is being loaded."""
+    """Use it with `async with`, in one event loop. `put` may be called from any thread while nothing is being loaded."""
 
     def __init__(
         self, server: Server, sync: Sync, *, seconds: float, tolerance: float, restarts: int, say: Callable[[str], None]
     ) -> None:
-        """`tolerance` is in nats a token; `restarts` is how often a server that fails is restarted or waited for."""
+        """`tolerance` is in nats per token; `restarts` limits how often a failed server is restarted or waited for."""
         self.server, self.sync = server, sync
         self._seconds, self._tolerance, self._restarts_left, self._say = seconds, tolerance, restarts, say
         self.version = -1
-        """Updates of the weights that the server has."""
+        """The number of updates of the server's weights."""
         self.logprob_difference = 0.0
-        """Nats a token between server and learner at the last check."""
+        """The difference of server and learner at the last check, in nats per token."""
         self._put: tuple[Tokens, Logprobs, int] | None = None
         self._restarting = asyncio.Lock()
-        self._ready = asyncio.Event()  # the server has the weights; nothing is requested before
+        self._ready = asyncio.Event()  # set when the server has the weights; requests wait for it
         self._restarts = 0
 
     async def __aenter__(self) -> Self:
@@ -61,12 +61,12 @@ class Policy:
         await self._client.__aexit__()
 
     def put(self, weights: Weights, fixed: Tokens, expected: Logprobs, version: int) -> None:
-        """`expected` are the learner's log-probabilities of the text `fixed`, of all its tokens but the first."""
+        """Store the weights. `expected` are the learner's log-probabilities of the text `fixed`, for all tokens except the first."""
         self.sync.put(weights)
         self._put = fixed, expected, version
 
     async def load(self) -> None:
-        """Give the server the weights. Raises LogprobMismatch where it does not compute what the learner does."""
+        """Load the weights into the server. Raises LogprobMismatch if it does not compute the learner's log-probabilities."""
         restarts = self._restarts
         try:
             await self._load()
@@ -75,7 +75,7 @@ class Policy:
         self._ready.set()
 
     async def generate(self, prompt: Sequence[int], sampling: Mapping[str, Any]) -> tuple[Completion, int]:
-        """A story, and the version of the weights that wrote it. Raises MendableError where the server fails for good."""
+        """A story, and the version of the weights that wrote it. Raises MendableError if the server fails permanently."""
         while True:
             await self._ready.wait()
             restarts, version = self._restarts, self.version
@@ -93,7 +93,7 @@ class Policy:
         self.version = version
 
     async def _restart(self, seen: int, unavailable: ServerUnavailable) -> None:
-        """Many requests find the server unavailable at once: the first of them has it restarted, the others wait for that."""
+        """Restart the server. If many requests fail at once, the first of them restarts it, and the others wait."""
         async with self._restarting:
             wait = FIRST_WAIT
             while self._restarts == seen:

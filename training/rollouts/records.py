@@ -1,4 +1,4 @@
-"""The records that pass between the server that writes stories, the rewards and the learner; and the dump that holds them all.
+"""The records that are passed between the rollout server, the rewards and the learner, and the dump that stores them.
 
     Request -> Rollout (tokens as the server sampled them) -> StoryScore (its rewards) -> Group (which the learner learns from)
 
@@ -7,8 +7,8 @@
     {"story": [3, 1], "policy": 12, "tokens": "...", "logprobs": "...", "ended": true, "text": "..."}
     {"judged": [3, 1], "rewards": {"quality": 0.31, "length": 0.0}, "notes": {}}
 
-[3, 1] is the second story of the step's fourth request; tokens and log-probabilities are int32 and float32, little-endian, in base64. Of several
-lines for a story the first counts, so that the learner never learns from one story and a replay from another.
+[3, 1] is the second story of the step's fourth request; tokens and log-probabilities are int32 and float32, little-endian, in base64. If there are several
+lines for a story, the first counts, so that the learner and a replay always use the same one.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ Logprobs = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rollout:
-    """An answer of the policy. `tokens` are the answer's alone, with its end token if it has one."""
+    """An answer of the policy. `tokens` are those of the answer, including its end token if it has one."""
 
     tokens: Tokens
     logprobs: Logprobs
-    """Of each token, when it was sampled."""
+    """The log-probability of each token when it was sampled."""
     ended: bool
-    """The policy ended it; otherwise it was cut."""
+    """Whether the policy ended it; otherwise it was cut."""
     text: str
     policy: int
-    """Updates of the policy that wrote it."""
+    """The number of updates of the policy that wrote it."""
 
 
 class Dump:
-    """The stories of one step, on disk. It keeps whole lines only: one that a kill cut short is taken out."""
+    """The stories of one step on disk. Only complete lines are read: one that was cut short by a kill is removed."""
 
     def __init__(self, path: Path) -> None:
-        """Raises MendableError for a file that is not a dump."""
+        """Read the dump. Raises MendableError if the file is invalid."""
         self.stories: dict[Place, Rollout] = {}
         self.scores: dict[Place, StoryScore] = {}
         self.path = path
@@ -114,12 +114,12 @@ class Dump:
 
 
 def step_name(step: int) -> str:
-    """What the step's dump is called, without the suffix."""
+    """The name of the step's dump, without the suffix."""
     return f"step-{step:05}"
 
 
 def read_dump(folder: Path, step: int) -> Dump | None:
-    """The dump of a step that is over; None where there is none."""
+    """The dump of a finished step; None if there is none."""
     path = folder / f"{step_name(step)}.jsonl"
     if not path.is_file():
         return None

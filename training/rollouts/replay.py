@@ -1,4 +1,4 @@
-"""The groups of a step from a dump: with the setting `replay` no story is written and none is scored."""
+"""Reads the groups of a step from a dump: with the setting `replay` stories are neither written nor scored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from training.rollouts.records import HUMAN, read_dump, step_name
 
 
 def replayed_groups(rollouts: Path, step: int, requested: Sequence[GroupRequest]) -> Iterator[Group]:
-    """The groups in their order. Raises MendableError where the folder lacks the step or one of its stories."""
+    """The groups in order. Raises MendableError if the folder lacks the step or one of its stories."""
     dump = read_dump(rollouts, step)
     if dump is None:
         raise MendableError(f"Step {step + 1} cannot be replayed: {rollouts} has no {step_name(step)}.jsonl.")

@@ -1,4 +1,4 @@
-"""From scored groups to what the learner reads: streams of tokens with a weight for each, which is an advantage times a share."""
+"""Converts scored groups to rows for the learner: tokens with a weight for each, which is an advantage times a share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from training.rollouts.settings import GroupSettings
 
 
 def policy_sample(request: Request, tokens: Tokens, weight: float) -> Sample:
-    """A story of the policy as the learner reads it: the prompt has weight 0, each token of the answer the given weight."""
+    """A story of the policy as a row: the prompt has weight 0, each token of the answer the given weight."""
     weights = np.zeros(len(request.tokens) + len(tokens), dtype=np.float32)
     weights[len(request.tokens) :] = weight
     return Sample(np.concatenate([np.asarray(request.tokens, dtype=np.int32), tokens]), weights)
@@ -31,7 +31,7 @@ class RolloutRow:
 
 
 def empty_row(tokens: Sequence[int]) -> RolloutRow:
-    """A row that nothing is learned from: the engine must see the end of a step, even if all its stories were equally good."""
+    """A row without effect: the engine needs the end of a step, even if all its stories are equally good."""
     return RolloutRow(
         Sample(np.asarray(tokens, dtype=np.int32), np.zeros(len(tokens), dtype=np.float32)),
         np.empty(0, dtype=np.float32),

@@ -113,7 +113,7 @@ class HumanSettings(Settings):
 
 
 class GuardSettings(Settings):
-    """What is checked beside the reward, and when the run stops itself. A measure whose bound is empty is reported and stops nothing."""
+    """The monitored metrics and their limits. A metric without a limit is only reported."""
 
     judge: Annotated[TeacherSettings | None, FilledIn()] = Field(
         None, description="Names a second judge, which no reward comes from; it must be another model than the first."

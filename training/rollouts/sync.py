@@ -1,15 +1,15 @@
-"""Weights from the learner to the server that writes its rollouts.
+"""Transfers weights from the learner to its rollout server.
 
     put(weights)           stores the learner's weights as they are now
     load(client)           1. pauses the server's requests
                            2. transfers the weights
-                           3. clears the prefix cache, which older weights computed
+                           3. clears the prefix cache, which was computed with older weights
                            4. resumes the requests
-    check_logprobs(...)    the server's log-probabilities of a fixed text must be the learner's
+    check_logprobs(...)    the server's log-probabilities of a fixed text must equal the learner's
 
-`load` may be called again with the same weights: a server that was restarted has those of its model.
+`load` may be called again with the same weights, since a restarted server has those of its model.
 
-There are three ways of transfer: files in the machine's shared memory that the server reloads in place, LoRA adapters in the same way, and vLLM's own
+There are three methods: files in the machine's shared memory that the server reloads in place, LoRA adapters in the same way, and vLLM's
 NCCL transfer between GPUs. Every wait has a time limit. A server that fails at any point raises `ServerUnavailable`; one whose log-probabilities differ
 from the learner's raises `LogprobMismatch`: its stories would not be the policy's, and the run stops rather than learn from them.
 """
@@ -44,7 +44,7 @@ PREFIX = "longhand-weights-"
 JUST_MADE = 60.0
 """Seconds in which a new folder may not be locked yet."""
 POLICY = "policy"
-"""The server's name for the adapter that learns."""
+"""The server's name for the trained adapter."""
 Weights = Mapping[str, torch.Tensor]
 
 
@@ -54,7 +54,7 @@ class LogprobMismatch(MendableError):
 
 class Sync(Protocol):
     model: str
-    """The name of the policy in requests; empty where it is the server's own model."""
+    """The name of the policy in requests; empty if it is the server's own model."""
 
     def put(self, weights: Weights) -> None: ...
     async def load(self, client: TokenClient) -> None: ...
@@ -62,7 +62,7 @@ class Sync(Protocol):
 
 
 class SharedFolder:
-    """A folder in the machine's memory, where it has such a place; only the learner's user may read it.
+    """A folder in the machine's shared memory, if there is one; only the learner's user may read it.
 
     A learner that was killed cannot remove its folder, which holds all weights of a model, so the next learner does. Each folder is locked by its
     process; the kernel releases the lock when the process ends.
@@ -93,7 +93,7 @@ def _remove_if_abandoned(folder: Path) -> None:
 
 
 class PausedServer:
-    """`async with`: no request advances while weights change, and none continues from what older weights computed."""
+    """A context in which requests are paused while weights change; the cache of older weights is cleared."""
 
     def __init__(self, client: TokenClient) -> None:
         self._client = client
@@ -157,7 +157,7 @@ class Adapter:
 
 
 def _write(weights: Weights, path: Path) -> None:
-    """Replace the file in one step: a server may be reading the one that is there."""
+    """Replace the file atomically, since a server may be reading it."""
     fresh = path.with_suffix(".writing")
     save_file(
         {name: one.detach().cpu().contiguous() for name, one in weights.items()}, fresh, metadata={"format": "pt"}
@@ -166,7 +166,7 @@ def _write(weights: Weights, path: Path) -> None:
 
 
 def check_logprobs(server: Logprobs, learner: Logprobs, tolerance: float) -> float:
-    """The mean distance between two computations of the same log-probabilities, in nats; raises LogprobMismatch where it is above `tolerance`.
+    """The mean distance between two computations of the same log-probabilities, in nats; raises LogprobMismatch if it is above `tolerance`.
 
     A server that kept one old matrix is off by 0.2 and more; two kernels in bfloat16 by 0.003 (stack.md 2).
     """
@@ -186,7 +186,7 @@ def fixed_text(vocabulary: int, tokens: int = 256) -> Tokens:
 
 
 def make_sync(settings: GroupSettings) -> Sync:
-    """The way of transfer that the settings ask for."""
+    """The transfer method of the settings."""
     if settings.learner.lora:
         return Adapter(settings.learner.lora, settings.model)
     if settings.rollouts.sync == "nccl":
@@ -197,6 +197,6 @@ def make_sync(settings: GroupSettings) -> Sync:
 
 
 def server_weights(weights: Weights, settings: GroupSettings) -> Weights:
-    """The learner's weights by the names that the server knows them by."""
+    """The learner's weights under the server's names."""
     bare = {name.removeprefix("model."): one for name, one in weights.items()}
     return adapter_weights(bare) if settings.learner.lora else bare

@@ -1,12 +1,12 @@
-"""The one client of OpenAI-compatible servers: teachers, judges, and versions that are measured.
+"""The client of OpenAI-compatible servers: teachers, judges, and versions that are evaluated.
 
     async with ModelClient(url, key, seconds=600, at_once=256) as client:
         await client.complete({"model": "m", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 9})  # a chat completion
         await client.complete({"model": "m", "prompt": [1, 15, 7], "max_tokens": 9})                                # of token ids
 
-The transport is the `openai` SDK's. One call is one request: whether it is sent again is decided by whoever counts its cost. A request
-fails in two ways: `Unavailable`, and the same request may succeed later, or `Refused`. It takes `seconds` at most, whatever the server
-does, and no more than `most_bytes` of its answer are read.
+The transport is the `openai` SDK's. One call is one request; retries are left to the caller, which counts the cost. A request fails with
+`Unavailable` if it may succeed later, otherwise with `Refused`. It always ends within `seconds`, and at most `most_bytes` of its answer
+are read.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """An answer. `tokens_in` and `tokens_out` are as the server counts them, None where it does not say."""
+    """An answer. `tokens_in` and `tokens_out` are those of the server, None if it does not send them."""
 
     text: str
     finish_reason: str | None
     tokens_in: int | None
     tokens_out: int | None
     choice: Mapping[str, Any]
-    """All that the server says of it, such as vLLM's `prompt_logprobs`."""
+    """The complete answer as JSON, including vLLM's `prompt_logprobs`."""
 
 
 class ModelClient:
-    """Use it with `async with`. `url` is without the /v1; `own`: it is a server of the site, whatever its address (see `http.py`)."""
+    """Use it with `async with`. `url` is without the /v1; `own`: the server belongs to the site, whatever its address (see `http.py`)."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class ModelClient:
         own: bool = False,
         most_bytes: int = MOST_BYTES,
     ) -> None:
-        import openai  # takes more than a second, which processes that ask nobody need not wait for
+        import openai  # takes more than a second, so it is imported only where it is used
 
         self._seconds = seconds
         self._openai = openai.AsyncOpenAI(
@@ -60,7 +60,7 @@ class ModelClient:
             max_retries=0,
             http_client=connections(url, seconds=seconds, at_once=at_once, own=own, most_bytes=most_bytes),
         )
-        none = openai.Omit()  # else the SDK sends what it finds in OPENAI_ORG_ID and its like, whoever the server is
+        none = openai.Omit()  # otherwise the SDK sends OPENAI_ORG_ID and the like to any server
         headers = {
             "Authorization": f"Bearer {key}" if key else none,
             "OpenAI-Organization": none,
@@ -94,7 +94,7 @@ class ModelClient:
         return Completion(storable(text), reason, *counts, choice)
 
     async def ask(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The JSON object that another route of the server answers with: POST with `body`, GET without one."""
+        """The JSON object from another route of the server: POST with `body`, GET without one."""
         response = await self._sent(path, body)
         try:
             found = json.loads(response.content)

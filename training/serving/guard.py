@@ -1,24 +1,24 @@
-"""Starts one program and never outlives the process that asked for it. Runs alone: the standard library only.
+"""Starts one program, and never outlives the process that requested it. Uses only the standard library.
 
 The protocol, over a socket inherited as file descriptor FD:
 
     guard  -> parent    "PID\\n"         the program is running under this process id
-    parent -> guard     "stop"           stop the program: it has `grace` seconds to end by itself
+    parent -> guard     "stop"           stop the program, which has `grace` seconds to end by itself
     parent -> guard     end of file      the same, within `hurry` seconds: the parent died (kill -9 included)
-    guard  -> parent    end of file      the program and everything it started is gone; the guard's exit status is its own
+    guard  -> parent    end of file      the program and all that it started have ended; the guard exits with its status
 
-Stopping is one path, whoever dies first. The guard is a subreaper: what the program started
-and left behind (PostgreSQL's backends, vLLM's engine) becomes the guard's child and is killed with it. Should the guard
-itself be killed, the kernel sends the program its "parent died" signal.
+There is one way to stop, whichever process dies first. The guard is a subreaper: processes that the program started and left
+(PostgreSQL's backends, vLLM's engine) become the guard's children and are killed with it. If the guard itself is killed, the kernel
+sends the program its "parent died" signal.
 
     python -I -S guard.py '{"fd": 3, "hold": [], "argv": [...], "stop": 15, "grace": 10, "hurry": 3, "uid": null, "gid": null, "cwd": null}'
 
-With `fd` null there is no wire, and only a signal stops the program. With `shared` the wire is one end of a socket that others
-hold too: nothing is read from it or written to it, its end stops the program. With `alone` the guard is no subreaper: what the
-program started in sessions of its own outlives it.
+With `fd` null there is no socket, and only a signal stops the program. With `shared` other processes hold the same end of the
+socket: nothing is read from it or written to it; when it closes, the program is stopped. With `alone` the guard is no subreaper:
+processes that the program started in their own sessions outlive it.
 
-`hold` names more file descriptors that the guard keeps open and the program never gets: a lock that is held by them is
-free only when the last program of a killed run is gone.
+`hold` lists file descriptors that the guard keeps open and the program does not get: a lock on them is released only when
+the last program of a killed run has ended.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 def _become(order: dict[str, Any], guard: int) -> NoReturn:
-    """The forked child: drop privileges, ask for the signal (a change of user clears it, so afterwards), then exec."""
+    """In the forked child: drop privileges, request the signal (afterwards, since a change of user clears it), then exec."""
     os.setpgid(0, 0)
     if order["uid"] is not None:
         os.setgroups([])
@@ -60,7 +60,7 @@ def _become(order: dict[str, Any], guard: int) -> NoReturn:
 
 
 def _descendants(root: int) -> list[int]:
-    """Every process below `root`, by the parents that /proc names."""
+    """All descendants of the process `root`, by the parents in /proc."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):  # noqa: PTH208
         if name.isdigit():
@@ -68,7 +68,7 @@ def _descendants(root: int) -> list[int]:
                 with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123 (pathlib would double the start-up time)
                     parent = int(file.read().rpartition(b")")[2].split()[1])
             except (OSError, IndexError, ValueError):
-                continue  # it ended while we looked
+                continue  # it has ended meanwhile
             children.setdefault(parent, []).append(int(name))
     found, todo = [], [root]
     while todo:
@@ -79,7 +79,7 @@ def _descendants(root: int) -> list[int]:
 
 
 def _reap(child: int) -> int | None:
-    """Collect whoever ended; the status of `child` if it was among them."""
+    """Wait for ended children; returns the status of `child` if it is among them."""
     status = None
     while True:
         try:
@@ -93,7 +93,7 @@ def _reap(child: int) -> int | None:
 
 
 def _kill_all() -> None:
-    """Kill whatever is left below this guard. Twice round at least: a dying process may just have forked."""
+    """Kill all descendants of this guard, repeatedly, since a dying process may just have forked."""
     end = time.monotonic() + 10
     while time.monotonic() < end:
         _reap(-1)
@@ -109,7 +109,7 @@ def _kill_all() -> None:
 def main() -> int:
     order = json.loads(sys.argv[1])
     wire: int | None = order["fd"]
-    os.setsid()  # Ctrl-C on the terminal is for the supervisor: it stops us in the right order
+    os.setsid()  # Ctrl-C on the terminal is for the supervisor, which stops the guards in the right order
     if not order["alone"]:
         _prctl(PR_SET_CHILD_SUBREAPER, 1)
     wake_in, wake_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -150,7 +150,7 @@ def main() -> int:
 
 
 def _watch(child: int, order: dict[str, Any], wire: int | None, wake: int, stop_asked: Callable[[], bool]) -> int:
-    """Wait for the end of `child`, and bring it about once the wire has closed or a signal has come."""
+    """Wait for the end of `child`, and stop it after the socket has closed or a signal has arrived. Returns its status."""
     status: int | None = None
     asked, closed = False, wire is None
     gone = False
@@ -161,7 +161,7 @@ def _watch(child: int, order: dict[str, Any], wire: int | None, wake: int, stop_
             asked = True
             deadline = time.monotonic() + grace
             os.kill(child, order["stop"])
-            os.kill(child, signal.SIGCONT)  # a frozen program could not obey
+            os.kill(child, signal.SIGCONT)  # a stopped program would not react
         elif time.monotonic() >= deadline:
             os.kill(child, signal.SIGKILL)
             deadline = time.monotonic() + 1.0
@@ -179,7 +179,7 @@ def _watch(child: int, order: dict[str, Any], wire: int | None, wake: int, stop_
 def _said_stop(wire: int) -> bool:
     try:
         return bool(os.read(wire, 64))
-    except ConnectionError:  # the parent died with our line unread
+    except ConnectionError:  # the parent died before it read our line
         return False
 
 

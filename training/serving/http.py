@@ -1,7 +1,7 @@
-"""HTTP to model servers: which way, how much of an answer is read, and the two ways in which a request fails.
+"""HTTP to model servers: proxies, limits of answers, and the two kinds of failures.
 
-The site's own servers are never asked through a proxy: addresses of this machine and of private networks, and those that the caller names.
-Others are, where HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY say so.
+No proxy is used for the site's own servers: addresses of this machine and of private networks, and those that the caller declares as such.
+For others HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY apply.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from training.common.text import storable
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 MOST_BYTES, LOGPROBS_BYTES = 16 * 2**20, 256 * 2**20
-"""Of an answer: a text, and one in which each token has its log-probability, in a hundred bytes or more."""
+"""Limits of an answer in bytes: of a text, and of one with log-probabilities, which take a hundred bytes or more per token."""
 RETRYABLE = (408, 409, 429)
-"""Statuses that pass, beside all from 500 on: the server's timeout, a conflict with another request, too many requests."""
+"""Temporary statuses, in addition to all from 500 on: request timeout, conflict, too many requests."""
 
 
 class ServerFailed(Exception):
-    """A model server did not give what it was asked for; the message says why."""
+    """A request to a model server failed; the message tells why."""
 
 
 class Unavailable(ServerFailed):
-    """There is no answer, or none that can be read; the same request may succeed later. The message is a clause that says why.
+    """There is no valid answer; the same request may succeed later. The message is a clause that tells why.
 
-    `retry_after` is what the server asks for, in seconds. `reached`: the server may have worked on the request, which then costs its prompt.
+    `retry_after` is the delay that the server demands, in seconds. `reached`: the server may have worked on the request, which then costs its prompt.
     """
 
     def __init__(self, why: str, *, retry_after: float | None = None, reached: bool = True) -> None:
@@ -42,13 +42,13 @@ class Unavailable(ServerFailed):
         self.retry_after, self.reached = retry_after, reached
 
     def wait(self, attempt: int) -> float:
-        """Seconds to wait after attempt number `attempt`, from 1: longer each time, as the server asks, and a minute at most."""
+        """Seconds to wait after attempt number `attempt`, from 1: increasing, at least what the server demands, and at most a minute."""
         wait = FIRST_WAIT * 2.0 ** (attempt - 1) * random.uniform(0.5, 1)
         return min(LONGEST_WAIT, max(wait, self.retry_after or 0.0))
 
 
 class Refused(ServerFailed):
-    """The server does not take this request, now or later. The message is a clause that says so with the server's own words."""
+    """The server refuses this request permanently. The message is a clause that contains the server's message."""
 
     def __init__(self, status: int, said: str) -> None:
         super().__init__(f"the server refuses the request ({status}): {said}")
@@ -76,9 +76,11 @@ def connections(
     """Connections to one server. Raises Unavailable while an answer is read that is compressed or longer than `most_bytes`."""
 
     async def bounded(response: httpx2.Response) -> None:
-        if response.headers.get("Content-Encoding", "identity") != "identity":  # a few bytes may hold gigabytes
+        if (
+            response.headers.get("Content-Encoding", "identity") != "identity"
+        ):  # a few bytes may decompress to gigabytes
             raise Unavailable("the answer is compressed, which was not asked for")
-        response.encoding = "utf-8"  # whatever it says: among Python's codecs are some that are not for text
+        response.encoding = "utf-8"  # ignore the declared charset, since some of Python's codecs are not for text
         assert isinstance(response.stream, httpx2.AsyncByteStream)
         response.stream = _Bounded(response.stream, most_bytes)
 
@@ -121,7 +123,7 @@ def ask_own(url: str, path: str, key: str, body: Mapping[str, Any] | None = None
 
 
 def models_of(url: str, key: str, *, seconds: float = 10.0) -> list[str]:
-    """The names that a server of the site serves now, the model itself first. Raises ServerFailed."""
+    """The names of the models that a server of the site serves now, the base model first. Raises ServerFailed."""
     try:
         return [str(model["id"]) for model in ask_own(url, "/v1/models", key, seconds=seconds).json()["data"]]
     except (ValueError, KeyError, TypeError):
@@ -129,7 +131,7 @@ def models_of(url: str, key: str, *, seconds: float = 10.0) -> list[str]:
 
 
 def failure(error: BaseException | None, seconds: float) -> Unavailable:
-    """What it means that a request ended with `error` instead of a response."""
+    """The failure for a request that ended with `error` instead of a response."""
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError | httpx2.InvalidURL):
         return Unavailable(f"the server cannot be reached: {str(error) or type(error).__name__}", reached=False)
     if isinstance(error, TimeoutError | httpx2.TimeoutException):
@@ -138,7 +140,7 @@ def failure(error: BaseException | None, seconds: float) -> Unavailable:
 
 
 def check(response: httpx2.Response) -> None:
-    """Raises ServerFailed where the status is not 200."""
+    """Raise ServerFailed if the status is not 200."""
     status, said = response.status_code, storable(response.text[:300])
     if status in RETRYABLE or status >= 500:
         why = f"the server answers {status}: {said}"
@@ -162,5 +164,5 @@ def _retry_after(response: httpx2.Response) -> float | None:
 
 @cache
 def _certificates() -> ssl.SSLContext:
-    """Of the system, or of SSL_CERT_FILE and SSL_CERT_DIR, for own servers too."""
+    """The certificates of the system, or of SSL_CERT_FILE and SSL_CERT_DIR, also for own servers."""
     return httpx2.create_ssl_context()

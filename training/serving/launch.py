@@ -1,17 +1,17 @@
-"""Start vLLM's own server on a processor, with its arguments: `python -m training.serving.launch --model ...`, and three faults of it mended.
+"""Start vLLM's own server on a processor, with its arguments: `python -m training.serving.launch --model ...`, with three bugs fixed.
 
-vLLM's processes wait for each other in loops of `sched_yield`. Where they fill all cores, Linux from 6.18 on then lets the
-other programs of the machine wait too, for seconds. With `time.sleep(0)`, which vLLM itself takes for older Pythons, they wait as
-quickly and leave the core to others.
+vLLM's processes wait for each other in loops of `sched_yield`. If they occupy all cores, Linux from 6.18 on also makes the other
+programs of the machine wait for seconds. With `time.sleep(0)`, which vLLM itself uses for older Pythons, they wait as briefly and
+release the core.
 
-Its adapters on processors copy an adapter's weights for each token, those without an adapter too, whom they then give the weights of the
-last one (their index is -1). Here each adapter's tokens are multiplied at once, and the others left alone.
+On processors, its LoRA code copies an adapter's weights for each token, and applies the last adapter to tokens without one (their index
+is -1). Here the tokens of each adapter are multiplied together, and tokens without one are not changed.
 
-Where a prompt with a seed is read in several steps, vLLM takes back the random numbers of those before the last by an offset, which the
-generators of processors do not have, and all of it ends. Here they begin anew, since nothing was kept of what they gave.
+If a prompt with a seed is read in several steps, vLLM resets the random numbers of all steps before the last by an offset, which CPU
+generators do not support, so that vLLM crashes. Here the generators are seeded again, since none of their numbers were used.
 
-Its engine is forked, not started anew: that saves a third of the time until it answers, all of it imports. Only the worker must be started
-anew, since OpenMP reads how many threads it may have when it is loaded.
+Its engine is forked instead of spawned, which saves a third of the start-up time, all of it imports. Only the worker must be spawned,
+since OpenMP reads its number of threads when it is loaded.
 
 Each of vLLM's processes imports this module first, since multiprocessing does so.
 """
@@ -44,7 +44,7 @@ _update = PunicaWrapperCPU.update_metadata
 
 
 def _update_metadata(self: Any, *args: Any, **named: Any) -> None:
-    """Before a step in which other texts are written than in the last: `adapters` are those at work and the tokens of each."""
+    """Set the active adapters, and the tokens of each, before a step with other texts than the last one."""
     _update(self, *args, **named)
     indices = self.token_lora_indices
     self.adapters = [
@@ -62,7 +62,7 @@ def _add_lora_linear(
     output_slices: tuple[int, ...],
     **_: Any,
 ) -> None:
-    """Adds x A^T B^T to y, [T, in] to [T, out], for the tokens of each adapter; A is [places, 1, rank, in], B [places, 1, slice, rank]."""
+    """Add x A^T B^T to y, [T, in] to [T, out], for the tokens of each adapter; A is [places, 1, rank, in], B [places, 1, slice, rank]."""
     for place, tokens in self.adapters:
         own, begin = x[tokens].float(), 0
         for a, b, size in zip(lora_a_stacked, lora_b_stacked, output_slices, strict=True):

@@ -1,4 +1,4 @@
-"""A program that stops with us: the parent's half of the protocol in `guard.py`."""
+"""Programs that stop together with this process: the parent's side of the protocol in `guard.py`."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ GUARD = Path(__file__).with_name("guard.py")
 
 
 class CannotStart(RuntimeError):
-    """A server did not come up; the message is for the person who started it."""
+    """A server did not start. The message is for the person who started it."""
 
 
 @dataclass(frozen=True)
 class Owner:
-    """The user that a program runs as, where that is not ourselves."""
+    """The user that a program runs as, if it is not the current user."""
 
     uid: int
     gid: int
 
 
 class Process:
-    """One running program under its guard. `pid` is the program's own, `output` its lines if they were asked for."""
+    """A running program under its guard. `pid` is that of the program, `output` its output if `stdout` is PIPE."""
 
     def __init__(
         self,
@@ -47,11 +47,11 @@ class Process:
         give: Sequence[int] = (),
         alone: bool = False,
     ) -> None:
-        """`grace` seconds to end when we stop it, `hurry` seconds when we were killed.
+        """`grace`: seconds to end after `stop`; `hurry`: seconds to end after this process was killed.
 
-        `give`: open files that the program gets. `alone`: what it starts in sessions of its own does not end with it.
+        `give`: open files for the program. `alone`: programs that it starts in their own sessions do not end with it.
 
-        `hold`: open files, such as a lock, that stay open until the program is gone, even if we are killed.
+        `hold`: open files, such as a lock, that stay open until the program has ended, even if this process is killed.
         """
         self._wire, far = socket.socketpair()
         order = {
@@ -97,16 +97,16 @@ class Process:
 
     def ask_to_stop(self) -> None:
         """Begin the stop without waiting for it."""
-        with contextlib.suppress(OSError):  # it is gone already, or was asked before
+        with contextlib.suppress(OSError):  # it has ended already, or was asked before
             self._wire.send(b"stop")
         self._wire.close()
 
     def stop(self) -> None:
-        """Stop the program and all that it started; returns when they are gone."""
+        """Stop the program and all that it started, and wait until they have ended."""
         self.ask_to_stop()
         try:
             self._guard.wait(self.grace + 15)
-        except subprocess.TimeoutExpired:  # only a process that the kernel itself holds can get here
+        except subprocess.TimeoutExpired:  # only possible for a process in uninterruptible sleep
             self._guard.kill()
             self._guard.wait()
         if self._guard.stdout is not None:
@@ -114,21 +114,21 @@ class Process:
 
 
 def start_apart(
-    argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path, life: int = -1, grace: float = 10.0
+    argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path, site_socket: int = -1, grace: float = 10.0
 ) -> None:
-    """Start a program that outlives us; a signal to its guard stops it, and so does the end of `life`, an open socket.
+    """Start a program that outlives this process. A signal to its guard stops it, and so does the end of the open socket `site_socket`.
 
     Everything that it starts ends with it.
     """
     order = {
-        "fd": life if life >= 0 else None, "hold": [], "argv": list(argv), "stop": int(signal.SIGTERM), "grace": grace, "hurry": grace,
+        "fd": site_socket if site_socket >= 0 else None, "hold": [], "argv": list(argv), "stop": int(signal.SIGTERM), "grace": grace, "hurry": grace,
         "uid": None, "gid": None, "cwd": str(cwd), "shared": True, "alone": False,
     }  # fmt: skip
     with log.open("ab") as output:
         subprocess.Popen(
             [sys.executable, "-I", "-S", str(GUARD), json.dumps(order)],
             env=dict(env),
-            pass_fds=[life] if life >= 0 else [],
+            pass_fds=[site_socket] if site_socket >= 0 else [],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

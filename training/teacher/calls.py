@@ -1,7 +1,7 @@
-"""`calls.jsonl`: every question that was paid for, with its answer. A stage resumes from it, and is replayed from it.
+"""`calls.jsonl` contains every paid question with its answer, for resuming and replaying a stage.
 
-A line is {"key", "asked", "answer", "failed", "tokens_in", "tokens_out", "seconds", "tries", "at"}. `key` is the hash of what was asked,
-without the address; `answer` is the text, null where there was none. The last line of a key counts.
+A line is {"key", "asked", "answer", "failed", "tokens_in", "tokens_out", "seconds", "tries", "at"}. `key` is the hash of the question,
+without the address; `answer` is the text, or null. The last line of a key counts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def key_of(asked: Mapping[str, Any]) -> str:
 
 
 class Calls:
-    """Reads whole lines only: one that a kill cut short is removed, and its question asked again."""
+    """Reads only complete lines: one that was cut short by a kill is removed, and its question is asked again."""
 
     def __init__(self, path: Path) -> None:
         self.kept: dict[str, Kept] = {}

@@ -1,15 +1,15 @@
-"""Asking a teacher: hundreds of questions in flight, each answered in JSON of a known shape, paid for once, and kept.
+"""The client of a teacher: hundreds of concurrent questions, each answered in JSON with a schema, paid for once, and stored.
 
     async with Teacher(settings, folder / "calls.jsonl") as teacher:
         rewrite = await teacher.ask(Question(messages, Rewrite, seed=7))      # a Rewrite, or Absent is raised
 
-What was answered before is not asked again, so a stage that was killed resumes from its calls, and `replay` does without a server.
-A server that is away, slow, or answers 429 or 5xx is asked again, after longer and longer waits. An answer that is cut short or is not
-JSON of its shape is asked for once more, with another seed. A question that still has no answer is `Absent`, with the reason, and costs
-only its own row. A refused key, a model that is not there, and a server that has stopped answering end the stage: rows are not to be lost
-to a wrong setting.
+Answered questions are not asked again, so a stage that was killed resumes from its calls, and `replay` needs no server.
+If the server is unavailable, slow, or answers 429 or 5xx, the request is retried with back-off. If an answer is cut short or does not
+match the schema, the question is asked once more, with another seed. A question without an answer is `Absent`, with the reason, and
+only its row fails. A refused key, a missing model, and a server that has stopped answering end the stage, so that no rows are lost
+because of a wrong setting.
 
-Answers are a stranger's text: bounded, checked against their shape, and never more than data.
+Answers are untrusted: limited in size, validated, and only used as data.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ Done = TypeVar("Done")
 
 CHARACTERS_A_TOKEN = 3
 SILENT = 20
-"""So many requests in a row that failed, with no answer to anybody between them, and the server is taken to be gone."""
+"""Failed requests in a row, without any answer between them, after which the server counts as gone."""
 
 
 class Absent(Exception):
-    """There is no answer; the message says why. It is a missing value, never a zero."""
+    """There is no answer; the message tells why. It is a missing value, never zero."""
 
 
 class Teacher:
-    """Use it with `async with`. Not for several threads."""
+    """Use it with `async with`, in one thread."""
 
     def __init__(self, settings: TeacherSettings, calls: Path, environment: dict[str, str] | None = None) -> None:
         self.settings = settings
@@ -68,7 +68,7 @@ class Teacher:
         self.calls.close()
 
     def metrics(self) -> dict[str, float]:
-        """What the calls have cost so far, those of earlier runs of the same command included."""
+        """The cost of all calls so far, including earlier runs of the same command."""
         return {
             "asked": self.calls.count,
             "tokens_in": self.calls.tokens_in,
@@ -77,7 +77,7 @@ class Teacher:
         }
 
     async def ask(self, question: Question[A]) -> A:
-        """Raises Absent where there is no answer, and MendableError where there will be none to any question."""
+        """The answer to a question. Raises Absent if there is none, and MendableError if no question can be answered."""
         why = ""
         for again in range(2):
             kept = await self._answered(self._body(question, question.seed + again))
@@ -133,7 +133,7 @@ class Teacher:
         return kept
 
     async def _sent(self, asked: dict[str, Any], tokens_in: int) -> tuple[Kept, tuple[int, int], int]:
-        """What came back, the tokens that it cost, and how often it was sent. What failed on its way is taken to have cost its prompt."""
+        """The answer, its tokens, and the number of attempts. A failed request counts as having cost its prompt."""
         failed, lost = "", 0
         for attempt in range(1, self.settings.tries + 1):
             try:
@@ -164,7 +164,7 @@ class Teacher:
         return Kept(None, failed), (lost, 0), self.settings.tries
 
     def _refused(self, error: Refused) -> Kept:
-        """A request that cannot be answered; MendableError is raised where none can."""
+        """Handle a refused request. Raises MendableError if no request can succeed."""
         if error.status in (401, 403):
             raise MendableError(
                 f"The teacher at {self.settings.url} refuses the key: put the right one into {self.settings.key_variable}."
@@ -177,7 +177,7 @@ class Teacher:
 
 
 async def each(items: Iterable[Item], work: Callable[[Item], Awaitable[Done]], at_once: int) -> list[Done]:
-    """`work` on each item, so many at once; the results in the order of the items. The first error ends all of them."""
+    """Apply `work` to each item concurrently, with a limit; the results are in the order of the items. The first error cancels the others."""
     numbered = enumerate(items)
     done: dict[int, Done] = {}
 
@@ -195,7 +195,7 @@ async def each(items: Iterable[Item], work: Callable[[Item], Awaitable[Done]], a
 
 
 def _tokens_of(found: Completion, tokens_in: int) -> tuple[int, int]:
-    """Of the prompt and of the answer: as the server counts them, or estimated."""
+    """Tokens of the prompt and of the answer: as the server counts them, or estimated."""
     tokens_out = len(found.text) // CHARACTERS_A_TOKEN
     return (
         tokens_in if found.tokens_in is None else found.tokens_in,
@@ -204,7 +204,7 @@ def _tokens_of(found: Completion, tokens_in: int) -> tuple[int, int]:
 
 
 def _json_in(text: str) -> str:
-    """The JSON object in an answer that has thoughts before it, or a fence about it."""
+    """The JSON object in an answer, without a thinking part before it or a code fence around it."""
     text = text.rpartition("</think>")[2]
     begin, end = text.find("{"), text.rfind("}")
     return text[begin : end + 1] if 0 <= begin < end else text

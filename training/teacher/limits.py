@@ -1,4 +1,4 @@
-"""What a teacher may cost, and how fast it may be asked."""
+"""The budget and the rate limits of a teacher."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Pace:
-    """So many units a minute, evenly. `hold` lets everybody wait, as a server that answers 429 asks for."""
+    """A rate limit in units per minute, evenly spaced. `hold` makes all requests wait, as a server with status 429 demands."""
 
     def __init__(self, per_minute: float | None) -> None:
         self._seconds_each = 60 / per_minute if per_minute else 0.0
@@ -34,7 +34,7 @@ class Cost(NamedTuple):
 
 
 class Budget:
-    """Bounds of tokens and money. A call under way counts as the most that it may cost, so that many at once do not pass them together."""
+    """Limits of tokens and money. A running call counts with its maximum cost, so that concurrent calls do not exceed them together."""
 
     def __init__(self, most_tokens: int | None, most_money: float | None, price_in: float, price_out: float) -> None:
         self.spent = Cost()
@@ -47,7 +47,7 @@ class Budget:
         return Cost(tokens_in + tokens_out, tokens_in * self._price_in + tokens_out * self._price_out)
 
     async def take(self, most: Cost) -> bool:
-        """False: there is not enough left. Waits where calls under way may turn out cheaper."""
+        """Reserve the cost of a call; returns False if the rest of the budget is too small. Waits if running calls may turn out cheaper."""
         async with self._changed:
             while not self._fits(sum(self._under_way, self.spent + most)):
                 if not self._under_way or not self._fits(self.spent + most):

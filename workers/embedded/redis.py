@@ -1,5 +1,5 @@
-"""Redis from a PyPI wheel: wake-up calls, Channels' notices and the Celery broker. Nothing in it must survive, so it keeps
-nothing on disk. It listens on a unix socket in a closed folder, or on 127.0.0.1 with a password where the path is too long."""
+"""Redis from a PyPI wheel: wake-up calls, Channels' messages and the Celery broker. Nothing in it must be kept, so it writes
+nothing to disk. It listens on a unix socket in a private folder, or on 127.0.0.1 with a password if the path is too long."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class Redis:
 
     def start(self, stdout: int | IO[bytes] | None = None, hold: Sequence[int] = ()) -> Process:
         with contextlib.suppress(FileNotFoundError):
-            self.socket.unlink()  # left by a killed run; a process that still holds it serves nobody
-        # The settings go through a file: a password does not belong on a command line, which every user can read.
+            self.socket.unlink()  # left by a killed run
+        # The settings are passed in a file, since every user can read a password on a command line.
         lines = [
             'save ""',
             "appendonly no",
@@ -79,7 +79,7 @@ class Redis:
                 return
             except redis.RedisError as error:
                 if self.process is not None and self.process.returncode is not None:
-                    raise CannotStart("Redis ended while starting; its last lines say why.") from error
+                    raise CannotStart("Redis ended while starting; see its last lines.") from error
                 if time.monotonic() > end:
                     raise CannotStart(f"Redis did not answer within {timeout:.0f} s: {error}") from error
                 time.sleep(0.02)

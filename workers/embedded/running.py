@@ -1,4 +1,4 @@
-"""What a running Longhand says about itself: `run.json`, for its owner only, and the lock that tells whether it runs."""
+"""The state of a running Longhand: `run.json`, which only its owner can read, and a lock that shows whether it runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ADDRESSES = ("DATABASE_URL", "REDIS_URL", "MODEL_SERVER_URL", "MODEL_SERVER_KEY"
 
 
 def lock(var: Path) -> int | None:
-    """Take the lock of this folder for as long as the returned file is open; None where another process holds it."""
+    """Lock this folder for as long as the returned file is open; None if another process holds the lock."""
     descriptor = os.open(var / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -23,7 +23,7 @@ def lock(var: Path) -> int | None:
 
 
 def write(var: Path, notes: dict[str, Any]) -> None:
-    """Replace run.json in one step: a reader sees the old or the new, whole."""
+    """Replace run.json atomically."""
     fresh = var / "run.json.new"
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
@@ -33,7 +33,7 @@ def write(var: Path, notes: dict[str, Any]) -> None:
 
 
 def read(var: Path) -> dict[str, Any] | None:
-    """What run.json says, if the lock is held; None when nothing runs in this folder."""
+    """The contents of run.json if the lock is held; None if nothing runs in this folder."""
     if not (var / "run.json").exists() or not (var / "lock").exists():
         return None
     descriptor = lock(var)
@@ -45,14 +45,14 @@ def read(var: Path) -> dict[str, Any] | None:
 
 
 def use_running_servers() -> None:
-    """Let a command such as `manage.py migrate` meet the servers that `manage.py up` started in this folder."""
+    """Connect a command such as `manage.py migrate` to the servers that `manage.py up` started in this folder."""
     root = Path(__file__).resolve().parent.parent.parent
     var = root / os.environ.get("VAR", "var")
     if os.environ.get("DATABASE_URL"):
         return
     try:
         notes = read(var)
-    except OSError:  # another user's run is none of our business
+    except OSError:  # another user's run
         return
     if notes is not None:
         for name in ADDRESSES:

@@ -1,9 +1,9 @@
-"""Folders of the embedded servers: ours alone, and reachable for the user that PostgreSQL runs as.
+"""Folders of the embedded servers: private, but accessible for the user that PostgreSQL runs as.
 
-PostgreSQL refuses to run as root. Started by root it runs as `nobody`, the one ordinary user that every machine has, with
-a group of our own: the folders above its data are open to that group and to nobody else, so that other programs which
-also run as `nobody` cannot enter. Permissions of folders that we did not make are never touched; where one of them
-keeps `nobody` out (such as /root), the state moves to /var/lib/longhand, and a file under var/ says where it went.
+PostgreSQL refuses to run as root. Started by root it runs as `nobody`, the ordinary user that every machine has, with its own
+group: the folders above its data are open to this group only, so that other programs that run as `nobody` cannot enter.
+Permissions of existing folders are never changed. If one of them excludes `nobody` (such as /root), the state is kept in
+/var/lib/longhand, and a file in var/ contains that path.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pathlib import Path
 from training.serving.process import CannotStart, Owner
 
 GROUP = 60900
-"""A group id that no distribution hands out; it needs no entry in /etc/group."""
+"""A group id that no distribution uses; it needs no entry in /etc/group."""
 
 SOCKET_PATH_LIMIT = 107
 
 
 def server_owner() -> Owner | None:
-    """The user for PostgreSQL: ourselves (None), or `nobody` with our own group when we are root."""
+    """The user for PostgreSQL: None for the current user or, if that is root, `nobody` with its own group. Raises CannotStart."""
     if os.geteuid() != 0:
         return None
     try:
@@ -36,7 +36,7 @@ def server_owner() -> Owner | None:
 
 
 def can_run(argv: list[str], owner: Owner | None) -> bool:
-    """Whether `owner` can run this command: the only honest way to know what he may reach."""
+    """Whether `owner` can run this command. Trying is the only reliable test of permissions."""
     if owner is None:
         return True
     try:
@@ -57,7 +57,7 @@ def can_run(argv: list[str], owner: Owner | None) -> bool:
 
 
 def private_folder(path: Path, owner: Owner | None = None) -> Path:
-    """Make `path` (and what is missing above it) closed to other users; `owner`'s group may pass through, not list."""
+    """Make `path` and its missing parents, closed to other users; the group of `owner` may enter them, but not list them."""
     made = []
     at = path
     while not at.exists():
@@ -72,7 +72,7 @@ def private_folder(path: Path, owner: Owner | None = None) -> Path:
 
 
 def home(var: Path, owner: Owner | None) -> Path:
-    """Where the servers' state goes: `var` itself, or the folder that `var/elsewhere` names."""
+    """The folder of the servers' state: `var`, or the path in `var/elsewhere`."""
     private_folder(var, owner)
     if owner is None:
         return var
@@ -81,7 +81,7 @@ def home(var: Path, owner: Owner | None) -> Path:
         return private_folder(Path(note.read_text().strip()), owner)
     status = var.stat()
     if status.st_uid == 0 and status.st_gid != owner.gid and not list(var.glob("*/PG_VERSION")):
-        # var/ was made before us by another part of this project (a log, a secret key): still ours to open to our group
+        # var/ was made by another part of this project (a log, a secret key); it may be opened to our group
         os.chown(var, 0, owner.gid)
         var.chmod(0o710)
     if can_run(["/usr/bin/env", "test", "-x", str(var)], owner):
@@ -94,5 +94,5 @@ def home(var: Path, owner: Owner | None) -> Path:
         )
     note.touch(mode=0o600)
     note.write_text(f"{elsewhere}\n")
-    print(f"{var} is out of PostgreSQL's reach, so its data is in {elsewhere}.", file=sys.stderr)
+    print(f"PostgreSQL cannot reach {var}, so its data is in {elsewhere}.", file=sys.stderr)
     return elsewhere

@@ -1,4 +1,4 @@
-"""The count of an arena: who won how many pairs, what that proves, and ratings with intervals. Done whenever a vote came in."""
+"""Results of an arena: wins, the sequential test, and ratings with intervals. Recomputed after every vote."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from writer.studio.operations.open_arena import collect, end_arena, pairs_of
 
 RESAMPLES = 500
 PRIOR = 0.05
-"""What ratings are expected to be before anybody voted: normal around nothing, with a standard deviation of 1 / sqrt(2 * 0.05) = 3.2
-log-odds, or 550 on the scale of Elo. It bounds the resamplings in which a contestant happens to win everything."""
+"""Precision of the prior of the ratings: normal around 0, with a standard deviation of 1 / sqrt(2 * 0.05) = 3.2 log-odds, or 550 Elo.
+It keeps resampled ratings finite when a contestant wins every pair."""
 UNRATED = "No ratings yet: a contestant, or a group of them, has won nothing or lost nothing against the others so far."
 
 
 def advance() -> None:
-    """Every open arena: pairs that can be made, votes that were cast."""
+    """For every open arena, make the pairs whose stories are finished, and count the votes."""
     for pk in Arena.objects.filter(state__in=(ArenaState.WRITING, ArenaState.OPEN)).values_list("pk", flat=True):
         collect(pk)
         count(pk)
@@ -35,7 +35,7 @@ def rule_of(arena: Arena) -> Rule:
 
 
 def count(arena_id: int) -> None:
-    """Store the count, if a vote came or was undone since the last one; end the arena when it is decided."""
+    """Store the result if votes have changed since the last count; end the arena when it is decided."""
     with transaction.atomic():
         arena = Arena.objects.select_for_update().get(pk=arena_id)
         if arena.state not in (ArenaState.WRITING, ArenaState.OPEN):
@@ -73,7 +73,7 @@ def count(arena_id: int) -> None:
 
 
 def judged(arena: Arena) -> list[Pair]:
-    """Pairs with votes in force; `total` is their sum: below nothing, the first is better."""
+    """Pairs with valid votes. `total` is the sum of their preferences; below 0 the first text is better."""
     in_force = Q(all_votes__undone=None)
     found = pairs_of(arena).select_related("first", "second").order_by("pk")
     cast, total = Count("all_votes", filter=in_force), Sum("all_votes__preference", filter=in_force)
@@ -81,7 +81,7 @@ def judged(arena: Arena) -> list[Pair]:
 
 
 def result_of(arena: Arena, pairs: Iterable[Pair], owners: dict[int, int]) -> dict[str, Any]:
-    """Contestant 0 is the candidate, 1 the champion."""
+    """The result as JSON. Contestant 0 is the candidate, 1 the champion."""
     comparisons = []
     wins = losses = ties = 0
     for pair in pairs:

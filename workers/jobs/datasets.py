@@ -1,7 +1,7 @@
-"""Training data from outside the site, such as a corpus: every line checked, copied to where runs read it, and then a `Dataset`.
+"""Imports training data from outside the site, such as a corpus: checks every line, copies the files, and makes a `Dataset`.
 
-A folder holds `train.jsonl` and, for what is measured on and never learned, `held_out.jsonl`; each may be gzipped. Of a line only
-the fields that trainings and stages read are kept.
+A folder contains `train.jsonl` and, for evaluation only, `held_out.jsonl`; each may be gzipped. Only the fields that trainings and
+stages read are kept.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from writer.studio.models import Dataset, DatasetKind
 
 
 class _Facts(BaseModel):
-    """What stages need to know of a text besides its words; a field that is not given is not kept."""
+    """Metadata of a text that stages use. Fields that are not set are not stored."""
 
     id: str = Field("", max_length=200)
     title: str = Field("", max_length=300)
@@ -53,7 +53,7 @@ class Text(lines.Text, _Facts):
 
 
 class Conversation(lines.Dialogue, _Facts):
-    """The last message is an answer, or a request that GRPO has the model answer."""
+    """A conversation that ends with an answer, or with a request for GRPO."""
 
     @model_validator(mode="after")
     def asks_or_answers(self) -> Conversation:
@@ -71,7 +71,7 @@ LINES: dict[DatasetKind, type[Line]] = {
 
 
 def add_dataset(name: str, folder: Path, *, card: str = "") -> Dataset:
-    """Check, copy and add a data set; `card` is its README.md, where a stage made it. Raises Refused or MendableError with what is to be mended, by file and line; then nothing is left of it."""
+    """Check, copy and add a data set; `card` is its README.md, if a stage made it. Raises Refused or MendableError, which names file and line; then nothing of it remains."""
     name = checked_text(name, "name", most=120, one_line=True, required=True)
     taken = Refused(f"There is a data set {name} already.", field="name")
     if Dataset.objects.filter(name=name).exists():
@@ -84,7 +84,7 @@ def add_dataset(name: str, folder: Path, *, card: str = "") -> Dataset:
     try:
         rows, words = _copy(train, kind, fresh / "train.jsonl")
         if not rows:
-            raise MendableError(f"There is nothing to learn from: {train} has no lines.")
+            raise MendableError(f"There is nothing to train on: {train} has no lines.")
         if held_out is not None:
             more_rows, more_words = _copy(held_out, kind, fresh / "held_out.jsonl")
             rows, words = rows + more_rows, words + more_words
@@ -95,7 +95,7 @@ def add_dataset(name: str, folder: Path, *, card: str = "") -> Dataset:
             made.save(update_fields=["folder"])
             record(None, "dataset.add", name, kind=kind, rows=rows, words=words, sha256=sha256)
             target = datasets() / made.folder
-            forget(target)  # of a row that an older backup does not know any more
+            forget(target)  # left by a row that is missing from a restored backup
             fresh.rename(target)
     except BaseException as error:
         forget(fresh)
@@ -114,7 +114,7 @@ def _file(folder: Path, stem: str) -> Path | None:
 
 
 def _kind_of(path: Path) -> DatasetKind:
-    """By the fields of the first line. Where they say nothing it is read as a text, and `read_jsonl` says what is wrong."""
+    """The kind by the fields of the first line. Otherwise it is read as texts, and `read_jsonl` reports what is wrong."""
     with (
         suppress(OSError, EOFError, zlib.error, ValueError, RecursionError),
         gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file,
@@ -131,7 +131,7 @@ def _kind_of(path: Path) -> DatasetKind:
 
 
 def _copy(path: Path, kind: DatasetKind, target: Path) -> tuple[int, int]:
-    """Copy the file line by line; how many rows and words it has."""
+    """Copy the file line by line; returns the numbers of rows and words."""
     rows = words = 0
     with target.open("wb") as file:
         for _, line in read_jsonl([path], LINES[kind]):
@@ -143,7 +143,7 @@ def _copy(path: Path, kind: DatasetKind, target: Path) -> tuple[int, int]:
 
 
 def lines_of(dataset: Dataset) -> Iterator[tuple[dict[str, Any], bool]]:
-    """Each line, and whether it is held out."""
+    """Each line as JSON, and whether it is held out."""
     for path in files_of(dataset):
         with path.open("rb") as file:
             for raw in file:

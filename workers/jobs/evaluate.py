@@ -1,8 +1,8 @@
-"""The report of a version, by one task: the version writes the stories, and the held-out pairs are scored, copied text is looked for, and the
-figures are stored.
+"""Makes the report of a version in one task: the version writes stories, held-out pairs are scored, copied text is searched for, and the
+results are stored.
 
-What is written is stored story by story, so a task that dies is begun again from there. The lease (`workers.lease`) is renewed beside the
-work, since a long story takes longer than any lease.
+Each story is stored when it is finished, so that a restarted task continues from there. The lease (`workers.lease`) is renewed during the
+work, since a long story takes longer than a lease.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from writer.studio.lineage import runs_of
 from writer.studio.models import Evaluation, EvaluationState, Run, Sample, Serving, ServingState
 
 LEASE = timedelta(seconds=30)
-BEAT = 5.0
+RENEW_SECONDS = 5.0
 MOST_PAIRS = 48
 TEMPERATURE = 0.8
 TRIES = 3
 MOST_ATTEMPTS = 6
-"""Of which some may have killed their worker."""
+"""Some of which may have killed their worker."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,18 +48,18 @@ log = structlog.get_logger()
 
 
 def due() -> list[int]:
-    """Evaluations that wait, or whose task died, and whose versions are all loaded."""
+    """Evaluations whose versions are all loaded and that are waiting, or whose task died."""
     loaded = _loaded()
     return [one.pk for one in _waiting().select_related("version").order_by("pk") if _needed(one) <= loaded]
 
 
 def mark_sent(evaluation_id: int) -> None:
-    """Note that the message is on its way: it is not sent again before it must have been lost with its task."""
+    """Note that the task has been sent, so that it is not sent again until its lease has expired."""
     _waiting().filter(pk=evaluation_id).update(state=EvaluationState.WAITING, lease_until=until(LEASE))
 
 
 def _waiting() -> QuerySet[Evaluation]:
-    """Those that no task has, and no message."""
+    """Evaluations that no task has claimed and for which none has been sent."""
     nobody = Q(lease_until=None) | Q(lease_until__lte=Now())
     return Evaluation.objects.filter(nobody, state__in=(EvaluationState.WAITING, EvaluationState.RUNNING))
 
@@ -88,20 +88,20 @@ def evaluate(evaluation_id: int) -> None:
     except ServerFailed as error:
         _failed(lease, str(error), again=lease.attempt < TRIES)
     except (OperationalError, InterfaceError):
-        log.exception("evaluation_without_database")  # its lease runs out, and it is begun again
+        log.exception("evaluation_without_database")  # its lease expires, and it is started again
     except Exception:
-        _failed(lease, "Something went wrong while it was measured; the worker's log says what.", again=False)
+        _failed(lease, "An unexpected error occurred during the evaluation; see the worker's log.", again=False)
         raise
 
 
 def take(evaluation_id: int) -> Lease[Evaluation] | None:
-    """The lease on an evaluation; None where it is another task's, has ended, or needs a version that is not loaded."""
+    """The lease on an evaluation; None if another task has it, it has ended, or it needs a version that is not loaded."""
     free = Evaluation.objects.filter(Q(state=EvaluationState.WAITING) | expired(), pk=evaluation_id)
     free.filter(attempt__gte=MOST_ATTEMPTS).update(
         state=EvaluationState.FAILED,
         lease_until=None,
         finished=timezone.now(),
-        problem=f"It was begun {MOST_ATTEMPTS} times, and never came to its end: its worker died.",
+        problem=f"It was started {MOST_ATTEMPTS} times without finishing: its worker died.",
     )
     found = free.select_related("version").first()
     if found is None or not _needed(found) <= _loaded():
@@ -119,7 +119,7 @@ def _failed(lease: Lease[Evaluation], problem: str, *, again: bool) -> None:
 
 
 async def _in_thread(do: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
-    """Run something in a thread, whose connection goes back to the pool: threads come and go, and the pool would run dry."""
+    """Run a function in a thread, and return the thread's connection to the pool, which would be exhausted otherwise."""
 
     def run() -> T:
         try:
@@ -135,7 +135,7 @@ class _Task:
         self.lease, self.evaluation = lease, lease.row
 
     async def run(self) -> dict[str, Any]:
-        """The figures. Raises Lost as soon as another task has the evaluation."""
+        """The report as JSON. Raises Lost as soon as another task has the evaluation."""
         measuring, renewing = asyncio.create_task(self._measure()), asyncio.create_task(self._renew())
         try:
             await asyncio.wait((measuring, renewing), return_when=asyncio.FIRST_COMPLETED)
@@ -146,7 +146,7 @@ class _Task:
 
     async def _renew(self) -> NoReturn:
         while True:
-            await asyncio.sleep(BEAT)
+            await asyncio.sleep(RENEW_SECONDS)
             await _in_thread(self.lease.renew)
 
     async def _measure(self) -> dict[str, Any]:
@@ -183,7 +183,7 @@ class _Task:
         return found
 
     async def _assignments(self, clients: dict[int, Client]) -> tuple[list[Assignment], int]:
-        """What all of them write: what fits into the smallest context among them."""
+        """The assignments, which fit the smallest context of the models, and this context in tokens."""
         evaluation = self.evaluation
         if not evaluation.assignments:
             context = min([await client.context() for client in clients.values()])
@@ -195,7 +195,7 @@ class _Task:
     async def _stories(
         self, version: ModelVersion, client: Client, asked: list[Assignment], context: int
     ) -> list[Written]:
-        """One for each assignment. What is there already, here or in another evaluation of the same assignments, is not written again."""
+        """One story for each assignment. Stories of this or another evaluation with the same assignments are reused."""
         there = await _in_thread(_kept, self.evaluation, version)
 
         async def write(number: int, one: Assignment) -> Written:
@@ -244,7 +244,7 @@ def _keep(evaluation: Evaluation, version: ModelVersion, number: int, written: W
 
 
 async def _fitting(clients: Collection[Client], held_out: list[dict[str, Any]], context: int) -> list[dict[str, Any]]:
-    """Pairs of which both texts fit into the context, by everybody's tokens."""
+    """Pairs whose texts both fit into the context of every model."""
 
     async def fits(row: dict[str, Any]) -> bool:
         whole = [[*row["prompt"], *row[side]] for side in ("chosen", "rejected")]
@@ -264,7 +264,7 @@ async def _scores(client: Client, held_out: list[dict[str, Any]]) -> list[Pair]:
 
 
 def _held_out(version: ModelVersion) -> Iterator[dict[str, Any]]:
-    """Preferences that no version learned from: of the version's own snapshot, or of the newest."""
+    """Held-out preferences of the version's own snapshot, or of the newest one."""
     run = Run.objects.filter(version=version).select_related("snapshot").first()
     snapshot = run.snapshot if run is not None else None
     if snapshot is None:
@@ -281,7 +281,7 @@ def _held_out(version: ModelVersion) -> Iterator[dict[str, Any]]:
 
 
 def _overlaps(version: ModelVersion, stories: list[Written]) -> list[float]:
-    """Of each story the share that stands word for word in what the version, or one that it was made from, learned. Empty: unknown."""
+    """For each story, the share copied from the training data of the version and its ancestors, 0 to 1; empty if these are unknown."""
     made_by = runs_of(version)
     if not made_by:
         return []

@@ -1,4 +1,4 @@
-"""Weights from outside the site: checked, copied to where only workers write, hashed, and then a version. And retired ones: deleted."""
+"""Imports weights from outside the site as versions, after checks, into a folder that only workers write. Deletes retired weights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 
 def import_waiting() -> None:
-    """Import every folder that waits, if it lies on this machine. Of two workers at once one does it: the other finds the row locked."""
+    """Import every waiting folder that is on this machine. A row that another worker has locked is skipped."""
     waiting = VersionImport.objects.filter(version=None, problem="")
     for found in waiting.order_by("pk").values_list("pk", flat=True):
         with transaction.atomic():
@@ -44,7 +44,7 @@ def import_waiting() -> None:
 
 
 def _import(asked: VersionImport, target: Path) -> ModelVersion:
-    """The version. The folder is checked before it is copied, so that nothing odd is, and after, since others may write in it."""
+    """Import a folder as a version. It is checked before it is copied, and again afterwards, since it may change meanwhile."""
     folder = incoming() / asked.folder
     if not FOLDER.fullmatch(asked.folder) or not folder.is_dir() or folder.is_symlink():
         raise MendableError(f"There is no folder {asked.folder} in {incoming()}.")
@@ -54,12 +54,12 @@ def _import(asked: VersionImport, target: Path) -> ModelVersion:
     check_model_files(target / "model")
     templates = _chat_templates(target / "model")
     if not templates:
-        raise MendableError("Its tokenizer has no chat template, so it cannot be asked for a story.")
+        raise MendableError("Its tokenizer has no chat template, so it cannot write stories.")
     known = [template for path in _known_folders() for template in _chat_templates(path)]
     if any(template not in known for template in templates):
         raise MendableError(
-            "Its chat template is not one that this site knows, or it has several. Templates are programs: import a model "
-            "whose template one of the site's own models has, or serve it as the site's own model first."
+            "Its chat template is unknown to this site, or it has several. Templates are programs: import a model "
+            "with the template of a model of this site, or serve it as the site's own model first."
         )
     manifest = make_manifest(target, ["model"])
     version = ModelVersion.objects.create(
@@ -77,7 +77,7 @@ def _import(asked: VersionImport, target: Path) -> ModelVersion:
 def _message(error: Exception) -> str:
     said = str(error)
     if isinstance(error, IntegrityError):
-        said = "There is a version of this name already."
+        said = "There is already a version with this name."
     elif isinstance(error, shutil.Error):  # a list of (from, to, why)
         said = f"{error.args[0][0][0]} cannot be copied: {error.args[0][0][2]}."
     elif isinstance(error, OSError):
@@ -91,7 +91,7 @@ def _known_folders() -> list[Path]:
 
 
 def _chat_templates(folder: Path) -> list[object]:
-    """All that transformers or vLLM may find: files of their own, and parts of configurations, where they may be a list of several."""
+    """All chat templates that transformers or vLLM may load: files, and entries of configurations, which may be lists."""
     alone = [*folder.glob("*.jinja"), *folder.glob("*/*.jinja")]
     found: list[object] = [path.read_text(encoding="utf-8", errors="replace") for path in alone]
     for path in folder.glob("*.json"):
@@ -103,7 +103,7 @@ def _chat_templates(folder: Path) -> list[object]:
 
 
 def clear_retired() -> None:
-    """Delete the weights of retired versions, where they are still there."""
+    """Delete the weights of retired versions."""
     for version in ModelVersion.objects.exclude(retired=None).exclude(folder="").exclude(sha256=""):
         folder = version_folder(version)
         for part in ("model", "adapter"):
@@ -113,7 +113,7 @@ def clear_retired() -> None:
 
 
 def clear_old_runs(days: int = 14) -> None:
-    """Delete checkpoints, data, stories and calls of runs that ended long ago and made nothing: they hold writers' words, and take room."""
+    """Delete checkpoints, data, stories and calls of old runs without a result: they contain writers' texts and use disk space."""
     before = timezone.now() - timedelta(days=days)
     for run in Run.objects.filter(state__in=("stopped", "failed"), finished__lt=before, forgotten=False):
         if not Run.objects.filter(pk=run.pk, state=run.state, finished=run.finished).update(forgotten=True):

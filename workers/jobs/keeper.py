@@ -1,10 +1,10 @@
-"""The keeper of the studio's jobs: what a GPU worker does beside its tasks.
+"""The keeper of the studio's jobs: the periodic work of a GPU worker.
 
-runs         a follower for each run of this machine that has none; then what is queued, as far as GPUs are free
-plans        drafts are planned, one at a time
-reports      evaluations whose versions are loaded are sent to a worker
-arenas       finished stories become pairs, votes are counted
-imports      folders that wait are checked and imported
+runs         starts a follower for each run of this machine that has none, and for queued runs as GPUs become free
+plans        plans drafts, one at a time
+reports      sends evaluations whose versions are loaded to a worker
+arenas       makes pairs of finished stories, and counts votes
+imports      checks and imports waiting folders
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from workers.folders import private, run_folder
 from workers.jobs import arenas, evaluate, imports
 from workers.jobs.runs import claim, planning
 from workers.periodic import Periodic
-from workers.processes import ROOT, life
+from workers.processes import ROOT, site_socket
 from writer.studio.models import Machine
 from writer.studio.wake import QUEUE
 
@@ -79,14 +79,14 @@ class Keeper(Periodic):
             self._follow(run.pk)
 
     def _replace(self, run_id: int) -> None:
-        """Start another follower in the place of one that renews no lease. It was given the time to begin."""
+        """Start another follower for a run whose lease has expired, unless one was started a moment ago."""
         began = self._followers[run_id][1] if run_id in self._followers else float("-inf")
         if time.monotonic() - began >= claim.LEASE.total_seconds():
             self._follow(run_id)
 
     def _follow(self, run_id: int) -> None:
-        """A process of its own session, which no signal to this worker reaches."""
-        inherited = life()
+        """Start a follower in its own session, which no signal to this worker reaches."""
+        inherited = site_socket()
         with (private(run_folder(run_id)) / "follower.log").open("ab") as output:
             follower = subprocess.Popen(
                 [sys.executable, str(ROOT / "manage.py"), "follow_run", str(run_id)],
@@ -103,7 +103,7 @@ class Keeper(Periodic):
     # The rest
 
     def _in_background(self, work: Callable[[], None]) -> None:
-        """Do what takes minutes (counting a large data set, copying a model) without keeping runs waiting. One of each kind at a time."""
+        """Run work that takes minutes (counting a large data set, copying a model) in a thread, one of each kind at a time."""
         before = self._background.get(work.__name__)
         if before is None or before.done():
             self._background[work.__name__] = self._pool.submit(self.attempt, work)

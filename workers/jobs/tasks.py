@@ -1,4 +1,4 @@
-"""The tasks of the workers: mail, data sets, what is cleared away every night, and the studio's reports."""
+"""The Celery tasks: mail, snapshots, the nightly clean-up, and the studio's reports."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 @shared_task(autoretry_for=(OSError,), retry_backoff=10, max_retries=5)  # type: ignore[untyped-decorator,unused-ignore]
 def mail_invitation(invitation_id: int) -> None:
-    """Mail the link. The task carries the number only: whoever reads the broker learns no link."""
+    """Mail the link. The task contains only the id, so that the link is not in the broker."""
     invitation = Invitation.objects.select_related("invited_by").filter(pk=invitation_id).first()
     if invitation is None or not invitation.is_open:
         return
@@ -41,7 +41,7 @@ def mail_invitation(invitation_id: int) -> None:
 
 @shared_task  # type: ignore[untyped-decorator,unused-ignore]
 def clear_away() -> None:
-    """Sessions that ended, and invitations and tokens that ran out a month ago. Texts and logs are never cleared away."""
+    """Delete expired sessions, and invitations and tokens that expired a month ago. Texts and logs are never deleted."""
     call_command("clearsessions")
     before = timezone.now() - KEEP_DEAD
     invitations, _ = Invitation.objects.filter(accepted_by=None, expires__lt=before).delete()
@@ -51,22 +51,22 @@ def clear_away() -> None:
 
 @shared_task  # type: ignore[untyped-decorator,unused-ignore]
 def make_snapshot(snapshot_id: int) -> None:
-    """The rows of a snapshot that was asked for. Delivered twice it is made once."""
+    """Make the rows of a requested snapshot. Idempotent."""
     made = make(snapshot_id=snapshot_id)
     if made is not None:
         log.info("snapshot_made", number=made.number, rows=made.rows, sha256=made.sha256)
 
 
-# The studio, in the workers that take from its queue
+# Tasks of the studio's queue
 
 
 @shared_task  # type: ignore[untyped-decorator,unused-ignore]
 def look_after_studio() -> None:
-    """Have the keepers look now instead of in a few seconds."""
+    """Wake the keepers now instead of in a few seconds."""
     periodic.wake_all()
 
 
 @shared_task  # type: ignore[untyped-decorator,unused-ignore]
 def evaluate_version(evaluation_id: int) -> None:
-    """The report of a version. Delivered twice it is made once."""
+    """Make the report of a version. Idempotent."""
     evaluate(evaluation_id)

@@ -1,4 +1,4 @@
-"""Redis: publish to readers what was committed, and hear when there is something to do. Nothing depends on it."""
+"""Redis: publishes committed text to readers, and wakes the narrator. It is only an optimization: everything works without it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 Call = tuple[str, bytes]
 
 _PUBLISH = "for i = 1, #KEYS do redis.call('PUBLISH', KEYS[i], ARGV[i]) end"
-"""All calls of a tick in one command: that is a tenth of the work of a pipeline, on both sides."""
+"""All calls of a tick in one command, which costs a tenth of a pipeline on both sides."""
 
 
 def chunk_call(generation: UUID, seq: int, channel: str, start: int, text: str, words: int) -> Call:
@@ -35,12 +35,12 @@ class Calls:
         self._waiting: asyncio.Queue[list[Call]] = asyncio.Queue(maxsize=20)
 
     def publish(self, calls: list[Call]) -> None:
-        """Send soon. When Redis is slow or away they are dropped: readers look into PostgreSQL by themselves."""
+        """Queue the calls for sending. If Redis is slow or down they are dropped: readers poll PostgreSQL themselves."""
         if calls and not self._waiting.full():
             self._waiting.put_nowait(calls)
 
     async def publish_all(self) -> None:
-        """Send what is published, in its order, until cancelled."""
+        """Send the queued calls in order, until cancelled."""
         away = False
         while True:
             calls = await self._waiting.get()
@@ -57,7 +57,7 @@ class Calls:
                 self._waiting.task_done()
 
     async def flush(self, seconds: float) -> None:
-        """Wait until everything is sent, but not for long."""
+        """Wait until everything is sent, for at most `seconds`."""
         try:
             async with asyncio.timeout(seconds):
                 await self._waiting.join()
@@ -65,7 +65,7 @@ class Calls:
             pass
 
     async def listen(self, heard: Callable[[str], None]) -> None:
-        """Call `heard` with the id of each generation that somebody calls about, until cancelled."""
+        """Call `heard` with the id of each generation that a call is about, until cancelled."""
         while True:
             try:
                 async with self._client.pubsub(ignore_subscribe_messages=True) as subscription:

@@ -1,10 +1,10 @@
-"""The length contract: a story ends by itself near its target, or is landed there, and is not cut.
+"""The length contract: a story ends near its target by itself, or is landed (brought to an end there), and is not cut.
 
-With T words asked: from T - max(8 %, 120) on the model is asked to land, with true numbers, and again at every half of
-what is left. From 0.92 T (60 words
-before T at the latest) text is let go in whole sentences, so that there is always a good place to end. The model's
-own end is taken from 0.955 T; a paragraph's end from 0.98 T; a sentence's end with its quotation closed from 1.02 T, any from 1.035 T; and
-rather than to pass 1.05 T the story ends with the last whole sentence. Only where there is none is it cut.
+T is the target in words. From T - max(8 %, 120) on, the model is asked to land, with exact word counts, and again whenever half
+of the remaining words are written. From 0.92 T (at the latest 60 words before T) text is released in whole sentences, so that there
+is always a good place to end. The model's own end is accepted from 0.955 T; the end of a paragraph from 0.98 T; the end of a sentence
+outside a quotation from 1.02 T, and of any sentence from 1.035 T. Before 1.05 T is passed, the story ends after the last whole
+sentence. Only if there is none, it is cut.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from training.common.text import WORD, count_words
 
 _LANDING_SHARE, _LANDING_WORDS = 0.08, 120
 _SMALLEST_STEP = 75
-"""Words below which asking again is not worth a new prompt."""
+"""With fewer words left, asking again is not worth a new prompt."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How to ask now: whether to land, and at how many words to ask again with true numbers."""
+    """The next request: whether to land, and at how many words to ask again with exact numbers."""
 
     landing: bool
     again_at: int | None
     slack: int
-    """So many words after `again_at` the end of a sentence will do, before that a paragraph's."""
+    """Until so many words after `again_at` only the end of a paragraph will do, then the end of a sentence."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ class Length:
         return written >= 0.955 * self.target
 
     def by_sentence(self, written: int) -> bool:
-        """Whether text is let go in whole sentences from here on."""
+        """Whether text is released in whole sentences from here on."""
         return written >= min(0.92 * self.target, self.target - 60)
 
     def kept(self, written: int) -> bool:
-        """Whether the promise is kept: within 10 percent."""
+        """Whether the length is within 10 percent of the target."""
         return abs(written - self.target) <= 0.1 * self.target
 
     def ends_here(self, written: int, *, paragraph: bool, closed: bool) -> bool:
@@ -68,18 +68,18 @@ class Length:
         return written > self.most_words
 
     def likely_tokens(self, written: int) -> int:
-        """What the rest of the story takes of a model's context, in a language that spends two tokens on a word."""
+        """Tokens that the rest of the story needs, in a language with two tokens a word."""
         return max(self.most_words - written, 0) * 2 + 64
 
     def most_tokens(self, written: int) -> int:
-        """An upper bound for one request, so that a model that nobody listens to stops by itself."""
+        """An upper bound for one request, so that a model stops by itself even when nobody reads its answer."""
         return max(int(1.1 * self.target) - written, 0) * 4 + 256
 
 
 @dataclass(frozen=True)
 class End:
     at: int
-    """The end of a sentence stands before this character."""
+    """The sentence ends before this character."""
     paragraph: bool
 
 
@@ -92,7 +92,7 @@ _BEFORE = 80
 
 
 def sentence_ends(before: str, text: str) -> Iterator[End]:
-    """Ends of sentences that `text` shows, behind `before`; one counts only when what follows it is seen.
+    """Ends of sentences in `text`, which follows `before`. An end counts only if the text after it is known.
 
     >>> [end.at for end in sentence_ends("It was Mr. Pym", ". He left. Then")]
     [1, 10]
@@ -137,7 +137,7 @@ class WordCount:
 
 
 def _last_word(text: str) -> str:
-    """What a next piece could go on from, 100 characters at most."""
+    """The last word, which the next piece may continue; at most 100 characters."""
     tail = text[-100:]
     blank = max(tail.rfind(" "), tail.rfind("\n"))
     return tail[blank + 1 :]

@@ -1,9 +1,8 @@
-"""The loop guard: notices when a text begins to repeat itself, early enough to keep the repetition out of the log.
+"""The loop guard: detects when a text begins to repeat itself, early enough to keep the repetition out of the log.
 
-Three things are a loop. A run of 32 words that stood in the text before. A stretch of 200 words with few phrases of four
-words that are new to it. And one word that crowds out the others, 15 times in 48 words: a model that has said a name too often
-says little else, in ever new order. From 12 words of a run, and from a word's 11 times, the text is suspicious: what follows is
-held back. Prose is far from all three: of 250 human stories, 1.3 million words, three set it off.
+There are three kinds of loops: a run of 32 words that occurred before; 200 words with few different phrases of four words; and one
+word 15 times in 48 words, since models also repeat a name in ever new order. From 12 words of a run, or 11 occurrences of a word, the
+text is suspicious and is held back. Prose is far from all three: three of 250 human stories (1.3 million words) trigger it.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ from training.common.text import WORD
 _GRAM = 8
 _SUSPICIOUS, _LOOP = 12, 32
 _WINDOW, _DISTINCT = 200, 0.5
-_CROWD_WINDOW, _CROWD_SUSPICIOUS, _CROWD = 48, 11, 15
+_WORD_WINDOW, _WORD_SUSPICIOUS, _WORD_LOOP = 48, 11, 15
 
 
 class LoopGuard:
     def __init__(self, text: str = "") -> None:
-        """`text` is what there is already: it may repeat itself as it likes, for a person may have written it."""
+        """`text` is the story so far. Its own repetitions do not count, since a person may have written it."""
         self._given = 0
         self._clear()
         self.add(text)
@@ -30,20 +29,20 @@ class LoopGuard:
 
     def _clear(self) -> None:
         self._words: array[int] = array("q")
-        self._seen: dict[bytes, int] = {}  # every eighth gram: a run of 15 words meets one for certain
+        self._seen: dict[bytes, int] = {}  # every eighth gram: any run of 15 words contains one
         self._run = 0
         self._source = 0
         self.looping = False
         self._phrases: Counter[tuple[int, ...]] = Counter()
         self._recent: Counter[int] = Counter()
-        self._crowding = 0
+        self._frequent = 0
 
     def __len__(self) -> int:
         return len(self._words)
 
     @property
     def suspicious(self) -> bool:
-        return self._run >= _SUSPICIOUS or self._crowding > 0
+        return self._run >= _SUSPICIOUS or self._frequent > 0
 
     def add(self, text: str) -> None:
         for match in WORD.finditer(text):
@@ -78,20 +77,20 @@ class LoopGuard:
                 self.looping |= size >= self._given + _WINDOW and len(self._phrases) < _DISTINCT * _WINDOW
 
     def _count(self, size: int) -> None:
-        """The words of the last stretch, and how many of them crowd it."""
-        if size > _CROWD_WINDOW:
-            gone = self._words[size - 1 - _CROWD_WINDOW]
-            self._crowding -= self._recent[gone] == _CROWD_SUSPICIOUS
+        """Update the counts of the last words, and how many of them occur too often."""
+        if size > _WORD_WINDOW:
+            gone = self._words[size - 1 - _WORD_WINDOW]
+            self._frequent -= self._recent[gone] == _WORD_SUSPICIOUS
             self._recent[gone] -= 1
             if not self._recent[gone]:
                 del self._recent[gone]
         last = self._words[-1]
         self._recent[last] += 1
-        self._crowding += self._recent[last] == _CROWD_SUSPICIOUS
-        self.looping |= self._recent[last] >= _CROWD
+        self._frequent += self._recent[last] == _WORD_SUSPICIOUS
+        self.looping |= self._recent[last] >= _WORD_LOOP
 
     def rewind(self, size: int) -> None:
-        """Forget all words behind the first `size`: they were not let go."""
+        """Forget all words after the first `size`, which were not released."""
         if size == len(self._words):
             return
         words = self._words[:size]

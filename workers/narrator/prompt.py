@@ -1,8 +1,8 @@
-"""Prompts as token ids: the chat template's control tokens are control tokens, and what people wrote is text.
+"""Prompts as token ids: the chat template may contain control tokens, people's texts may not.
 
 The template is rendered around placeholders. Its own parts are encoded with control tokens, the contents without: where a
-person's text holds the letters of one (`<|im_end|>`, `<think>`), it is cut after its first letter, and the pieces are encoded
-each for itself. Tokenizer and template are read as files; nothing of a model's folder is run.
+person's text contains the name of one (`<|im_end|>`, `<think>`), the text is cut after its first character, and the pieces are
+encoded separately. Tokenizer and template are read as files; no code of a model's folder is run.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _file(place: str, name: str) -> Path | None:
 
 @dataclass(frozen=True)
 class Written:
-    """What stands in the assistant's turn already."""
+    """The assistant's turn so far."""
 
     text: str = ""
     thinking: str = ""
@@ -54,14 +54,14 @@ class Written:
     new_paragraph: bool = False
 
 
-class Spoken:
-    """The story in the tokens in which the model server has it in its cache: those that were sent, and those that it sampled.
+class CachedStory:
+    """The story in the tokens that are in the model server's prefix cache: those that were sent, and those that it sampled.
 
-    The same text encoded anew may come in other tokens, and from the first of them on nothing of the cache can be used.
+    Encoding the same text again may give other tokens, and the cache cannot be used from the first different token on.
     """
 
     def __init__(self, begin: int, text: str, tokens: list[int]) -> None:
-        """`text` is that of the story from character `begin` on."""
+        """`text` is the story from character `begin` on."""
         self.begin = begin
         self._text: list[str] = []
         self._tokens, self._ends = array("I"), array("I")
@@ -70,7 +70,7 @@ class Spoken:
         self.add(text, tokens)
 
     def add(self, text: str, tokens: list[int]) -> None:
-        """What the model wrote next. Without tokens, that and all that follows is left out."""
+        """Add what the model wrote next. After text without tokens, nothing more is added."""
         self._open = self._open and (bool(tokens) or not text)
         if self._open and tokens:
             self._text.append(text)
@@ -80,17 +80,17 @@ class Spoken:
             self._ends.append(self._size)
 
     def close(self) -> None:
-        """What the model writes now does not stand directly behind this."""
+        """Add nothing more: what the model writes next does not directly follow this text."""
         self._open = False
 
     def beginning_of(self, text: str) -> tuple[list[int], int]:
-        """The tokens with which `text` begins, and how many characters of it they are."""
+        """The cached tokens with which `text` begins, and the number of characters that they cover."""
         said = "".join(self._text)
         self._text = [said]
         differs = bisect_right(self._ends, 0, key=lambda end: not text.startswith(said[:end]))
         if not differs or not (size := self._ends[differs - 1]):
             return [], 0
-        count = bisect_left(self._ends, size) + 1  # tokens behind it are half a character, or end the turn
+        count = bisect_left(self._ends, size) + 1  # later tokens are half a character, or end the turn
         return self._tokens[:count].tolist(), size
 
 
@@ -101,8 +101,8 @@ class Prompt:
     """Tokens that the context leaves for the answer."""
     inside_thinking: bool
     """Whether the answer begins inside a think part."""
-    spoken: Spoken | None
-    """The story in it; None as long as the model plans."""
+    cached: CachedStory | None
+    """The story in the prompt; None while the model is planning."""
 
 
 class Prompter:
@@ -144,19 +144,19 @@ class Prompter:
         *,
         landing: bool = False,
         answer: int = 0,
-        spoken: Spoken | None = None,
+        cached: CachedStory | None = None,
     ) -> Prompt:
         """The prompt, with as much of the latest text as leaves room for `answer` tokens, or for a third of the context.
 
-        The model server keeps what it has read, so that a prompt costs only what is new in it, and new is its end: the `note`
-        on the length stands before the last sentence. It is there when the story is to land, or when not all of it fits.
-        `spoken` is that of the last prompt, with what was answered to it.
+        The model server caches prompts, so that only the new part costs time. Therefore the `note` on the length comes near the
+        end, before the last sentence. It is added when the story is to land, or when not all of it fits.
+        `cached` is the story of the last prompt, with the answer to it.
         """
         head = self._encode_request(request)
         least = min(context // 3, answer or context)
         space = context - len(head) - least - 8
         if space < 64:
-            # A premise that fills the context: its middle is left out rather than the story refused.
+            # A premise that fills the context: leave out its middle instead of refusing the story.
             head = head[: context // 4] + head[-context // 4 :]
             space = context - len(head) - least - 8
         tokens = list(head)
@@ -180,22 +180,22 @@ class Prompter:
             return Prompt(tokens, context - len(tokens), inside, None)
         room = max(space - (len(tokens) - len(head)), 64)
         text = written.text.rstrip() + ("\n\n" if written.new_paragraph else "") if written.text else ""
-        ids, begin = self._fitting(text, room, spoken)
+        ids, begin = self._fitting(text, room, cached)
         place = last_sentence_start(text)
         if place and (landing or begin):
             end = self._turn(request, note) + self.plain(text[place:])[-room // 2 :]
             text = text[:place].rstrip()
-            ids, begin = self._fitting(text, max(room - len(end), 16), spoken)
-            spoken = Spoken(begin, text[begin:], ids)
-            spoken.close()
+            ids, begin = self._fitting(text, max(room - len(end), 16), cached)
+            cached = CachedStory(begin, text[begin:], ids)
+            cached.close()
             tokens += ids + end
         else:
-            spoken = Spoken(begin, text[begin:], ids)
+            cached = CachedStory(begin, text[begin:], ids)
             tokens += ids
-        return Prompt(tokens, context - len(tokens), inside, spoken)
+        return Prompt(tokens, context - len(tokens), inside, cached)
 
     def plain(self, text: str) -> list[int]:
-        """Encode what people wrote: no part of it becomes a control token."""
+        """Encode text without control tokens."""
         return self._plain_with_offsets(text)[0]
 
     def decode(self, tokens: list[int]) -> str:
@@ -212,7 +212,7 @@ class Prompter:
                 encoding = self._tokenizer.encode(text[begin:end], add_special_tokens=False)
                 ids += encoding.ids
                 starts += [begin + start for start, _ in encoding.offsets]
-                # A normalizer may have made a control token out of other letters.
+                # A normalizer may have made a control token from other characters.
                 bad |= {
                     begin + start + 1
                     for token, (start, stop) in zip(encoding.ids, encoding.offsets, strict=True)
@@ -224,14 +224,14 @@ class Prompter:
         kept = [(token, start) for token, start in zip(ids, starts, strict=True) if token not in self._added]
         return [token for token, _ in kept], [start for _, start in kept]
 
-    def _fitting(self, text: str, room: int, spoken: Spoken | None) -> tuple[list[int], int]:
-        """The tokens of the end of `text` that fits, as it was spoken where possible, and the character at which it begins."""
-        if spoken is not None and 0 <= spoken.begin < len(text):
-            tokens, size = spoken.beginning_of(text[spoken.begin :])
+    def _fitting(self, text: str, room: int, cached: CachedStory | None) -> tuple[list[int], int]:
+        """The tokens of the end of `text` that fits, cached ones where possible, and the character at which it begins."""
+        if cached is not None and 0 <= cached.begin < len(text):
+            tokens, size = cached.beginning_of(text[cached.begin :])
             if size:
-                tokens += self.plain(text[spoken.begin + size :])
+                tokens += self.plain(text[cached.begin + size :])
                 if len(tokens) <= room:
-                    return tokens, spoken.begin
+                    return tokens, cached.begin
         return self._latest(text, room)
 
     def _latest(self, text: str, room: int) -> tuple[list[int], int]:
@@ -269,7 +269,7 @@ class Prompter:
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def _frame(self, messages: list[Message]) -> list[str]:
-        """What the template writes before, between and after the contents."""
+        """The parts of the rendered template before, between and after the contents."""
         roles = tuple(message["role"] for message in messages)
         if roles not in self._frames:
             places = [_PLACE.format(index) for index in range(len(roles))]
@@ -293,13 +293,13 @@ class Prompter:
         return str(token.get("content", "") if isinstance(token, dict) else token or "")
 
     def _stop_ids(self) -> list[int]:
-        """Tokens that end the turn: the one of the tokenizer, and the one that the template writes after a message."""
+        """Tokens that end the turn: the end-of-sequence token, and the one that the template puts after a message."""
         names = {self._token("eos_token"), "<|im_end|>", "<|eot_id|>", "<end_of_turn>"}
         return sorted({token for name in names if name and (token := self._tokenizer.token_to_id(name)) is not None})
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
-    """As chat templates expect it (transformers renders them the same way)."""
+    """A Jinja environment that renders chat templates as transformers does."""
 
     def raise_exception(message: str) -> None:
         raise TemplateError(message)

@@ -1,9 +1,9 @@
-"""The narrator's SQL: claim, load, append. docs/protocol.md says what each of them promises.
+"""The narrator's SQL: claim, load, append. docs/protocol.md specifies their guarantees.
 
-**The fence** (`workers.lease`) is in the statement that writes: an update names the attempt that it holds, and the row must still
-be running with it. Chunks go in only behind rows that were updated, in the same statement, so that there is nothing to roll
-back. **An append may be sent twice**: the row says where it expects the log to end (`before`), so the second is no
-row; a look at `last_seq` then tells what was written from what is lost.
+**The fence** (`workers.lease`) is in the writing statement: an update names its attempt, and the row must still be running with
+it. The same statement inserts chunks only for rows that were updated, so that there is nothing to roll back. **An append may be
+sent twice**: the row states where it expects the log to end (`before`), so the second append updates nothing; `last_seq` then
+shows whether the first was written.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class GenerationRow(msgspec.Struct, frozen=True):
-    """What becomes of one generation in one append."""
+    """The new state of one generation in an append."""
 
     id: UUID
     attempt: int
@@ -51,7 +51,7 @@ class ChunkRow(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Answer:
-    """What the row of a generation says after an append that it took."""
+    """Fields of a generation after a successful append."""
 
     wish: str
     head: UUID | None
@@ -88,8 +88,8 @@ JOIN stories_generation g ON g.id = r.id AND g.attempt = r.attempt AND g.last_se
 JOIN stories_story s ON s.id = g.story_id
 """
 
-# One narrator claims at a time, so that together they never write more stories than they may. The lock is a statement of
-# its own: the next one then counts what the narrator before us has committed.
+# Narrators claim one after the other, so that together they never exceed the limit of stories. The lock is a statement of
+# its own, so that the next statement counts what the previous narrator has committed.
 _TURN: LiteralString = "SELECT pg_advisory_xact_lock(hashtext('longhand claim'))"
 _CLAIM: LiteralString = f"""
 WITH room AS MATERIALIZED (
@@ -123,7 +123,7 @@ JOIN stories_modelversion m ON m.id = g.model_id
 WHERE g.id = ANY(%(ids)s)
 """
 
-# The site's own model has no hashes here, and its server's address is a setting: that is the empty text.
+# The site's own model has no hashes here, and its server's address is a setting; its url is the empty string.
 _PLACE: LiteralString = """
 SELECT CASE WHEN m.sha256 = '' THEN '' WHEN s.state = 'ready' THEN s.url END AS url
 FROM stories_modelversion m LEFT JOIN studio_serving s ON s.version_id = m.id WHERE m.id = %(version)s
@@ -139,7 +139,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Database:
-    """A connection that comes back: a statement is sent again until PostgreSQL has answered it."""
+    """A connection that reconnects: a statement is sent again until PostgreSQL answers it."""
 
     def __init__(self, parameters: dict[str, Any]) -> None:
         self._parameters = parameters
@@ -157,7 +157,7 @@ class Database:
                         )
                     return await work(self._connection)
                 except psycopg.OperationalError as error:
-                    # Also what one waits for that does not come: a server that stops ends our statement itself.
+                    # Timeouts, too: a server that shuts down ends our statement itself.
                     log.warning("postgres_away", error=str(error).strip().split("\n")[0], again_in=pause)
                     await self.close()
                     await asyncio.sleep(pause)
@@ -170,7 +170,7 @@ class Database:
                 await connection.close()
 
     async def fetch(self, statement: LiteralString, before: LiteralString = "", **values: Any) -> list[Any]:
-        """Run one statement, or in one transaction `before` and then it."""
+        """Run one statement, or `before` and the statement in one transaction."""
 
         async def work(connection: psycopg.AsyncConnection[Any]) -> list[Any]:
             if not before:
@@ -184,7 +184,7 @@ class Database:
 
 
 class Store:
-    """Two connections, so that an append never waits behind the reading of a long log."""
+    """The narrator's database. It has two connections, so that an append never waits until a long log is read."""
 
     def __init__(self, parameters: dict[str, Any], *, holder: str, lease: float, streams: int) -> None:
         self._writes, self._reads = Database(parameters), Database(parameters)
@@ -195,7 +195,7 @@ class Store:
         await self._reads.close()
 
     async def claim(self, most: int) -> list[UUID]:
-        """Take stories to write: first what another narrator left behind, then the oldest of the queue."""
+        """Claim stories to write: first those with an expired lease, then the oldest in the queue."""
         values = {"streams": self.streams, "most": most, "holder": self.holder, "lease": self.lease}
         rows = await self._reads.fetch(_CLAIM, before=_TURN, **values)
         return [row.id for row in rows]
@@ -204,7 +204,7 @@ class Store:
         return await self._reads.fetch(_LOAD, ids=ids)
 
     async def place(self, version: int) -> str | None:
-        """The address of the server that has a model version now, empty for the site's own; None where none has it."""
+        """The address of the server that serves a model version now, empty for the site's own server; None if no server does."""
         rows = await self._reads.fetch(_PLACE, version=version)
         return rows[0].url if rows else None
 
@@ -217,7 +217,7 @@ class Store:
         return rows[0] if rows else None
 
     async def append(self, rows: Iterable[GenerationRow], chunks: Iterable[ChunkRow]) -> dict[UUID, Answer]:
-        """Write what came since the last tick, of all stories at once. A row that is not in the answer is lost to us."""
+        """Append the new text of all stories. A row that is missing in the answer has been lost to another narrator."""
         rows = list(rows)
         found = await self._writes.fetch(
             _APPEND, rows=_encode(rows).decode(), chunks=_encode(list(chunks)).decode(), lease=self.lease
@@ -229,5 +229,5 @@ class Store:
         return answers
 
     async def release(self, rows: Iterable[GenerationRow]) -> None:
-        """Leave stories to the next narrator at once. They keep their place: what is running is taken up first."""
+        """Release stories for the next narrator. They keep their place, since running stories are claimed first."""
         await self._writes.fetch(_RELEASE, rows=_encode(list(rows)).decode())

@@ -1,7 +1,6 @@
-"""The model server as the narrator sees it: a stream of text that may break at any byte.
+"""The narrator's client of the model server: a stream of text that may break off at any byte.
 
-It speaks OpenAI's `/v1/completions` with token ids as the prompt, so that the narrator alone decides what is text and
-what is a control token.
+It uses OpenAI's `/v1/completions` with token ids as the prompt, so that the narrator alone decides what is a control token.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ from workers.narrator.wire import Exchange, WireError, ask
 
 
 class Away(Exception):
-    """The model server is not there or has no room. It is waited for."""
+    """The model server is unavailable or overloaded. The narrator waits for it."""
 
 
 class Broken(Exception):
-    """The model server answered, but not with a story. That is tried again a few times only."""
+    """The model server gave an invalid answer. The request is retried a few times only."""
 
 
 class TooLong(Exception):
-    """The prompt and the answer together are more than the model holds."""
+    """The prompt and the answer together exceed the model's context."""
 
 
 class _Choice(msgspec.Struct):
@@ -44,11 +43,11 @@ _encode = msgspec.json.Encoder().encode
 
 
 def _choice(payload: bytes) -> _Choice:
-    """The text of one event. Raises Broken if there is none to be had."""
+    """The choice in one event. Raises Broken if the event is invalid."""
     try:
         event = _decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        # Half a surrogate pair is JSON to its author, and text that `storable` mends; msgspec refuses it.
+        # msgspec refuses half a surrogate pair, which is valid JSON; `storable` repairs it later.
         try:
             event = msgspec.convert(json.loads(payload), _Event)
         except (ValueError, msgspec.MsgspecError):
@@ -64,19 +63,19 @@ class Reading:
     finish: str | None = None
     """"stop": the model ended its turn; "length": max_tokens or the context ran out."""
     pieces: list[tuple[str, list[int]]] = field(default_factory=list)
-    """The text again, with the tokens it came in; no tokens where the server does not say them."""
+    """The text in pieces with their tokens; no tokens if the server does not send them."""
 
 
 @dataclass
 class Answer:
-    """A completion on its way. Server-sent events are cut at line ends, whatever the network did to them."""
+    """A streamed completion. Server-sent events are split at line ends, whatever packets they arrive in."""
 
     exchange: Exchange
     _rest: bytes = field(default=b"", repr=False)
     _over: bool = False
 
     def read(self) -> Reading:
-        """The text that has come since the last reading. Raises Broken, after all text before the fault was returned."""
+        """The text received since the last call. Raises Broken after all text before the error has been returned."""
         data = self.exchange.take()
         if not data and b"\n" not in self._rest and not self._over:
             if self.exchange.error is not None:
@@ -100,7 +99,7 @@ class Answer:
             except Broken:
                 if not pieces:
                     raise
-                self._rest = line + b"\n"  # met again, and raised, at the next reading
+                self._rest = line + b"\n"  # raised at the next call
                 break
             pieces.append((choice.text, choice.token_ids or []))
             if choice.finish_reason is not None:
@@ -115,14 +114,14 @@ class Answer:
 
 class ModelServer:
     def __init__(self, url: str, key: str = "", *, answer_seconds: float = 60.0) -> None:
-        """`answer_seconds`: how long it may be silent, before its first word and between two."""
+        """`answer_seconds`: the longest wait for the next part of an answer."""
         self.url = url.rstrip("/")
         self.key = key
         self.answer_seconds = answer_seconds
         self._context: dict[str, int] = {}
 
     async def context(self, model: str) -> int:
-        """Tokens that one request to `model` may hold, as the server says; asked once."""
+        """The context of `model` in tokens, as the server reports it; cached."""
         if model not in self._context:
             listing = json.loads(await self._get("/v1/models"))
             entries = {str(entry.get("id")): entry for entry in listing.get("data", [])}
@@ -136,11 +135,11 @@ class ModelServer:
         return self._context[model]
 
     def forget(self) -> None:
-        """After a fault another server may stand there, with another context."""
+        """Clear the cache: after an error another server may be there, with another context."""
         self._context.clear()
 
     async def complete(self, request: dict[str, Any]) -> Answer:
-        """Ask for a stream. Returns when its head has come."""
+        """Request a stream. Returns when the head of the answer has arrived. Raises Away, TooLong or Broken."""
         exchange = await self._ask("/v1/completions", "POST", _encode(request))
         try:
             if exchange.status == 200:

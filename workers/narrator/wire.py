@@ -1,8 +1,8 @@
-"""One HTTP request whose answer is read when the narrator has time for it.
+"""An HTTP request whose answer is read when the narrator has time for it.
 
-The usual clients wake up for every token. Here an answer that flows is read once per tick: until then its bytes gather
-in the socket's buffer, one `recv` brings them all, and httptools takes the chunked encoding apart. With hundreds of
-stories that is the difference between a tenth of a core and a whole one.
+Other clients wake up for every token. Here a streamed answer is read once per tick: until then its bytes are in the
+socket's buffer, one `recv` reads them all, and httptools decodes the chunked encoding. With hundreds of stories this
+takes a tenth of a core instead of a whole one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import httptools
 
 READ_MOST = 4 * 2**20
-"""Bytes of one answer that are held. No answer between two ticks is that long."""
+"""Bytes of one answer that are buffered. No answer between two ticks is that long."""
 
 
 class WireError(Exception):
@@ -34,14 +34,14 @@ class Exchange(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._body: list[bytes] = []
         self._size = 0
-        self._flows = False
+        self._on_ticks = False
         self._paused = False
         self._news: asyncio.Future[None] | None = None
 
-    # What the narrator calls
+    # Called by the narrator
 
     async def wait(self) -> None:
-        """Return when there is something new: the head, bytes, the end, or an error."""
+        """Wait for something new: the head, bytes, the end, or an error."""
         if not (self._body or self.complete or self.error):
             self._news = asyncio.get_running_loop().create_future()
             try:
@@ -50,17 +50,17 @@ class Exchange(asyncio.Protocol):
                 self._news = None
 
     def read_freely(self) -> None:
-        """From here on what comes is read when it comes."""
-        self._flows = False
-        self.open_valve()
+        """From now on, read data as it arrives."""
+        self._on_ticks = False
+        self.resume()
 
     def read_on_tick(self) -> None:
-        """From here on the socket is read only after `open_valve`."""
-        self._flows = True
+        """From now on, read the socket only after `resume`."""
+        self._on_ticks = True
         self._pause()
 
-    def open_valve(self) -> None:
-        """Let the event loop read once: what came is there after its next turn."""
+    def resume(self) -> None:
+        """Let the event loop read once, in its next iteration."""
         if self._paused and self._transport is not None and not self._transport.is_closing():
             self._paused = False
             self._transport.resume_reading()
@@ -78,7 +78,7 @@ class Exchange(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    # What the event loop calls
+    # Called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -90,25 +90,25 @@ class Exchange(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserError:
             self.error = "it sent what is not HTTP"
-        if self._flows or self._size > READ_MOST:
+        if self._on_ticks or self._size > READ_MOST:
             self._pause()
-        self._tell()
+        self._notify()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         if not self.complete and self.error is None:
             self.error = "it closed the connection in the middle"
-        self._tell()
+        self._notify()
 
     def _pause(self) -> None:
         if not self._paused and self._transport is not None and not self._transport.is_closing():
             self._paused = True
             self._transport.pause_reading()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         if self._news is not None and not self._news.done():
             self._news.set_result(None)
 
-    # What the parser calls
+    # Called by the parser
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers[name.lower()] = value
@@ -127,7 +127,7 @@ class Exchange(asyncio.Protocol):
 async def ask(
     url: str, *, method: str = "POST", body: bytes = b"", key: str = "", connect_seconds: float = 5.0
 ) -> Exchange:
-    """Send a request; the answer's head has not come yet. Raises WireError if there is no connection."""
+    """Send a request, without waiting for the head of the answer. Raises WireError if there is no connection."""
     parts = urlsplit(url)
     secure = parts.scheme == "https"
     host, port = parts.hostname or "localhost", parts.port or (443 if secure else 80)

@@ -1,5 +1,5 @@
-"""One story being written: text comes in at `advance`, goes through channels, guard and length contract, and leaves as
-chunks at `take`. Nothing here waits and nothing here touches a server; `narrator.py` does both.
+"""One story being written: text is passed to `advance`, goes through channels, loop guard and length contract, and is returned as
+chunks by `take`. This module neither waits nor contacts a server; `session.py` and `narrator.py` do.
 
     stream -> Splitter -> Tidy -> ready (held back: a repetition, an unfinished sentence near the end) -> chunks
 """
@@ -21,18 +21,18 @@ from writer.stories.log import join
 from writer.stories.models import Channel, Ending
 
 _LOOPS_BEFORE_GIVING_UP, _LOOPS_COUNT, _LOOPS_LINGER = 9, 200, 600
-"""So many loops within so many words are too many; so long one is remembered."""
+"""The number of loops within _LOOPS_COUNT words that are too many, and the words for which a loop is remembered."""
 _TRIES_FOR_A_SENTENCE = 3
 _LAST_SENTENCE = 60
-"""Words that a sentence may still have where the story is too long already."""
+"""Words that a sentence may still have if the story is too long already."""
 _THINKING_SHARE = 0.5
-"""Of the context. A model that plans longer is asked to begin."""
+"""Share of the context. A model that plans longer is asked to begin."""
 
 
 class Decision(Enum):
-    """What is to be done with the answer that is being read."""
+    """What to do with the answer that is being read."""
 
-    CONTINUE = "go on"
+    CONTINUE = "continue"
     AGAIN = "ask again"
     OVER = "the story is over"
     FAILED = "given up"
@@ -40,7 +40,7 @@ class Decision(Enum):
 
 @dataclass
 class Log:
-    """One channel of the log, with what is not appended yet at its end."""
+    """One channel of the log, with the text that is not appended yet at its end."""
 
     text: str = ""
     taken: int = 0
@@ -61,7 +61,7 @@ class Writing:
         self.head: UUID = loaded.head
         self.edited = False
         self.new_paragraph = False
-        self._loops: list[int] = []  # the words that the story had at each
+        self._loops: list[int] = []  # the words of the story at each loop
         self.sentence_tries = 0
         self.thought_enough = False
         self.ending = Ending.NONE
@@ -71,10 +71,10 @@ class Writing:
             Channel.STORY: Log(loaded.story, len(loaded.story)),
             Channel.THINKING: Log(loaded.thinking, len(loaded.thinking)),
         }
-        self._order: list[tuple[Channel, int, int]] = []  # channel, length of its log, words of the story then
+        self._order: list[tuple[Channel, int, int]] = []  # channel, length of its log, words of the story
         self._base = ""
         self._absorbed = 0
-        self._stand_on(loaded.text, loaded.absorbed)
+        self._set_base(loaded.text, loaded.absorbed)
         self._guard = LoopGuard(self.text)
         self._guarded = len(self._guard)
         self._ready = ""
@@ -83,7 +83,7 @@ class Writing:
         self._splitter: Splitter
         self._tidy: dict[Channel, Tidy]
 
-    # What is written
+    # State
 
     @property
     def text(self) -> str:
@@ -95,23 +95,23 @@ class Writing:
 
     @property
     def progress(self) -> tuple[int, int, int, int]:
-        """Something that changes whenever an answer was of any use."""
+        """A value that changes whenever an answer was of use."""
         story, thinking = self._logs[Channel.STORY].text, self._logs[Channel.THINKING].text
         return len(story), len(thinking), len(self._loops), self.sentence_tries
 
-    def _stand_on(self, text: str, absorbed: int) -> None:
+    def _set_base(self, text: str, absorbed: int) -> None:
         self._base, self._absorbed = text, absorbed
         self._count = WordCount(self.text)
 
     def rebase(self, head: UUID, text: str, absorbed: int) -> None:
-        """The writer saved: count anew, and ask anew at the next end of a paragraph, so that the model reads the edit."""
+        """Take over the writer's save: count again, and send a new request at the next end of a paragraph, so that the model reads the edit."""
         self.head = head
-        self._stand_on(text, absorbed)
+        self._set_base(text, absorbed)
         self.edited = True
 
     @property
     def complete(self) -> bool:
-        """Whether an earlier attempt wrote the end, and died before it could say so."""
+        """Whether an earlier attempt wrote the end, and died before it could store that."""
         return (
             bool(self._logs[Channel.STORY].text)
             and self.length.accepts_end(self.words)
@@ -121,14 +121,14 @@ class Writing:
 
     @property
     def decides_soon(self) -> bool:
-        """Whether the next sentence may end the answer. What the model writes until that is read, it writes in vain."""
+        """Whether the next sentence may end the answer. What the model writes until that is read is wasted."""
         again = self._plan.again_at
         return (again is not None and self.words >= again - 20) or self.words >= 0.95 * self.length.target
 
-    # Asking
+    # Requests
 
     def begin(self, *, opens_thinking: bool) -> tuple[Written, Plan]:
-        """Begin a new answer: everything that was held back is forgotten and sampled anew."""
+        """Begin a new answer. Text that was held back is dropped and sampled again."""
         story, thinking = self._logs[Channel.STORY].text, self._logs[Channel.THINKING].text
         text = self.text
         inside = not text.strip() and not self.thought_enough and (bool(thinking) or opens_thinking)
@@ -150,7 +150,7 @@ class Writing:
     # Reading
 
     def advance(self, text: str, finish: str | None) -> Decision:
-        """Take in what the model wrote. `finish` is OpenAI's finish_reason, once it came."""
+        """Process what the model wrote. `finish` is OpenAI's finish_reason, if it was sent."""
         pieces = self._splitter.feed(text) if text else []
         decision = self._absorb(pieces)
         if decision is not Decision.CONTINUE:
@@ -171,13 +171,13 @@ class Writing:
                 continue
             if not self._splitter.thinking:
                 self._append(Channel.THINKING, self._tidy[Channel.THINKING].end())
-            decision = self._take_in(self._tidy[channel].feed(piece))
+            decision = self._feed_story(self._tidy[channel].feed(piece))
             if decision is not Decision.CONTINUE:
                 return decision
         return Decision.CONTINUE
 
-    def _take_in(self, text: str) -> Decision:
-        """Story text that is tidy: let go of it as far as the guard and the length contract allow."""
+    def _feed_story(self, text: str) -> Decision:
+        """Process normalised story text: release as much as the loop guard and the length contract allow."""
         if not text:
             return Decision.CONTINUE
         self._ready += text
@@ -186,21 +186,21 @@ class Writing:
             return self._looped()
         if self._guard.suspicious:
             return Decision.CONTINUE
-        return self._let_go()
+        return self._release_ready()
 
-    def _let_go(self) -> Decision:
-        """Let go of the text that is ready; stop where the story ends, or where the model is to be asked anew."""
+    def _release_ready(self) -> Decision:
+        """Release the text that is ready, up to the end of the story or the place for a new request."""
         gone = 0
         for end in list(sentence_ends(self._logs[Channel.STORY].text, self._ready)):
-            if self._would_pass(end.at - gone):
-                return self._out_of_room()
+            if self._would_exceed(end.at - gone):
+                return self._too_long()
             self._release(end.at - gone)
             gone = end.at
             decision = self._at_end_of_sentence(end.paragraph)
             if decision is not Decision.CONTINUE:
                 return decision
-        if self._would_pass(len(self._ready)):
-            return self._out_of_room()
+        if self._would_exceed(len(self._ready)):
+            return self._too_long()
         if not self.length.by_sentence(self.words):
             self._release(len(self._ready))
         return Decision.CONTINUE
@@ -216,17 +216,17 @@ class Writing:
         self.new_paragraph = paragraph
         return Decision.AGAIN
 
-    def _would_pass(self, size: int) -> bool:
-        """Whether the story is too long with `size` more characters of what is ready."""
+    def _would_exceed(self, size: int) -> bool:
+        """Whether the first `size` characters of the ready text would make the story too long."""
         if not self.length.by_sentence(self.words + len(self._ready)):
             return False  # a character is a word at most, so this is far away
         words = self.words + count_words(self._ready[:size])
-        if self.length.passed(self._began_at):  # the writer added so much: the sentence that was begun may still end
+        if self.length.passed(self._began_at):  # the writer added so much; the current sentence may still end
             return words > self._began_at + _LAST_SENTENCE
         return self.length.passed(words)
 
-    def _out_of_room(self) -> Decision:
-        """The sentence that comes is too long: end before it, or try another one, or at last cut it."""
+    def _too_long(self) -> Decision:
+        """The next sentence is too long: end before it, try another one, or finally cut it."""
         whole = self._ends_in_sentence()
         if whole and self.length.accepts_end(self.words):
             return self._over(Ending.LANDED)
@@ -239,9 +239,9 @@ class Writing:
         return self._over(Ending.CUT)
 
     def _finished(self, *, by_itself: bool) -> Decision:
-        """The model ended its turn, or its room was used up."""
+        """The model ended its turn, or the token limit was reached."""
         if self._splitter.thinking:
-            if by_itself:  # it planned, and forgot to write
+            if by_itself:  # it planned, but did not write
                 self._append(Channel.THINKING, self._tidy[Channel.THINKING].end())
                 self.thought_enough = True
             return Decision.AGAIN
@@ -251,8 +251,8 @@ class Writing:
         self._guard.add(last)
         if self._guard.looping:
             return self._looped()
-        if self._would_pass(len(self._ready)):
-            return self._out_of_room()
+        if self._would_exceed(len(self._ready)):
+            return self._too_long()
         self._release(len(self._ready))
         if self.length.accepts_end(self.words):
             return self._over(Ending.LANDED if self._plan.landing else Ending.ENDED)
@@ -260,7 +260,7 @@ class Writing:
         return Decision.AGAIN
 
     def _looped(self) -> Decision:
-        """Forget the repetition and try another sample from before it."""
+        """Drop the repetition, and try another sample from before it."""
         self._loops.append(self.words)
         if self.recent_loops(_LOOPS_COUNT) > _LOOPS_BEFORE_GIVING_UP:
             self.notice = "The model kept repeating itself, so the story was stopped here. Continue lets it try again."
@@ -272,7 +272,7 @@ class Writing:
         return Decision.OVER
 
     def recent_loops(self, within: int = _LOOPS_LINGER) -> int:
-        """Loops met in the last words of the story."""
+        """Loops in the last `within` words of the story."""
         return sum(at >= self.words - within for at in self._loops)
 
     def enough_thinking(self, context: int) -> bool:
@@ -315,7 +315,7 @@ class Writing:
         return bool(self._order)
 
     def take(self, state: str = "running") -> tuple[GenerationRow, list[ChunkRow], list[int]]:
-        """The row and the chunks of the next append, and the words of the story behind each chunk."""
+        """The row and the chunks of the next append, and the words of the story after each chunk."""
         before = self.seq
         chunks: list[ChunkRow] = []
         words: list[int] = []

@@ -1,8 +1,8 @@
-"""The keeper of model servers: versions that are wanted can be asked, and one is put in service once it has shown that it writes.
+"""The keeper of model servers: loads the versions that are needed, and deploys a version after a smoke test.
 
-A look: what is wanted (writer.studio.wanted), what is there (each server's own list), and the difference is loaded or unloaded. Nothing is
-remembered from one look to the next but since when something was not wanted, so a server that died and came back without its
-adapters gets them again. A deployment is switched in one transaction, and only after the new version has answered.
+Each check compares the versions that are needed (writer.studio.wanted) with the lists of the servers, and loads or unloads the difference.
+The only state is the time since which a version has not been needed, so a server that was restarted without its adapters gets them
+again. A deployment is switched in one transaction, and only after the new version has answered.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from writer.studio.wanted import wanted_versions
 
 LOOK = 2.0
 LINGER = 60.0
-"""Seconds that a version stays loaded after it was last wanted."""
+"""Seconds that a version stays loaded after it was last needed."""
 TRIES = 3
 LONGEST = timedelta(minutes=20)
 """A deployment that takes longer has failed."""
@@ -56,22 +56,22 @@ class ServingKeeper(Periodic):
     def machine(self) -> Machine:
         return register()
 
-    # One look
+    # One check
 
     def look(self) -> None:
         wanted = wanted_versions()
         versions = ModelVersion.objects.select_related("parent").in_bulk(list(wanted))
         for version in versions.values():
             self._unwanted.pop(version.pk, None)
-            self._see_to(version)
+            self._ensure_loaded(version)
         self._unload(set(wanted))
         self._deploy()
 
-    def _see_to(self, version: ModelVersion) -> None:
-        """Load it, if it is not there."""
+    def _ensure_loaded(self, version: ModelVersion) -> None:
+        """Load the version, if it is not loaded."""
         at_site = served_names(*site_server())
         if at_site is None and not version.sha256:
-            return  # the site's own server serves the site's own model, when it is back
+            return  # the site's own server serves the site's own model when it is up again
         serving = Serving.objects.filter(version=version).first()
         if serving is None:
             if at_site is None:
@@ -104,7 +104,7 @@ class ServingKeeper(Periodic):
             serving.save()
 
     def _load(self, version: ModelVersion, serving: Serving) -> bool:
-        """Whether it can be asked now."""
+        """Load the version; returns whether it is ready."""
         folder = version_folder(version)
         if serving.adapter:
             url, key = site_server()
@@ -123,7 +123,7 @@ class ServingKeeper(Periodic):
         return version.served_name in (served_names(*server_of(serving)) or ())
 
     def _check(self, version: ModelVersion, folder: Path, part: str) -> None:
-        """Against its hashes: at every load, since that is when a changed file would do harm."""
+        """Check the weights against their hashes, at every load."""
         check_weights(folder, version.manifest, part)
 
     def _unload(self, wanted: set[int]) -> None:
@@ -160,7 +160,7 @@ class ServingKeeper(Periodic):
             text = asyncio.run(smoke(Served(url, deployment.version.served_name, key)))
         except CannotLoad as error:
             if served_names(url, key) is None:
-                return  # the server is away: it is looked at again when it is back
+                return  # the server is down: try again at the next check
             switch_failed(deployment.pk, str(error))
             return
         if switch(deployment.pk, proof=text):
@@ -168,7 +168,7 @@ class ServingKeeper(Periodic):
 
 
 def _as_adapter(version: ModelVersion, at_site: set[str]) -> bool:
-    """Whether the site's own server can take it as an adapter: it adapts just the model that is served there."""
+    """Whether the site's own server can load it as an adapter, because it serves the version's base model."""
     parent = version.parent
     has_one = any(name.startswith("adapter/") for name in version.manifest)
     return has_one and parent is not None and not parent.sha256 and parent.served_name in at_site

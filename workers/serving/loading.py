@@ -1,7 +1,7 @@
-"""How a version comes onto a server: an adapter into one that runs, or whole weights with a server of their own.
+"""Loads versions: an adapter into a running server, or complete weights with their own server.
 
-Weights are checked against the hashes of the version before anything reads them. vLLM's own routes for adapters are for trusted callers
-only; the folder is one of ours, and its server listens on this machine alone.
+Weights are checked against the hashes of the version before they are read. vLLM's routes for adapters are for trusted callers only;
+the folder is one of this site, and the server listens only on this machine.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ SMOKE_WORDS = 40
 
 
 class CannotLoad(Exception):
-    """The version cannot be asked there; the message is for people."""
+    """The version cannot be loaded. The message is shown to people."""
 
 
 class NoRoom(CannotLoad):
-    """Not now: it is tried again."""
+    """There is no free GPU now; loading is tried again."""
 
 
 def served_names(url: str, key: str) -> set[str] | None:
-    """What the server serves now; None if it does not answer."""
+    """The names of the models that the server serves now; None if it does not answer."""
     try:
         return set(models_of(url, key))
     except ServerFailed:
@@ -46,13 +46,13 @@ def check_weights(folder: Path, manifest: dict[str, Any], part: str) -> None:
 
 
 def check_adapter(folder: Path) -> None:
-    """Check that its configuration is what our trainings write: LoRA on linear layers, nothing that is fetched or run."""
+    """Check that the adapter is as our trainings write it: LoRA on linear layers, without downloads or code. Raises CannotLoad."""
     try:
         values = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise CannotLoad("The adapter has no configuration.") from None
     if values.get("peft_type") != "LORA" or values.get("auto_mapping") or values.get("modules_to_save"):
-        raise CannotLoad("The adapter is of a kind that is not served here.")
+        raise CannotLoad("The adapter is of a kind that this site does not serve.")
 
 
 def load_adapter(url: str, key: str, name: str, folder: Path) -> None:
@@ -61,17 +61,17 @@ def load_adapter(url: str, key: str, name: str, folder: Path) -> None:
         ask_own(url, "/v1/load_lora_adapter", key, body, seconds=SECONDS)
     except ServerFailed as error:
         if name not in (served_names(url, key) or ()):
-            raise CannotLoad(f"The model server did not take the adapter: {error}.") from None
+            raise CannotLoad(f"The model server did not load the adapter: {error}.") from None
 
 
 def unload_adapter(url: str, key: str, name: str) -> None:
-    """What is not there any more is no fault."""
+    """Unload the adapter. It is no error if it is not loaded."""
     with contextlib.suppress(ServerFailed):
         ask_own(url, "/v1/unload_lora_adapter", key, {"lora_name": name}, seconds=SECONDS)
 
 
 async def smoke(served: Served) -> str:
-    """A few words from the version, as proof that it writes."""
+    """Ask the version for a few words, as a smoke test. Raises CannotLoad if it writes too few."""
     title, premise = SMOKE
     try:
         async with Client(served) as client:
@@ -82,5 +82,5 @@ async def smoke(served: Served) -> str:
     except ServerFailed as error:
         raise CannotLoad(str(error)) from None
     if written.words < SMOKE_WORDS // 8:
-        raise CannotLoad(f"Asked for {SMOKE_WORDS} words it wrote {written.words}.")
+        raise CannotLoad(f"Asked for {SMOKE_WORDS} words, it wrote {written.words}.")
     return written.text

@@ -1,4 +1,4 @@
-"""vLLM servers of single versions, beside the site's own: one process each, on GPUs that they hold, found again by their tag."""
+"""vLLM servers of single versions, besides the site's own: each is a process with its own GPU, found by its tag."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from django.db import transaction
 from training.serving.process import free_port, start_apart
 from training.serving.vllm import ModelServer
 from workers.folders import private, studio, version_folder
-from workers.processes import ROOT, kill, life, processes_of, tag
+from workers.processes import ROOT, kill, processes_of, site_socket, tag
 from workers.serving.loading import NoRoom
 from writer.stories.models import ModelVersion
 from writer.studio.models import Gpu, Machine, Serving
 
 
 def server_folder(version: ModelVersion) -> Path:
-    """What tags the processes of its server: not the version's folder itself, which may tag a run."""
+    """The folder that tags the processes of its server. It is not the version's folder, which may tag a run."""
     return version_folder(version) / "server"
 
 
@@ -29,7 +29,7 @@ def running(version: ModelVersion) -> bool:
 
 
 def start(version: ModelVersion, serving: Serving, machine: Machine) -> None:
-    """Take a GPU, where there are any, and start a server. Raises NoRoom if none is free."""
+    """Reserve a GPU, if the machine has any, and start a server. Raises NoRoom if none is free."""
     gpu = _take_gpu(serving, machine)
     server = ModelServer(
         str(version_folder(version) / "model"),
@@ -45,7 +45,7 @@ def start(version: ModelVersion, serving: Serving, machine: Machine) -> None:
     if gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = str(gpu)
     log = private(studio() / "log") / f"vllm-{version.pk}.log"
-    start_apart(server.command(), env=environment, cwd=ROOT, log=log, life=life())
+    start_apart(server.command(), env=environment, cwd=ROOT, log=log, site_socket=site_socket())
 
 
 def _take_gpu(serving: Serving, machine: Machine) -> int | None:
@@ -56,14 +56,14 @@ def _take_gpu(serving: Serving, machine: Machine) -> int | None:
         held = next((gpu for gpu in gpus if gpu.serving_id == serving.pk), None)
         free = held or next((gpu for gpu in gpus if gpu.run_id is None and gpu.serving_id is None), None)
         if free is None:
-            raise NoRoom("All GPUs are taken. It is loaded when one is free.")
+            raise NoRoom("All GPUs are in use. It is loaded when one is free.")
         free.serving = serving
         free.save(update_fields=["serving"])
         return free.index
 
 
 def stop(version: ModelVersion, serving: Serving, seconds: float = 15.0) -> None:
-    """Ask it to end, then kill what is left; its GPU is free when nothing is."""
+    """Ask the server to end, kill it if it does not, and then free its GPU."""
     folder = server_folder(version)
     for process in processes_of(folder):
         with contextlib.suppress(psutil.Error):

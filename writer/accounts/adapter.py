@@ -5,7 +5,7 @@ from django.http import HttpRequest
 
 
 class InvitedOnly(DefaultAccountAdapter):
-    """Nobody signs up: an account is made on the page that an invitation leads to."""
+    """Sign-up is closed: accounts are made on the page of an invitation."""
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:  # noqa: ARG002
         return False

@@ -1,4 +1,4 @@
-"""The person who asks, their tokens, and, for admins, invitations."""
+"""The HTTP API of the current person, their tokens and, for admins, invitations."""
 
 from __future__ import annotations
 
@@ -111,6 +111,6 @@ def withdraw_invitation(request: HttpRequest, invitation_id: int) -> Status[None
 
 
 def _admin(request: HttpRequest) -> None:
-    """For everybody else there is no such thing."""
+    """Raise 404 for all others."""
     if not person(request).is_admin:
         raise Missing

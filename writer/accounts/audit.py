@@ -1,6 +1,6 @@
-"""Who did what: one line for each act that others must be able to look up. A trigger of the database keeps it as it was written.
+"""The audit log: one line for each act that others must be able to look up. A trigger of the database prevents changes.
 
-Call `record` in the transaction of the act, so that neither is there without the other.
+Call `record` in the transaction of the act, so that both are stored or neither.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from writer.accounts.models import AuditEvent, User
 
 
 def record(by: User | None, act: str, about: str, **details: Any) -> AuditEvent:
-    """`act` is a verb with its room, such as "run.start"; `about` names the thing in words. `by` None: the site itself."""
+    """Add a line. `act` is room and verb, such as "run.start"; `about` describes the object. `by` None is the site itself."""
     return AuditEvent.objects.create(
         by=by, who=by.name if by else "the site", act=act, about=about[:300], details=details
     )

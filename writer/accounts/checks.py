@@ -1,4 +1,4 @@
-"""What a person typed about themselves, made fit to be stored."""
+"""Checks and normalises personal data."""
 
 from __future__ import annotations
 

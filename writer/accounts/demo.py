@@ -1,4 +1,4 @@
-"""The three accounts of a developer's machine. Their passwords and tokens are random, and kept so that they stay the same."""
+"""The three demo accounts, which exist only with DEBUG. Their random passwords and tokens are kept in var/."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class DemoAccount:
 
 
 def ensure_demo_accounts() -> list[DemoAccount]:
-    """Make the accounts, or bring them back to what is kept under var/. Raises RuntimeError outside DEBUG."""
+    """Make the accounts, or reset them to the data in var/. Raises RuntimeError without DEBUG."""
     if not settings.DEBUG:
         raise RuntimeError("Demo accounts exist only where DEBUG is set.")
     accounts = _kept()

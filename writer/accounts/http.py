@@ -1,4 +1,4 @@
-"""Who asks, with the types that a signed-in request has."""
+"""Access control of views, and the types of authenticated requests."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
 
 def person(request: HttpRequest) -> User:
-    """The person behind a request that was let in."""
+    """The person of an authenticated request."""
     assert isinstance(request.user, User)
     return request.user
 
 
 def site_of(request: HttpRequest) -> str:
-    """The address by which this person reached the site, for links to hand over."""
+    """The address at which this person reached the site, for links to pass on."""
     return f"{request.scheme}://{request.get_host()}"
 
 
@@ -40,8 +40,8 @@ def admins_only(view: View[P]) -> View[P]:
 
 
 def guarded(view: View[P]) -> View[P]:
-    """For what is hard to undo (promote, rollback, delete, export): an admin who has shown again, a moment ago, who it is; outside of a
-    demo with a second factor."""
+    """For acts that are hard to undo (promote, rollback, delete, export): an admin who has authenticated again a moment ago, outside
+    a demo with a second factor."""
 
     @admins_only
     @wraps(view)
@@ -56,7 +56,7 @@ def guarded(view: View[P]) -> View[P]:
 
 
 def _only(view: View[P], may: Callable[[User], bool]) -> View[P]:
-    """For everybody else the page does not exist."""
+    """404 for all others."""
 
     @login_required
     @wraps(view)

@@ -1,4 +1,4 @@
-"""People, the invitations that brought them, and the tokens that their scripts carry."""
+"""People, invitations, and the tokens of their scripts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class UserManager(BaseUserManager["User"]):
 
 
 class User(AbstractBaseUser):
-    """One person. A role includes what the roles before it may do: writer, editor, admin."""
+    """A person. Each role includes the rights of the previous ones: writer, editor, admin."""
 
     email = models.EmailField(unique=True)
     name = models.CharField(max_length=80)
@@ -59,7 +59,7 @@ class User(AbstractBaseUser):
 
 
 def digest(secret: str) -> str:
-    """What is kept of a token: enough to know it again, not enough to use it. Tokens have 256 random bits, so no salt."""
+    """The stored digest of a token, which cannot be used as the token. Tokens have 256 random bits, so no salt is needed."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
@@ -68,7 +68,7 @@ def in_a_week() -> Any:
 
 
 class Invitation(models.Model):
-    """A link that makes one account. Only its digest is kept; the link is shown once, to the admin who made it."""
+    """A link for making one account. Only its digest is stored; the link is shown once, to the admin who made it."""
 
     digest = models.CharField(max_length=64, unique=True)
     email = models.EmailField()
@@ -87,7 +87,7 @@ class Invitation(models.Model):
 
 
 class ApiToken(models.Model):
-    """A personal bearer token. It may do over the API what its owner may do on the pages."""
+    """A personal bearer token. It gives access to the API with the rights of its owner."""
 
     owner = models.ForeignKey(User, models.CASCADE, related_name="api_tokens")
     name = models.CharField(max_length=80)
@@ -101,14 +101,14 @@ class ApiToken(models.Model):
 
     @classmethod
     def issue(cls, owner: User, name: str, days: int | None = 365) -> tuple[ApiToken, str]:
-        """Make a token. The second value is the token itself, to be shown once."""
+        """Make a token. Returns the row, and the token itself, which is shown once."""
         secret = "lh_" + secrets.token_urlsafe(32)
         expires = timezone.now() + timedelta(days=days) if days else None
         return cls.objects.create(owner=owner, name=name, digest=digest(secret), expires=expires), secret
 
 
 class AuditEvent(models.Model):
-    """One act that others must be able to look up. `who` is the name as it was, for when the person is gone."""
+    """A line of the audit log. `who` is the name at that time, since the account may be deleted."""
 
     at = models.DateTimeField(auto_now_add=True)
     by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")

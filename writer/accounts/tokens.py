@@ -1,4 +1,4 @@
-"""Knowing a person by a bearer token."""
+"""Authentication by bearer token."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from writer.refusals import Refused
 
 
 def user_of_token(secret: str) -> User | None:
-    """The owner of a token that is in force. Notes the use, by the minute: a script that polls must not write each time."""
+    """The owner of a valid token. Its last use is stored at most once a minute, so that polling does not write each time."""
     now = timezone.now()
     unexpired = Q(expires=None) | Q(expires__gt=now)
     found = (
@@ -26,7 +26,7 @@ def user_of_token(secret: str) -> User | None:
 
 
 def bearer(header: str) -> str:
-    """The secret in an Authorization header, or nothing."""
+    """The token in an Authorization header; "" if there is none."""
     scheme, _, secret = header.partition(" ")
     return secret.strip() if scheme.lower() == "bearer" else ""
 

@@ -1,4 +1,4 @@
-"""The pages about people: one's own account, the way in by invitation, and, for admins, everybody."""
+"""The pages of accounts and invitations and, for admins, of people."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def account(request: HttpRequest) -> HttpResponse:
         except Refused as refusal:
             return _account(request, {refusal.field: refusal.detail}, status=refusal.status)
         user.save(update_fields=["name"])
-        messages.success(request, "Your name is changed.")
+        messages.success(request, "Your name has been changed.")
         return redirect("account")
     return _account(request, {})
 
@@ -49,12 +49,12 @@ def _account(request: HttpRequest, errors: dict[str, str], *, secret: str = "", 
 @require_POST
 @never_cache
 def tokens(request: HttpRequest) -> HttpResponse:
-    """Make a token. The answer is the one time that it is shown."""
+    """Make a token. It is shown only in this response."""
     days = request.POST.get("days", "365").strip()
     try:
         name = checked_name(request.POST.get("name", ""), "token_name")
         if days and not (days.isdecimal() and len(days) < 6):
-            raise Refused("How many days? A whole number, or nothing.", field="days")
+            raise Refused("Enter a whole number of days, or nothing.", field="days")
         _, secret = ApiToken.issue(person(request), name, checked_days(int(days) if days else None))
     except Refused as refusal:
         return _account(request, {refusal.field: refusal.detail}, status=refusal.status)
@@ -67,17 +67,17 @@ def token_revoke(request: HttpRequest, token_id: int) -> HttpResponse:
     deleted, _ = person(request).api_tokens.filter(pk=token_id).delete()
     if not deleted:
         raise Http404
-    messages.success(request, "The token is revoked.")
+    messages.success(request, "The token has been revoked.")
     return redirect("account")
 
 
-# The way in
+# Invitations
 
 
 @sensitive_post_parameters()
 @never_cache
 def invitation(request: HttpRequest, secret: str) -> HttpResponse:
-    """accounts/invitation.html with `invitation`, `typed`, `errors`; accounts/invitation_over.html for a link that is no good."""
+    """accounts/invitation.html with `invitation`, `typed`, `errors`; accounts/invitation_over.html for an invalid link."""
     if request.user.is_authenticated:
         return render(request, "accounts/invitation_over.html", {"why": "signed in"}, status=409)
     try:
@@ -117,7 +117,7 @@ def _people(
 ) -> HttpResponse:
     """accounts/people.html with `people`, `invitations`, `roles`, `errors`, `typed`.
 
-    Right after one was made also `link` and whom it is for: `invited` (the address), or `let_back` (the name).
+    After a link was made, also `link` and its recipient: `invited` (the address), or `let_back` (the name).
     """
     context = {
         "people": User.objects.order_by("name", "pk"),
@@ -155,7 +155,7 @@ def invitation_withdraw(request: HttpRequest, invitation_id: int) -> HttpRespons
     deleted, _ = Invitation.objects.filter(pk=invitation_id, accepted_by=None).delete()
     if not deleted:
         raise Http404
-    messages.success(request, "The invitation is withdrawn; its link leads nowhere now.")
+    messages.success(request, "The invitation has been withdrawn; its link no longer works.")
     return redirect("people")
 
 
@@ -173,7 +173,7 @@ def person_change(request: HttpRequest, user_id: int) -> HttpResponse:
         )
     except Refused as refusal:
         return _people(request, {"": refusal.detail}, status=refusal.status)
-    messages.success(request, f"{changed.name} is changed.")
+    messages.success(request, f"{changed.name} has been changed.")
     return redirect("people")
 
 
@@ -182,5 +182,5 @@ def nothing_here(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:  # noqa: ARG001
-    """403_csrf.html: the page is older than the session, mostly, and loading it again helps."""
+    """403_csrf.html. Usually the page is older than the session, and reloading it helps."""
     return render(request, "403_csrf.html", status=403)

@@ -1,6 +1,6 @@
-"""What an editor can do, as the browser sends it. Each is stored once under the browser's name for it, and can be undone.
+"""The acts of an editor, as the browser sends them. Each is stored once under its op_id, and can be undone.
 
-Sides are those of the screen: -2 the left is clearly better, 2 the right. Offsets are code points of the take's text.
+Sides are those of the screen: at -2 the left is clearly better, at 2 the right. Offsets are code points of the take's text.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Wording(Asked):
 
 
 class MarkAct(Wording):
-    """A mark on a take, or on one side of a reading. The browser chooses its `id`, so that it can go on before it is stored."""
+    """A mark on a take, or on one side of a reading. The browser chooses its `id`, so that it need not wait until it is stored."""
 
     kind: Literal["mark"]
     id: UUID
@@ -68,7 +68,7 @@ class UnmarkAct(Asked):
 
 
 class FinishAct(Asked):
-    """The text is read, and everything that is to be marked in it is marked."""
+    """The editor has read the text and finished marking it."""
 
     kind: Literal["finish"]
     take: Row
@@ -90,7 +90,7 @@ class SettleAct(Asked):
 
 
 class LookAct(Asked):
-    """A mark, or the reason of a vote, whose principle has another meaning by now: does it still hold?"""
+    """Whether a mark, or the reason of a vote, is still valid after its principle has got a new meaning."""
 
     kind: Literal["look"]
     mark: UUID | None = None
@@ -100,7 +100,7 @@ class LookAct(Asked):
 
 
 class ViolationAct(Asked):
-    """`mended` is the editor's own wording of the worse passage, where the state is mended; `reason` and `note` say why it is rejected."""
+    """`mended` is the editor's wording of the worse passage, if the state is mended; `reason` and `note` tell why it is rejected."""
 
     kind: Literal["judge_violation"]
     violation: Row

@@ -1,4 +1,4 @@
-"""How far the editors agree, and whether one of them only presses buttons.
+"""The agreement of editors, and a test for careless ones.
 
 Agreement is Krippendorff's alpha: 1 is perfect, 0 is what chance gives, below 0 is worse than chance. Any number of raters
 may judge a unit, and not everyone must judge each. Klaus Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011):
@@ -7,9 +7,9 @@ may judge a unit, and not everyone must judge each. Klaus Krippendorff, "Computi
                                 / [sum of d(a, b)² over all ordered pairs of values]
 
 with m the number of values of the unit, n that of all units with at least two, and d(a, b)² the difference of two values:
-0 or 1 (nominal), (a - b)² (interval), or (a' - b')² with a' the midrank of a among the n values (ordinal; the paper's sum
-over the values between a and b is just that). What a unit adds depends on how many raters gave each value and on nothing
-else, so units are counted by kind: a database can group them, and a bootstrap draws kinds instead of units.
+0 or 1 (nominal), (a - b)² (interval), or (a' - b')² with a' the midrank of a among the n values (ordinal; this equals
+the paper's sum over the values between a and b). The contribution of a unit depends only on how many raters gave each value,
+so units are counted by kind: a database can group them, and a bootstrap draws kinds instead of units.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ Vote = tuple[Hashable, Editor, int]  # a unit, who judged it, and -2 (the first 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-FEWEST_UNITS = 10  # resamples of fewer units resemble each other by luck, and the interval would pass for certainty
-# Beside a careless colleague, one careful editor in eight would be called careless at 30, and one in twenty at 40.
+FEWEST_UNITS = 10  # resamples of fewer units are too similar by chance, and the interval would be too narrow
+# With a careless colleague, one careful editor in eight would be called careless at 30, and one in twenty at 40.
 FEWEST_TELLING = 40
-LEVEL = 0.05  # one in twenty of those who press any button is not found
-_LEAST_TRUST = 0.01  # above zero: whoever has only untrusted colleagues is still compared with those
+LEVEL = 0.05  # one in twenty of those who vote at random is not found
+_LEAST_TRUST = 0.01  # above zero, so that an editor with only untrusted colleagues is still compared with them
 
 
 def alpha(units: Iterable[Sequence[Value]], level: Level) -> float | None:
     """Alpha over `units`, each the values that one unit got, in any order; None and errors as `alpha_from_counts`, and
-    ValueError for words unless `level` is nominal: their order cannot be known here.
+    ValueError for words unless `level` is nominal, since their order is unknown here.
     """
     return alpha_from_counts(*_by_kind(units, level), level)
 
@@ -50,9 +50,9 @@ def alpha_from_counts(values: Sequence[Value], counts: Mapping[tuple[int, ...], 
     `values` are distinct, and in order if `level` is ordinal. Marks of a principle are such counts: a unit is a paragraph,
     the values are "not marked" and "marked", and 7 paragraphs that one of their three readers marked are `{(2, 1): 7}`.
 
-    None if no unit has two values, and if all comparable values are the same: chance alone would agree as well, so whether
-    the raters can tell units apart is unknown. ValueError if a value is NaN or infinite (leave a missing value out of its
-    unit), or a word on the interval level, and if a kind has not one count per value.
+    None if no unit has two values, or if all comparable values are the same: chance would give the same agreement, so it is
+    unknown whether the raters can distinguish units. ValueError if a value is NaN or infinite (leave a missing value out of its
+    unit), or a word on the interval level, or if a kind does not have one count for each value.
 
     >>> round(alpha_from_counts((0, 1), {(3, 0): 90, (0, 3): 5, (2, 1): 5}, "nominal"), 3)
     0.733
@@ -84,12 +84,12 @@ def alpha_interval_from_counts(
 
 
 def _by_kind(units: Iterable[Sequence[Value]], level: Level) -> tuple[list[Value], Counter[tuple[int, ...]]]:
-    """The distinct values in order, and how many units have each number of each."""
+    """The distinct values in order, and the number of units of each kind."""
     sequences = Counter(map(tuple, units))
     used = {value for sequence in sequences for value in sequence}
     if level != "nominal" and any(isinstance(value, str) for value in used):
         raise ValueError(f"Words have no {level} scale here; alpha_from_counts takes their order.")
-    # The nominal level needs no order, but so the bootstrap draws the same whatever the order of the units.
+    # The nominal level needs no order, but it makes the bootstrap independent of the order of the units.
     values = sorted(used, key=lambda value: (isinstance(value, str), value))
     counts: Counter[tuple[int, ...]] = Counter()
     for sequence, alike in sequences.items():
@@ -99,8 +99,8 @@ def _by_kind(units: Iterable[Sequence[Value]], level: Level) -> tuple[list[Value
 
 
 def _table(values: Sequence[Value], counts: Mapping[tuple[int, ...], int], level: Level) -> tuple[Floats, ...]:
-    """Where the values stand (V) on the interval level, and of the kinds of unit with at least two raters: raters by kind
-    and value (K, V), and units by kind (K).
+    """The values (V) on the interval level and, for the kinds of unit with at least two raters, the raters by kind and value
+    (K, V), and the units by kind (K).
     """
     if any(len(kind) != len(values) for kind in counts):
         raise ValueError(f"Each kind of unit needs {len(values)} counts, one for each value.")
@@ -110,16 +110,16 @@ def _table(values: Sequence[Value], counts: Mapping[tuple[int, ...], int], level
     if level == "interval" and len(numbers) < len(values):
         raise ValueError("Words have no interval scale.")
     scale = np.array(numbers, dtype=np.float64)
-    scale -= scale.sum() / max(len(scale), 1)  # squares of large numbers would lose the small differences between them
+    scale -= scale.sum() / max(len(scale), 1)  # squares of large numbers would lose small differences
     kinds = sorted(kind for kind, units in counts.items() if units and sum(kind) > 1)
     units = np.array([counts[kind] for kind in kinds], dtype=np.float64)
     return scale, np.array(kinds, dtype=np.float64).reshape(len(kinds), len(values)), units
 
 
 def _alphas(scale: Floats, kinds: Floats, drawn: Floats, level: Level) -> Floats:
-    """The alphas (S) of samples with so many units of each kind (S, K); NaN where a sample has no variation.
+    """The alphas (S) of samples with these numbers of units of each kind (S, K); NaN if a sample has no variation.
 
-    The sum of (a - b)² over the ordered pairs of m numbers is 2 (m * sum of a² - (sum of a)²): no table of pairs is needed.
+    The sum of (a - b)² over the ordered pairs of m numbers is 2 (m * sum of a² - (sum of a)²), without a table of pairs.
     """
     raters = kinds.sum(axis=1)  # (K)
     totals = drawn @ kinds  # (S, V)
@@ -145,14 +145,14 @@ def _alphas(scale: Floats, kinds: Floats, drawn: Floats, level: Level) -> Floats
 
 @dataclass(frozen=True, slots=True)
 class EditorAgreement:
-    """One editor beside the others. Where these always say the same, nobody can show that they look, so:
+    """The comparison of one editor with the others. It is impossible where these always vote the same, so:
 
     shared      units that this editor and at least one other judged
-    telling     those of them on which the mean of the others' votes is not the one that it most often is
-    agreement   correlation of this editor's votes with the others' on the shared units, -1 to 1: 0 is what chance gives,
-                and what an editor gets who always votes the same; None if the others do not differ
-    p           the probability of as much agreement if the votes had nothing to do with what the others say; None as above
-    careless    this cannot be ruled out (p > LEVEL) although FEWEST_TELLING units are telling
+    telling     those of them on which the mean of the others' votes is not its most frequent value
+    agreement   correlation of this editor's votes with the others' on the shared units, -1 to 1; 0 for chance, and for an
+                editor who always votes the same; None if the others do not differ
+    p           the probability of this agreement if the votes were independent of the others'; None as above
+    careless    this cannot be ruled out (p > LEVEL) although there are FEWEST_TELLING telling units
     """
 
     shared: int
@@ -165,14 +165,14 @@ class EditorAgreement:
 def editors_agreement(votes: Iterable[Vote[Editor]]) -> dict[Editor, EditorAgreement]:
     """Each editor against the others who judged the same units. ValueError if someone votes twice on a unit.
 
-    The test is one of permutations: if an editor's n votes have nothing to do with their units, each order of them was as
-    likely, and over all orders the correlation with fixed scores has mean 0 and variance 1 / (n - 1) (Pitman, 1937). At
-    the n from which anyone is called careless it is near enough to normal, so that nothing need be drawn.
+    It is a permutation test: if an editor's n votes are independent of their units, each order of them is equally likely, and
+    over all orders the correlation with fixed scores has mean 0 and variance 1 / (n - 1) (Pitman, 1937). For the n from which
+    anyone is called careless it is close enough to normal, so that no permutations are drawn.
 
-    The score of a unit is the sum of the others' votes, each from its editor's own mean, so that one who always presses one
-    side adds nothing, and weighted by how far its editor agrees with the rest, so that a careless editor spoils nobody
-    else's test. The weights come from votes of the others alone: weights that knew the tested votes would favour whoever
-    they happen to resemble. If most editors are careless, or one of two, this cannot tell which.
+    The score of a unit is the sum of the others' votes. Each is centred on its editor's mean, so that an editor who always chooses
+    one side adds nothing, and weighted by the editor's agreement with the rest, so that a careless editor does not affect the tests
+    of others. The weights are computed without the tested votes, since they would otherwise favour editors who happen to be similar.
+    If most editors are careless, or one of two, the test cannot tell which.
     """
     rows = list(votes)
     if len({(unit, editor) for unit, editor, _ in rows}) < len(rows):
@@ -188,7 +188,7 @@ def editors_agreement(votes: Iterable[Vote[Editor]]) -> dict[Editor, EditorAgree
     found = {}
     for one, number in editors.items():
         rest, trust = editor != number, np.ones(len(editors))
-        for _ in range(2):  # the second round knows whom the first did not trust; more rounds change little
+        for _ in range(2):  # the second round uses the weights of the first; more rounds change little
             trust = np.fmax(_correlations(unit[rest], editor[rest], vote[rest], trust), _LEAST_TRUST)
         agreement = _correlations(unit, editor, vote, trust)[number]
         mine = ~rest & (others > 0)
@@ -197,16 +197,16 @@ def editors_agreement(votes: Iterable[Vote[Editor]]) -> dict[Editor, EditorAgree
         if np.isnan(agreement):
             found[one] = EditorAgreement(shared, telling, None, None, careless=False)
             continue
-        # Who always votes the same has the same agreement in each order, so all orders agree as much as theirs.
+        # An editor who always votes the same has the same agreement in all orders.
         p = 0.5 * math.erfc(agreement * math.sqrt((shared - 1) / 2)) if np.ptp(vote[mine]) else 1.0
         found[one] = EditorAgreement(shared, telling, float(agreement), p, p > LEVEL and telling >= FEWEST_TELLING)
     return found
 
 
 def _correlations(unit: Ints, editor: Ints, vote: Floats, trust: Floats) -> Floats:
-    """The correlation of each editor's votes with the others' (E), from votes (N) and how far to trust their editors (E).
+    """The correlation of each editor's votes with the others' (E), from votes (N) and the weights of their editors (E).
 
-    0 for who always votes the same; NaN for who has nobody beside them, or only such as do not differ.
+    0 for an editor who always votes the same; NaN for one without others, or if the others do not differ.
     """
 
     def sums(of: Ints, values: Floats) -> Floats:
@@ -221,6 +221,6 @@ def _correlations(unit: Ints, editor: Ints, vote: Floats, trust: Floats) -> Floa
     of = editor[shared]
     x, y = centred(of, vote[shared]), centred(of, (np.bincount(unit, weighted)[unit] - weighted)[shared])
     xx, yy, xy = sums(of, x * x), sums(of, y * y), sums(of, x * y)
-    found = np.where(yy > 1e-9, 0.0, np.nan)  # what rounding leaves of equal numbers is far smaller
+    found = np.where(yy > 1e-9, 0.0, np.nan)  # rounding errors of equal numbers are far smaller
     np.divide(xy, np.sqrt(xx * yy), out=found, where=(xx > 1e-9) & (yy > 1e-9))
     return np.asarray(np.clip(found, -1, 1), dtype=np.float64)

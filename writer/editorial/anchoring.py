@@ -1,9 +1,8 @@
-"""Finding marked words again in a later revision of the text.
+"""Finds marked words in a later revision of the text.
 
-As the W3C's Text Quote Selector has it: the words, and a little of what stood before and after them. Where the same words stand
-in several places, the one whose surroundings are most alike is taken; where they were changed, what stands between the same
-surroundings, or what is most like them. `certain` is said only of words that stand there unchanged, in a place that is known by more than
-the words themselves.
+It uses the words, and some text before and after them, as the W3C's Text Quote Selector does. If the same words occur several times,
+the occurrence with the most similar context is taken. If they were changed, it is the text between the same contexts, or the most
+similar text. A result is `certain` only for unchanged words in a place that is determined by more than the words themselves.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from rapidfuzz import fuzz
 MOST_PLACES = 500
 LONG_QUOTE, ENOUGH_AROUND = 24, 12
 LIKE = 70.0
-"""Of 100: words that are less alike than this are other words."""
+"""Similarity, 0 to 100, below which words count as different."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Found:
 
 
 def find(text: str, *, quote: str, before: str, after: str, near: int) -> Found | None:
-    """Where `quote` stands in `text`, in code points; `near` is the offset where it is looked for first. None: it is gone."""
+    """The place of `quote` in `text`, in code points; the search begins at `near`. None if it is not found."""
     places = [match.start() for match, _ in zip(re.finditer(re.escape(quote), text), range(MOST_PLACES))]
     if places:
         kept = {at: _around(text, at, at + len(quote), before, after) for at in places}
@@ -41,7 +40,7 @@ def find(text: str, *, quote: str, before: str, after: str, near: int) -> Found 
 
 
 def _around(text: str, start: int, end: int, before: str, after: str) -> int:
-    """How many characters on both sides are still the same."""
+    """The number of equal characters on both sides."""
     return _same(reversed(text[max(0, start - len(before)) : start]), reversed(before)) + _same(
         text[end : end + len(after)], after
     )
@@ -52,7 +51,7 @@ def _same(one: Iterable[str], other: Iterable[str]) -> int:
 
 
 def _between(text: str, quote: str, before: str, after: str) -> Found | None:
-    """What stands between the old surroundings, if it is not much longer than the words were."""
+    """The text between the old contexts, if it is not much longer than the words."""
     if not before.strip() or not after.strip():
         return None
     start = text.find(before)
@@ -66,7 +65,7 @@ def _between(text: str, quote: str, before: str, after: str) -> Found | None:
 
 
 def _like(text: str, quote: str, near: int) -> Found | None:
-    """The words that are most alike: around `near` first, then anywhere."""
+    """The most similar words, first around `near`, then anywhere."""
     if len(quote) < 8:
         return None
     reach = 2000 + len(quote)

@@ -1,4 +1,4 @@
-"""The editors' room over HTTP: the palette, turns at pairs, acts and their undoing, and a writer's consents."""
+"""The HTTP API of the editors' desk: principles, readings of pairs, acts and undo, and a writer's consents."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class BriefOut(Schema):
 
 
 class ReadingOut(Schema):
-    """A turn at a pair. Nothing in it says who wrote what."""
+    """A reading of a pair. It does not contain the authors of the texts."""
 
     id: UUID
     state: str
@@ -140,7 +140,7 @@ def put_sharing(request: HttpRequest, story_id: UUID, payload: ConsentChange) ->
 
 @router.post("/readings", response={201: ReadingOut, 204: None})
 def new_reading(request: HttpRequest) -> Status[Any]:
-    """The next pair to judge, or the one that was begun; 204 when none is waiting."""
+    """The next pair to judge, or the current one; 204 if none is waiting."""
     found = next_pair(by=_editor(request))
     return Status(204, None) if found is None else Status(201, reading_json(_own(request, found.pk)))
 
@@ -168,7 +168,7 @@ def _own(request: HttpRequest, reading_id: UUID) -> Reading:
 
 @router.post("/offered/{uuid:story_id}", response={201: TakeOut})
 def open_offered(request: HttpRequest, story_id: UUID) -> Status[dict[str, Any]]:
-    """A story that its writer offers, as it stands now: the take to mark."""
+    """Freeze a story that its writer offers as a take to mark."""
     return Status(201, take_json(open_story(by=_editor(request), story_id=story_id)))
 
 
@@ -179,14 +179,14 @@ def one_take(request: HttpRequest, take_id: int) -> dict[str, Any]:
 
 @router.get("/takes/{int:take_id}/marks", response=list[MarkOut])
 def marks(request: HttpRequest, take_id: int) -> list[dict[str, Any]]:
-    """Your own marks on it, in the order of the text."""
+    """Your own marks on the take, in the order of the text."""
     user = _editor(request)
     return marks_of(user, take_for(user, take_id))
 
 
 @router.put("/acts/{op_id}", response=ActOut)
 def put_act(request: HttpRequest, op_id: str, payload: Annotated[AnyAct, Body()]) -> Act:
-    """Vote, pass over, mark, score, settle, judge a violation. Sent again under the same name it is stored once."""
+    """Vote, skip, mark, score, settle, or judge a violation. An act that is sent again with the same op_id is stored once."""
     return act(by=_editor(request), op_id=op_id, asked=payload)
 
 

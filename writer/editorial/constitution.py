@@ -1,4 +1,4 @@
-"""The constitution as a file: TOML, one `[[principle]]` each, as `constitution.toml` beside this module has it."""
+"""The constitution as a TOML file with one `[[principle]]` for each, such as `constitution.toml` in this folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KEY = "key"
 
 
 def read_constitution(text: str) -> list[Principle]:
-    """The principles of a file, or `Refused` with the first thing that is wrong with it, and where."""
+    """The principles of a file. Raises `Refused` with the first error and its place."""
     text = checked_text(text, "file", most=FILE_BYTES)
     try:
         entries = tomllib.loads(text).get("principle")
@@ -30,7 +30,7 @@ def read_constitution(text: str) -> list[Principle]:
     if not isinstance(entries, list) or not entries:
         raise Refused("The file has no [[principle]].", field="file")
     if len(entries) > MOST_PRINCIPLES:
-        raise Refused(f"The file has {len(entries):,} principles; {MOST_PRINCIPLES:,} are the most.", field="file")
+        raise Refused(f"The file has {len(entries):,} principles; the limit is {MOST_PRINCIPLES:,}.", field="file")
     found: dict[str, Principle] = {}
     for number, entry in enumerate(entries, 1):
         name = f"principle {number}" + (f" ({entry[_KEY]})" if isinstance(entry, dict) and _KEY in entry else "")
@@ -39,7 +39,7 @@ def read_constitution(text: str) -> list[Principle]:
         except ValidationError as error:
             raise Refused(f"In {name}: {_first(error)}.", field="file") from None
         if principle.key in found:
-            raise Refused(f"In {name}: the key is there twice.", field="file")
+            raise Refused(f"In {name}: the key occurs twice.", field="file")
         found[principle.key] = principle
     return list(found.values())
 
@@ -50,7 +50,7 @@ def write_constitution(principles: Iterable[Principle]) -> str:
 
 
 def checked_principle(typed: Mapping[str, Any]) -> Principle:
-    """What an editor typed as a principle, or `Refused` with the field that is to be mended."""
+    """A principle from the input of an editor. Raises `Refused` with the invalid field."""
     try:
         return Principle.model_validate(typed)
     except ValidationError as error:
@@ -59,7 +59,7 @@ def checked_principle(typed: Mapping[str, Any]) -> Principle:
 
 
 def record_of(version: PrincipleVersion) -> Principle:
-    """The version as the training library reads it. Its principle must be loaded with it."""
+    """The version as a record of the training library. Its principle must be loaded."""
     return Principle(
         key=version.principle.key,
         name=version.name,
@@ -71,7 +71,7 @@ def record_of(version: PrincipleVersion) -> Principle:
 
 
 def _first(error: ValidationError) -> str:
-    """The first mistake, in the words of a person."""
+    """The first error in plain words."""
     found = error.errors()[0]
     where = " ".join(str(part + 1) if isinstance(part, int) else part.replace("_", " ") for part in found["loc"])
     match found["type"]:

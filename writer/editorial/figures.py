@@ -1,6 +1,6 @@
-"""What the editors' room knows of its own work: who did how much, how far they agree, and what is broken most by whom.
+"""Statistics of the editors' work: amounts, agreement, and the principles that are broken most, by model version.
 
-Each function is a fixed number of queries; what grows with the votes and marks is grouped by the database, or read as bare rows.
+Each function makes a fixed number of queries; data that grow with votes and marks are grouped in the database, or read as plain rows.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from writer.stories.models import ModelVersion
 
 SCALE = (-2, -1, 0, 1, 2)
 HURRIED = 1000
-"""Words a minute: faster than this nobody reads prose that they are to judge."""
+"""Words a minute: nobody reads faster than this to judge prose."""
 ENOUGH_GOLD, GOLD_RIGHT = 5, 0.6
 
 
@@ -53,7 +53,7 @@ class Day:
 
 
 def work_by_day(days: int = 30) -> list[Day]:
-    """What each editor did on each of the last days and has not undone, the latest first."""
+    """The acts of each editor on each of the last days, without undone ones, the latest first."""
     since = timezone.now() - timedelta(days=days)
     acts = Act.objects.filter(at__gte=since, undone=None)
     rows = (
@@ -77,16 +77,16 @@ def work_by_day(days: int = 30) -> list[Day]:
 class Agreement:
     what: str
     units: int
-    """Units that two or more judged."""
+    """Units judged by two or more editors."""
     nominal: float | None
     ordinal: float | None
     interval: float | None
     between: tuple[float, float] | None
-    """A 95 % interval of the ordinal one, by bootstrap over the units."""
+    """The 95 % interval of the ordinal alpha, by bootstrap over the units."""
 
 
 def _kinds(values: dict[Any, Counter[int]]) -> Counter[tuple[int, ...]]:
-    """Units as kinds: how often each value of the scale was given."""
+    """Units grouped by how often each value of the scale was given."""
     return Counter(tuple(unit[value] for value in SCALE) for unit in values.values())
 
 
@@ -99,7 +99,7 @@ def _agreement(what: str, values: dict[Any, Counter[int]]) -> Agreement:
 
 
 def agreement_of_votes() -> tuple[list[Agreement], list[tuple[str, float]]]:
-    """Of all votes and of each axis; and the ordinal alpha by the month of a pair's first vote."""
+    """The agreement on all votes and on each axis, and the ordinal alpha by the month of a pair's first vote."""
     overall: dict[int, Counter[int]] = defaultdict(Counter)
     axes: dict[str, dict[int, Counter[int]]] = {axis: defaultdict(Counter) for axis in AXES}
     first: dict[int, str] = {}
@@ -124,12 +124,12 @@ class PrincipleAgreement:
     key: str
     marks: int
     paragraphs: int
-    """That were marked by at least one of several readers."""
+    """Paragraphs that at least one of several readers marked."""
     alpha: float | None
 
 
 def agreement_by_principle() -> list[PrincipleAgreement]:
-    """For each principle: do readers of the same text mark the same paragraphs? A unit is a paragraph, marked or not."""
+    """For each principle, the agreement of readers of the same text on the paragraphs that break it. A unit is a paragraph."""
     readers: dict[int, set[int]] = defaultdict(set)
     for take, editor in Sitting.objects.exclude(done=None).values_list("take_id", "editor_id"):
         readers[take].add(editor)
@@ -181,19 +181,19 @@ class EditorFigures:
 
     @property
     def remarks(self) -> list[str]:
-        """What somebody should look into, in words. A remark is a question, not a verdict."""
+        """Remarks on what should be looked into. They are questions, not judgements."""
         said = []
         if self.agreement.careless:
-            said.append("The votes cannot be told from chance beside those of others on the same pairs.")
+            said.append("Compared with the votes of others on the same pairs, these votes cannot be told from chance.")
         if self.gold >= ENOUGH_GOLD and self.gold_right < GOLD_RIGHT * self.gold:
-            said.append(f"Only {self.gold_right} of {self.gold} pairs with a known answer were judged so.")
+            said.append(f"Only {self.gold_right} of {self.gold} pairs with a known answer were judged correctly.")
         if self.words_a_minute is not None and self.words_a_minute > HURRIED:
             said.append(f"Reads {self.words_a_minute:,} words a minute.")
         return said
 
 
 def editors() -> list[EditorFigures]:
-    """Every editor who voted, the busiest first."""
+    """All editors who voted, the most active first."""
     votes = blind_votes()
     agreements = editors_agreement(votes.filter(pair__gold=None).values_list("pair_id", "by_id", "preference"))
     right = (
@@ -231,12 +231,12 @@ class Broken:
     principle: str
     key: str
     by_model: list[float | None]
-    """Marks in 10,000 words that an editor read, in the order of the models; None where there is no mark."""
+    """Marks for each 10,000 words that editors read, in the order of the models; None if there is no mark."""
     marks: int
 
 
 def broken_by_model(most: int = 15) -> tuple[list[str], list[Broken]]:
-    """Which principles are broken most, by which model version. Words count once for each editor who sat with the text."""
+    """The principles that are broken most, by model version. Words count once for each editor who read the text."""
     words: Counter[int] = Counter()
     sat = Take.objects.filter(Exists(Sitting.objects.filter(take=OuterRef("pk")))).annotate(readers=Count("sittings"))
     for wrote, readers in sat.values_list("words_by", "readers"):
@@ -266,7 +266,7 @@ def broken_by_model(most: int = 15) -> tuple[list[str], list[Broken]]:
 
 @dataclass(frozen=True)
 class Scored:
-    """One dimension of the rubric, over all takes that were scored."""
+    """A dimension of the rubric, over all scored takes."""
 
     key: str
     name: str
@@ -274,13 +274,13 @@ class Scored:
     people: float | None
     judges: float | None
     alpha: float | None
-    """Of people among each other, interval."""
+    """The alpha of people, on the interval level."""
     difference: float | None
-    """Judges less people, on the takes that both scored."""
+    """The mean difference of judges and people, on the takes that both scored."""
 
 
 def scores() -> list[Scored]:
-    """What people and judges gave, so that the two can be compared; empty before anybody has filled in a sheet."""
+    """The scores of people and judges, for comparison; empty before the first sheet."""
     people: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     judges: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     for take, judge, sheet in RubricSheet.objects.filter(removed=None).values_list("take_id", "judge", "sheet"):

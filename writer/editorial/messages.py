@@ -1,4 +1,4 @@
-"""A brief and a text as the messages that a model sees, and the hashes by which training data is known again."""
+"""Briefs and texts as messages for a model, and the hashes that identify training data."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from training.common.text import Message, count_words, length_note, story_reques
 def prompt_messages(
     *, title: str, premise: str, target: int, given: str = "", written: int | None = None
 ) -> list[Message]:
-    """What a model is asked: the request, and where a text stands already, that text and how many words are left.
+    """The prompt: the request and, if there is a text already, that text and the number of remaining words.
 
-    `written` are the words of `given`, where somebody has counted them.
+    `written` is the number of words in `given`, if it is known.
     """
     messages = story_request(title=title, premise=premise, target=target)
     if given.strip():
@@ -29,11 +29,11 @@ def completion_messages(text: str) -> list[Message]:
 
 
 def digest(messages: list[Message]) -> str:
-    """SHA-256 of the messages as JSON in UTF-8: keys sorted, no blanks, no escapes."""
+    """SHA-256 of the messages as JSON in UTF-8, with sorted keys, and without spaces and escapes."""
     canonical = json.dumps(messages, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def row_digest(*parts: str) -> str:
-    """Of a row of training data: SHA-256 over the digests of its prompt, chosen and rejected messages, a line each."""
+    """The hash of a row of training data: SHA-256 of the digests of its prompt, chosen and rejected messages, each on a line."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What editors noted on a story, for its writer: on whatever revision it was made, shown on the text as it is now."""
+"""Editors' notes on a story, for its writer: they are shown on the present text, whichever revision they were made on."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def marks_on(story: Story) -> list[Mark]:
 
 
 def notes_on(story: Story, text: str) -> list[Note]:
-    """In the order of the text; those whose words are gone come last."""
+    """The notes in the order of the text; those whose words are gone come last."""
     text = as_shown(text)
     notes = [
         Note(mark, find(text, quote=mark.quote, before=mark.before, after=mark.after, near=mark.start))
@@ -45,7 +45,7 @@ def notes_on(story: Story, text: str) -> list[Note]:
 
 
 def notes_json(notes: list[Note]) -> list[dict[str, Any]]:
-    """As the marking page has marks, with `state` and `by`; those whose words are gone have no place."""
+    """A note in the format of the marking page, with `state` and `by`; without a place if its words are gone."""
     return [
         mark_json(note.mark)
         | {

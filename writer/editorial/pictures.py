@@ -1,4 +1,4 @@
-"""Small pictures as numbers for an SVG: bars by day, and a line over time. The same numbers stand in a table beside them."""
+"""Coordinates of small SVG charts: bars by day, and a line over time. The numbers are also in a table."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Point:
 
 
 def bars(numbers: dict[date, int], last: date, days: int, most: int) -> list[Bar]:
-    """A bar for each of the `days` up to `last`; one of `most` fills the height."""
+    """A bar for each of the `days` up to `last`; the value `most` has the full height."""
     most = max(most, 1)
     step = WIDTH / days
     found = []
@@ -41,7 +41,7 @@ def bars(numbers: dict[date, int], last: date, days: int, most: int) -> list[Bar
 
 
 def line(values: Sequence[tuple[str, float]]) -> list[Point]:
-    """Values from 0 to 1 from left to right; what is below 0 stands at the bottom."""
+    """A line of values from 0 to 1, from left to right; values below 0 are drawn at the bottom."""
     step = WIDTH / max(1, len(values) - 1)
     return [
         Point(round(index * step, 1), round(HEIGHT * (1 - min(1, max(0, value))), 1), f"{name}: {value:.2f}")

@@ -1,4 +1,4 @@
-"""Who may read which text in the editors' room, and what a page needs to show it."""
+"""Access to texts on the editors' desk, and the data for showing them."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ OFFERED = Q(brief__story__sharing__reading=True)
 
 
 def readable(user: User, brief: Brief) -> bool:
-    """Whether an editor may read what was written on this brief: it is nobody's story, or its writer offers it."""
+    """Whether an editor may read texts on this brief: it belongs to no story, or the writer offers the story."""
     if not user.is_editor:
         return False
     return brief.story_id is None or Sharing.objects.filter(story=brief.story_id, reading=True).exists()
 
 
 def offered_stories(user: User) -> QuerySet[Story]:
-    """Stories that writers offer to the editors, those that this one has not finished first (`finished`), then the newest."""
+    """Stories that writers offer: first those that this editor has not finished (`finished`), then the newest."""
     if not user.is_editor:
         return Story.objects.none()
     sat = Sitting.objects.filter(editor=user, take__brief__story=OuterRef("pk")).exclude(done=None)
@@ -45,9 +45,9 @@ def offered_stories(user: User) -> QuerySet[Story]:
 
 
 def take_for(user: User, take_id: int) -> Take:
-    """A take that this editor may mark and score: of a story that is offered, or of a pair that they have judged.
+    """A take that this editor may mark and score: of an offered story, or of a pair that they have judged.
 
-    Takes of a pair that is still to be judged are reached through the reading, which does not say which is which.
+    Takes of a pair that is not judged yet are accessed through the reading, which does not tell which is which.
     """
     judged = Reading.objects.filter(
         Q(pair__first=OuterRef("pk")) | Q(pair__second=OuterRef("pk")), editor=user, state="voted"
@@ -64,7 +64,7 @@ def take_for(user: User, take_id: int) -> Take:
 
 
 def reading_for(user: User, reading_id: UUID) -> Reading:
-    """A turn of this editor's own, while its texts may be read."""
+    """A reading of this editor, while its texts may be read."""
     found = (
         Reading.objects.select_related("pair__first", "pair__second", "pair__brief")
         .filter(pk=reading_id, editor=user)
@@ -76,7 +76,7 @@ def reading_for(user: User, reading_id: UUID) -> Reading:
 
 
 def sides(reading: Reading) -> tuple[Take, Take]:
-    """Left and right."""
+    """The left and the right take."""
     pair: Pair = reading.pair
     return (pair.second, pair.first) if reading.swapped else (pair.first, pair.second)
 
@@ -109,13 +109,13 @@ def share_read(text: str, seen: Ranges) -> float:
 
 
 def principles_in_force() -> QuerySet[PrincipleVersion]:
-    """In the wording that counts today."""
+    """The current version."""
     current = PrincipleVersion.objects.filter(principle__state=PrincipleState.IN_FORCE, pk=F("principle__current_id"))
     return current.select_related("principle")
 
 
 def palette() -> list[dict[str, Any]]:
-    """The principles in force, with what an editor wants to see beside the text. The order is that of their names."""
+    """The principles in force, by name, with the data for an editor."""
     versions = principles_in_force()
     return [
         {
@@ -133,7 +133,7 @@ def palette() -> list[dict[str, Any]]:
 
 
 def mark_json(mark: Mark) -> dict[str, Any]:
-    """A mark as the page shows it. Its version must be loaded with it."""
+    """A mark as the page shows it. Its version must be loaded."""
     return {
         "id": str(mark.pk),
         "start": mark.start,
@@ -148,7 +148,7 @@ def mark_json(mark: Mark) -> dict[str, Any]:
 
 
 def marks_of(user: User, take: Take) -> list[dict[str, Any]]:
-    """This editor's own marks: those of others are not shown, so that what several find is found by each alone."""
+    """The marks of this editor. Those of others are not shown, so that editors mark independently."""
     return [mark_json(mark) for mark in take.marks.filter(by=user, removed=None).select_related("version")]
 
 
@@ -167,7 +167,7 @@ def take_json(take: Take) -> dict[str, Any]:
 
 
 def reading_json(reading: Reading) -> dict[str, Any]:
-    """What the browser learns of a pair: the brief, and two texts called left and right."""
+    """The data of a reading for the browser: the brief, and two texts called left and right."""
     left, right = sides(reading)
     names = ("state", "settling", "place_left", "place_right", "seen_left", "seen_right", "seconds")
     return {

@@ -1,4 +1,4 @@
-"""What was judged under a meaning of a principle that it has no more. Training leaves it out until it is looked at again."""
+"""Judgements under an older meaning of a principle. Training leaves them out until they are checked again."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ def stale_reasons() -> QuerySet[VoteReason]:
 
 
 def violations_in_force() -> QuerySet[Violation]:
-    """Violations of what a principle asks today. A stage makes new ones for a new meaning, so nobody looks at the others again."""
+    """Violations of the current meaning of a principle. A stage makes new ones for a new meaning, so others are not checked again."""
     return Violation.objects.exclude(CHANGED | OUT_OF_FORCE)

@@ -1,4 +1,4 @@
-"""Which violations wait for an editor, which comes next, and how many of those that were looked at were good."""
+"""Violations that wait for an editor, the next one, and the share of accepted ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ READABLE = Q(take__brief__story=None) | Q(take__brief__story__sharing__reading=T
 
 
 def violation_for(user: User, pk: int) -> Violation:
-    """One that this editor may read: in nobody's story, or in one that its writer offers."""
+    """A violation that this editor may read: it belongs to no story, or its writer offers the story."""
     found = _with_texts(Violation.objects.filter(READABLE, pk=pk)).first()
     if found is None or not user.is_editor:
         raise Missing
@@ -31,8 +31,8 @@ def _with_texts(violations: QuerySet[Violation]) -> QuerySet[Violation]:
 
 
 def waiting_violations(user: User) -> QuerySet[Violation]:
-    """What this editor can be given now. Nobody is asked about one that no data set would take: of an older meaning, in a story without
-    consent for training, or on a prompt of an arena, whose takes are to be judged blind."""
+    """The violations that this editor can get now. Left out are those that no data set would contain: with an older meaning, in a story
+    without consent for training, or on a prompt of an arena, whose takes are judged blind."""
     if not user.is_editor:
         return Violation.objects.none()
     of_arena = Exists(of_arenas().filter(brief=OuterRef("take__brief")))
@@ -42,7 +42,7 @@ def waiting_violations(user: User) -> QuerySet[Violation]:
 
 @dataclass
 class Acceptance:
-    """What editors said of the violations of one principle, in its present meaning."""
+    """The judgements of the violations of one principle, with its present meaning."""
 
     key: str
     name: str
@@ -71,24 +71,24 @@ class Acceptance:
 
     @property
     def share(self) -> int | None:
-        """Accepted as they were made, in percent of those that were looked at."""
+        """Accepted without changes, in percent of all judged."""
         seen = self.usable + self.rejected
         return round(100 * self.accepted / seen) if seen else None
 
     @property
     def between(self) -> tuple[int, int]:
-        """The interval of `share`, in percent."""
+        """The 95 % interval of `share`, in percent."""
         low, high = wilson(self.accepted, self.usable + self.rejected)
         return round(100 * low), round(100 * high)
 
     @property
     def reasons(self) -> list[tuple[str, int]]:
-        """Why they were rejected, in words, the most frequent first."""
+        """The reasons of rejections, the most frequent first."""
         return [(Rejection(reason).label, number) for reason, number in self.rejections.most_common()]
 
 
 def acceptance(user: User, key: str = "") -> list[Acceptance]:
-    """By principle, in the order of their names; with `key` of this one. What waits is what waits for this editor."""
+    """The acceptance of all principles, by name, or of the one with `key`; `waiting` counts those for this editor."""
     columns = ("version__principle__key", "version__principle__current__name", "state", "reason")
     judged = violations_in_force().exclude(state=ViolationState.WAITING)
     found: dict[str, Acceptance] = {}
@@ -103,7 +103,7 @@ def acceptance(user: User, key: str = "") -> list[Acceptance]:
 
 
 def next_violation(user: User, among: Iterable[Acceptance]) -> Violation | None:
-    """The oldest one of the principles that have the fewest usable ones; `among` is what `acceptance` says of those to choose from."""
+    """The oldest violation of the principles with the fewest usable ones; `among` is the `acceptance` of the principles to choose from."""
     waiting = [one for one in among if one.waiting]
     rarest = min((one.usable for one in waiting), default=0)
     keys = [one.key for one in waiting if one.usable == rarest]
@@ -112,7 +112,7 @@ def next_violation(user: User, among: Iterable[Acceptance]) -> Violation | None:
 
 
 def wilson(right: int, of: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's score interval of a share (JASA 22, 1927), at 95 %; of nothing it is from 0 to 1.
+    """Wilson's score interval of a share (JASA 22, 1927), at 95 %; from 0 to 1 without data.
 
     >>> [round(bound, 3) for bound in wilson(8, 10)]
     [0.49, 0.943]

@@ -1,8 +1,7 @@
-"""Two wordings of a passage as one text: what both have, what is gone, what is new.
+"""The word difference of two wordings of a passage: common, deleted and new words.
 
-The alignment is the longest common subsequence of words (rapidfuzz, Indel distance). Where a single space or comma survived between two
-changes, a reader sees one change and not two, so such remains are taken into it; paragraph breaks are not, so that paragraphs
-stay apart.
+The alignment is the longest common subsequence of words (rapidfuzz, Indel distance). A single space or comma between two
+changes is included, since readers see them as one change; paragraph breaks are not, so that paragraphs stay separate.
 """
 
 from __future__ import annotations
@@ -23,19 +22,19 @@ _TOKEN = regex.compile(rf"{WORD.pattern}|\n\n|\s|.", regex.VERSION1)
 
 @dataclass(frozen=True)
 class Piece:
-    """Words that stand in both (`same`), only in the good passage (`gone`), or only in the worse one (`new`)."""
+    """Words in both passages (`same`), only in the good one (`gone`), or only in the worse one (`new`)."""
 
     kind: Kind
     text: str
 
     @property
     def shown(self) -> str:
-        """As a page shows it: a paragraph break that comes or goes is seen only by a sign."""
+        """The text for a page, which shows added or deleted paragraph breaks by a sign."""
         return self.text if self.kind == "same" else self.text.replace(BREAK, "¶" + BREAK)
 
 
 def word_diff(good: str, worse: str) -> list[Piece]:
-    """In reading order, what is gone before what is new. The same and the gone pieces are `good`, the same and the new ones `worse`.
+    """The pieces in reading order, deleted before new ones. Same and deleted pieces are `good`, same and new ones `worse`.
 
     >>> [(piece.kind, piece.text) for piece in word_diff("He kept the tin.", "He kept some mementos.")]
     [('same', 'He kept '), ('gone', 'the tin'), ('new', 'some mementos'), ('same', '.')]
@@ -44,7 +43,7 @@ def word_diff(good: str, worse: str) -> list[Piece]:
 
 
 def _segments(good: str, worse: str) -> Iterator[tuple[bool, str, str]]:
-    """(same?, its good side, its worse side), over the whole of both texts."""
+    """(whether equal, good side, worse side), for the whole of both texts."""
     ours, theirs = _TOKEN.findall(good), _TOKEN.findall(worse)
     for code in Indel.opcodes(ours, theirs):
         before = "".join(ours[code.src_start : code.src_end])

@@ -34,7 +34,7 @@ TITLE = 3
 class Page:
     title: str
     html: str
-    """What stands below the title."""
+    """The page without its title."""
     sections: list[tuple[str, str]]
     """Anchor and words of each heading of the second level."""
 
@@ -49,7 +49,7 @@ def files() -> dict[str, Path]:
 
 @cache
 def page(name: str) -> Page:
-    """The page of this name. Raises KeyError where there is none."""
+    """The page with this name. Raises KeyError."""
     tokens = MARKDOWN.parse(COMMENT.sub("", files()[name].read_text("utf-8")))
     for token in tokens:
         for child in token.children or ():
@@ -62,7 +62,7 @@ def page(name: str) -> Page:
 
 
 def headings(tokens: Sequence[Token]) -> Iterator[tuple[Token, str, str]]:
-    """Each heading with its words and its anchor. Anchors are GitHub's: small letters, hyphens for blanks, a number where one comes again."""
+    """Each heading with its words and its anchor. Anchors are GitHub's: lower case, hyphens for spaces, a number for repeated ones."""
     met: Counter[str] = Counter()
     for token, inline in pairwise(tokens):
         if token.type == "heading_open":
@@ -88,7 +88,7 @@ def _lead_here(token: Token, name: str) -> None:
 
 
 def _code(_renderer: Any, tokens: Sequence[Token], at: int, *_: Any) -> str:
-    """A block that is wider than the page scrolls by itself, by key too."""
+    """A block that is wider than the page can be scrolled, also by keyboard."""
     return f'<pre tabindex="0"><code>{escapeHtml(tokens[at].content)}</code></pre>\n'
 
 

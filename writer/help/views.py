@@ -1,4 +1,4 @@
-"""The help pages. They are for everybody: whoever cannot sign in may need them most, and they hold nothing of the site's own."""
+"""The help pages. They need no sign-in, since they contain no data of the site, and people may need them to sign in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stories, what writes them, and their text, over HTTP. The operations are those of the pages."""
+"""The HTTP API of stories, generations and texts. It calls the same operations as the pages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ router = Router(tags=["stories"])
 
 
 class Given(Schema):
-    """What a client sends. A field that we do not know is an error, not something to overlook."""
+    """The body of a request. Unknown fields are an error."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -203,7 +203,7 @@ def one_generation(request: HttpRequest, generation_id: UUID) -> dict[str, Any]:
 def log_of(
     request: HttpRequest, generation_id: UUID, after: Annotated[int, Query(ge=0, lt=2**31)] = 0
 ) -> dict[str, Any]:
-    """Everything that was written after the chunk `after`, one entry for each run of a channel."""
+    """The text after the chunk `after`, with consecutive chunks of a channel merged."""
     generation = generation_for(person(request), generation_id)
     chunks = runs_after(generation.pk, after, generation.words, until=generation.last_seq)
     return {

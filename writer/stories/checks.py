@@ -1,4 +1,4 @@
-"""What a person typed, made fit to be stored; or `Refused`, with the name of the field and what to do about it."""
+"""Checks and normalises input. Raises `Refused` with the name of the field and what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every page may name: the model that writes, and how to serve a better one."""
+"""Template context of every page: the model that writes, and how to serve a better one."""
 
 from __future__ import annotations
 

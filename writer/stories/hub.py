@@ -1,7 +1,7 @@
-"""All readers of one web process: one connection to Redis for them, and one query of PostgreSQL at each heartbeat.
+"""The readers of one web process. They share one connection to Redis, and one query of PostgreSQL at each heartbeat.
 
-A chunk that Redis brings is handed to the readers of its generation as it came. Nothing depends on it: every heartbeat
-reads the rows of all generations that are watched, and shows what was lost. `docs/protocol.md` has the protocol.
+A chunk from Redis is passed on to the readers of its generation unchanged. Nothing depends on Redis: every heartbeat reads
+the rows of all watched generations and finds lost chunks. `docs/protocol.md` defines the protocol.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from writer.stories.wake import generation_channel
 
 HEARTBEAT = 5.0
 GRACE = 0.1
-"""What is committed may still be on its way through Redis; after this it counts as lost."""
+"""Seconds after which a committed chunk that has not arrived through Redis counts as lost."""
 SUBSCRIBED_WITHIN = 0.5
 
 log = structlog.get_logger()
@@ -46,14 +46,14 @@ _threads = ThreadPoolExecutor(4, thread_name_prefix="readers")
 
 
 async def in_database(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run in one of a few threads of our own, so that readers never wait behind pages, nor pages behind them."""
+    """Run in a separate pool of a few threads, so that readers and pages do not wait for each other."""
     run = database_sync_to_async(work, thread_sensitive=False, executor=_threads)
     result: T = await run(*args, **kwargs)
     return result
 
 
 class Row(NamedTuple):
-    """What readers are told of a generation."""
+    """The state of a generation, as readers get it."""
 
     state: str
     wish: str
@@ -73,7 +73,7 @@ class Row(NamedTuple):
 
     @property
     def news(self) -> tuple[object, ...]:
-        """What is worth a message when it changes. The rest travels with the chunks."""
+        """The fields whose changes are sent as a message. The others are sent with the chunks."""
         return (
             self.state,
             self.wish,
@@ -87,7 +87,7 @@ class Row(NamedTuple):
 
     @property
     def rest(self) -> tuple[object, ...]:
-        """Tells one coming to rest from another one, after the story was continued."""
+        """Distinguishes the ends of a generation that was continued."""
         return (self.state, self.last_seq, self.attempt)
 
     def message(self) -> str:
@@ -121,7 +121,7 @@ def read_rows(ids: list[UUID], *, beat: bool) -> dict[UUID, Row]:
 
 
 def read_end(generation_id: UUID) -> str | None:
-    """The `end` message of a generation that rests, with the hash of its log."""
+    """The `end` message of a generation, with the hash of its log."""
     generation = Generation.objects.filter(pk=generation_id).first()
     if generation is None:
         return None
@@ -139,7 +139,7 @@ def read_end(generation_id: UUID) -> str | None:
 
 
 class Listener(Protocol):
-    """A reader, as the hub sees it. None of this may wait."""
+    """The interface of a reader for the hub. Its methods must not block."""
 
     def offer(self, seq: int, message: str) -> None: ...
     def look(self, *, beat: bool = False) -> None: ...
@@ -147,7 +147,7 @@ class Listener(Protocol):
 
 
 class Watch:
-    """A generation that somebody reads."""
+    """A generation with readers."""
 
     def __init__(self, generation_id: UUID) -> None:
         self.generation_id = generation_id
@@ -181,7 +181,7 @@ class Hub:
         self._heard_at = 0.0
 
     async def join(self, generation_id: UUID, reader: Listener) -> Watch:
-        """Hear of a generation. What is committed after this returns is told, as far as Redis is there."""
+        """Watch a generation. Chunks committed after this returns are passed on if Redis is available."""
         channel = generation_channel(generation_id).encode()
         watch = self.watches.get(channel)
         if watch is None:
@@ -212,7 +212,7 @@ class Hub:
         self._news.set()
 
     async def _lasting(self, work: Callable[[], Awaitable[None]]) -> None:
-        """All readers depend on these tasks, so a fault that nobody thought of is told, and they go on."""
+        """Run a task again after an unexpected error, which is logged: all readers depend on it."""
         while True:
             try:
                 await work()
@@ -222,18 +222,18 @@ class Hub:
 
     async def _send(self, *command: str | bytes) -> None:
         if self._connection is not None:
-            with suppress(RedisError, OSError):  # the listener finds out by itself, and subscribes anew
+            with suppress(RedisError, OSError):  # the listener notices, and subscribes again
                 await self._connection.send_command(*command)
 
     async def _listen(self) -> None:
-        """Follow Redis, and come back to it whenever it went away: then everybody is checked against PostgreSQL."""
+        """Listen to Redis, and reconnect when it was away; then compare all generations with PostgreSQL."""
         away = False
         while True:
             connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
             try:
                 await connection.connect()
                 self._heard_at = asyncio.get_running_loop().time()
-                self._connection = connection  # whoever joins from here on subscribes without us
+                self._connection = connection  # from here on, new readers subscribe themselves
                 for channel in list(self.watches):
                     await connection.send_command("SUBSCRIBE", channel)
                 if away:
@@ -258,7 +258,7 @@ class Hub:
         watch = self.watches.get(channel)
         if watch is None:
             return
-        if kind == b"subscribe":  # what came before this was not heard
+        if kind == b"subscribe":  # earlier calls were not received
             watch.subscribed.set()
             self._doubt(watch)
         elif kind == b"message" and data == b"state":
@@ -273,10 +273,10 @@ class Hub:
         self.refresh(watch)
 
     async def _read(self) -> None:
-        """Read the rows that changed, all in one query."""
+        """Read the changed rows in one query."""
         while True:
             await self._news.wait()
-            await asyncio.sleep(0)  # whoever comes now is read with them
+            await asyncio.sleep(0)  # rows requested meanwhile are included
             self._news.clear()
             watches, self._dirty = self._dirty, set()
             if not await self._look(watches, beat=False):
@@ -287,7 +287,7 @@ class Hub:
         while True:
             await asyncio.sleep(HEARTBEAT)
             if self._connection is not None and asyncio.get_running_loop().time() - self._heard_at > 3 * HEARTBEAT:
-                await self._connection.disconnect(nowait=True)  # it does not even answer our PING
+                await self._connection.disconnect(nowait=True)  # it did not answer the PING
             await self._send("PING")
             await self._look(list(self.watches.values()), beat=True)
 
@@ -312,7 +312,7 @@ _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
 
 
 def hub() -> Hub:
-    """The hub of this process. It lives as long as it has readers."""
+    """The hub of this process, which exists while it has readers."""
     loop = asyncio.get_running_loop()
     found = _hubs.get(loop)
     if found is None:

@@ -1,4 +1,4 @@
-"""Whether the model server answers. Readers are told, so that a page can say why nothing is being written yet."""
+"""Checks whether the model server answers, so that a page can say why nothing is being written yet."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from django.conf import settings
 
 _asked: tuple[float, bool] = (float("-inf"), True)
 _http = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""It goes to the server itself, whatever proxy the environment names."""
+"""An opener that ignores the proxies of the environment."""
 REMEMBERED = 3.0
-"""Seconds that an answer is good for: one question for all readers of a process."""
+"""Seconds for which an answer is cached for all readers of a process."""
 
 
 def model_ready() -> bool:
-    """Ask, or remember. Blocks for two seconds at most, so it is called from threads."""
+    """Ask the server, or use the cached answer. Blocks for two seconds at most, so it is called from threads."""
     global _asked
     if time.monotonic() - _asked[0] > REMEMBERED:
         _asked = (time.monotonic(), _answers())
@@ -24,7 +24,7 @@ def model_ready() -> bool:
 
 
 def model_not_known_away() -> bool:
-    """What a reader is told who has just come: no first word waits for an answer. The next heartbeat asks."""
+    """The cached answer for a new reader, without a request. The next heartbeat asks the server."""
     return _asked[1] or time.monotonic() - _asked[0] > 5 * REMEMBERED
 
 

@@ -1,12 +1,12 @@
 """Stories, their revisions, and the generations that write them.
 
-The text of a story is its head revision, and behind it what a generation has written since:
+The text of a story is its head revision, followed by what a generation has written since:
 
     head.text  +  log(head.generation)[head.absorbed:]
 
-A generation's log is append-only and a revision never changes. A save takes a part of the log into a new revision
-(`absorbed` moves forward) together with what the writer changed in it, so that both can write at the same time: the
-writer in the finished paragraphs, the narrator at the end. `docs/protocol.md` has the whole of it.
+A generation's log is append-only and a revision never changes. A save makes a new revision from a part of the log, with the
+writer's changes (`absorbed` increases), so that both can write at the same time: the writer in the finished paragraphs, the
+narrator at the end. `docs/protocol.md` defines this protocol.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ TITLE_CHARS, PREMISE_CHARS, TEXT_CHARS = 200, 20_000, 1_000_000
 
 
 class ModelVersion(models.Model):
-    """A model that can write. It stands here, below the studio, because every generation names the one that wrote it.
+    """A model that can write. It is defined here, not in the studio, because every generation refers to the version that wrote it.
 
-    One whose weights the studio keeps has their folder and their hashes; the site's own model, which its model server was
-    started with, has neither.
+    A version whose weights are in the studio has their folder and hashes. The site's own model, with which the model server was
+    started, has neither.
     """
 
     name = models.CharField(max_length=120, unique=True, help_text="What people read: demo model, Qwen3.5-9B")
@@ -51,7 +51,7 @@ class ModelVersion(models.Model):
 
     @property
     def ancestry(self) -> list[ModelVersion]:
-        """It, the one that it was made from, and so on to the first."""
+        """This version and its ancestors, up to the first."""
         return [self] if self.parent is None else [self, *self.parent.ancestry]
 
     @property
@@ -77,8 +77,8 @@ class DeploymentKind(models.TextChoices):
 
 
 class Deployment(models.Model):
-    """A version in service, from `began` to `ended`: the ledger. A slot that ever had a version in service always has one; a
-    trigger of the database sees to that, and to it that what has ended stays as it was."""
+    """A version in service from `began` to `ended`. The table is the deployment history. A trigger of the database ensures that a slot
+    that had a version in service always has one, and that ended deployments do not change."""
 
     slot = models.CharField(max_length=20, choices=Slot, default=Slot.STORIES)
     version = models.ForeignKey(ModelVersion, models.PROTECT, related_name="deployments")
@@ -149,7 +149,7 @@ LIVE_STATES = (State.QUEUED, State.RUNNING, State.PAUSED)
 
 
 class Wish(models.TextChoices):
-    """What the writer asked of a running generation; its narrator grants it at the next tick."""
+    """A request of the writer for a running generation, which its narrator carries out at the next tick."""
 
     NONE = "", "Nothing"
     PAUSE = "pause", "Pause"
@@ -157,7 +157,7 @@ class Wish(models.TextChoices):
 
 
 class Ending(models.TextChoices):
-    """How the text came to its end. A cut is a failure, and is stored as one."""
+    """How the text ended. A cut is a failure, and is stored as one."""
 
     NONE = "", "Not ended"
     ENDED = "ended", "Ended by itself"
@@ -166,7 +166,7 @@ class Ending(models.TextChoices):
 
 
 class Generation(models.Model):
-    """One asking of a model for text. The row carries the lease and the fence, its chunks are the text."""
+    """A request to a model for text. The row contains the lease and the fence; its chunks are the text."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     story = models.ForeignKey(Story, models.CASCADE, related_name="generations")
@@ -254,7 +254,7 @@ class Chunk(models.Model):
 
 
 class Revision(models.Model):
-    """A text that a person saved, or that a generation began from. Revisions never change; they form a tree by `parent`."""
+    """A text that a person saved, or that a generation continues. Revisions never change; `parent` makes them a tree."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     story = models.ForeignKey(Story, models.CASCADE, related_name="revisions")

@@ -1,4 +1,4 @@
-"""Who may see what. A view, a socket or a task never filters by owner itself: it asks here."""
+"""Defines who may see what. Views, sockets and tasks use these querysets instead of filtering by owner."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 class StoryQuerySet(models.QuerySet["Story"]):
     def for_user(self, user: User) -> StoryQuerySet:
-        """A story is its writer's alone, whatever the role of the one who asks."""
+        """The stories of this person. No role may see those of others."""
         return self.filter(owner_id=user.pk, blind=False)
 
 

@@ -1,7 +1,7 @@
-"""Reading a story whole, so that its parts belong together.
+"""Reads a story consistently.
 
-One query reads the story, its head and its generation. The log behind it only grows, and the row says how long it was at that
-moment (`last_seq`), so the chunks read afterwards, up to there, are the text of that very moment.
+One query reads the story, its head and its generation. The log only grows, and the row contains its length at that moment
+(`last_seq`), so the chunks up to it, read afterwards, are the text at that moment.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from writer.stories.text import Origins, count_words, generated, sha256
 
 
 def story_for(user: User, story_id: UUID) -> Story:
-    """The one way to a story: it is this person's, or `Missing`."""
+    """The story of this person. Raises `Missing`."""
     found = Story.objects.for_user(user).select_related("head__generation__model").filter(pk=story_id).first()
     if found is None:
         raise Missing
@@ -36,7 +36,7 @@ def generation_for(user: User, generation_id: UUID) -> Generation:
 
 
 def log_text(generation: Generation, *, channel: Channel = Channel.STORY) -> str:
-    """The log of one channel, as long as it was when `generation` was read."""
+    """The log of one channel at the time when `generation` was read."""
     chunks = Chunk.objects.filter(generation=generation, channel=channel, seq__lte=generation.last_seq)
     found = chunks.aggregate(log=StringAgg("text", delimiter="", order_by="seq"))
     return found["log"] or ""
@@ -49,7 +49,7 @@ class Whole:
     head: Revision
     generation: Generation | None
     log: str
-    """Of the head's generation, from its beginning."""
+    """The complete log of the head's generation."""
 
     @property
     def tail(self) -> str:
@@ -65,7 +65,7 @@ class Whole:
             return list(self.head.origins)
         tail = generated(self.tail, self.generation.pk)
         if self.tail.strip() and self.head.text.strip() and not self.tail.startswith("\n"):
-            tail = tail[1:]  # it goes on inside the last paragraph of the head
+            tail = tail[1:]  # it continues the last paragraph of the head
         return [*self.head.origins, *tail]
 
 
@@ -76,14 +76,14 @@ def whole(story: Story) -> Whole:
 
 
 def place_in_queue(generation: Generation) -> int:
-    """1 for the next one; 0 for one that does not wait."""
+    """The place in the queue, from 1; 0 if it is not waiting."""
     if generation.state != State.QUEUED:
         return 0
     return 1 + Generation.objects.filter(state=State.QUEUED, created__lt=generation.created).count()
 
 
 def runs_after(generation_id: UUID, after: int, words: int, *, until: int = 2**31 - 1) -> list[ChunkMessage]:
-    """Everything after `after` as chunk messages of the reader's protocol, one for each run of a channel."""
+    """The chunks after `after` as messages of the reader's protocol, with consecutive chunks of a channel merged."""
     rows = Chunk.objects.filter(generation_id=generation_id, seq__gt=after, seq__lte=until).order_by("seq")
     return merged(rows.values_list("seq", "channel", "start", "text"), words)
 
@@ -103,7 +103,7 @@ class Line:
 
 
 def story_lines(user: User, *, limit: int = 1000, offset: int = 0) -> list[Line]:
-    """This person's stories, the latest first, without reading their texts where a generation has counted them."""
+    """This person's stories, the latest first. Texts are read only if no generation has counted their words."""
     stories = Story.objects.for_user(user).select_related("head__generation")
     page = list(stories.defer("premise", "head__text", "head__origins")[offset : offset + limit])
     uncounted = [story.head.pk for story in page if story.head and story.head.generation_id is None]

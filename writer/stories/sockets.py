@@ -1,7 +1,7 @@
-"""The reader of a generation as a WebSocket: who may open one, and what it is sent. `docs/protocol.md`, "The reader".
+"""The WebSocket of a reader of a generation: who may open it, and what is sent. See "The reader" in `docs/protocol.md`.
 
-A reader takes a chunk from Redis only if it is the next one; whenever it is not, and whenever the reader fell behind, the text
-comes from PostgreSQL, merged. So a slow reader gets fewer and longer messages, and nobody waits for it.
+A reader accepts a chunk from Redis only if it is the next one. Otherwise, and if the reader is behind, the text is read from
+PostgreSQL in merged chunks. So a slow reader gets fewer and longer messages, and does not delay others.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 RIGHTS_SECONDS = 600.0
 MOST_WAITING = 64
-"""Chunks that may wait for a slow reader. Beyond that they are forgotten, and read from PostgreSQL in one piece."""
+"""Chunks that may wait for a slow reader. If there are more, they are dropped and read from PostgreSQL later."""
 CATCH_UP_PAUSE = 0.2
 UNAUTHENTICATED, MISSING, AGAIN, BAD_MESSAGE = 4401, 4404, 4408, 4400
 
@@ -49,14 +49,14 @@ log = structlog.get_logger()
 
 
 def admit(app: App) -> App:
-    """A person by session cookie and an Origin of this site, or by bearer token. Another Origin gets no socket at all."""
+    """Authenticate by session cookie and an Origin of this site, or by bearer token. Requests with another Origin are refused."""
     with_session: App = AuthMiddlewareStack(app)
 
     async def check(scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         origin = headers.get(b"origin")
         if origin is not None and not _is_ours(origin, headers.get(b"host", "")):
-            return await _refuse(scope, receive, send, 403, "This address may not open a connection here.")
+            return await _refuse(scope, receive, send, 403, "This origin may not open a connection.")
         if b"authorization" in headers:
             scope["token"] = bearer(headers[b"authorization"])
             scope["user"] = await database_sync_to_async(user_of_token)(scope["token"])
@@ -81,7 +81,7 @@ def _is_ours(origin: str, host: str) -> bool:
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, detail: str) -> None:
-    """Answer the handshake itself: there never was a socket."""
+    """Refuse the handshake with an HTTP response."""
     await receive()
     if "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close", "code": 4000 + status})
@@ -89,15 +89,17 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, detai
     headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
     await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": encode({"detail": detail})})
-    await asyncio.sleep(0.01)  # uvicorn takes the answer for complete, and logs no error, once the connection is closed
+    await asyncio.sleep(
+        0.01
+    )  # uvicorn treats the response as complete, and logs no error, after the connection is closed
 
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
-    await _refuse(scope, receive, send, 404, "There is no such thing here.")
+    await _refuse(scope, receive, send, 404, "There is nothing at this address.")
 
 
 async def _still_signed_in(scope: Scope) -> User | None:
-    """The person as of now: the session may have ended, and the token may have been revoked, since the socket was opened."""
+    """Read the person again, since the session may have ended, or the token may have been revoked, meanwhile."""
     if "token" in scope:
         owner: User | None = await database_sync_to_async(user_of_token)(scope["token"])
         return owner
@@ -127,7 +129,7 @@ class Reader:
         self._close = 0
         self._wake = asyncio.Event()
 
-    # Called by the hub, and by the receiving side
+    # Called by the hub and the receiving task
 
     def offer(self, seq: int, message: str) -> None:
         if len(self._waiting) == MOST_WAITING:
@@ -144,7 +146,7 @@ class Reader:
         self._behind = True
 
     def ask(self, after: int) -> None:
-        """The client says what it has."""
+        """Set the last chunk that the client has."""
         self._seq, self._behind, self._ended = after, True, None
         self._wake.set()
 
@@ -152,7 +154,7 @@ class Reader:
         self._close = code
         self._wake.set()
 
-    # The sending side
+    # The sending task
 
     async def run(self) -> None:
         while True:
@@ -164,7 +166,7 @@ class Reader:
             if self._close:
                 return await self._send_event({"type": "websocket.close", "code": self._close})
             if self.watch.row is None:
-                continue  # not read yet: the first message is the state
+                continue  # not read yet; the first message is the state
             try:
                 await self._tell(self.watch, self.watch.row)
             except DatabaseError as error:
@@ -190,7 +192,7 @@ class Reader:
             self._ended = row.rest
 
     async def _follow(self, row: Row) -> None:
-        """Send what waits, as far as it follows on; where it does not, what PostgreSQL has."""
+        """Send the waiting chunks while they are consecutive, otherwise those in PostgreSQL."""
         while self._behind or self._waiting:
             if self._behind:
                 self._behind = False
@@ -207,17 +209,17 @@ class Reader:
                 self._seq = seq
 
     async def _catch_up(self, row: Row) -> bool:
-        """Send what PostgreSQL has after our last chunk; whether there is anything left to do."""
+        """Send the chunks in PostgreSQL after the last one sent. Returns whether more remains to be done."""
         if self._seq >= row.last_seq and not self._waiting:
             return False
         runs = await in_database(runs_after, self.generation_id, self._seq, row.words)
         for run in runs:
             if self._seq != run.first - 1:
-                return True  # the client asked for something else meanwhile
+                return True  # the client has sent another position meanwhile
             await self._send(run.json())
             self._seq = run.seq
         if not runs:
-            self._waiting.clear()  # they were heard of, and are not there: the story is gone
+            self._waiting.clear()  # announced, but not stored: the story was deleted
         return bool(self._waiting)
 
     async def _send(self, text: str) -> None:
@@ -230,8 +232,8 @@ async def read_generation(scope: Scope, receive: Receive, send: Send) -> None:
     user = scope.get("user")
     if user is None or not user.is_authenticated:
         if "token" in scope:
-            return await _refuse(scope, receive, send, 401, "This token is not in force.")
-        # A browser does not show a page why a handshake was refused, so a page of ours is told in an open socket.
+            return await _refuse(scope, receive, send, 401, "This token is not valid.")
+        # A browser does not tell a page why a handshake was refused, so the reason is sent in an open socket.
         await receive()
         await send({"type": "websocket.accept"})
         return await send({"type": "websocket.close", "code": UNAUTHENTICATED})
@@ -239,7 +241,7 @@ async def read_generation(scope: Scope, receive: Receive, send: Send) -> None:
         return await _not_found(scope, receive, send)
     after = parse_qs(scope["query_string"].decode("latin-1")).get("after", ["0"])[0]
     if not (after.isascii() and after.isdigit() and len(after) < 10):
-        return await _refuse(scope, receive, send, 400, "after is the number of the last chunk that you have.")
+        return await _refuse(scope, receive, send, 400, "after must be the number of the last chunk received.")
     await receive()
     await send({"type": "websocket.accept"})
     reader = Reader(generation_id, int(after), send)
@@ -256,7 +258,7 @@ async def read_generation(scope: Scope, receive: Receive, send: Send) -> None:
         for task in done:
             task.result()
     except OSError:
-        pass  # the reader has gone
+        pass  # the client has disconnected
     finally:
         for task in tasks:
             task.cancel()
@@ -264,7 +266,7 @@ async def read_generation(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def _hear(receive: Receive, reader: Reader) -> None:
-    """Follow what the client says, until it goes."""
+    """Process the messages of the client until it disconnects."""
     while True:
         event = await receive()
         if event["type"] == "websocket.disconnect":
@@ -275,7 +277,7 @@ async def _hear(receive: Receive, reader: Reader) -> None:
             reader.close(BAD_MESSAGE)
             await asyncio.sleep(HEARTBEAT)
             return
-        await asyncio.sleep(CATCH_UP_PAUSE)  # an eager client is answered five times a second
+        await asyncio.sleep(CATCH_UP_PAUSE)  # at most five answers a second
 
 
 class _Ask(msgspec.Struct):
@@ -287,7 +289,7 @@ class _Ask(msgspec.Struct):
 
 
 async def _look_at_rights(scope: Scope, reader: Reader) -> None:
-    """After ten minutes the client has to come again. Whoever may not, is told why: a refused handshake cannot say that."""
+    """Check access again after ten minutes. The reason of a refusal is sent here, since a refused handshake cannot tell it."""
     await asyncio.sleep(RIGHTS_SECONDS * (1 + 0.1 * random.random()))
     user = await _still_signed_in(scope)
     if user is None:
@@ -296,7 +298,7 @@ async def _look_at_rights(scope: Scope, reader: Reader) -> None:
         reader.close(AGAIN if await in_database(_may_read, user, reader.generation_id) else MISSING)
 
 
-# Channels' router takes ASGI applications where Django's has views.
+# Channels' router takes ASGI applications in place of views.
 routes = [
     path("ws/generations/<uuid:generation_id>", read_generation),  # type: ignore[arg-type]
     re_path(r"", _not_found),  # type: ignore[arg-type]

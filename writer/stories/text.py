@@ -1,4 +1,4 @@
-"""The text of a story as a value: what may stand in it, and who wrote which paragraph."""
+"""The text of a story: which characters it may contain, and who wrote each paragraph."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = [
 
 _UNFIT = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")
 _MOST_COMPARISONS = 1_000_000
-"""Beyond this, finding out who wrote which of so many changed paragraphs costs more than it tells."""
+"""With more changed paragraphs, comparing them takes too long."""
 
 Origin: TypeAlias = dict[str, Any]
 """{"generation": id} or {"person": id}, for one paragraph; with {"from": id} where a person changed what a generation wrote."""
@@ -35,9 +35,9 @@ def sha256(text: str) -> str:
 
 
 def attribute(old: str, origins: Sequence[Origin], new: str, person: int) -> Origins:
-    """Say who wrote each paragraph of `new`: one that stood in `old` keeps its origin, any other is the person's.
+    """The origin of each paragraph of `new`: a paragraph of `old` keeps its origin, all others are the person's.
 
-    `origins` are those of `old`, one a paragraph. A paragraph that a person changed remembers the generation that it came from.
+    `origins` are those of `old`, one a paragraph. A paragraph that a person changed keeps a reference to its generation.
     """
     before, after = paragraphs(old), paragraphs(new)
     unknown: Origin = {"person": person}
@@ -57,7 +57,7 @@ def attribute(old: str, origins: Sequence[Origin], new: str, person: int) -> Ori
 
 
 def _changes(before: list[str], after: list[str]) -> Iterator[tuple[str, int, int, int, int]]:
-    """How `before` became `after`, as difflib's opcodes. A save mostly changes one place, so the ends are compared first."""
+    """The changes from `before` to `after` as difflib's opcodes. Equal ends are skipped first, since a save usually changes one place."""
     start = 0
     while start < min(len(before), len(after)) and before[start] == after[start]:
         start += 1
@@ -80,10 +80,10 @@ def generated(text: str, generation: object) -> Origins:
 
 
 def checked_text(value: str, field: str, *, most: int, one_line: bool = False, required: bool = False) -> str:
-    """The text as it will be stored, or `Refused` with what a person can mend."""
+    """The text as it is stored. Raises `Refused` with what a person can correct."""
     name = field.replace("_", " ")
     if len(value) > most:
-        raise Refused(f"The {name} has {len(value):,} characters; {most:,} are the most that fit.", field=field)
+        raise Refused(f"The {name} has {len(value):,} characters; the limit is {most:,}.", field=field)
     value = value.replace("\r\n", "\n").replace("\r", "\n")
     if one_line:
         value = " ".join(value.split())
@@ -91,8 +91,8 @@ def checked_text(value: str, field: str, *, most: int, one_line: bool = False, r
     if unfit:
         kind = "half of a character" if unfit[0] >= "\ud800" else "a control character"
         raise Refused(
-            f"The {name} holds {kind} (U+{ord(unfit[0]):04X}, number {unfit.start() + 1} of its characters) "
-            "that cannot be kept. Please take it out.",
+            f"The {name} contains {kind} (U+{ord(unfit[0]):04X}, number {unfit.start() + 1} of its characters) "
+            "that cannot be stored. Please remove it.",
             field=field,
         )
     if required and not value.strip():

@@ -1,4 +1,4 @@
-"""The pages of a writer's stories. What happens on the drafting page afterwards goes through the API."""
+"""The pages of a writer's stories. The drafting page uses the API."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def story_download(request: HttpRequest, story_id: UUID, kind: str) -> HttpRespo
 
 
 def attachment(file: File) -> HttpResponse:
-    """A file to be saved, never to be shown by the browser as a page of ours."""
+    """A response that the browser saves, and never shows as a page of this site."""
     stem, _, suffix = file.name.encode("ascii", "ignore").decode().rpartition(".")
     plain = f"{stem.strip('-.') or 'story'}.{suffix}"
     return HttpResponse(
@@ -134,10 +134,10 @@ def story_delete(request: HttpRequest, story_id: UUID) -> HttpResponse:
     return redirect("stories")
 
 
-# Going: the stories are taken along or erased, and the account with them
+# Leaving: stories are downloaded or deleted, and the account is deleted
 
 EXPORTED = "exported"
-"""In the session: when this person downloaded all stories."""
+"""Key in the session: when this person downloaded all stories."""
 EXPORT_IS_FRESH = 3600
 
 
@@ -155,7 +155,7 @@ def account_export(request: HttpRequest) -> HttpResponse:
 def account_delete(request: HttpRequest) -> HttpResponse:
     """accounts/delete.html with `stories` (how many), `exported` and `errors`.
 
-    It posts `password`, and as `choice` "erase", or "export" when the stories were to be downloaded first.
+    It posts `password`, and as `choice` "erase", or "export" if the stories are to be downloaded first.
     """
     user = person(request)
     exported = time.time() - request.session.get(EXPORTED, 0) < EXPORT_IS_FRESH
@@ -166,7 +166,7 @@ def account_delete(request: HttpRequest) -> HttpResponse:
                 raise Refused("That is not your password.", field="password")
             choice = request.POST.get("choice")
             if choice not in ("export", "erase"):
-                raise Refused("What shall become of your stories?", field="choice")
+                raise Refused("What should happen to your stories?", field="choice")
             if choice == "export" and not exported:
                 raise Refused("Download your stories first; then delete the account.", field="choice")
             leave(user=user)
@@ -181,7 +181,7 @@ def account_delete(request: HttpRequest) -> HttpResponse:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """What cannot be a request of ours; one that is only too long is told so."""
+    """Handles invalid requests; those that are too long get a specific message."""
     if isinstance(exception, RequestDataTooBig):
         return render(request, "413.html", status=413)
     return render(request, "400.html", status=400)

@@ -1,6 +1,6 @@
-"""The wake-up calls that travel through Redis: names of channels, and nothing that anybody depends on.
+"""Wake-up calls through Redis, which are only an optimization.
 
-A lost call costs a second, never a word: readers compare sequence numbers with PostgreSQL, narrators look by themselves.
+A lost call costs a second, but no text: readers compare sequence numbers with PostgreSQL, and narrators poll it.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ def _prefix() -> str:
 
 
 def generation_channel(generation_id: UUID | str) -> str:
-    """Where the narrator of one generation publishes its chunks and its changes of state."""
+    """The channel for the chunks and changes of state of one generation."""
     return f"{_prefix()}:generation:{generation_id}"
 
 
 def narrators_channel() -> str:
-    """Where narrators hear that a generation was queued, or that a writer wishes to pause or stop one."""
+    """The channel that tells narrators of queued generations, and of wishes to pause or stop one."""
     return f"{_prefix()}:narrators"
 
 
@@ -34,12 +34,12 @@ def _client() -> redis.Redis:
 
 
 def call_narrators(generation_id: UUID | str) -> None:
-    """Call after the commit (`transaction.on_commit`). Without Redis the narrators notice within a second by themselves."""
+    """Call after the commit (`transaction.on_commit`). Without Redis the narrators notice it within a second."""
     with suppress(redis.RedisError):
         _client().publish(narrators_channel(), str(generation_id))
 
 
 def call_readers(generation_id: UUID | str) -> None:
-    """Tell the readers of a generation that its row changed; they read it again."""
+    """Tell the readers of a generation to read its row again."""
     with suppress(redis.RedisError):
         _client().publish(generation_channel(generation_id), b"state")

@@ -1,4 +1,4 @@
-"""What a form begins with: the vetted values that a recipe declares, and for the demo model values that suit so small a model."""
+"""Initial values of forms: the defaults of a recipe, and for the demo model values that suit a small model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from writer.studio.registry import DECLARED, checked, settings_of
 
 
 def defaults_of(recipe: str, base: ModelVersion | None) -> dict[str, Any]:
-    """Settings of a run that nobody has touched."""
+    """The initial settings of a run."""
     values: Mapping[str, Any] = DECLARED[recipe].defaults
     small = Path(settings.BASE_DIR) / "demo" / "studio.toml"
     if base is not None and base.root.is_demo and small.exists():

@@ -1,4 +1,4 @@
-"""A form from a recipe's settings class: whatever recipe there is has one, and none has a page of its own.
+"""Makes forms from the settings classes of recipes, so that no recipe needs its own page.
 
 Only fields of a known type with bounds become part of a form; paths never do. What is typed is converted here, and then checked by the
 class itself, so that a run never holds a setting that its recipe would refuse.
@@ -40,7 +40,7 @@ _THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+")
 
 @dataclass(frozen=True)
 class Field:
-    """`name` is the setting's own, with dots; a `part` turns a whole group on; an `entry` is one of a dictionary, and not in it where it is empty."""
+    """`name` is the setting's own, with dots; a `part` turns a whole group on; an `entry` belongs to a dictionary, and is left out if it is empty."""
 
     name: str
     kind: Kind
@@ -52,23 +52,23 @@ class Field:
     above_low: bool = False
     optional: bool = False
     choices: Mapping[str, str] = field(default_factory=dict)
-    """The label of each value that may be chosen."""
+    """The labels of the choices."""
     entry: bool = False
     group: Part = FIRST_GROUP
 
     @property
     def shown(self) -> str:
-        """The default as one would type it."""
+        """The default as text."""
         return typed_of(self.default)
 
 
 Row = tuple[Field, str | list[str], str]
-"""A field, what stands in it, and what is wrong with that."""
+"""A field with its input and its error."""
 
 
 @dataclass
 class Form:
-    """`typed` is what stands in the fields, `errors` what is wrong with it, by field."""
+    """`typed` contains the input and `errors` the errors, by field."""
 
     recipe: str
     about: str
@@ -86,7 +86,7 @@ class Form:
 
     @property
     def groups(self) -> list[tuple[str, list[Row], bool]]:
-        """What the recipe is about, and the rest of it by its parts; whether something is wrong in one."""
+        """The main fields, and the others by their parts; with whether a part has an error."""
         found: dict[Part, list[Row]] = {}
         for row in self.rows:
             found.setdefault(row[0].group, []).append(row)
@@ -125,7 +125,7 @@ def typed_of(value: Any) -> str:
 
 
 def fields_of(kind: type[BaseModel], prefix: str = "", inside: Part = FIRST_GROUP, of: str = "") -> Iterator[Field]:
-    """The fields of a settings class in its order; `inside` is the group that they stand in, and `of` the setting that begins it, with its dot."""
+    """The fields of a settings class in order. `inside` is their group, and `of` the prefix of their names, with its dot."""
     for name, info in kind.model_fields.items():
         full = prefix + name
         if name == "recipe" or is_filled_in(info) or marker(info, NotAsked) is not None:
@@ -148,7 +148,7 @@ def fields_of(kind: type[BaseModel], prefix: str = "", inside: Part = FIRST_GROU
 
 
 def _entries(full: str, info: FieldInfo, annotation: Any, group: Part) -> Iterator[Field]:
-    """A number for each name that the dictionary may have."""
+    """A number field for each possible key of a dictionary."""
     _, number = get_args(annotation)
     low, high, above = _bounds(number.__metadata__[0])
     given, entries = info.get_default(call_default_factory=True), marker(info, Entries)
@@ -176,7 +176,7 @@ def _field(full: str, label: str, info: FieldInfo, annotation: Any, group: Part,
         if low is None or high is None:
             raise TypeError(f"the setting {full} has no bounds, so it cannot be part of a form")
     else:
-        raise TypeError(f"the setting {full} is of a type that no form has: {annotation}")
+        raise TypeError(f"the setting {full} has a type that forms do not support: {annotation}")
     return Field(
         full,
         kind,
@@ -221,7 +221,7 @@ def _label(name: str) -> str:
 
 
 def read(recipe: str, typed: Mapping[str, str]) -> tuple[Form, dict[str, Any] | None]:
-    """The form as it was filled in, and the settings it says; None if something is wrong with it. Names it does not have are an error."""
+    """The submitted form, and its settings, or None if there are errors. Unknown names raise Refused."""
     form = form_of(recipe)
     known = {one.name: one for one in form.fields}
     if odd := sorted(set(typed) - set(known)):
@@ -267,8 +267,8 @@ def _read(one: Field, text: str) -> Any:
         if one.kind == "numbers":
             return ()
         if one.kind == "choices":
-            raise Refused("Choose one at least.")
-        raise Refused("Something must stand here.")
+            raise Refused("Choose at least one.")
+        raise Refused("This field is required.")
     if one.kind == "choice":
         return int(text) if _one_of(one, text).isdecimal() else text
     if one.kind == "choices":
@@ -277,18 +277,18 @@ def _read(one: Field, text: str) -> Any:
         return tuple(_number(part) for part in text.split(","))
     number = _number(text)
     if one.kind == "whole" and not number.is_integer():
-        raise Refused("A whole number.")
+        raise Refused("Enter a whole number.")
     assert one.low is not None
     assert one.high is not None
     if not one.low <= number <= one.high or (one.above_low and number == one.low):
         least = f"more than {typed_of(one.low)}" if one.above_low else f"{typed_of(one.low)} or more"
-        raise Refused(f"A number, {least} and {typed_of(one.high)} at most.")
+        raise Refused(f"Enter a number, {least} and at most {typed_of(one.high)}.")
     return int(number) if one.kind == "whole" else number
 
 
 def _one_of(one: Field, text: str) -> str:
     if text not in one.choices:
-        raise Refused("Choose one of the list.")
+        raise Refused("Choose one from the list.")
     return text
 
 
@@ -297,7 +297,7 @@ def _number(text: str) -> float:
         text = text.strip()
         number = float(text.replace(",", "") if _THOUSANDS.fullmatch(text) else text)
     except ValueError:
-        raise Refused("That is no number.") from None
+        raise Refused("Enter a number.") from None
     if number != number or number in (float("inf"), float("-inf")):
-        raise Refused("That is no number.")
+        raise Refused("Enter a number.")
     return number

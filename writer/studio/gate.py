@@ -1,7 +1,7 @@
-"""The gate: a candidate goes into service when its report and an arena say so. What it asks is stated here, and kept with each deployment.
+"""The gate: the conditions on report and arena under which a candidate may be deployed. Its result is stored with each deployment.
 
-report   of the candidate, ready, beside the version in service now: by no guarded measure is it worse
-arena    of the candidate against the version in service now, decided for the candidate by the rule that was stated when it was opened
+report   of the candidate compared with the version in service now: it is not worse in any guarded metric
+arena    of the candidate against the version in service now, decided for the candidate by the rule with which it was opened
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from writer.studio.models import Arena, ArenaState, Evaluation, EvaluationState
 class Gate:
     passed: bool
     reasons: list[str] = field(default_factory=list)
-    """Why not, in words."""
+    """The reasons why the gate is closed."""
     report: int | None = None
     arena: int | None = None
     against: str = ""
@@ -34,13 +34,13 @@ def gate_of(version: ModelVersion) -> Gate:
     gate = Gate(False, against=champion.name)
     report = Evaluation.objects.filter(version=version, against=champion, state=EvaluationState.READY).first()
     if report is None:
-        gate.reasons.append(f"there is no report of it beside {champion.name}")
+        gate.reasons.append(f"it has no report that compares it with {champion.name}")
     else:
         gate.report = report.pk
         gate.reasons += [f"worse by its report: {what}" for what in worse(report)]
     arena = Arena.objects.filter(candidate=version, champion=champion, state=ArenaState.DECIDED).first()
     if arena is None:
-        gate.reasons.append(f"no arena against {champion.name} was decided")
+        gate.reasons.append(f"no arena against {champion.name} has been decided")
     else:
         gate.arena, gate.confidence = arena.pk, arena.confidence
         if (arena.result or {}).get("decision") != "better":
@@ -50,7 +50,7 @@ def gate_of(version: ModelVersion) -> Gate:
 
 
 def worse(evaluation: Evaluation) -> list[str]:
-    """The guarded measures by which it is."""
+    """The guarded metrics in which the candidate is worse."""
     if evaluation.report is None:
         return []
     return [figure.what for figure in VersionReport.model_validate(evaluation.report).worse]

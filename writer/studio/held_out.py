@@ -1,4 +1,4 @@
-"""What no version ever learns from: one brief in ten, always the same ones, so that versions can be compared on it for years."""
+"""Held-out briefs: one in ten, always the same ones, so that versions can be compared on them for years."""
 
 from __future__ import annotations
 

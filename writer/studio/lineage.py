@@ -1,4 +1,4 @@
-"""Where a version comes from, and what came of somebody's judgement: both ways, by the rows of the snapshots that runs learned from."""
+"""Lineage: the judgements that a version learned from, and the versions that learned from a judgement, by the rows of snapshots."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from writer.studio.models import Run
 
 @dataclass
 class Learned:
-    """What one run learned from."""
+    """The data that one run learned from."""
 
     run: Run
     pairs: int = 0
@@ -34,13 +34,13 @@ class Step:
 
 
 def lineage_of(version: ModelVersion) -> list[Step]:
-    """What each version of its ancestry learned."""
+    """The data that the version and each of its ancestors learned from."""
     made_by = runs_of(version)
     return [Step(one, learned_by(run) if (run := made_by.get(one.pk)) else None) for one in version.ancestry]
 
 
 def runs_of(version: ModelVersion) -> dict[int, Run]:
-    """The runs that made it and those before it, by version; what came from outside has none. Workers, who may not read people, ask too."""
+    """The runs that made the version and its ancestors, by version; imported ones have none. No table of people is read, for workers."""
     found = Run.objects.filter(version__in=version.ancestry).select_related("snapshot", "dataset")
     return {run.version_id: run for run in found if run.version_id is not None}
 
@@ -116,7 +116,7 @@ def versions_of_editor(editor_id: int) -> QuerySet[ModelVersion]:
 
 
 def versions_of_principle(key: str, number: int | None = None) -> QuerySet[ModelVersion]:
-    """Versions that learned from judgement that names this principle, in one of its versions or in any."""
+    """Versions that learned from judgements that refer to this principle, in one or all of its versions."""
     if number is not None:
         return _that_learned_from(named={"principles": [[key, number]]})
     rows = SnapshotRow.objects.filter(snapshot=OuterRef("run__snapshot"), origin__principles__contains=[[key]])

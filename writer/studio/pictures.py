@@ -1,4 +1,4 @@
-"""The report of a version as numbers for SVG. The same numbers stand in the tables beside it; older reports lack some intervals."""
+"""The report of a version as coordinates for SVG charts. The numbers are also in tables; older reports lack some intervals."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 LEFT, RIGHT, TOP, BOTTOM = 44, 712, 28, 216
-"""Of the picture of lengths, in its 720 times 260."""
+"""Of the chart of lengths, in its 720 times 260."""
 APART = 8
-"""From the middle of a bucket to each of its two dots."""
+"""Distance from the middle of a bucket to each of its two dots."""
 LEAST_TOP = 1.5
 STEPS = (0.25, 0.5, 1, 2, 5)
 STRIP = 160
@@ -18,7 +18,7 @@ STRIP = 160
 
 @dataclass(frozen=True)
 class Dot:
-    """With a whisker from `high` to `low`, where there is one."""
+    """A dot, with an optional error bar from `high` to `low`."""
 
     x: float
     y: float
@@ -35,7 +35,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Lengths:
-    """Words got of words asked by length. `one` is where as many were got as asked."""
+    """Written to requested words, by length. `one` is the height of the ratio 1."""
 
     own: list[Dot]
     beside: list[Dot]
@@ -47,7 +47,7 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Strip:
-    """A difference on a scale of its own: nothing is in the middle, `tolerance` on the bad side."""
+    """A difference on its own scale: 0 is in the middle, `tolerance` on the bad side."""
 
     dot: float
     low: float | None

@@ -1,4 +1,4 @@
-"""Which queued runs could begin now."""
+"""The queued runs that could start now."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from writer.studio.models import Run, RunState
 
 
 def ready_to_start() -> QuerySet[Run]:
-    """Queued, and their data are there."""
+    """Queued runs whose data are ready."""
     return Run.objects.filter(Q(snapshot=None) | Q(snapshot__state=Making.READY), state=RunState.QUEUED).select_related(
         "base", "snapshot", "dataset"
     )

@@ -1,4 +1,4 @@
-"""The kinds of runs as the studio has them: what the training library declares, and which of their settings the site fills in."""
+"""The recipes and stages of the training library in the studio, and the settings that the site fills in."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def is_stage(recipe: str) -> bool:
 
 
 def kinds_read(recipe: str) -> list[DatasetKind]:
-    """The kinds of data sets that it learns from."""
+    """The kinds of data sets that the recipe or stage reads."""
     return [DatasetKind(kind) for kind in DECLARED[recipe].learns_from]
 
 
 @cache
 def form_class(recipe: str) -> type[Settings]:
-    """The settings that a form asks for: the declared ones and, where pairs of several sources are mixed, how much of each."""
+    """The settings class of a form: the declared one and, if pairs of several sources are mixed, their shares."""
     declared = DECLARED[recipe]
     if isinstance(declared, Recipe) and declared.mix is not None:
         mix: Any = (Annotated[declared.mix, Part("How much of each source", 80)], declared.mix())
@@ -44,12 +44,12 @@ def form_class(recipe: str) -> type[Settings]:
 
 
 def teacher_named() -> str:
-    """The model that stages ask, and whether it is outside of the site."""
+    """The teacher of the stages, and whether it is outside the site."""
     return _named(settings.TEACHER_MODEL, settings.TEACHER_URL, outside=settings.TEACHER_OUTSIDE)
 
 
 def judges_named() -> list[str]:
-    """The model that scores a run's stories, and the second judge, if there is one."""
+    """The judge of a run's stories, and the second judge, if there is one."""
     found = [_named(settings.JUDGE_MODEL, settings.JUDGE_URL, outside=settings.JUDGE_OUTSIDE)]
     if settings.SECOND_JUDGE_URL:
         found.append(
@@ -59,11 +59,11 @@ def judges_named() -> list[str]:
 
 
 def _named(model: str, url: str, *, outside: bool) -> str:
-    where = f"{url}, outside of this site" if outside else "this site's own server"
+    where = f"{url}, outside this site" if outside else "this site's own server"
     return f"{model} at {where}"
 
 
-# What the site fills in
+# Settings that the site fills in
 
 
 def group_of(info: FieldInfo) -> tuple[type[BaseModel] | None, bool]:
@@ -83,21 +83,21 @@ def plain(annotation: Any) -> tuple[bool, Any]:
 
 
 def is_filled_in(info: FieldInfo) -> bool:
-    """Whether the site fills in all of a setting: every path, and whatever is marked so."""
+    """Whether the site fills in a setting completely: paths, and settings that are marked so."""
     _, annotation = plain(info.annotation)
     one = get_args(annotation)[0] if get_origin(annotation) is tuple else annotation
     return marker(info, FilledIn) is not None or (isinstance(one, type) and issubclass(one, Path))
 
 
 def always_on(info: FieldInfo) -> bool:
-    """Whether a group cannot be turned off, because the site fills in what it cannot do without."""
+    """Whether a group cannot be turned off, because the site fills in a required setting of it."""
     group, _ = group_of(info)
     return group is not None and any(one.is_required() and is_filled_in(one) for one in group.model_fields.values())
 
 
 @cache
 def _filled_in(kind: type[BaseModel]) -> dict[str, Any]:
-    """As `model_dump` excludes it: True for all of a setting, else by the names of a group."""
+    """The settings that the site fills in, as the `exclude` of `model_dump`: True for a whole setting, otherwise by names."""
     found: dict[str, Any] = {}
     for name, info in kind.model_fields.items():
         group, _ = group_of(info)
@@ -109,7 +109,7 @@ def _filled_in(kind: type[BaseModel]) -> dict[str, Any]:
 
 
 def _examples(kind: type[BaseModel]) -> Iterator[tuple[str, Any]]:
-    """Something in the place of what the site fills in, where the settings are not valid without it."""
+    """Placeholders for required settings that the site fills in."""
     for name, info in kind.model_fields.items():
         group, _ = group_of(info)
         given = marker(info, FilledIn)
@@ -123,14 +123,14 @@ def _examples(kind: type[BaseModel]) -> Iterator[tuple[str, Any]]:
 
 
 def checked(recipe: str, values: Mapping[str, Any]) -> Settings:
-    """`values` as the form's class takes them, with examples of what the site fills in. Raises pydantic's ValidationError."""
+    """Validate `values` with the form's class and the placeholders. Raises pydantic's ValidationError."""
     kind = form_class(recipe)
     return kind.model_validate(merged(values, dict(_examples(kind))))
 
 
 def current(recipe: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of an earlier run under the names that they have now; as they are where they are not valid any more."""
-    if recipe not in DECLARED:  # of a package that is not installed any more
+    """Settings of an earlier run under their present names; unchanged if they are no longer valid."""
+    if recipe not in DECLARED:  # from a package that is no longer installed
         return dict(values)
     try:
         return settings_of(checked(recipe, values))
@@ -152,5 +152,5 @@ def merged(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, An
 
 
 def settings_of(found: BaseModel) -> dict[str, Any]:
-    """What a run keeps of its settings: all but what the site fills in."""
+    """The settings that are stored with a run: all except those that the site fills in."""
     return found.model_dump(mode="json", exclude=_filled_in(type(found)))

@@ -1,4 +1,4 @@
-"""The studio's wake-up call through Redis. Nothing depends on it: the keepers look into PostgreSQL every few seconds by themselves."""
+"""The studio's wake-up call through Redis. It is only an optimization: the keepers poll PostgreSQL every few seconds."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ QUEUE = "gpu"
 
 
 def call_keepers() -> None:
-    """Tell the GPU workers that there is something to do. Call after the commit."""
+    """Wake the GPU workers. Call it after the commit."""
     with suppress(OperationalError, redis.RedisError):
         current_app.send_task(TASK, queue=QUEUE, retry=False)

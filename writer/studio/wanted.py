@@ -1,4 +1,4 @@
-"""Which versions must be loaded, and why."""
+"""The versions that must be loaded, and why."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from writer.studio.models import Evaluation, EvaluationState
 
 
 def wanted_versions() -> dict[int, list[str]]:
-    """Reasons by version. The one that was in service before stays loaded, so that going back takes seconds."""
+    """The reasons by version. The previous version stays loaded, so that a rollback takes seconds."""
     reasons: dict[int, list[str]] = defaultdict(list)
     for version, state in Deployment.objects.filter(
         state__in=(DeploymentState.SERVING, DeploymentState.LOADING)
@@ -29,7 +29,7 @@ def wanted_versions() -> dict[int, list[str]]:
 
 
 def previous_deployments() -> list[Deployment]:
-    """Of each slot, the last one that ended, of another version than the one in service."""
+    """The last ended deployment of each slot whose version is not in service."""
     found = []
     for serving in Deployment.objects.filter(state=DeploymentState.SERVING):
         before = (

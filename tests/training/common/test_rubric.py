@@ -143,9 +143,9 @@ def test_a_sheet_is_the_same_after_writing_and_reading() -> None:
 @pytest.mark.parametrize(
     ("given", "place", "words"),
     [
-        (with_score("N7", 16), ("scores", "N7"), "N7 goes from 0 to 15."),
-        (with_score("N7", -1), ("scores", "N7"), "N7 goes from 0 to 15."),
-        (with_score("P2", 21), ("scores", "P2"), "P2 goes from 0 to 20."),
+        (with_score("N7", 16), ("scores", "N7"), "N7 must be from 0 to 15."),
+        (with_score("N7", -1), ("scores", "N7"), "N7 must be from 0 to 15."),
+        (with_score("P2", 21), ("scores", "P2"), "P2 must be from 0 to 20."),
         (with_score("P2", 7.0), ("scores", "P2"), "P2 needs a whole number from 0 to 20."),
         (with_score("P2", "7"), ("scores", "P2"), "P2 needs a whole number from 0 to 20."),
         (with_score("P2", True), ("scores", "P2"), "P2 needs a whole number from 0 to 20."),
@@ -154,7 +154,7 @@ def test_a_sheet_is_the_same_after_writing_and_reading() -> None:
         (with_score("BONUS", 1), ("scores", "BONUS"), "There is no dimension BONUS to be scored."),
         (with_score("{P1}", 1), ("scores", "{P1}"), "There is no dimension {P1} to be scored."),
         (sheet(scores=None), ("scores",), "The sheet has no scores."),
-        (sheet(bonus=9), ("bonus",), "BONUS goes from 0 to 8."),
+        (sheet(bonus=9), ("bonus",), "BONUS must be from 0 to 8."),
         (sheet(penalty=None), ("penalty",), "PENALTY has no score yet."),
         (sheet(notes=["fine"]), ("notes",), "The notes must be one text for each dimension."),
         (sheet(notes={"P9": "x"}), ("notes", "P9"), "There is no dimension P9 to write a note on."),
@@ -162,7 +162,7 @@ def test_a_sheet_is_the_same_after_writing_and_reading() -> None:
         (
             sheet(notes={"P3": "x" * 2001}),
             ("notes", "P3"),
-            "The note on P3 has 2,001 characters; 2,000 are the most.",
+            "The note on P3 has 2,001 characters; the limit is 2,000.",
         ),
     ],
 )
@@ -175,9 +175,9 @@ def test_all_mistakes_are_reported_together() -> None:
     assert list(told.values()) == ["The sheet has no scores.", "BONUS has no score yet.", "PENALTY has no score yet."]
     told = refused({"scores": {"P1": 16}, "bonus": 0, "penalty": 9})
     assert len(told) == 17
-    assert told["scores", "P1"] == "P1 goes from 0 to 15."
+    assert told["scores", "P1"] == "P1 must be from 0 to 15."
     assert told["scores", "N10"] == "N10 has no score yet."
-    assert told[("penalty",)] == "PENALTY goes from 0 to 8."
+    assert told[("penalty",)] == "PENALTY must be from 0 to 8."
 
 
 def test_unknown_fields_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""A run folder from before there were typed events, made by commit d3b7fa1: it is read, resumed and reported.
+"""A run folder from before typed events, made by commit d3b7fa1: it is read, resumed and reported.
 
 `old_run` was asked to stop after step 5, failed (the data was changed), was interrupted, asked to stop while it was getting ready, resumed, and
 was killed after step 8. `finished.jsonl` has the events of the same run after that commit brought it to its end.

@@ -1,4 +1,4 @@
-"""From rewards to advantages."""
+"""Advantages from rewards."""
 
 from __future__ import annotations
 

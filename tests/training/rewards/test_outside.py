@@ -1,4 +1,4 @@
-"""A reward of another package, found by its entry point: nothing of this project knows its name."""
+"""A reward of another package, found by its entry point: this project does not contain its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a policy would do to please a judge, and whether our rules see it."""
+"""Probes that please a judge, and whether our rules detect them."""
 
 from __future__ import annotations
 

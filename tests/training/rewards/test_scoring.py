@@ -1,4 +1,4 @@
-"""All rewards of a story together: each gets what it needs and no more, and what nobody could say is absent. The judges are fakes, and say so."""
+"""All rewards of a story together: each gets only what it needs, and missing judgements are None. The judges are fakes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stories are judged as they are finished and handed out by groups, whatever dies meanwhile. The server and the judge are fakes, and say so."""
+"""Stories are judged when they are finished and returned in groups, whichever process dies meanwhile. The server and the judge are fakes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run that exceeds a bound stops itself, and says why."""
+"""A run that exceeds a limit stops, and reports the reason."""
 
 from __future__ import annotations
 

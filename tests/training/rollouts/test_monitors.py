@@ -1,4 +1,4 @@
-"""A second judge and the probes see what no reward sees. The judges are fakes, and say so."""
+"""A second judge and probes detect what the rewards do not. The judges are fakes."""
 
 from __future__ import annotations
 

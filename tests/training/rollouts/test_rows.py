@@ -1,4 +1,4 @@
-"""What the learner reads of a judged group: weights, shares, and metrics."""
+"""The rows of a judged group for the learner: weights, shares, and metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights on their way leave nothing behind, however their learner ends; and two computations that differ are noticed."""
+"""Transferred weights leave no files, however the learner ends; and differing log-probabilities are detected."""
 
 from __future__ import annotations
 

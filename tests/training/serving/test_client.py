@@ -1,4 +1,4 @@
-"""The one client of OpenAI-compatible servers: what goes out, by which way, and what comes of every kind of answer."""
+"""The client of OpenAI-compatible servers: its requests, proxies, and the handling of all kinds of answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A teacher that fails in every way costs the row that was asked for, and nothing else."""
+"""Whichever way a teacher fails, only the row of the question fails."""
 
 from __future__ import annotations
 

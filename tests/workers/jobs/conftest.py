@@ -1,6 +1,6 @@
-"""The fixtures of `tests.workers.jobs.house`, here and wherever else they are imported, and a story that editors read."""
+"""The fixtures of `tests.workers.jobs.site`, here and wherever else they are imported, and a story that editors read."""
 
 from tests.cast import story, take
-from tests.workers.jobs.house import base, here, house, keeper, queued
+from tests.workers.jobs.site import base, here, keeper, queued, site
 
-__all__ = ["base", "here", "house", "keeper", "queued", "story", "take"]
+__all__ = ["base", "here", "keeper", "queued", "site", "story", "take"]

@@ -38,9 +38,9 @@ BETTER = {
 
 
 @pytest.fixture
-def folder(house: Path) -> Path:
-    (house / "brought").mkdir()
-    return house / "brought"
+def folder(site: Path) -> Path:
+    (site / "brought").mkdir()
+    return site / "brought"
 
 
 def add(folder: Path, name: str = "A corpus") -> Dataset:
@@ -63,17 +63,17 @@ def run_of(dataset: Dataset, recipe: str, base: ModelVersion, by: User) -> Run:
     return Run.objects.create(recipe=recipe, settings=defaults_of(recipe, base), base=base, dataset=dataset, by=by)
 
 
-def test_a_corpus_becomes_a_data_set_that_a_run_reads(base: ModelVersion, house: Path, admin: User) -> None:
+def test_a_corpus_becomes_a_data_set_that_a_run_reads(base: ModelVersion, site: Path, admin: User) -> None:
     """From `python -m training corpus` to the files that the recipe opens."""
     for book in ("first", "second"):
-        (house / book).mkdir()
+        (site / book).mkdir()
         story = {"author": f"Author of the {book}", "anthology": book, "title": "The Lamp"}
         seeds = range(5) if book == "first" else range(5, 7)
         told = [story | {"id": f"{book}/{seed}", "text": made_up_story(seed)} for seed in seeds]
-        models.write_lines(house / book / "stories.jsonl", told)
+        models.write_lines(site / book / "stories.jsonl", told)
     settings = CorpusSettings(
-        sources=(house / "first", house / "second"),
-        out=house / "out",
+        sources=(site / "first", site / "second"),
+        out=site / "out",
         workers=1,
         quality_threshold=0,
         held_out_authors=("Author of the second",),
@@ -81,7 +81,7 @@ def test_a_corpus_becomes_a_data_set_that_a_run_reads(base: ModelVersion, house:
     report = build_corpus(settings, say=lambda _: None)
     assert (report.train.stories, report.held_out.stories) == (5, 2)
 
-    found = add(house / "out")
+    found = add(site / "out")
     assert (found.kind, found.rows) == ("texts", report.train.stories + report.held_out.stories)
     assert found.words == report.train.words + report.held_out.words
     kept = datasets() / found.folder
@@ -213,7 +213,7 @@ def only_held_out(folder: Path) -> None:
     [
         (cut_short, r"train\.jsonl\.gz cannot be read after line 0"),
         (not_gzip, r"train\.jsonl\.gz cannot be read after line 0"),
-        (empty, r"nothing to learn from: .*train\.jsonl has no lines"),
+        (empty, r"nothing to train on: .*train\.jsonl has no lines"),
         (both, r"train\.jsonl and train\.jsonl\.gz in .*: keep one"),
         (only_held_out, r"no train\.jsonl in .*brought, plain or gzipped"),
     ],
@@ -223,8 +223,8 @@ def test_files_that_cannot_be_taken(folder: Path, put: Callable[[Path], None], b
     refused(folder, because)
 
 
-def test_a_folder_or_a_name_that_is_not_there(folder: Path, house: Path) -> None:
-    refused(house / "nowhere", "no train.jsonl in .*nowhere")
+def test_a_folder_or_a_name_that_is_not_there(folder: Path, site: Path) -> None:
+    refused(site / "nowhere", "no train.jsonl in .*nowhere")
     models.texts(folder / "train.jsonl", 2)
     refused(folder, "Please write a name", name="  ")
 

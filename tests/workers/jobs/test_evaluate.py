@@ -1,4 +1,4 @@
-"""The task that makes a report, with a FakeServer in the place of vLLM: what is asked of it, how often, and what it does when it fails."""
+"""The task that makes a report, with a FakeServer in place of vLLM: its requests, their number, and the handling of failures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from tests.servers import ROOT
 from tests.workers.jobs.fake_server import FakeServer
-from tests.workers.jobs.house import snapshot_of, wait
+from tests.workers.jobs.site import snapshot_of, wait
 from training.common.records import Figure, VersionReport
 from training.evaluate import served
 from workers.folders import datasets, private
@@ -240,7 +240,7 @@ def test_two_tasks_at_once(asked: Evaluation, server: FakeServer) -> None:
 
 
 def test_whoever_lost_the_lease_stops(asked: Evaluation, server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task, "BEAT", 0.1)
+    monkeypatch.setattr(task, "RENEW_SECONDS", 0.1)
     server.most = 0
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(in_a_thread, asked)

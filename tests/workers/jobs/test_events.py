@@ -1,4 +1,4 @@
-"""What a run reports on its way into the database: every event once, old runs' sentences as records, and why a run failed."""
+"""The events of a run in the database: each once, old runs' log lines as records, and the reason of a failure."""
 
 from __future__ import annotations
 

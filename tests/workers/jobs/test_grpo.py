@@ -1,4 +1,4 @@
-"""GRPO from the form to a version, with a real vLLM of the run's own: rules alone reward it, so nobody is asked."""
+"""GRPO from the form to a version, with a real vLLM of the run's own: its rewards are rules, so no judge is needed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers import DEMO_MODEL
-from tests.workers.jobs.house import wait, work
+from tests.workers.jobs.site import wait, work
 from training.common.text import story_request
 from training.rollouts.records import Dump
 from training.serving.vllm import importable
@@ -40,13 +40,13 @@ SHORT = {
 
 
 @pytest.fixture
-def demo(house: Path) -> ModelVersion:
+def demo(site: Path) -> ModelVersion:
     return ModelVersion.objects.create(name="demo", served_name="demo", tokenizer=str(DEMO_MODEL), is_demo=True)
 
 
 @pytest.fixture
-def requests(house: Path) -> Dataset:
-    folder, lines = private(house / "brought"), []
+def requests(site: Path) -> Dataset:
+    folder, lines = private(site / "brought"), []
     for number in range(4):
         asked = [dict(one) for one in story_request(title=f"The lamp, {number}", premise="A keeper alone.", target=30)]
         human = {"role": "assistant", "content": f"The lamp was lit at {number}. Nobody came up the stairs that night."}

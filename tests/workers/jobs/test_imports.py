@@ -1,4 +1,4 @@
-"""What is taken in becomes a version with its hashes; what must not be leaves a sentence, and nothing else."""
+"""An imported folder becomes a version with its hashes; a refused one leaves only a message."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FOREIGN = "{% for message in messages %}{{ message.content }}{% endfor %}"
 
 @pytest.fixture
 def brought(base: ModelVersion) -> Path:
-    """A model that an operator has put there, of the same tokenizer as the house's own."""
+    """A model that an operator has put there, of the same tokenizer as the site's own."""
     return models.save(models.random_model("llama"), incoming() / "brought")
 
 
@@ -168,7 +168,7 @@ def not_a_text(folder: Path) -> None:
 )
 def test_a_foreign_chat_template(brought: Path, admin: User, put: Callable[[Path], None]) -> None:
     put(brought)
-    refused(admin, "not one that this site knows")
+    refused(admin, "unknown to this site")
 
 
 def test_no_chat_template(brought: Path, admin: User) -> None:
@@ -192,7 +192,7 @@ def test_a_missing_folder_and_a_link_to_one(base: ModelVersion, admin: User, tmp
 
 @pytest.mark.parametrize("folder", ["../tiny", "..", ".", "/tiny", "brought/../../tiny", ""])
 def test_a_name_that_leaves_the_folder(brought: Path, admin: User, folder: str) -> None:
-    with pytest.raises(Refused, match="The name of a folder"):
+    with pytest.raises(Refused, match="Enter the name of a folder"):
         ask_import(by=admin, name="A brought model", folder=folder)
     VersionImport.objects.create(name="A brought model", folder=folder, by=admin)  # past the form
     imports.import_waiting()
@@ -229,7 +229,7 @@ def test_one_that_is_refused_does_not_hold_up_the_next(brought: Path, base: Mode
     imports.import_waiting()
     one, two, three = VersionImport.objects.order_by("pk")
     assert "is not accepted" in one.problem
-    assert two.problem == "There is a version of this name already."
+    assert two.problem == "There is already a version with this name."
     assert three.version is not None
     assert sorted(path.name for path in (studio() / "imports").iterdir()) == [str(three.pk)]
 

@@ -1,4 +1,4 @@
-"""The dry run: what it writes, what it says it takes, and when it says no."""
+"""The dry run: its files, its estimates, and its refusals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from tests.workers.jobs.house import snapshot_of, wait
+from tests.workers.jobs.site import snapshot_of, wait
 from training.common.text import count_words
 from workers.folders import datasets, private, run_folder
 from workers.jobs.runs import planning
@@ -205,13 +205,13 @@ def fail_by_batch(run: Run, settings: Settings) -> str:
 def fail_by_held_out(run: Run, settings: Settings) -> str:
     run.snapshot = another_snapshot(5, 5, held_out=True)
     run.save()
-    return "nothing to learn from"
+    return "nothing to train on"
 
 
 def fail_by_snapshot(run: Run, settings: Settings) -> str:
     run.snapshot = another_snapshot(state=Making.FAILED, problem="No votes.")
     run.save()
-    return "snapshot 9 is not there: No votes."
+    return "snapshot 9 is not ready: No votes."
 
 
 def fail_by_disk(run: Run, settings: Settings) -> str:
@@ -323,7 +323,7 @@ def test_hours_by_the_last_good_run(draft: Draft, base: ModelVersion, gpus: int)
         return run
 
     plan = planned(draft())
-    assert (plan["gpu_hours"], plan["hours_from"]) == (None, "no run of this kind was made on a processor yet")
+    assert (plan["gpu_hours"], plan["hours_from"]) == (None, "no run of this kind has been made on a processor yet")
     good = ended(RunState.DONE, [1.0, 500.0, 900.0])
     ended(RunState.FAILED, [7.0])
     ended(RunState.DONE, [7.0], recipe="sft")
@@ -342,12 +342,12 @@ def test_hours_by_arithmetic(draft: Draft) -> None:
     assert plan["hours_from"].startswith("computed")
 
 
-def test_the_house_may_bound_the_disk(house: Path, settings: Settings) -> None:
+def test_the_site_may_limit_the_disk(site: Path, settings: Settings) -> None:
     settings.STUDIO_DISK_GB = 1
-    private(house / "studio")
+    private(site / "studio")
     before = planning.free_disk()
     assert before is not None
-    (house / "studio" / "weights").write_bytes(b"x" * 2**22)
+    (site / "studio" / "weights").write_bytes(b"x" * 2**22)
     after = planning.free_disk()
     assert after is not None
     assert before - after == pytest.approx(2**22, rel=0.01)

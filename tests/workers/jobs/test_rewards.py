@@ -1,4 +1,4 @@
-"""What the site fills into a GRPO run: judges, principles, reward model; and what is left of its stories."""
+"""The settings of a GRPO run that the site fills in: judges, principles, reward model; and the stories that are kept."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def judged(settings: Settings) -> Settings:
 
 
 @pytest.fixture
-def requests(house: Path) -> Dataset:
-    folder = private(house / "brought")
+def requests(site: Path) -> Dataset:
+    folder = private(site / "brought")
     asked = [{"role": "user", "content": "A tale of a lamp. It should be 100 words long."}]
     human = {"role": "assistant", "content": "The lamp was lit."}
     lines: list[dict[str, Any]] = [{"messages": asked, "target": 120}] * 4
@@ -64,7 +64,7 @@ def read(run: Run) -> GrpoSettings:
     return read_settings(prepare(run), GrpoSettings)
 
 
-def test_the_recipe_reads_what_the_house_wrote(judged: Settings, asked: Callable[..., Run], base: ModelVersion) -> None:
+def test_the_recipe_reads_what_the_site_wrote(judged: Settings, asked: Callable[..., Run], base: ModelVersion) -> None:
     judged.JUDGE_OUTSIDE, judged.SECOND_JUDGE_OUTSIDE = False, True
     run = asked()
     found = read(run)
@@ -107,19 +107,19 @@ def test_only_rewards_that_are_used_are_filled_in(
     assert PRINCIPLES[0]["name"] in found.rewards.constitution.read_text()
     assert found.rewards.ranges == found.rewards.judge
     assert found.rewards.preference == model_path(taste)
-    with pytest.raises(MendableError, match="reward model of this run is gone"):
+    with pytest.raises(MendableError, match="reward model of this run has been deleted"):
         read(asked(weights={"preference": 1.0}))
 
 
 def test_a_second_judge_is_another_one(judged: Settings, asked: Callable[..., Run]) -> None:
     judged.SECOND_JUDGE_URL, judged.SECOND_JUDGE_MODEL = "http://judge", "mole"
-    with pytest.raises(MendableError, match="name the judge itself"):
+    with pytest.raises(MendableError, match="name the first judge"):
         read(asked())
 
 
 def test_requests_without_an_answer_are_for_grpo_alone(base: ModelVersion, requests: Dataset, admin: User) -> None:
     run = Run.objects.create(recipe="sft", settings=defaults_of("sft", base), base=base, dataset=requests, by=admin)
-    with pytest.raises(MendableError, match="Requests holds requests without an answer"):
+    with pytest.raises(MendableError, match="Requests contains requests without an answer"):
         prepare(run)
 
 

@@ -14,7 +14,7 @@ from django.db import transaction
 
 from tests.training.constitution.recorded import PRINCIPLES, TEXTS, Recorded, Text
 from tests.training.teacher.fake import FakeTeacher
-from tests.workers.jobs.house import snapshot_of, wait, work
+from tests.workers.jobs.site import snapshot_of, wait, work
 from training.common.errors import MendableError
 from training.common.records import Principle
 from workers.folders import private, run_folder
@@ -57,7 +57,7 @@ def recorded() -> Recorded:
 
 
 @pytest.fixture
-def fake(house: Path, recorded: Recorded, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTeacher]:
+def fake(site: Path, recorded: Recorded, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTeacher]:
     made = FakeTeacher(recorded)
     for name, value in (("TEACHER_URL", made.url), ("TEACHER_MODEL", "fake"), ("TEACHER_KEY", "let me in")):
         setattr(settings, name, value)
@@ -74,8 +74,8 @@ def constitution(db: None) -> None:
 
 
 @pytest.fixture
-def stories(house: Path) -> Dataset:
-    folder = private(house / "brought")
+def stories(site: Path) -> Dataset:
+    folder = private(site / "brought")
     lines = [{"text": one.text, "title": f"T{number}", "author": one.author} for number, one in enumerate(texts())]
     (folder / "train.jsonl").write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), "utf-8")
     return add_dataset("Old stories", folder)
@@ -168,11 +168,11 @@ def test_a_stage_becomes_a_data_set_with_its_card(
     typed: dict[str, str],
     keeper: Keeper,
     stories: Dataset,
-    house: Path,
+    site: Path,
     drafted: Callable[..., Run],
     admin: User,
 ) -> None:
-    folder = private(house / "letters")
+    folder = private(site / "letters")
     line = {"messages": [{"role": "user", "content": "Go on."}, {"role": "assistant", "content": texts()[0].text * 2}]}
     (folder / "train.jsonl").write_text(json.dumps(line) + "\n")
     letters = add_dataset("Letters", folder)
@@ -234,8 +234,8 @@ def test_a_draft_leaves_with_its_writers_consent_only(
     assert len(read_by(run)) == 3
     assert take.text not in read_by(run)
     plan = stage_plan_of(run)
-    assert plan["notes"] == ["1 of 4 good texts are left out: their writers allow no model outside of this site."]
-    assert "outside of this site" in plan["teacher"]
+    assert plan["notes"] == ["1 of 4 good texts are left out: their writers allow no model outside this site."]
+    assert "outside this site" in plan["teacher"]
 
     assert take.brief.story_id
     share(by=owner, story_id=take.brief.story_id, consent="outside", given=True)
@@ -295,7 +295,7 @@ def test_a_mended_passage_is_a_good_text_and_its_violation_stands_in_the_mended_
     take: Take,
     owner: User,
     constitution: None,
-    house: Path,
+    site: Path,
     fake: FakeTeacher,
     drafted: Callable[..., Run],
     settings: Settings,
@@ -350,7 +350,7 @@ def test_only_a_stage_has_the_teachers_key(settings: Settings, tmp_path: Path) -
 def test_a_stage_knows_whether_its_teacher_is_outside(
     stories: Dataset,
     constitution: None,
-    house: Path,
+    site: Path,
     fake: FakeTeacher,
     drafted: Callable[..., Run],
     settings: Settings,
@@ -358,7 +358,7 @@ def test_a_stage_knows_whether_its_teacher_is_outside(
     run = drafted("violations", stories)
     for outside in (True, False):
         settings.TEACHER_OUTSIDE = outside
-        assert stages.reads(run, private(house / "material"))["teacher"]["inside"] is not outside
+        assert stages.reads(run, private(site / "material"))["teacher"]["inside"] is not outside
 
 
 def test_a_stage_knows_the_proxies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -368,7 +368,7 @@ def test_a_stage_knows_the_proxies(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_without_a_teacher(
-    stories: Dataset, constitution: None, house: Path, drafted: Callable[..., Run], settings: Settings
+    stories: Dataset, constitution: None, site: Path, drafted: Callable[..., Run], settings: Settings
 ) -> None:
     settings.TEACHER_URL = ""
     with pytest.raises(MendableError, match="TEACHER_URL"):

@@ -122,50 +122,50 @@ def test_the_latest_text_that_fits_begins_with_a_paragraph_and_the_length_is_sai
     assert len(prompt.tokens) > 500
 
 
-def test_what_was_spoken_is_said_again_in_the_same_tokens(prompter: Prompter) -> None:
+def test_a_cached_story_is_encoded_in_the_same_tokens(prompter: Prompter) -> None:
     """Whatever tokens the model chose: the next prompt begins with all that the server has read and written."""
     first = build(prompter, Written("He came in."))
-    assert first.spoken is not None
+    assert first.cached is not None
     sampled = [" Th", "e", " d", "oo", "r", " sl", "ammed", ".", " N", "obo", "dy", " mo", "ved", "."]
     said = []
     for piece in sampled:  # each letter a token of its own: nobody encodes like that
         ids = [token for letter in piece for token in prompter.plain(letter)]
-        first.spoken.add(piece, ids)
+        first.cached.add(piece, ids)
         said += ids
-    first.spoken.add("", [2])  # the end of the turn is no part of the story
+    first.cached.add("", [2])  # the end of the turn is no part of the story
     text = "He came in." + "".join(sampled)
-    again = build(prompter, Written(text), spoken=first.spoken)
+    again = build(prompter, Written(text), cached=first.cached)
     assert again.tokens == first.tokens + said
     assert prompter.decode(again.tokens) == prompter.decode(build(prompter, Written(text)).tokens)
-    landing = build(prompter, Written(text), spoken=first.spoken, landing=True)
+    landing = build(prompter, Written(text), cached=first.cached, landing=True)
     upto = sum(len(prompter.plain(letter)) for letter in " The door slammed.")
     assert landing.tokens[: len(first.tokens) + upto] == first.tokens + said[:upto]
     assert prompter.decode(landing.tokens) == prompter.decode(build(prompter, Written(text), landing=True).tokens)
     # A writer's change: as far as the text is the same, and with the change behind it.
     changed = text.replace("Nobody", "Somebody")
-    after = build(prompter, Written(changed), spoken=first.spoken)
+    after = build(prompter, Written(changed), cached=first.cached)
     assert after.tokens[: len(first.tokens) + upto] == first.tokens + said[:upto]
     assert prompter.decode(after.tokens).endswith(changed)
     # A server that does not say its tokens.
     mute = build(prompter, Written("He came in."))
-    assert mute.spoken is not None
+    assert mute.cached is not None
     for piece in sampled:
-        mute.spoken.add(piece, [])
-    assert build(prompter, Written(text), spoken=mute.spoken).tokens == build(prompter, Written(text)).tokens
+        mute.cached.add(piece, [])
+    assert build(prompter, Written(text), cached=mute.cached).tokens == build(prompter, Written(text)).tokens
 
 
 def test_half_a_character_is_not_said_again(prompter: Prompter) -> None:
     first = build(prompter, Written("He came in."))
-    assert first.spoken is not None
+    assert first.cached is not None
     *halves, last = prompter.plain("𝄞")
     assert halves
     for token in halves:
-        first.spoken.add("", [token])
+        first.cached.add("", [token])
     for text in ("He came in. Then", "He came in.𝄞"):
-        again = build(prompter, Written(text), spoken=first.spoken)
+        again = build(prompter, Written(text), cached=first.cached)
         assert prompter.decode(again.tokens).endswith(text)
-    first.spoken.add("𝄞", [last])
-    assert build(prompter, Written("He came in.𝄞"), spoken=first.spoken).tokens == [*first.tokens, *halves, last]
+    first.cached.add("𝄞", [last])
+    assert build(prompter, Written("He came in.𝄞"), cached=first.cached).tokens == [*first.tokens, *halves, last]
 
 
 def test_a_cut_text_keeps_its_beginning_while_it_fits(prompter: Prompter) -> None:
@@ -173,7 +173,7 @@ def test_a_cut_text_keeps_its_beginning_while_it_fits(prompter: Prompter) -> Non
     text = "\n\n".join(paragraphs)
     first = build(prompter, Written(text), 1024)
     more = f"{text}\n\nOne more. And another."
-    again = build(prompter, Written(more), 1024, spoken=first.spoken, answer=100)
+    again = build(prompter, Written(more), 1024, cached=first.cached, answer=100)
     shared = [a == b for a, b in zip(first.tokens, again.tokens, strict=False)].index(False)
     assert shared > 500
     assert prompter.decode(again.tokens).endswith("And another.")

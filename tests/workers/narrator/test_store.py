@@ -12,7 +12,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from tests.faults.house import check_log, log_of, make_story
+from tests.faults.narrators import check_log, log_of, make_story
 from workers.narrator.store import ChunkRow, GenerationRow, Store
 from writer.stories.models import Generation, State, Wish
 

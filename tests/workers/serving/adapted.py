@@ -1,4 +1,4 @@
-"""Weights of a version that is surely another model than the demo's, without a training."""
+"""Weights of a version that differs from the demo model, without training."""
 
 from __future__ import annotations
 

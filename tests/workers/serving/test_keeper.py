@@ -1,4 +1,4 @@
-"""Versions on the real vLLM: loaded because they are wanted, switched once they write, refused when a byte is not theirs."""
+"""Versions on the real vLLM: loaded when needed, deployed after a smoke test, refused if a byte was changed."""
 
 from __future__ import annotations
 

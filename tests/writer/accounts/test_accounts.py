@@ -1,4 +1,4 @@
-"""The way in, what people may change, and the way out."""
+"""Invitations, changes of accounts, and their deletion."""
 
 from __future__ import annotations
 

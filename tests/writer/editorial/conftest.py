@@ -1,4 +1,4 @@
-"""A violation in nobody's text, and one in a story that is offered and may be learned from."""
+"""A violation in a text without a story, and one in an offered story with consent for training."""
 
 from __future__ import annotations
 

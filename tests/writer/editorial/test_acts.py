@@ -1,4 +1,4 @@
-"""Acts: each is stored once, only where it may be, and undone without a trace but its own."""
+"""Acts: each is stored once, only if allowed, and can be undone completely."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_sent_twice_it_is_stored_once(reading: Reading, editor: User) -> None:
     first, again = do(editor, "a", **asked), do(editor, "a", **asked)
     assert first.pk == again.pk
     assert Vote.objects.count() == 1
-    with pytest.raises(Refused, match="name of another"):
+    with pytest.raises(Refused, match="belongs to another act"):
         do(editor, "a", **(asked | {"preference": 2}))
     undo(by=editor, op_id="a")
     assert do(editor, "a", **asked).undone, "a message that comes late does not bring back what was undone"
@@ -89,7 +89,7 @@ def test_a_vote_is_undone(reading: Reading, editor: User) -> None:
 def test_a_vote_stands_once_the_names_were_told(reading: Reading, editor: User) -> None:
     do(editor, "a", kind="vote", reading=reading.pk, preference=1)
     Reading.objects.update(revealed=timezone.now())
-    with pytest.raises(NotNow, match="stands"):
+    with pytest.raises(NotNow, match="cannot be changed"):
         undo(by=editor, op_id="a")
     assert Act.objects.get().undone is None
 
@@ -110,7 +110,7 @@ def test_the_third_vote_ends_the_search_for_editors(
     ("change", "told"),
     [
         ({"axes": {"charm": 1}}, "no axis charm"),
-        ({"principles": [10**9]}, "not in force"),
+        ({"principles": [10**9]}, "no longer in force"),
         ({"reason": "x" * 4001}, "4,000"),
         ({"reason": "\x00"}, "control character"),
     ],
@@ -151,7 +151,7 @@ def test_a_mark_remembers_its_words(take: Take, editor: User, version: Principle
         ({"quote": "memento"}, "not the words"),
         ({"end": 10_000}, "not the words"),
         ({"severity": 4}, "severity"),
-        ({"better": "mementos"}, "stands there already"),
+        ({"better": "mementos"}, "same as the text"),
         ({"take": None}, "one side of a reading"),
     ],
 )
@@ -204,7 +204,7 @@ def test_a_sheet_takes_the_place_of_the_one_before(take: Take, editor: User) -> 
     assert [one.overall for one in RubricSheet.objects.filter(removed=None)] == [1]
     undo(by=editor, op_id=newer.op_id)
     assert [one.overall for one in RubricSheet.objects.filter(removed=None)] == [-4]
-    with pytest.raises(Refused, match="N7 goes from 0 to 15"):
+    with pytest.raises(Refused, match="N7 must be from 0 to 15"):
         do(editor, kind="rubric", take=take.pk, sheet=sheet | {"scores": scores | {"N7": 16}})
 
 
@@ -280,10 +280,10 @@ def test_another_meaning_makes_a_worklist(
 def test_a_retired_principle_is_not_named(take: Take, editor: User, version: PrincipleVersion) -> None:
     mark = marked(editor, take, version)
     Principle.objects.update(state="retired")
-    with pytest.raises(Refused, match="not in force"):
+    with pytest.raises(Refused, match="no longer in force"):
         marked(editor, take, version, "sad")
     assert stale_marks().exists()
-    with pytest.raises(NotNow, match="nothing can hold"):
+    with pytest.raises(NotNow, match="nothing can be confirmed"):
         do(editor, kind="look", mark=mark.subject, version=version.pk, holds=True)
 
 

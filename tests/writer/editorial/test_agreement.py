@@ -1,4 +1,4 @@
-"""Alpha on the examples that its author published and against its definition; editors who look, and editors who do not."""
+"""Alpha on the published examples and against its definition; careful and careless editors."""
 
 from __future__ import annotations
 
@@ -257,8 +257,8 @@ def careless(kind: Kind, quality: npt.NDArray[np.float64], rng: np.random.Genera
             return -careful(quality, rng)
 
 
-def house(rng: np.random.Generator, kinds: Sequence[Kind | None], pairs: int, readers: int = 3) -> list[Vote[int]]:
-    """The votes of a house with one editor for each of `kinds` (None: a careful one): each pair is read by some of them."""
+def team_votes(rng: np.random.Generator, kinds: Sequence[Kind | None], pairs: int, readers: int = 3) -> list[Vote[int]]:
+    """The votes of a team with one editor for each of `kinds` (None: a careful one): each pair is read by some of them."""
     quality = rng.normal(size=pairs)
     by_editor = [careless(kind, quality, rng) if kind else careful(quality, rng) for kind in kinds]
     return [
@@ -274,7 +274,7 @@ def flagged(kinds: Sequence[Kind | None], *, simulations: int = 200) -> tuple[fl
     caught: list[bool] = []
     accused: list[bool] = []
     for _ in range(simulations):
-        found = editors_agreement(house(rng, kinds, pairs=int(rng.integers(105, 162))))
+        found = editors_agreement(team_votes(rng, kinds, pairs=int(rng.integers(105, 162))))
         for editor, kind in enumerate(kinds):
             (caught if kind else accused).append(found[editor].careless)
     return float(np.mean(caught or [False])), float(np.mean(accused))
@@ -307,12 +307,12 @@ class TestEditors:
 
     def test_one_who_always_presses_one_side_adds_nothing(self) -> None:
         rng = np.random.default_rng(8)
-        votes = house(rng, [None, None], pairs=60, readers=2)
+        votes = team_votes(rng, [None, None], pairs=60, readers=2)
         found = editors_agreement([*votes, *((pair, 2, 2) for pair in range(25))])
         assert found[0].agreement == pytest.approx(editors_agreement(votes)[0].agreement)
 
     def test_what_only_one_editor_judged_tells_nothing(self) -> None:
-        votes = house(np.random.default_rng(8), [None, None], pairs=60, readers=2)
+        votes = team_votes(np.random.default_rng(8), [None, None], pairs=60, readers=2)
         alone = [(pair, 0, pair % 5 - 2) for pair in range(60, 160)]
         assert editors_agreement([*votes, *alone])[0].shared == 60
         assert editors_agreement([*votes, *alone])[0].p == pytest.approx(editors_agreement(votes)[0].p)
@@ -349,7 +349,7 @@ class TestEditors:
         """Of 400 careless editors, about half have a p below one half, and about a tenth below a tenth."""
         rng = np.random.default_rng(6)
         kinds: list[Kind | None] = ["any value", None, None, None]
-        p = [editors_agreement(house(rng, kinds, pairs=80))[0].p or 0.0 for _ in range(400)]
+        p = [editors_agreement(team_votes(rng, kinds, pairs=80))[0].p or 0.0 for _ in range(400)]
         assert np.mean(np.array(p) < 0.5) == pytest.approx(0.5, abs=0.075)
         assert np.mean(np.array(p) < 0.1) == pytest.approx(0.1, abs=0.045)
 
@@ -380,7 +380,7 @@ class TestEditors:
 
     def test_below_the_fewest_units_nobody_is_flagged(self) -> None:
         rng = np.random.default_rng(9)
-        found = editors_agreement(house(rng, ["the opposite", None, None], pairs=FEWEST_TELLING))
+        found = editors_agreement(team_votes(rng, ["the opposite", None, None], pairs=FEWEST_TELLING))
         assert found[0].shared == FEWEST_TELLING
         assert found[0].p is not None
         assert found[0].p > 0.5
@@ -388,7 +388,7 @@ class TestEditors:
 
     def test_the_order_and_the_names_do_not_matter(self) -> None:
         rng = np.random.default_rng(10)
-        votes = house(rng, ["any value", None, None, None], pairs=60)
+        votes = team_votes(rng, ["any value", None, None, None], pairs=60)
         found = editors_agreement(votes)
         shuffled = editors_agreement(
             [(f"u{votes[place][0]}", -votes[place][1], votes[place][2]) for place in rng.permutation(len(votes))]
@@ -409,7 +409,7 @@ class TestEditors:
 
     def test_a_hundred_thousand_votes(self) -> None:
         rng = np.random.default_rng(12)
-        votes = house(rng, [None] * 30, pairs=33_000)
+        votes = team_votes(rng, [None] * 30, pairs=33_000)
         start = time.perf_counter()
         found = editors_agreement(votes)
         assert time.perf_counter() - start < 2

@@ -1,4 +1,4 @@
-"""Marked words are found again in a later revision, and it is said where that is uncertain."""
+"""Marked words are found again in a later revision, and uncertain places are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pairs that an editor asks for, and choices that a writer makes: both end in the same tables."""
+"""Pairs that an editor requests, and choices of a writer, which are stored in the same tables."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def test_what_a_writer_keeps_is_a_judgement(
 
 
 def test_takes_of_others_and_of_nothing(owner: User, stranger: User, story: Story, model: ModelVersion) -> None:
-    with pytest.raises(NotNow, match="Nothing was written"):
+    with pytest.raises(NotNow, match="Nothing has been written"):
         another_take(user=owner, story_id=story.pk)
     with pytest.raises(Missing):
         another_take(user=stranger, story_id=story.pk)

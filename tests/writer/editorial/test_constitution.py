@@ -47,7 +47,7 @@ class TestOurs:
         assert {task for record in records for task in record.tasks} == set(TASKS)
         assert {domain for record in records for domain in record.domains} == set(Domain.values)
 
-    def test_a_new_house_begins_with_them_once(self, db: None, editor: User) -> None:
+    def test_a_new_site_begins_with_them_once(self, db: None, editor: User) -> None:
         ensure_constitution()
         count = Principle.objects.filter(state=PrincipleState.IN_FORCE).count()
         assert count == len(read_constitution(OURS.read_text()))
@@ -115,7 +115,7 @@ class TestFile:
             ("principle = [1]", "principle 1"),
             ("[[principle]]\nkey = 'a'", r"principle 1 \(a\): the name is missing"),
             ("[[principle]]\nkey = 'A b'", "key"),
-            (write_constitution([PRINCIPLE, PRINCIPLE]), "there twice"),
+            (write_constitution([PRINCIPLE, PRINCIPLE]), "occurs twice"),
             (write_constitution([PRINCIPLE]).replace("fiction", "poetry"), "domains 1"),
             (write_constitution([PRINCIPLE]).replace("name =", "colour = 1\nname ="), "no field colour"),
             (write_constitution([PRINCIPLE]).replace("A tin can", "A tin\\u0000can"), "control character"),

@@ -1,4 +1,4 @@
-"""The editors' figures, counted by hand beside."""
+"""The editors' statistics, compared with counts by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Violations as rows: the passage as it was written is chosen, the worse one rejected, and what stands before is the prompt."""
+"""Violations as rows: the passage as it was written is chosen, the worse one rejected, and the text before it is the prompt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an editor is given to read: so many editors a pair, the urgent first, nobody twice, nobody their own; and where they are in it."""
+"""The pairs that an editor gets: a number of editors per pair, urgent ones first, none twice, none of their own; and the reading position."""
 
 from __future__ import annotations
 

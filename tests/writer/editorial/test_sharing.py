@@ -1,4 +1,4 @@
-"""What a writer allows, its history, and the notes that come back."""
+"""A writer's consents, their history, and editors' notes."""
 
 from __future__ import annotations
 

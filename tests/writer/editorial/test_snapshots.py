@@ -1,4 +1,4 @@
-"""Snapshots: what is in them and what is not, that they never change, and that they come back as they went out."""
+"""Snapshots: their rows and omissions, that they never change, and that exported files can be imported again."""
 
 from __future__ import annotations
 
@@ -386,7 +386,7 @@ def test_only_these(pair: Pair, editor: User, admin: User, version: PrincipleVer
     [
         ({"votes": False, "mended": False}, "at least one source"),
         ({"violations": "all"}, "Violations"),
-        ({"since": "2026-02-02", "until": "2026-01-01"}, "before it begins"),
+        ({"since": "2026-02-02", "until": "2026-01-01"}, "before the beginning"),
         ({"most_share": 0}, "Most share"),
         ({"least_agreement": 0.2}, "Least agreement"),
         ({"charm": 1}, "Charm"),
@@ -445,7 +445,7 @@ def test_nothing_to_put_into_it(admin: User) -> None:
     asked = ask_snapshot(by=admin, query=SnapshotQuery())
     assert make_snapshot(snapshot_id=asked.pk) is None
     asked.refresh_from_db()
-    assert (asked.state, "nothing to put" in asked.problem) == ("failed", True)
+    assert (asked.state, "would be empty" in asked.problem) == ("failed", True)
     assert make_snapshot(snapshot_id=asked.pk) is None
 
 
@@ -512,16 +512,16 @@ def test_parquet_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
     many = {name: [name * 100] * 2000 for name in ("prompt", "chosen", "rejected")}
     pq.write_table(pa.table(many), out, use_dictionary=False)
     monkeypatch.setattr("writer.editorial.snapshots.importing.UNPACKED_BYTES", 100_000)
-    with pytest.raises(Refused, match="more text than fits"):
+    with pytest.raises(Refused, match="too much text"):
         read_preferences(out, "x.parquet", 10)
 
 
 def test_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(Refused, match="are the most"):
+    with pytest.raises(Refused, match="the limit is"):
         read_preferences(jsonl(GOOD), "x.jsonl", 10**12)
     monkeypatch.setattr("writer.editorial.snapshots.importing.MOST_ROWS", 1)
     with pytest.raises(Refused, match="more than 1 rows"):
         read_preferences(jsonl(GOOD, GOOD), "x.jsonl", 10)
     monkeypatch.setattr("writer.editorial.snapshots.importing.LINE_BYTES", 20)
-    with pytest.raises(Refused, match="longer than a story"):
+    with pytest.raises(Refused, match="longer than the limit of a story"):
         read_preferences(jsonl(GOOD), "x.jsonl", 10)

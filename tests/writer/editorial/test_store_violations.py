@@ -1,4 +1,4 @@
-"""What a stage made is stored once, where it still has its ground."""
+"""Violations of a stage are stored once, if they are still valid."""
 
 from __future__ import annotations
 

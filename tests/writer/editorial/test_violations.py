@@ -1,4 +1,4 @@
-"""What editors say of violations: who sees them, what comes next, and that each verdict is stored once and can be taken back."""
+"""Judgements of violations: access, order, and that each is stored once and can be undone."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_mended_in_ones_own_words(violation: Violation, editor: User) -> None:
         ({"state": "rejected", "reason": "awkward", "note": "x" * 501}, "500"),
         ({"state": "mended"}, "What should the worse passage be"),
         ({"state": "mended", "mended": " \n\n "}, "What should the worse passage be"),
-        ({"state": "mended", "mended": "The lamp was lit, as always.\n"}, "as it was"),
+        ({"state": "mended", "mended": "The lamp was lit, as always.\n"}, "is unchanged"),
         ({"state": "mended", "mended": "The lamp was lit at six."}, "the good passage"),
         ({"state": "mended", "mended": "\x07"}, "control character"),
         ({"state": "mended", "mended": "x" * 20_001}, "20,000"),
@@ -108,7 +108,7 @@ def test_the_second_of_two_is_told(violation: Violation, editor: User, admin: Us
     judged(editor, violation)
     with pytest.raises(NotNow, match="Edna Editor judged this one while you read it"):
         judged(admin, violation, "rejected", reason="awkward")
-    with pytest.raises(NotNow, match="Undo that first"):
+    with pytest.raises(NotNow, match="Undo that"):
         judged(editor, violation, "rejected", reason="awkward")
     assert (fresh(violation).state, fresh(violation).by) == ("accepted", editor)
     assert Act.objects.count() == 1
@@ -133,7 +133,7 @@ def test_two_at_the_same_moment(violation: Violation, editor: User, admin: User)
         thread.join(0.5)
         assert thread.is_alive(), "it waits to hear what the first one said"
     thread.join(10)
-    assert told == ["Edna Editor judged this one while you read it. Nothing of yours was stored."]
+    assert told == ["Edna Editor judged this one while you read it. Your judgement was not stored."]
     assert fresh(violation).state == "accepted"
 
 
@@ -146,12 +146,12 @@ def test_nobody_takes_back_what_another_said(violation: Violation, editor: User,
 
 def test_what_the_principle_asks_no_more(violation: Violation, editor: User, admin: User) -> None:
     set_state(by=admin, key=PRINCIPLE.key, state="retired")
-    with pytest.raises(NotNow, match="not in force"):
+    with pytest.raises(NotNow, match="no longer in force"):
         judged(editor, violation)
     set_state(by=admin, key=PRINCIPLE.key, state="in_force")
     record = PRINCIPLE.model_copy(update={"explanation": "Name no things."})
     save_principle(by=admin, record=record, base=1, meaning_changed=True, why="The opposite.")
-    with pytest.raises(NotNow, match="something else by now"):
+    with pytest.raises(NotNow, match="has a new meaning"):
         judged(editor, violation)
     assert fresh(violation).state == "waiting"
 
@@ -161,7 +161,7 @@ def test_undone_after_the_text_is_gone(offered: Violation, editor: User, owner: 
     story_id = offered.take.brief.story_id
     assert story_id
     delete_story(user=owner, story_id=story_id)
-    with pytest.raises(NotNow, match="text is gone"):
+    with pytest.raises(NotNow, match="text has been deleted"):
         undo(by=editor, op_id="a")
     with pytest.raises(Missing):
         judged(editor, offered)

@@ -1,4 +1,4 @@
-"""The API from outside: what it answers, and to whom."""
+"""The HTTP API: its responses, and access to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A story as a file: the text unchanged, and in Markdown nothing but the story's own marks means anything."""
+"""A story as a file: the text unchanged, and in Markdown only the story's own marks have a meaning."""
 
 from __future__ import annotations
 

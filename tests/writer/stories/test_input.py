@@ -1,4 +1,4 @@
-"""Whatever people type gets a clear answer, by the API and by the form, and nothing that was typed is lost."""
+"""Invalid input gets a clear message from the API and the form, and is not lost."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("premise", "bell \x07 rings", "control character (U+0007, number 6"),
     ("premise", "nul \x00", "control character (U+0000"),
     ("title", "", "Please write a title."),
-    ("title", "t" * 201, "200 are the most"),
+    ("title", "t" * 201, "the limit is 200"),
     ("title", "esc \x1b[31m", "U+001B"),
     ("target_words", 0, "200 to 20,000 words"),
     ("target_words", -1, "200 to 20,000 words"),
@@ -40,10 +40,10 @@ API_ONLY: list[tuple[str, Any, str]] = [
     ("target_words", None, "whole number"),
     ("target_words", [600], "whole number"),
     ("target_words", 10**40, "200 to 20,000 words"),
-    ("premise", 7, "is a text"),
+    ("premise", 7, "must be a text"),
     ("premise", "half \ud83d", "half of a character"),
-    ("title", None, "is a text"),
-    ("text", "x" * 1_000_001, "1,000,000 are the most"),
+    ("title", None, "must be a text"),
+    ("text", "x" * 1_000_001, "the limit is 1,000,000"),
     ("text", "\x0b", "U+000B"),
     ("surprise", 1, "no field surprise"),
 ]

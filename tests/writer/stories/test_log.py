@@ -1,4 +1,4 @@
-"""The log joined to what it continues, and its chunks as messages. The browser answers the examples of log.json too (log.test.ts)."""
+"""The log joined to the text that it continues, and its chunks as messages. log.test.ts tests the browser with the same log.json."""
 
 from __future__ import annotations
 

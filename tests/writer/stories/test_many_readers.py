@@ -1,4 +1,4 @@
-"""Many readers on one web process of its own: all get everything, quickly, for little."""
+"""Many readers on one web process: all get everything, quickly, with little CPU time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starting, limits, saving: what the operations promise, also when they are called at the same moment."""
+"""Starting, limits, saving: what the operations guarantee, also when they are called concurrently."""
 
 from __future__ import annotations
 

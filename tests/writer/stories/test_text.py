@@ -1,4 +1,4 @@
-"""Who wrote which paragraph, what can be stored, and saves while the log grows: no character is lost, none is there twice."""
+"""Who wrote which paragraph, what can be stored, and saves while the log grows: no character is lost or doubled."""
 
 from __future__ import annotations
 

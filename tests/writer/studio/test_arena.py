@@ -1,4 +1,4 @@
-"""An arena from its opening to its decision, with votes as rows; and that nothing of it is ever learned from."""
+"""An arena from its opening to its decision, with votes as rows; and that it is never used for training."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ def test_an_erased_story_costs_its_pairs_only(candidate: ModelVersion, admin: Us
     write_all(opened)
     advance()
     erased.refresh_from_db()
-    assert (erased.take, erased.failed) == (None, "It was erased.")
+    assert (erased.take, erased.failed) == (None, "It was deleted.")
     assert pairs_of(opened).count() == 4 * 2 - 1
     (left,) = pairs_of(opened).filter(brief=erased.brief)
     assert set(places(left, opened)) == {0, 2}
@@ -315,7 +315,7 @@ def test_one_at_a_time_and_closed_undecided(arena: Arena, candidate: ModelVersio
     count(arena.pk)
     arena.refresh_from_db()
     assert arena.state == ArenaState.CLOSED
-    with pytest.raises(NotNow, match="over already"):
+    with pytest.raises(NotNow, match="ended already"):
         close_arena(by=admin, arena_id=arena.pk)
 
 
@@ -331,14 +331,14 @@ def test_rules_out_of_bounds(candidate: ModelVersion, model: ModelVersion, admin
     for change in ({"prompts": 2}, {"confidence": 0.5}, {"share": 0.9}, {"words": 5}):
         with pytest.raises(Refused):
             open_arena(by=admin, candidate=candidate.pk, **change)
-    with pytest.raises(NotNow, match="in service itself"):
+    with pytest.raises(NotNow, match="Choose another version as the candidate"):
         open_arena(by=admin, candidate=model.pk)
 
 
 def test_simulated_voters_and_the_stated_error_rate(
     candidate: ModelVersion, admin: User, make_editor: Callable[[], User]
 ) -> None:
-    """Voters who toss a coin: through the whole house, a candidate is promoted no more often than 1 - confidence, within chance."""
+    """Voters who toss a coin, with all of the code: a candidate is promoted no more often than 1 - confidence, within chance."""
     chance = random.Random(2)
     voter, better = make_editor(), 0
     opened = open_arena(by=admin, candidate=candidate.pk, prompts=10, words=300, confidence=0.9)

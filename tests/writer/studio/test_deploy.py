@@ -1,4 +1,4 @@
-"""What is in service: asked for, switched, taken back; and what the database itself will not let happen."""
+"""Deployments: requested, switched, rolled back; and the constraints of the database."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def test_the_gate(
     gate = gate_of(candidate)
     assert not gate.passed
     assert len(gate.reasons) == 2
-    with pytest.raises(NotNow, match="no report"):
+    with pytest.raises(NotNow, match="has no report"):
         promote(by=admin, version_id=candidate.pk)
-    with pytest.raises(Refused, match="Say why"):
+    with pytest.raises(Refused, match="Give a reason"):
         promote(by=admin, version_id=candidate.pk, overrule=True, reason="because")
     asked = promote(by=admin, version_id=candidate.pk, overrule=True, reason="The editors like it better already.")
     assert asked.grounds["overruled"] is True

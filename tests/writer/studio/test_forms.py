@@ -1,4 +1,4 @@
-"""A form from any recipe's settings: bounded fields only, and nothing that was typed goes further unless the recipe would take it."""
+"""A form from any recipe's settings: only bounded fields, and only input that the recipe accepts is used."""
 
 from __future__ import annotations
 
@@ -57,16 +57,16 @@ def test_what_a_run_has_comes_back_into_the_form(recipe: str) -> None:
 @pytest.mark.parametrize(
     ("name", "typed", "says"),
     [
-        ("epochs", "", "must stand here"),
+        ("epochs", "", "is required"),
         ("epochs", "0", "more than 0"),
-        ("epochs", "many", "no number"),
-        ("epochs", "nan", "no number"),
-        ("epochs", "1e999", "no number"),
-        ("beta", "0,5", "no number"),
+        ("epochs", "many", "Enter a number."),
+        ("epochs", "nan", "Enter a number."),
+        ("epochs", "1e999", "Enter a number."),
+        ("beta", "0,5", "Enter a number."),
         ("batch", "2.5", "whole number"),
-        ("batch", "1000000", "100000 at most"),
-        ("overlong", "sing", "of the list"),
-        ("learner.zero_stage", "7", "of the list"),
+        ("batch", "1000000", "at most 100000"),
+        ("overlong", "sing", "from the list"),
+        ("learner.zero_stage", "7", "from the list"),
         ("learner.offload", "all", "needs zero_stage"),
     ],
 )
@@ -76,8 +76,8 @@ def test_what_is_wrong_is_said_at_its_field(name: str, typed: str, says: str) ->
     assert says in (form.errors.get(name) or form.errors.get("") or form.errors.get("learner", "")), form.errors
 
 
-@pytest.mark.parametrize(("typed", "says"), [("", "Choose one"), ("write, sing", "of the list")])
-def test_of_several_choices_all_are_of_the_list(typed: str, says: str) -> None:
+@pytest.mark.parametrize(("typed", "says"), [("", "Choose at least one"), ("write, sing", "from the list")])
+def test_several_choices_must_all_be_from_the_list(typed: str, says: str) -> None:
     form, values = read("backtranslate", as_typed("backtranslate") | {"tasks": typed})
     assert values is None
     assert says in form.errors["tasks"]
@@ -85,7 +85,7 @@ def test_of_several_choices_all_are_of_the_list(typed: str, says: str) -> None:
 
 def test_a_new_writing_task_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
     typed = as_typed("backtranslate") | {"tasks": TOY.key}
-    assert "of the list" in read("backtranslate", typed)[0].errors["tasks"]
+    assert "from the list" in read("backtranslate", typed)[0].errors["tasks"]
     monkeypatch.setitem(TASKS, TOY.key, TOY)
     tasks = next(one for one in form_of("backtranslate").fields if one.name == "tasks")
     assert tasks.choices[TOY.key] == TOY.label
@@ -144,7 +144,7 @@ def test_settings_of_an_older_run_come_back_under_their_new_names() -> None:
     assert typed["rollouts.importance_ratio_cap"] == "3"
 
 
-def test_what_a_judge_is_stays_with_the_house_and_how_it_is_asked_is_on_the_form() -> None:
+def test_what_a_judge_is_stays_with_the_site_and_how_it_is_asked_is_on_the_form() -> None:
     names = {one.name for one in form_of("grpo").fields}
     assert {"rewards.judge.at_once", "rewards.judge.most_money", "rollouts.max_staleness"} <= names
     assert "rewards.judge" not in names, "nobody turns it off"
@@ -239,7 +239,7 @@ def strings(value: Any) -> list[str]:
 def test_a_command_is_for_a_recipe_and_a_whole_path() -> None:
     with pytest.raises(ValueError, match="no recipe"):
         command("dpo; id", Path("/a"), 1)
-    with pytest.raises(ValueError, match="whole path"):
+    with pytest.raises(ValueError, match="must be absolute"):
         command("dpo", Path("a"), 1)
 
 

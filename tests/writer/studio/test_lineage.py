@@ -1,4 +1,4 @@
-"""Where a version comes from, and what came of a person's judgement, over snapshots that the site made itself."""
+"""The lineage of versions and of a person's judgements, with snapshots that the site made."""
 
 from __future__ import annotations
 

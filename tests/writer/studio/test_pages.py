@@ -1,4 +1,4 @@
-"""Every page of the studio, as an admin sees it, with rows in every state that there is; and the pictures of a report."""
+"""Every page of the studio, as an admin sees it, with rows in every state; and the charts of a report."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ PLAN = {
     "card_memory": 141 * 10**9, "disk": 4 * 10**9, "text": "The plan, in full.", "notes": ["The model holds 2,048 tokens."],
     "gpu_hours": 1.25, "hours_from": "by the speed of run 3",
 }  # fmt: skip
-UNKNOWN = PLAN | {"gpu_hours": None, "hours_from": "no run of this kind was made on a processor yet"}
+UNKNOWN = PLAN | {"gpu_hours": None, "hours_from": "no run of this kind has been made on a processor yet"}
 PROBLEM = {"problem": "One step takes 32 examples, but there are only 5. Lower the batch.", "notes": []}
 
 

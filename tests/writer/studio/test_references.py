@@ -1,4 +1,4 @@
-"""Texts by people: brought in whole or not at all, compared with versions, and never learned from."""
+"""Texts by people: imported completely or not at all, compared with versions, and never used for training."""
 
 from __future__ import annotations
 
@@ -91,12 +91,12 @@ def test_two_admins_bring_in_the_same_file(
         (line(title=3), "The title is not a text"),
         (line(source=["a"]), "The source is not a text"),
         (line(title=" "), "Please write a title"),
-        (line(title="x" * 201), "201 characters; 200 are the most"),
+        (line(title="x" * 201), "201 characters; the limit is 200"),
         (line(premise=None), "Please write a premise"),
         (line(author=""), "Please write a name of the author"),
-        (line(source="x" * 501), "500 are the most"),
+        (line(source="x" * 501), "the limit is 500"),
         (line(text=" \n\n "), "Please write a text"),
-        (line(text="x" * (TEXT_CHARS + 1)), "1,000,000 are the most"),
+        (line(text="x" * (TEXT_CHARS + 1)), "the limit is 1,000,000"),
         (line(text=line()["text"] + "\0"), "control character"),
         (json.dumps(line()).replace("stood.", "\\ud800").encode(), "half of a character"),
         (line(words=199), "200 to 20,000 words"),

@@ -1,4 +1,4 @@
-"""Runs as rows: asked for once however often one clicks, started by who has seen the plan, stopped, resumed, cloned."""
+"""Runs as rows: requested once, however often one clicks, started after the plan, stopped, resumed, cloned."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_retraining_clicked_twice_is_one_run_and_one_snapshot(
     assert Snapshot.objects.get().query["least_votes"] == 1
 
 
-def test_a_house_without_a_version_in_service_says_so(admin: User) -> None:
+def test_a_site_without_a_version_in_service_says_so(admin: User) -> None:
     with pytest.raises(Unavailable, match="No model is in service"):
         retrain(by=admin)
 
@@ -139,7 +139,7 @@ def test_two_admins_start_it_at_once(
         return "started"
 
     with ThreadPoolExecutor(2) as pool:
-        assert sorted(pool.map(start, range(2))) == ["This run was started already.", "started"]
+        assert sorted(pool.map(start, range(2))) == ["This run has been started already.", "started"]
     assert list(ready_to_start()) == [planned]
 
 
@@ -161,7 +161,7 @@ def test_from_the_button_to_the_end(planned: Run, admin: User) -> None:
     planned.refresh_from_db()
     assert (planned.state, planned.wish) == (RunState.RUNNING, "kill")
     Run.objects.filter(pk=planned.pk).update(state=RunState.FAILED, forgotten=True, finished=timezone.now())
-    with pytest.raises(NotNow, match="cleared away"):
+    with pytest.raises(NotNow, match="have been deleted"):
         resume_run(by=admin, run_id=planned.pk)
     acts = AuditEvent.objects.filter(act__startswith="run.").order_by("pk").values_list("act", flat=True)
     assert list(acts) == ["run.ask", "run.start", "run.stop", "run.resume", "run.stop", "run.kill"]
@@ -179,7 +179,7 @@ def test_a_run_waits_for_its_snapshot(planned: Run, admin: User) -> None:
 def test_drafts_are_bounded(draft: Callable[..., Run]) -> None:
     for _ in range(MOST_DRAFTS):
         draft()
-    with pytest.raises(NotNow, match="never started"):
+    with pytest.raises(NotNow, match="have not been started"):
         draft()
 
 
@@ -272,7 +272,7 @@ def test_a_rollout_server_has_no_more_gpus_than_the_run(grpo: Callable[..., Run]
 def test_a_reward_model_that_a_run_needs_is_kept(grpo: Callable[..., Run], admin: User) -> None:
     version = reward_model(1)
     run = grpo(**{"rewards.weights.preference": "1"})
-    with pytest.raises(NotNow, match="rewarded by it"):
+    with pytest.raises(NotNow, match="uses it as a reward model"):
         retire(by=admin, version_id=version.pk)
     stop_run(by=admin, run_id=run.pk)
     assert retire(by=admin, version_id=version.pk).retired

@@ -1,8 +1,8 @@
-"""Who gets the GPUs: one transaction that takes a run and its GPUs together, or neither.
+"""Assigns GPUs to runs. One transaction claims a run and its GPUs together, or neither.
 
-The order is fair between people, not between runs: first whoever has the fewest runs at work, then whoever's last run began longest
-ago, then the oldest asking. A run that was interrupted is resumed before anything new, on its own machine. A run that wants more GPUs
-than are free now lets no smaller one pass for longer than `PATIENCE`: so it cannot starve.
+The order is fair between people, not between runs: first the person with the fewest active runs, then the one whose last run started
+longest ago, then the oldest request. A run that was interrupted is resumed before any new one, on its own machine. A run that needs more
+GPUs than are free may be overtaken by smaller ones for `PATIENCE` at most, so that it cannot starve.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from writer.studio.models import Gpu, Machine, Run, RunState
 from writer.studio.ready import ready_to_start
 
 STAGES_AT_ONCE = 2
-"""On one machine: they take no GPU, but all ask the same teacher."""
+"""Stages on one machine. They need no GPU, but all of them query the same teacher."""
 LEASE = timedelta(seconds=15)
 PATIENCE = timedelta(minutes=30)
 
 
 def claim(machine: Machine) -> Run | None:
-    """The next run for this machine, RUNNING and with its GPUs, of which a stage needs none; None where there is nothing to do.
+    """The next run for this machine, RUNNING and with its GPUs (a stage needs none), or None.
 
-    Its lease is long enough for a follower to begin. If none does, the next look finds it expired.
+    Its lease is long enough for a follower to start. If none does, the next check finds it expired.
     """
     with transaction.atomic():
-        _one_at_a_time()
+        _lock_claims()
         stages = Run.objects.filter(machine=machine, state=RunState.RUNNING, gpus=0).count()
         free = list(Gpu.objects.select_for_update().filter(machine=machine, run=None, serving=None))
         for run in queue(machine).select_for_update(of=("self",)):
@@ -44,16 +44,16 @@ def claim(machine: Machine) -> Run | None:
 
 
 def queue(machine: Machine | None = None) -> QuerySet[Run]:
-    """What waits for a GPU, in the order in which it will get one."""
+    """The runs that wait for a GPU, in the order in which they get one."""
     running = Run.objects.filter(state=RunState.RUNNING, by=OuterRef("by")).order_by().values("by")
-    at_work = running.annotate(number=Count("pk")).values("number")
+    active = running.annotate(number=Count("pk")).values("number")
     last = Run.objects.filter(by=OuterRef("by")).order_by().values("by").annotate(last=Max("started")).values("last")
     found = ready_to_start().annotate(
-        at_work=Coalesce(Subquery(at_work), 0), turn=Subquery(last), interrupted=Q(machine__isnull=False)
+        active=Coalesce(Subquery(active), 0), turn=Subquery(last), interrupted=Q(machine__isnull=False)
     )
     if machine is not None:
         found = found.filter(Q(machine=None) | Q(machine=machine))
-    return found.order_by("-interrupted", "at_work", F("turn").asc(nulls_first=True), "queued", "pk")
+    return found.order_by("-interrupted", "active", F("turn").asc(nulls_first=True), "queued", "pk")
 
 
 def _could_run(run: Run, machine: Machine) -> bool:
@@ -69,7 +69,7 @@ def _begin(run: Run, machine: Machine, gpus: list[Gpu]) -> Run:
 
 
 def take_over(run_id: int) -> lease.Lease[Run] | None:
-    """The lease of a new follower, which holds the lock on the run's folder: another one is not alive. None: there is nothing to follow."""
+    """The lease of a new follower, which must hold the lock on the run's folder, so that no other is alive; None if the run is not running."""
     found = Run.objects.select_related("base", "snapshot", "dataset", "corpus", "reward_model")
     return lease.claim(found.filter(pk=run_id, state=RunState.RUNNING), LEASE)
 
@@ -79,6 +79,6 @@ def unfollowed(machine: Machine) -> list[int]:
     return list(Run.objects.filter(lease.expired(), machine=machine).order_by("pk").values_list("pk", flat=True))
 
 
-def _one_at_a_time() -> None:
+def _lock_claims() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext('longhand runs'))")

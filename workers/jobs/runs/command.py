@@ -1,4 +1,4 @@
-"""The argument list and the environment of a run. Nothing that was typed into a form is in either: settings travel in a file."""
+"""The argument list and the environment of a run. Neither contains input from a form: settings are passed in a file."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _PASSED_ON = (
 
 
 def command(recipe: str, settings: Path, gpus: int) -> list[str]:
-    """`gpus` processes, one of a stage; `settings` is the file that the recipe reads."""
+    """The command that starts `gpus` processes, or one for a stage; `settings` is the file that the recipe reads."""
     if recipe not in DECLARED:
         raise ValueError(f"there is no recipe {recipe!r}")
     if not settings.is_absolute():
-        raise ValueError("the settings file is named by its whole path")
+        raise ValueError("the path of the settings file must be absolute")
     training = ["-m", "training", recipe, str(settings)]
     if gpus <= 1:
         return [sys.executable, *training]
@@ -31,7 +31,7 @@ def command(recipe: str, settings: Path, gpus: int) -> list[str]:
 
 
 def environment(folder: Path, gpus: Sequence[int] | None) -> dict[str, str]:
-    """`folder`: the run's, the tag of its processes; `gpus`: the numbers of the GPUs that it may see; None on a machine without."""
+    """The environment of a run. `folder` is its folder, the tag of its processes; `gpus` are the GPUs that it may see, None without any."""
     given = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     return {
         **given,

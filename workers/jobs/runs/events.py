@@ -1,4 +1,4 @@
-"""What a run reports in its folder, on its way into the database: each line of `events.jsonl` once, in order."""
+"""Copies the events that a run reports into the database: each line of `events.jsonl` once, in order."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from writer.studio.models import Run, RunEvent
 
 AT_ONCE = 2000
 MOST_LINE = 64 * 1024
-"""Bytes. No event is as long."""
+"""Bytes. Every event is shorter."""
 
 
 def new_events(path: Path, start: int) -> tuple[list[Event], int]:
-    """Events after byte `start`, some at a time, and where they end: at a line's end. Lines that are no events are passed over."""
+    """The next events after byte `start`, and the byte after their last line. Lines that are not events are skipped."""
     try:
         with path.open("rb") as file:
             file.seek(start)
@@ -43,7 +43,7 @@ def new_events(path: Path, start: int) -> tuple[list[Event], int]:
 
 
 def store(lease: Lease[Run], events: list[Event], upto: int) -> None:
-    """Keep the events, and that the file is read up to a byte, in one transaction. Raises Lost."""
+    """Store the events and the position `upto` in the file, in one transaction. Raises Lost."""
     run = lease.row
     seq, step, steps, phase = run.last_seq, run.step, run.steps, run.phase
     rows = []
@@ -66,7 +66,7 @@ def store(lease: Lease[Run], events: list[Event], upto: int) -> None:
 
 
 def last_end(path: Path, start: int) -> Ended | None:
-    """How the run ended, by the newest such event after byte `start`; None where it just died."""
+    """The last `Ended` event after byte `start`; None if the run died without one."""
     last = None
     while (found := new_events(path, start))[1] != start:
         last = next((one for one in reversed(found[0]) if isinstance(one, Ended)), last)
@@ -75,7 +75,7 @@ def last_end(path: Path, start: int) -> Ended | None:
 
 
 def last_lines(path: Path, count: int = 4, most: int = 200) -> str:
-    """The last lines of a process' output, of each at most so many characters."""
+    """The last `count` lines of a process' output, each cut to `most` characters."""
     with contextlib.suppress(OSError):
         return "\n".join(line[:most] for line in path.read_text(errors="replace").strip().splitlines()[-count:])
     return ""

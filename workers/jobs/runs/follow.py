@@ -1,10 +1,10 @@
-"""Keeps one training, or stage, going until it ends, and copies what it reports into the database (`manage.py follow_run RUN`).
+"""Runs one training or stage until it ends, and copies its events into the database (`manage.py follow_run RUN`).
 
-    lock the run's folder  ->  find the training, or start it  ->  { copy events, renew the lease, pass wishes on }  ->  end the run
+    lock the run's folder  ->  find the training, or start it  ->  { copy events, renew the lease, forward stop requests }  ->  end the run
 
-All that it writes is fenced (`workers.lease`). How the training ended is read from the run's folder, since the training may be another
-process' child: a model is there, or its last event says that it failed and why; else it died, and then it is started again and resumes
-from its last whole checkpoint.
+All writes are fenced (`workers.lease`). The outcome is read from the run's folder, since the training may be the child of another
+process: either a model is there, or the last event says that it failed and why. Otherwise it died; it is then restarted and resumes
+from its last complete checkpoint.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from writer.studio.registry import DECLARED, is_stage
 
 T = TypeVar("T")
 
-LOOK, BEAT = 0.25, 3.0
-"""Seconds between two looks at the events, and between two renewals of the lease."""
-MOST_DEATHS = 3
+POLL_SECONDS, RENEW_SECONDS = 0.25, 3.0
+"""Seconds between two reads of the events, and between two renewals of the lease."""
+MAX_CRASHES = 3
 DATABASE_PATIENCE = 300.0
-"""So long a training runs on while the database cannot be reached; then it saves and stops until it can."""
+"""Seconds that a training continues while the database is unreachable; then it saves and stops."""
 
 log = structlog.get_logger()
 
 
 class Follower:
-    """Follows one run, in a process of its own; SIGTERM has the run saved and queued again."""
+    """Follows one run, in its own process. On SIGTERM the run is saved and queued again."""
 
     def __init__(self, run_id: int) -> None:
         self.run_id, self.folder = run_id, private(run_folder(run_id))
@@ -53,78 +53,78 @@ class Follower:
         self.lease: Lease[Run]
         self.run: Run
         self._child: subprocess.Popen[bytes] | None = None
-        self._going_down = self._asked_to_stop = False
+        self._shutting_down = self._stop_sent = False
         self._died_at = -1
         self._rows: set[int] = set()
         self._began = 0
-        self._life = processes.life()
+        self._site_socket = processes.site_socket()
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._go_down)
+            signal.signal(number, self._shut_down)
 
-    def _go_down(self, *_: object) -> None:
-        self._going_down = True
+    def _shut_down(self, *_: object) -> None:
+        self._shutting_down = True
 
     def follow(self) -> None:
-        with only_one(self.folder, lambda: self._durably(self._is_late)):
+        with only_one(self.folder, lambda: self._retry(self._is_late)):
             lease = take_over(self.run_id)
             if lease is None:
                 return
             self.lease, self.run, self._began = lease, lease.row, lease.row.read_bytes
             try:
-                self._keep_going()
+                self._run()
             except Lost:
                 log.warning("follower_lost", run=self.run_id, attempt=lease.attempt)
-                self._leave_if_ended()
+                self._kill_if_ended()
 
     def _is_late(self) -> bool:
         return Run.objects.filter(expired(), pk=self.run_id).exists()
 
-    def _keep_going(self) -> None:
+    def _run(self) -> None:
         beat = 0.0
         alive = bool(processes_of(self.folder))
         if not alive and not outcome(self.run, self.folder).is_dir():
             self._start()
             alive = True
-        looked = time.monotonic()
+        checked = time.monotonic()
         while True:
             moved = self._copy_events()
             now = time.monotonic()
-            if now - beat > BEAT:
+            if now - beat > RENEW_SECONDS:
                 beat = now
                 self._beat()
-                self._pass_wishes_on()
-                self._heed_consents()
-            if now - looked > 1.0:
-                looked = now
+                self._forward_wishes()
+                self._check_consents()
+            if now - checked > 1.0:
+                checked = now
                 alive = bool(processes_of(self.folder))
             if not alive and not moved:
                 if self._ended():
                     return
                 alive = True
-            time.sleep(LOOK)
+            time.sleep(POLL_SECONDS)
 
     def _copy_events(self) -> bool:
-        """Store the events that came since the last look; whether there were any."""
+        """Store the new events. Returns whether there were any."""
         found, upto = new_events(self.events, self.run.read_bytes)
         if upto == self.run.read_bytes:
             return False
-        self._durably(lambda: store(self.lease, found, upto))
+        self._retry(lambda: store(self.lease, found, upto))
         return True
 
     def _beat(self) -> None:
-        self._durably(self.lease.renew)
-        self._durably(lambda: self.run.refresh_from_db(fields=["wish", "failures"]))
+        self._retry(self.lease.renew)
+        self._retry(lambda: self.run.refresh_from_db(fields=["wish", "failures"]))
 
     # Starting and stopping
 
     def _start(self) -> None:
-        """Raises Lost where the run cannot be started, and has ended."""
+        """Start the training. Raises Lost if it cannot be started, in which case the run has been ended."""
         try:
-            settings = self._durably(lambda: prepare(self.run))
+            settings = self._retry(lambda: prepare(self.run))
         except (MendableError, OSError, ValueError) as error:
             self._end(RunState.FAILED, str(error))
             raise Lost from error
-        gpus = self._durably(lambda: list(self.run.gpus_held.order_by("index").values_list("index", "memory")))
+        gpus = self._retry(lambda: list(self.run.gpus_held.order_by("index").values_list("index", "memory")))
         numbers = [index for index, memory in gpus] if any(memory for _, memory in gpus) else None
         self._began = self.events.stat().st_size if self.events.exists() else 0
         argv = command.command(self.run.recipe, settings, self.run.gpus if numbers else 1)
@@ -136,73 +136,73 @@ class Follower:
         self._child = processes.start(argv, environment, self.folder)
         log.info("run_started", run=self.run_id, attempt=self.lease.attempt, pid=self._child.pid)
 
-    def _pass_wishes_on(self) -> None:
-        self._going_down = self._going_down or site_is_gone(self._life)
+    def _forward_wishes(self) -> None:
+        self._shutting_down = self._shutting_down or site_is_gone(self._site_socket)
         if self.run.wish == "kill":
             kill(self.folder)
-        elif self.run.wish == "stop" or self._going_down:
+        elif self.run.wish == "stop" or self._shutting_down:
             self._stop()
 
     def _stop(self) -> None:
         """Ask the training to save and stop, once."""
-        if not self._asked_to_stop:
-            self._asked_to_stop = True
+        if not self._stop_sent:
+            self._stop_sent = True
             ask_to_stop(self.folder)
 
-    def _heed_consents(self) -> None:
-        """Start a stage again without a text whose writer has taken consent back. What was answered is not asked again."""
+    def _check_consents(self) -> None:
+        """Restart a stage without the texts whose writers have withdrawn consent. Questions already answered are not asked again."""
         if not is_stage(self.run.recipe):
             return
         self._rows = self._rows or stages.rows_there(self.run, self.folder / "data")
-        if self._durably(lambda: stages.withdrawn(self.run, self._rows)):
+        if self._retry(lambda: stages.withdrawn(self.run, self._rows)):
             self._rows.clear()
             kill(self.folder)
-            if self.run.wish or self._going_down:
-                return  # it ends now, and its data are written anew when it is resumed
+            if self.run.wish or self._shutting_down:
+                return  # it ends now, and its data are written again when it is resumed
             log.info("stage_begins_again", run=self.run_id)
             self._start()
 
     # The end
 
     def _ended(self) -> bool:
-        """The training is gone: end the run, or start it again. False where it was started again."""
+        """Handle the end of the training's processes: end the run, or restart it. Returns False if it was restarted."""
         status = self._child.poll() if self._child else None
-        while not kill(self.folder):  # what a launcher left behind; its GPUs are not free before
+        while not kill(self.folder):  # processes that a launcher left; they still use the GPUs
             self._beat()
         self._beat()
         if outcome(self.run, self.folder).is_dir():
             try:
-                self._durably(lambda: register(self.run, self.lease.attempt, self.folder))
+                self._retry(lambda: register(self.run, self.lease.attempt, self.folder))
             except MendableError as error:
                 self._end(RunState.FAILED, str(error))
         elif self.run.wish:
             self._end(RunState.STOPPED, "")
-        elif self._going_down:
+        elif self._shutting_down:
             self._end(RunState.QUEUED, "")
         elif (problem := self._problem(status)) is not None:
             self._end(RunState.FAILED, problem.replace(f"{self.folder}/", ""))
         else:
-            return not self._started_again()
+            return not self._restarted()
         return True
 
     def _problem(self, status: int | None) -> str | None:
-        """Why the training failed, where starting it again would not help; None where it died. `status` is known of a child of ours."""
+        """Why the training failed, if a restart would not help; None if it died. `status` is known only for a child of this process."""
         last = last_end(self.events, self._began)
         if last is not None and last.outcome == "failed":
             return last.reason
-        if last is None and status == EXIT_MENDABLE:  # before it could open its events: a mistake in the settings
+        if last is None and status == EXIT_MENDABLE:  # a mistake in the settings, before the first event
             return last_lines(self.output, 1, most=1000)
         return None
 
-    def _started_again(self) -> bool:
-        """After a death: once more, unless it dies again and again at the same step."""
+    def _restarted(self) -> bool:
+        """Restart the training after a crash, unless it keeps crashing at the same step."""
         self.run.failures = self.run.failures + 1 if self.run.step == self._died_at else 1
         self._died_at = self.run.step
-        self._durably(lambda: self.lease.write(failures=self.run.failures))
-        if self.run.failures >= MOST_DEATHS:
+        self._retry(lambda: self.lease.write(failures=self.run.failures))
+        if self.run.failures >= MAX_CRASHES:
             last = last_lines(self.output)
             self._end(
-                RunState.FAILED, f"Its process died {MOST_DEATHS} times in a row after step {self.run.step}.\n\n{last}"
+                RunState.FAILED, f"Its process died {MAX_CRASHES} times in a row after step {self.run.step}.\n\n{last}"
             )
             return False
         log.warning("run_died", run=self.run_id, step=self.run.step, deaths=self.run.failures)
@@ -210,31 +210,31 @@ class Follower:
         return True
 
     def _end(self, state: RunState, problem: str) -> None:
-        self._durably(lambda: end(self.run, self.lease.attempt, state, problem))
+        self._retry(lambda: end(self.run, self.lease.attempt, state, problem))
         log.info("run_ended", run=self.run_id, state=state, problem=problem)
 
-    def _leave_if_ended(self) -> None:
-        """Kill the processes of a run that was ended in the database. Another follower's are left alone."""
-        state = self._durably(lambda: Run.objects.filter(pk=self.run_id).values_list("state", flat=True).first())
+    def _kill_if_ended(self) -> None:
+        """Kill the processes of a run that was ended in the database, but not those of another follower."""
+        state = self._retry(lambda: Run.objects.filter(pk=self.run_id).values_list("state", flat=True).first())
         if state != RunState.RUNNING:
             kill(self.folder)
 
-    # While the database is away
+    # While the database is unreachable
 
-    def _durably(self, work: Callable[[], T]) -> T:
-        """Again until the database answers. A training whose database is away for long, or with the whole site, saves and stops."""
-        away_since = None
+    def _retry(self, work: Callable[[], T]) -> T:
+        """Retry until the database answers. If it is unreachable for too long, or the whole site is down, the training saves and stops."""
+        unreachable_since = None
         while True:
             try:
                 return work()
             except (OperationalError, InterfaceError) as error:
                 with contextlib.suppress(DatabaseError, InterfaceError):
                     connection.close()
-                gone, now = site_is_gone(self._life), time.monotonic()
-                away_since = away_since or now
-                if (gone or now - away_since > DATABASE_PATIENCE) and not self._asked_to_stop:
+                gone, now = site_is_gone(self._site_socket), time.monotonic()
+                unreachable_since = unreachable_since or now
+                if (gone or now - unreachable_since > DATABASE_PATIENCE) and not self._stop_sent:
                     log.warning("stops_without_database", run=self.run_id, error=str(error))
-                    self._going_down = True
+                    self._shutting_down = True
                     self._stop()
                 if gone and not processes_of(self.folder):
                     raise SystemExit(

@@ -1,4 +1,4 @@
-"""What a run reads, written into its folder before it starts: data, the held-out part of it, and the settings with their paths."""
+"""Writes the input of a run into its folder before it starts: the data, their held-out part, and the settings with the paths."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from writer.studio.registry import DECLARED, is_stage, kinds_read
 
 
 def prepare(run: Run) -> Path:
-    """Write the run's data and settings; the path of the settings. Done again it writes the same."""
+    """Write the run's data and settings; returns the path of the settings. Idempotent."""
     folder = private(run_folder(run))
     data = private(folder / "data")
     paths = stages.reads(run, data) if is_stage(run.recipe) else _of_training(run, data)
@@ -38,7 +38,7 @@ def prepare(run: Run) -> Path:
 
 
 def _of_training(run: Run, data: Path) -> dict[str, Any]:
-    """The settings that name its files, which are written where they are not there yet."""
+    """The settings that name the files of a training. Missing files are written."""
     assert run.base is not None
     train, held_out = data / "train.jsonl", data / "held_out.jsonl"
     if not train.exists():
@@ -66,7 +66,7 @@ def _write(run: Run, train: Path, held_out: Path) -> None:
 
 
 def _mix(path: Path, wanted: Mix, seed: int) -> None:
-    """Each pair of the file as often as it is taken. Nothing held out is in it."""
+    """Repeat or leave out each pair of the file according to the mix. The file contains no held-out pairs."""
     with path.open("rb") as file:
         facts = [facts_of(SourcedPreference.model_validate_json(line)) for line in file]
     weights = wanted.weights.model_dump()
@@ -79,11 +79,11 @@ def _mix(path: Path, wanted: Mix, seed: int) -> None:
 
 
 def lines_of(run: Run) -> Iterator[tuple[dict[str, Any], bool]]:
-    """Each example, and whether it is held out."""
+    """Each example as JSON, and whether it is held out."""
     recipe = RECIPES[run.recipe]
     if run.snapshot is not None:
         if run.snapshot.state != Making.READY:
-            raise MendableError(f"{run.snapshot} is not there: {run.snapshot.problem or 'it is still being made'}.")
+            raise MendableError(f"{run.snapshot} is not ready: {run.snapshot.problem or 'it is still being made'}.")
         if run.snapshot.kind != SnapshotKind.PREFERENCE or not recipe.from_snapshots:
             raise MendableError(f"{run.recipe} cannot learn from {run.snapshot}.")
         yield from _snapshot_lines(run)
@@ -94,7 +94,7 @@ def lines_of(run: Run) -> Iterator[tuple[dict[str, Any], bool]]:
     for line, is_apart in datasets.lines_of(run.dataset):
         if not recipe.unanswered and "messages" in line and line["messages"][-1]["role"] != "assistant":
             able = ", ".join(one.label for one in RECIPES.values() if one.unanswered)
-            raise MendableError(f"{run.dataset} holds requests without an answer: only {able} learns from those.")
+            raise MendableError(f"{run.dataset} contains requests without an answer; only {able} can learn from those.")
         yield line, is_apart
 
 
@@ -106,7 +106,7 @@ def _snapshot_lines(run: Run) -> Iterator[tuple[dict[str, Any], bool]]:
             example = {"messages": [*example["prompt"], *example["chosen"]]}
         else:
             example |= {"label": row.label, "source": row.origin.get("source", "votes")}
-            if row.passage is not None:  # what is rejected breaks just these
+            if row.passage is not None:  # the rejected text breaks exactly these
                 example["principles"] = row.origin["principles"]
             values = [abs(vote["value"]) for vote in row.origin.get("votes", ()) if vote["value"]]
             if values:
@@ -115,7 +115,7 @@ def _snapshot_lines(run: Run) -> Iterator[tuple[dict[str, Any], bool]]:
 
 
 def rows_of(snapshot_id: int | None, at_once: int = 200) -> Iterable[SnapshotRow]:
-    """The rows that are no tombstones, in their order, with their texts."""
+    """The rows that are not tombstones, in order, with their texts."""
     rows = (
         SnapshotRow.objects.filter(snapshot=snapshot_id, gone=None)
         .select_related("brief", "chosen", "rejected")

@@ -1,6 +1,6 @@
-"""One follower to a run: a lock on a file of its folder, which holds the follower's process number.
+"""A lock that allows one follower for each run, on a file in its folder that contains the follower's process id.
 
-The kernel holds the lock, so it ends with its process. A follower that holds it and lets its lease expire is frozen: it is killed.
+The kernel releases the lock when the process ends. A follower that holds it while its lease has expired is frozen, and is killed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TRIES, PAUSE = 100, 0.2
 
 @contextlib.contextmanager
 def only_one(folder: Path, is_late: Callable[[], bool]) -> Iterator[None]:
-    """Hold the lock; `is_late` says whether its holder has let the lease expire. Raises SystemExit where another one is alive."""
+    """Hold the lock. `is_late` tells whether the lease of its holder has expired. Raises SystemExit if another follower is alive."""
     with (folder / ".follower").open("a+") as file:
         for _ in range(TRIES):
             with contextlib.suppress(BlockingIOError):

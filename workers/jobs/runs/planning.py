@@ -1,4 +1,4 @@
-"""The dry run: data and settings written as the training will read them, and what it would take, before anybody can start it."""
+"""The dry run before a run can be started: writes its data and settings, and estimates the resources that it needs."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ from writer.studio.registry import is_stage, judges_named
 CARDS = {"A100": "a100-80", "H100": "h100", "H200": "h200"}
 TOKENS_PER_WORD = 1.35
 STEPS_WANTED = 25
-"""Of a run that started itself: small data are read in smaller steps."""
+"""At least so many steps in a run that starts itself: its batch is made smaller for small data."""
 DISK_RESERVE = 2 * 10**9
 LONGEST = timedelta(minutes=15)
-"""After so long another worker plans it."""
+"""After this time another worker plans it."""
 
 log = structlog.get_logger()
 
 
 def _unplanned() -> QuerySet[Run]:
-    """Drafts without a plan that nobody is planning. No join: PostgreSQL looks again at a row that it waited for, not at what is joined to it."""
+    """Drafts without a plan that no worker is planning. No join: after waiting for a lock, PostgreSQL checks the row again, but not joined rows."""
     nobody = Q(lease_until=None) | Q(lease_until__lt=timezone.now())
     return Run.objects.filter(nobody, state=RunState.DRAFT, plan__isnull=True)
 
 
 def waiting() -> list[int]:
-    """Those whose data are there, or will never be."""
+    """The drafts to plan: their snapshot is ready, or has failed."""
     ready = Q(snapshot=None) | Q(snapshot__state__in=(Making.READY, Making.FAILED))
     return list(_unplanned().filter(ready).order_by("pk").values_list("pk", flat=True))
 
 
 def make(run_id: int) -> None:
-    """Plan one run; one that starts itself goes into the queue. Of two workers at once one does it."""
+    """Plan one run, and queue it if it starts itself. If two workers try at once, one of them does it."""
     if run_id not in waiting() or not _unplanned().filter(pk=run_id).update(lease_until=timezone.now() + LONGEST):
         return
     run = Run.objects.select_related("base", "snapshot", "dataset", "corpus", "reward_model").get(pk=run_id)
@@ -81,7 +81,7 @@ def _plan(run: Run) -> dict[str, Any]:
     data = run_folder(run) / "data"
     rows, held_out = lines_in(data / "train.jsonl"), lines_in(data / "held_out.jsonl")
     if not rows:
-        raise MendableError("There is nothing to learn from: every row is held out, or there is none.")
+        raise MendableError("There is nothing to train on: every row is held out, or there is none.")
     notes = []
     context = _positions(model_path(run.base))
     if context and context < run.settings["context"]:
@@ -126,7 +126,7 @@ def _plan(run: Run) -> dict[str, Any]:
 
 
 def _fit_batch(run: Run, path: Path, rows: int, context: int, notes: list[str]) -> Path:
-    """See to it that a step's examples are there: rows that are too long may be left out. The path of the settings."""
+    """Reduce the batch if there are fewer examples, since rows that are too long may be left out. Returns the path of the settings."""
     recipe, settings = read_run(path)
     fitting = settings.model_copy(update={"context": context})
     texts = count_texts(recipe, fitting, TOKENS_PER_WORD)
@@ -139,7 +139,7 @@ def _fit_batch(run: Run, path: Path, rows: int, context: int, notes: list[str]) 
             done = "leave no room for an answer, which ends the run: raise the context"
         notes.append(f"About {texts.too_long:,} of {rows:,} rows are longer than {context:,} tokens and {done}.")
     if not examples:
-        raise MendableError(f"There is nothing to learn from: no row of {rows:,} fits into {context:,} tokens.")
+        raise MendableError(f"There is nothing to train on: no row of {rows:,} fits into {context:,} tokens.")
     batch = run.settings["batch"]
     if run.starts_itself:
         batch = max(1, min(batch, int(examples * run.settings["epochs"] / STEPS_WANTED)))
@@ -155,7 +155,7 @@ def _fit_batch(run: Run, path: Path, rows: int, context: int, notes: list[str]) 
 
 
 def _hours(run: Run, plan: Any) -> tuple[float | None, str]:
-    """By the speed of the last run of its kind, or by arithmetic where there is a GPU."""
+    """GPU hours and how they were estimated: by the speed of the last run of the recipe, or computed if there is a GPU."""
     tokens = (plan.steps or 0) * plan.step_tokens
     last = Run.objects.filter(recipe=run.recipe, base=run.base, state=RunState.DONE).order_by("-finished").first()
     if last is not None and tokens:
@@ -169,11 +169,11 @@ def _hours(run: Run, plan: Any) -> tuple[float | None, str]:
             return tokens / speed / 3600 * run.gpus, f"by the speed of run {last.pk}"
     if Gpu.objects.filter(memory__gt=0).exists() and plan.steps:
         return plan.likely_hours * run.gpus, f"computed, at {plan.mfu:.0%} of the cards' arithmetic"
-    return None, "no run of this kind was made on a processor yet"
+    return None, "no run of this kind has been made on a processor yet"
 
 
 def free_disk() -> float | None:
-    """What a new run may take on this machine: what is free, within the bound that the site sets."""
+    """Bytes that a new run may use on this machine: the free space, within the limit of the site."""
     folder = private(studio())
     free = float(shutil.disk_usage(folder).free)
     if settings.STUDIO_DISK_GB:

@@ -1,4 +1,4 @@
-"""The end of a run in the database: its state, its GPUs free, and the version or the data that it made."""
+"""Ends a run in the database: sets its state, frees its GPUs, and registers the version or the data that it made."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from writer.studio.operations.ask_evaluation import evaluate_new
 from writer.studio.registry import is_stage
 
 CALLS = ("judge.jsonl", "ranges.jsonl", "second-judge.jsonl")
-"""What judges answered in a GRPO run: only a run that is resumed needs it."""
+"""The judges' answers in a GRPO run, which only a resumed run needs."""
 OF_ROLLOUTS = ("rollouts", *CALLS)
 MOST_ROLLOUTS = 8 * 2**20
 """Bytes. A step of 48 stories of 6,000 tokens takes some five million, a run a hundred times that."""
 
 
 def end(run: Run, attempt: int, state: str, problem: str) -> bool:
-    """End the run; False where this attempt does not hold it any more. Its processes must be gone, since its GPUs are free from here on."""
+    """End the run; returns False if this attempt no longer holds it. Its processes must be gone, since its GPUs become free."""
     with transaction.atomic():
         found = held(run, attempt).select_for_update().first()
         if found is None:
             return False
-        _rest(found, state, problem)
+        _end(found, state, problem)
     return True
 
 
 def outcome(run: Run, folder: Path) -> Path:
-    """The folder that is there when the run has done its work."""
+    """The folder that exists when the run has finished its work."""
     return folder / ("dataset" if is_stage(run.recipe) else "model")
 
 
 def register(run: Run, attempt: int, folder: Path) -> None:
-    """Keep what the run made, and end it. Done again it is the same. Raises MendableError where a stage made nothing."""
+    """Register what the run made, and end it. Idempotent. Raises MendableError if a stage made nothing."""
     left = _register_data(run, attempt, folder) if is_stage(run.recipe) else _register_version(run, attempt, folder)
     for gone in left:
         forget(folder / gone)
@@ -50,19 +50,19 @@ def register(run: Run, attempt: int, folder: Path) -> None:
 
 
 def _register_data(run: Run, attempt: int, folder: Path) -> tuple[str, ...]:
-    """What may go from the folder. Calls stay for a replay, unless they hold writers' words."""
+    """Returns the files that may be deleted. Calls are kept for a replay, unless they contain writers' texts."""
     made, report = stages.keep(run, outcome(run, folder))
     with transaction.atomic():
         found = held(run, attempt).select_for_update().first()
         if found is None:
             return ()
         found.made, found.report = made, report
-        _rest(found, RunState.DONE, "")
+        _end(found, RunState.DONE, "")
     return ("data", "dataset", "calls.jsonl") if run.snapshot_id else ("data", "dataset")
 
 
 def _register_version(run: Run, attempt: int, folder: Path) -> tuple[str, ...]:
-    """The run's model becomes a version, whose evaluation then waits for its turn."""
+    """Make the run's model a version, and queue its evaluation. Returns the files that may be deleted."""
     manifest = make_manifest(folder, ["model", "adapter"])
     with transaction.atomic():
         found = held(run, attempt).select_for_update().first()
@@ -79,7 +79,7 @@ def _register_version(run: Run, attempt: int, folder: Path) -> tuple[str, ...]:
             writes=RECIPES[found.recipe].head == "words",
         )
         found.version, found.report = version, _learned(folder)
-        _rest(found, RunState.DONE, "")
+        _end(found, RunState.DONE, "")
         if version.writes:
             evaluate_new(version)
     _thin(folder / "rollouts")
@@ -87,7 +87,7 @@ def _register_version(run: Run, attempt: int, folder: Path) -> tuple[str, ...]:
 
 
 def _thin(rollouts: Path) -> None:
-    """Delete a run's stories but those of its last step, by which one sees what the version writes, and of the checks besides the rewards."""
+    """Delete a run's stories except those of its last step, which show what the version writes, and of the monitors, up to MOST_ROLLOUTS."""
     steps = sorted(rollouts.glob("step-*.jsonl"), reverse=True)
     others = sorted(set(rollouts.glob("*")) - set(steps), reverse=True)
     left = MOST_ROLLOUTS
@@ -100,7 +100,7 @@ def _thin(rollouts: Path) -> None:
 
 
 def _learned(folder: Path) -> dict[str, Any] | None:
-    """What the model learned of each principle, where the recipe reports it."""
+    """What the model learned about each principle, if the recipe reports it."""
     path = folder / "principles.json"
     return {"learned": json.loads(path.read_text("utf-8"))} if path.exists() else None
 
@@ -110,7 +110,7 @@ def _name(run: Run) -> str:
     return f"{run.base.root.name}, {run.recipe.replace('_', ' ')} {run.pk}"
 
 
-def _rest(run: Run, state: str, problem: str) -> None:
+def _end(run: Run, state: str, problem: str) -> None:
     run.state, run.problem, run.lease_until, run.wish = state, problem[:1000], None, ""
     if state in ENDED:
         run.finished = timezone.now()

@@ -1,4 +1,4 @@
-"""The dry run of a stage: what it reads, whom it asks, how much, and what that may cost."""
+"""The dry run of a stage: what it reads, which teacher it asks, the number of questions, and their cost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from writer.studio.registry import current, teacher_named
 
 
 def plan(run: Run) -> dict[str, Any]:
-    """Raises MendableError where there is nothing to read."""
+    """The plan of a stage. Raises MendableError if there is nothing to read."""
     stage = STAGES[run.recipe]
     prepare(run)
     data = run_folder(run) / "data"
@@ -33,16 +33,16 @@ def _left_out(run: Run) -> list[str]:
     if run.snapshot_id is None:
         return []
     drafts = SnapshotRow.objects.filter(snapshot=run.snapshot_id, gone=None).exclude(origin__source="violations")
-    kept_back = drafts.count() - stages.good_rows(run).count()
-    if not kept_back:
+    left_out = drafts.count() - stages.good_rows(run).count()
+    if not left_out:
         return []
     return [
-        f"{kept_back:,} of {drafts.count():,} good texts are left out: their writers allow no model outside of this site."
+        f"{left_out:,} of {drafts.count():,} good texts are left out: their writers allow no model outside this site."
     ]
 
 
 def _cost(run: Run, questions: int) -> dict[str, Any]:
-    """By the last stage of its kind, or not known."""
+    """The cost by the last run of the same stage, if there is one."""
     teacher = run.settings["teacher"]
     bounds = {"most_tokens": teacher["most_tokens"], "most_money": teacher["most_money"]}
     last = (
@@ -51,7 +51,7 @@ def _cost(run: Run, questions: int) -> dict[str, Any]:
         .first()
     )
     if last is None or last.report is None:
-        return {"questions": questions, "cost_from": "no stage of this kind was run yet"} | bounds
+        return {"questions": questions, "cost_from": "no stage of this kind has been run yet"} | bounds
     cost = last.report["cost"]
     tokens = {name: int(cost[name] / cost["asked"] * questions) for name in ("tokens_in", "tokens_out")}
     money = (tokens["tokens_in"] * teacher["price_in"] + tokens["tokens_out"] * teacher["price_out"]) / 1e6
@@ -59,5 +59,5 @@ def _cost(run: Run, questions: int) -> dict[str, Any]:
         "questions": questions,
         **tokens,
         "money": round(money, 2),
-        "cost_from": f"by what run {last.pk} took a question",
+        "cost_from": f"by the cost of a question in run {last.pk}",
     } | bounds

@@ -1,9 +1,9 @@
-"""A stage as a run: the texts that it reads, the teacher that it asks, and what becomes of what it made.
+"""Stages as runs: the texts that a stage reads, the teacher that it asks, and what is done with its output.
 
     a snapshot's good texts, or a data set  ->  data/texts.jsonl  ->  the stage  ->  dataset/  ->  violations for editors, or a data set
 
-A draft goes to a teacher outside the site only with its writer's consent for that. Consent may be taken back while a stage is at
-work: `withdrawn` says so, and the stage begins again without the text.
+A draft is sent to a teacher outside the site only if its writer consents. Consent may be withdrawn while a stage is running:
+`withdrawn` detects that, and the stage is restarted without the text.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from writer.studio.registry import DECLARED, kinds_read
 TEXTS = "texts.jsonl"
 
 
-# What it reads
+# Input
 
 
 def reads(run: Run, data: Path) -> dict[str, Any]:
-    """The settings that name its files and its teacher; the files are written where they are not there yet."""
+    """The settings that name the files and the teacher of a stage. Missing files are written."""
     if run.dataset is not None and run.dataset.kind not in kinds_read(run.recipe):
         raise MendableError(f"{run.recipe} cannot read {run.dataset}.")
     found: dict[str, Any] = {}
@@ -68,12 +68,12 @@ def reads(run: Run, data: Path) -> dict[str, Any]:
 
 
 def key() -> dict[str, str]:
-    """What a stage needs in its environment to be let in by its teacher."""
+    """The teacher's key, for the environment of a stage."""
     return {"TEACHER_KEY": settings.TEACHER_KEY}
 
 
 def constitution(data: Path) -> str:
-    """The path of a file with the principles in force."""
+    """Write the principles in force; returns the path of the file."""
     return _written(data / "constitution.json", [{"principle": list(_constitution())}])
 
 
@@ -92,7 +92,7 @@ def _lines(dataset: Dataset) -> Iterator[dict[str, Any]]:
 
 
 def _texts(run: Run) -> Iterator[dict[str, Any]]:
-    """Good texts by number: of a snapshot, of its rows; of a data set, of its lines. In paragraphs as a take has them."""
+    """Good texts, numbered by the rows of the snapshot or the lines of the data set, with paragraphs as in a take."""
     if run.snapshot is None:
         assert run.dataset is not None
         for number, line in enumerate(_lines(run.dataset)):
@@ -101,7 +101,7 @@ def _texts(run: Run) -> Iterator[dict[str, Any]]:
             yield good.model_dump(exclude_unset=True) | {"prompt": prompt, "text": "\n\n".join(paragraphs(good.text))}
         return
     if run.snapshot.state != Making.READY:
-        raise MendableError(f"{run.snapshot} is not there: {run.snapshot.problem or 'it is still being made'}.")
+        raise MendableError(f"{run.snapshot} is not ready: {run.snapshot.problem or 'it is still being made'}.")
     for row in good_rows(run).select_related("brief", "chosen", "rejected").iterator(chunk_size=200):
         assert row.brief is not None
         example = example_of(row)
@@ -115,7 +115,7 @@ def _texts(run: Run) -> Iterator[dict[str, Any]]:
 
 
 def good_rows(run: Run) -> QuerySet[SnapshotRow]:
-    """Rows whose chosen text may be read by the stage: drafts that were preferred, and passages as they were mended."""
+    """Rows whose chosen text the stage may read: preferred drafts, and corrected passages."""
     rows = SnapshotRow.objects.filter(snapshot=run.snapshot_id, gone=None).exclude(origin__source="violations")
     if settings.TEACHER_OUTSIDE:
         rows = rows.filter(Q(brief__story=None) | Q(brief__story__sharing__outside=True))
@@ -123,7 +123,7 @@ def good_rows(run: Run) -> QuerySet[SnapshotRow]:
 
 
 def rows_there(run: Run, data: Path) -> set[int]:
-    """Which rows of its snapshot a stage reads."""
+    """The indices of the snapshot's rows that a stage reads."""
     path = data / TEXTS
     if run.snapshot_id is None or not path.exists():
         return set()
@@ -132,7 +132,7 @@ def rows_there(run: Run, data: Path) -> set[int]:
 
 
 def withdrawn(run: Run, there: set[int]) -> bool:
-    """Whether a writer has taken back what one of these rows needs."""
+    """Whether a writer has withdrawn the consent that one of these rows needs."""
     return bool(there) and not there <= set(good_rows(run).values_list("index", flat=True))
 
 
@@ -141,11 +141,11 @@ def _constitution() -> Iterator[dict[str, Any]]:
         yield record_of(version).model_dump(mode="json") | {"version": version.number}
 
 
-# What becomes of what it made
+# Output
 
 
 def keep(run: Run, folder: Path) -> tuple[Dataset | None, dict[str, Any]]:
-    """The data set that it made, if it is one, and its report. Done again it answers with the same. Raises MendableError where nothing was made."""
+    """Store the output; returns the data set, if the output is one, and the report. Idempotent. Raises MendableError if nothing was made."""
     report: dict[str, Any] = json.loads((folder / "report.json").read_text("utf-8"))
     if not any(report["rows"].values()):
         rejected = report.get("rejected") or report.get("dropped", {})  # the name of older reports
@@ -186,16 +186,16 @@ def _numbered(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _of_row(run: Run, index: int) -> tuple[Take, int] | None:
-    """The take that the good text of a row stands in, and where that begins. A mended text becomes a take of its own."""
+    """The take that contains the good text of a row, and where the text begins in it. A corrected text becomes a new take."""
     row = good_rows(run).select_related("brief", "chosen").filter(index=index).first()
     if row is None or row.brief is None or row.chosen is None:
         return None
     if row.passage is None:
         return row.chosen, 0
     text, passage = row.chosen.text, row.passage
-    mended = text[: passage["start"]] + passage["better"] + text[passage["end"] :]
+    corrected = text[: passage["start"]] + passage["better"] + text[passage["end"] :]
     begin = text.rfind("\n\n", 0, passage["start"])
-    return take_of(row.brief, mended, origins=row.chosen.origins), begin + 2 if begin >= 0 else 0
+    return take_of(row.brief, corrected, origins=row.chosen.origins), begin + 2 if begin >= 0 else 0
 
 
 def _of_text(line: dict[str, Any]) -> tuple[Take, int]:

@@ -1,1 +1,1 @@
-"""What changes several rows of people, or reaches outside: one named operation a module."""
+"""Operations on people that change several rows or have external effects, one in each module."""

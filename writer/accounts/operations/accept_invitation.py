@@ -11,7 +11,7 @@ from writer.refusals import Missing, NotNow, Refused
 
 
 def invitation_of(secret: str) -> Invitation:
-    """Raises `Missing` for a link that never was, or that a newer one has replaced."""
+    """The invitation of a link. Raises `Missing` if there is none, or a newer one has replaced it."""
     found = Invitation.objects.filter(digest=digest(secret)).first()
     if found is None:
         raise Missing
@@ -19,14 +19,14 @@ def invitation_of(secret: str) -> Invitation:
 
 
 def accept_invitation(*, secret: str, name: str, password: str) -> User:
-    """Make the account. A link makes one account only, also when it is used twice at the same moment."""
+    """Make the account. A link can be used only once, even by two requests at the same time."""
     name = checked_name(name)
     with transaction.atomic():
         invitation = Invitation.objects.select_for_update().filter(digest=digest(secret)).first()
         if invitation is None:
             raise Missing
         if not invitation.is_open:
-            raise NotNow("This invitation was used already, or its seven days are over. Ask for a new one.")
+            raise NotNow("This invitation has been used or has expired. Ask for a new one.")
         try:
             validate_password(password, User(email=invitation.email, name=name))
         except ValidationError as error:
@@ -38,7 +38,7 @@ def accept_invitation(*, secret: str, name: str, password: str) -> User:
 
 
 def make_account(*, email: str, name: str, password: str, role: str) -> User:
-    """An account whose address counts as verified: the invitation went there, or an admin handed it over."""
+    """Make an account. Its address counts as verified, since the invitation was sent to it or passed on by an admin."""
     user = User.objects.create_user(email, password, name=name, role=role)
     EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
     return user

@@ -8,11 +8,11 @@ from writer.refusals import Missing, NotNow, Refused
 
 
 def change_person(*, by: User | None, user_id: int, role: str | None = None, active: bool | None = None) -> User:
-    """Change what somebody may do, or close or open their account. One admin always remains."""
+    """Change the role of a person, or close or open their account. At least one admin remains."""
     if role is not None and role not in Role.values:
-        raise Refused("A role is writer, editor or admin.", field="role")
+        raise Refused("The role must be writer, editor or admin.", field="role")
     with transaction.atomic():
-        # All of them, in one order: two admins who demote each other must not both succeed.
+        # Lock all admins in one order: two admins who demote each other must not both succeed.
         admins = set(lock_admins())
         user = User.objects.select_for_update().filter(pk=user_id).first()
         if user is None:

@@ -8,7 +8,7 @@ from writer.refusals import NotNow
 
 
 def delete_account(*, user: User) -> None:
-    """Erase a person: account, tokens, sessions and invitation. Their stories must be gone already."""
+    """Delete a person: account, tokens, sessions and invitation. Their stories must have been deleted before."""
     with transaction.atomic():
         if lock_admins() == [user.pk]:
             raise NotNow("You are the only admin. Make somebody else an admin first.")

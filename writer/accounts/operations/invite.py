@@ -1,4 +1,4 @@
-"""Inviting somebody: a link that makes one account, to hand over or to be mailed."""
+"""Invites somebody: makes a link for one account, to be passed on or mailed."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ VALID = timedelta(days=7)
 
 
 def secret_of(email: str, role: str, expires: datetime) -> str:
-    """The secret of an invitation follows from its facts and the secret key of the site: whoever mails it needs only its number."""
+    """The secret of an invitation, derived from its data and the site's secret key, so that the mail task needs only its id."""
     seal = salted_hmac("writer.accounts.invitation", f"{email} {role} {expires.isoformat()}", algorithm="sha256")
     return urlsafe_b64encode(seal.digest()).rstrip(b"=").decode()
 
 
 def link_of(invitation: Invitation, site: str = "") -> str:
-    """The address to open. `site` is how the admin reached the site, where the settings do not say it."""
+    """The link. `site` is the address at which the admin reached the site, used if the settings have none."""
     secret = secret_of(invitation.email, invitation.role, invitation.expires)
     return (settings.SITE_URL or site) + reverse("invitation", args=[secret])
 
 
 def invite(*, by: User | None, email: str, role: str) -> Invitation:
-    """Make an invitation; an older one for the same address that is still open ends."""
+    """Make an invitation. An older open one for the same address is replaced."""
     email = email.strip().lower()
     try:
         validate_email(email)
     except ValidationError:
         raise Refused("That is not an email address.", field="email") from None
     if role not in Role.values:
-        raise Refused("A role is writer, editor or admin.", field="role")
+        raise Refused("The role must be writer, editor or admin.", field="role")
     if User.objects.filter(email=email).exists():
-        raise Refused("There is an account with this address already.", field="email")
+        raise Refused("There is already an account with this address.", field="email")
     expires = timezone.now() + VALID
     with transaction.atomic():
         Invitation.objects.filter(email=email, accepted_by=None).delete()
@@ -55,5 +55,5 @@ def invite(*, by: User | None, email: str, role: str) -> Invitation:
 
 
 def _mail(invitation_id: int) -> None:
-    # The task is named, not imported: the web knows nothing of the workers.
+    # The task is named, not imported, since the web does not depend on the workers.
     current_app.send_task("workers.jobs.tasks.mail_invitation", args=[invitation_id])

@@ -1,4 +1,4 @@
-"""A way back in for somebody who forgot the password: a link that sets a new one, made by an admin to be handed over."""
+"""A link for setting a new password, which an admin makes and passes on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from writer.refusals import Missing
 
 
 def password_link(*, user_id: int, site: str = "") -> tuple[User, str]:
-    """Good once, for `PASSWORD_RESET_TIMEOUT`, and only until the person signs in or changes the password otherwise."""
+    """The link. It is valid once, for `PASSWORD_RESET_TIMEOUT`, until the person signs in or changes the password."""
     user = User.objects.filter(pk=user_id, is_active=True).first()
     if user is None:
         raise Missing

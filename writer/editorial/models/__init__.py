@@ -1,10 +1,10 @@
 """The tables of the editors' room.
 
 constitution   principles and their versions
-sharing        what a writer allows to be done with a story, and when that changed
-reading        briefs, takes (texts as they stood when they were judged), pairs, and an editor's turn at a pair
-judgement      votes, marks, rubric sheets, settlements; and acts, by which each of them is stored once and can be undone
-violations     the smallest changes that make a text break a principle, and what editors said of them
+sharing        the consents of writers, and their history
+reading        briefs, takes (texts as they were judged), pairs, and readings of pairs
+judgement      votes, marks, rubric sheets, settlements; and acts, by which they are stored once and can be undone
+violations     the smallest changes that make a text break a principle, and their judgements
 snapshots      datasets that never change
 """
 

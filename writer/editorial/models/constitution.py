@@ -1,8 +1,8 @@
-"""Principles, and every wording that they ever had.
+"""Principles, and all their wordings.
 
-A `PrincipleVersion` never changes. Marks, votes, prompts of judges, training data and reports name the version that they
-were made under. `meaning` is a number that grows only when an edit changes what the principle asks, so that what was judged under
-an older meaning can be found and looked at again; a better example or a mended comma leaves it as it is.
+A `PrincipleVersion` never changes. Marks, votes, prompts of judges, training data and reports refer to the version
+under which they were made. `meaning` is a number that increases only when an edit changes what the principle requires, so that
+judgements under an older meaning can be found and checked again; a better example or a corrected comma does not change it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class PrincipleState(models.TextChoices):
 
 
 class Principle(models.Model):
-    """What stays the same of a principle while its wording changes: its key, and whether it counts."""
+    """A principle independent of its wording: its key and its state."""
 
     key = models.SlugField(
         max_length=60, unique=True, help_text="Its name in files and in training data; never changes"

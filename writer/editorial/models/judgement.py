@@ -1,6 +1,6 @@
-"""What people say of texts: votes, marks, rubric sheets, settlements. Nothing is overwritten; what is undone says when.
+"""Judgements of texts: votes, marks, rubric sheets, settlements. Nothing is overwritten; undone rows contain the time.
 
-Every change is an `Act` under a name that the browser chose (`op_id`): sent twice it is stored once, and it can be undone.
+Every change is an `Act` with an `op_id` that the browser chose: if it is sent twice, it is stored once, and it can be undone.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class VoteSource(models.TextChoices):
 class Vote(models.Model):
     """Which of a pair is better: -2 the first clearly, -1 the first slightly, 0 a tie, 1 and 2 the second.
 
-    Numbers are those of the pair, not of the screen: the sides were turned back when the vote was stored.
+    Numbers refer to the pair, not to the screen: the sides are converted when a vote is stored.
     """
 
     pair = models.ForeignKey(Pair, models.CASCADE, related_name="all_votes")
@@ -68,7 +68,7 @@ class Vote(models.Model):
 
 
 class VoteReason(models.Model):
-    """A principle that a vote gives as its reason: in the wording that the editor saw, or looked at again since."""
+    """A principle that is the reason of a vote, in the wording that the editor saw, or has checked since."""
 
     vote = models.ForeignKey(Vote, models.CASCADE, related_name="vote_reasons")
     version = models.ForeignKey(PrincipleVersion, models.PROTECT, related_name="vote_reasons")
@@ -91,8 +91,8 @@ class Severity(models.IntegerChoices):
 class Mark(models.Model):
     """Words of a take that break a principle. Offsets are code points of the take's text.
 
-    `quote`, with a little of what stands before and after it, finds the words again in a later revision. `better` is what
-    should stand there instead: with it the mark is a pair at once, as written and as mended.
+    `quote`, with a little of what stands before and after it, finds the words again in a later revision. `better` is a
+    better wording: with it the mark is also a pair of the passage as written and as corrected.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -132,7 +132,7 @@ class Mark(models.Model):
 
 
 class RubricSheet(models.Model):
-    """A take scored by the Story Quality rubric (`training.common.rubric`), by a person, or by the judge that `judge` names."""
+    """The score of a take by the Story Quality rubric (`training.common.rubric`), from a person, or from the judge in `judge`."""
 
     take = models.ForeignKey(Take, models.CASCADE, related_name="rubric_sheets")
     by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
@@ -153,7 +153,7 @@ class RubricSheet(models.Model):
 
 
 class Why(models.TextChoices):
-    """Why editors disagreed, as the one who settles it sees it."""
+    """Why editors disagreed, in the view of the one who settles the pair."""
 
     OVERLOOKED = "overlooked", "One side overlooked something"
     UNCLEAR = "unclear", "The principle is unclear"
@@ -162,7 +162,7 @@ class Why(models.TextChoices):
 
 
 class Settlement(models.Model):
-    """A third editor's word on a pair that two disagree about. One that is unclear goes to the constitution as a question."""
+    """The decision of a third editor on a pair about which two disagree. An unclear principle becomes a question to the constitution."""
 
     pair = models.ForeignKey(Pair, models.CASCADE, related_name="settlements")
     by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
@@ -187,7 +187,7 @@ class Settlement(models.Model):
 
 
 class Act(models.Model):
-    """Something that an editor did, under the browser's name for it. `before` is what undoing it puts back."""
+    """An act of an editor, with the browser's op_id. `before` contains what undo restores."""
 
     editor = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="acts")
     op_id = models.CharField(max_length=64)

@@ -1,10 +1,10 @@
-"""What is put before an editor: a brief, takes on it, pairs of takes, and the editor's turn at a pair.
+"""What editors read: briefs, takes, pairs of takes, and an editor's reading of a pair.
 
-A take is a text as it stood when somebody was asked to judge it. It never changes (a trigger of the database refuses it), so a
-vote, a mark and a row of training data mean the same words for ever. It goes when the writer deletes the story, and all that
-was said of it goes with it.
+A take is a text at the time when somebody was asked to judge it. It never changes (a trigger of the database ensures that), so
+that votes, marks and rows of training data always refer to the same words. It is deleted with the writer's story, together with all
+judgements of it.
 
-Of a pair the browser learns nothing but the reading: a random id, and two texts called left and right.
+The browser gets only the reading of a pair: a random id, and two texts called left and right.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from writer.stories.models import PREMISE_CHARS, TITLE_CHARS, Generation, ModelV
 
 
 class Brief(models.Model):
-    """What a text was asked for. `given` is the text that stood there already, and that the take goes on from."""
+    """The request for a text. `given` is the existing text that the take continues."""
 
     story = models.ForeignKey(Story, models.CASCADE, null=True, related_name="briefs")
     title = models.CharField(max_length=TITLE_CHARS, blank=True)
@@ -50,7 +50,7 @@ class Brief(models.Model):
 
 
 class Take(models.Model):
-    """A text on a brief, as it stood when it was put before the editors."""
+    """A text on a brief, at the time when editors were asked to judge it."""
 
     brief = models.ForeignKey(Brief, models.CASCADE, related_name="takes")
     text = models.TextField()
@@ -73,7 +73,7 @@ class Take(models.Model):
 
 
 class Sitting(models.Model):
-    """An editor with a text to mark. Who has finished it and marked nothing says that too."""
+    """An editor with a text to mark. A finished text without marks is a judgement, too."""
 
     take = models.ForeignKey(Take, models.CASCADE, related_name="sittings")
     editor = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
@@ -95,7 +95,7 @@ class PairSource(models.TextChoices):
 
 
 class Pair(models.Model):
-    """Two takes on one brief. Editors are wanted until `overlap` of them have voted; a gold pair has a known answer."""
+    """Two takes on one brief. It needs votes of `overlap` editors; a gold pair has a known answer."""
 
     brief = models.ForeignKey(Brief, models.CASCADE, related_name="pairs")
     first = models.ForeignKey(Take, models.CASCADE, related_name="+")
@@ -141,10 +141,10 @@ class SkipReason(models.TextChoices):
 
 
 class Reading(models.Model):
-    """An editor's turn at a pair. `swapped`: the pair's second take stands on the left.
+    """A reading: an editor's turn at a pair. `swapped`: the pair's second take is on the left.
 
-    `seen_*` are the paragraphs that were on the screen long enough to be read, as ranges [from, to); `place_*` is where
-    the reader is, in paragraphs and parts of one.
+    `seen_*` are the paragraphs that were on the screen long enough to be read, as ranges [from, to); `place_*` is the position
+    of the reader, in paragraphs and fractions of one.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -183,7 +183,7 @@ class Reading(models.Model):
 
 
 class Asking(models.Model):
-    """Two model versions were asked for a take each. The pair is made when both are finished, so neither comes first."""
+    """A request for takes of two model versions. The pair is made when both are finished."""
 
     brief = models.ForeignKey(Brief, models.CASCADE, related_name="askings")
     by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")

@@ -1,4 +1,4 @@
-"""What a writer allows to be done with a story: three consents, each by itself, with the history of each."""
+"""What a writer allows: three independent consents for a story, each with its history."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Sharing(models.Model):
 
 
 class ConsentEvent(models.Model):
-    """A consent was given or taken back. The rows are never changed (a trigger of the database refuses it)."""
+    """A consent that was given or withdrawn. The rows never change (a trigger of the database ensures that)."""
 
     story = models.ForeignKey(Story, models.CASCADE, related_name="consent_events")
     consent = models.CharField(max_length=8, choices=Consent)

@@ -1,8 +1,8 @@
 """Datasets that never change.
 
-A row names the texts, which never change either, and carries the hash of what it said; the snapshot's hash is over the hashes of
-its rows. When a writer takes consent back, or deletes the story, the row becomes a tombstone: the words are gone, the hash
-stays, and the snapshot can still be checked. Triggers of the database see to both.
+A row refers to texts, which never change either, and contains the hash of its contents; the snapshot's hash is that of the hashes of
+its rows. When a writer withdraws consent, or deletes the story, the row becomes a tombstone: the texts are deleted, but the hash is
+kept, so that the snapshot can still be verified. Triggers of the database ensure both.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Snapshot(models.Model):
 
 
 class SnapshotRow(models.Model):
-    """One row. `passage` is set where a passage of one take is the row: {"start", "end"} in it, with "better" where it was mended,
-    with "worse" where it was made to break a principle."""
+    """A row. If it is a passage of one take, `passage` is {"start", "end"} with "better", a corrected wording, or with "worse", a
+    wording that breaks a principle."""
 
     pk = models.CompositePrimaryKey("snapshot_id", "index")
     snapshot = models.ForeignKey(Snapshot, models.CASCADE, related_name="all_rows")

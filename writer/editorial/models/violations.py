@@ -1,7 +1,7 @@
 """Minimal violations (Weaver, arXiv 2401.17268, section 3.4): the smallest change by which a good text breaks one principle.
 
-A teacher model writes them; editors accept them, reject them or mend them. What was made never changes (a trigger of the database refuses
-it), only what an editor said of it. It goes when the text goes that it was made from.
+A teacher model writes them; editors accept, reject or correct them. Only the judgement of an editor may change (a trigger of the
+database ensures that). A violation is deleted with the text that it was made from.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ViolationState(models.TextChoices):
 
 
 class Rejection(models.TextChoices):
-    """Why a violation is of no use."""
+    """Why a violation is rejected."""
 
     NONE = "", "Not rejected"
     NOT_BROKEN = "not_broken", "It does not break the principle"
@@ -38,7 +38,7 @@ class Rejection(models.TextChoices):
 
 
 class Violation(models.Model):
-    """Paragraphs of a take, from `start` to `end` in code points of its text, and what they become: `worse`."""
+    """Paragraphs of a take, from `start` to `end` in code points of its text, and their worse wording, `worse`."""
 
     take = models.ForeignKey(Take, models.CASCADE, related_name="violations")
     start = models.PositiveIntegerField()
@@ -89,11 +89,11 @@ class Violation(models.Model):
 
     @property
     def good(self) -> str:
-        """The passage as it was written. The take must be loaded with it."""
+        """The passage as it was written. The take must be loaded."""
         return self.take.text[self.start : self.end]
 
 
 def known_by(take: Take, start: int, end: int, worse: str, version: PrincipleVersion) -> str:
-    """SHA-256 over what makes a violation another one, a line each, the passage last. The version's principle must be loaded with it."""
+    """SHA-256 of what identifies a violation, each part on a line, the passage last. The version's principle must be loaded."""
     lines = (take.pk, start, end, version.principle.key, version.number, worse)
     return hashlib.sha256("\n".join(map(str, lines)).encode()).hexdigest()

@@ -1,1 +1,1 @@
-"""What changes several rows of the editors' room: one named operation a module."""
+"""Operations of the editors' desk that change several rows, one in each module."""

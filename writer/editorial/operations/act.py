@@ -1,7 +1,7 @@
-"""An act of an editor: stored once, and undone once.
+"""Acts of an editor: each is stored once, and undone once.
 
-The browser names each act and sends it until it is answered. The rows of one editor are taken one act at a time, so that an act
-that was sent twice at the same moment is stored once.
+The browser gives each act an op_id and sends it until it is answered. An editor is locked during an act, so that an act that is sent
+twice at the same time is stored once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from writer.stories.operations.locking import lock_person
 @dataclass(frozen=True)
 class Kind:
     do: Callable[[User, Any], tuple[object, dict[str, Any]]]
-    """Answers with the id of what it made or changed, and what undoing it needs."""
+    """Carry out an act. Returns the id of the changed object, and the data for undoing it."""
     undo: Callable[[User, str, dict[str, Any]], None]
 
 
@@ -50,7 +50,7 @@ def act(*, by: User, op_id: str, asked: Asked) -> Act:
         before = Act.objects.filter(editor=by, op_id=op_id).first()
         if before is not None:
             if before.asked != content:
-                raise Refused("This act has the name of another one. Give each act a name of its own.", field="op_id")
+                raise Refused("This op_id belongs to another act. Use a new one for each act.", field="op_id")
             return before
         subject, back = KINDS[content["kind"]].do(by, asked)
         return Act.objects.create(
@@ -59,7 +59,7 @@ def act(*, by: User, op_id: str, asked: Asked) -> Act:
 
 
 def undo(*, by: User, op_id: str) -> Act:
-    """Take an act back. One that is taken back already stays so."""
+    """Undo an act. An undone act stays undone."""
     with transaction.atomic():
         lock_person(by)
         found = Act.objects.filter(editor=by, op_id=op_id).first()

@@ -1,4 +1,4 @@
-"""An editor chooses a prompt and two model versions. When both have written, and not before, there is a pair."""
+"""Requests a pair for a prompt and two model versions. The pair is made when both texts are finished."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def ask_pairs(
     overlap: int = 3,
     priority: int = 0,
 ) -> list[Asking]:
-    """Both may be the same version: then it is its seeds that are compared."""
+    """Request a pair. Both versions may be the same; then they differ in their seeds."""
     title, premise, target = checked_title(title), checked_premise(premise), checked_target(target_words)
     for name, value, least, most in (
         ("pairs", pairs, 1, MOST_PAIRS),
@@ -39,7 +39,7 @@ def ask_pairs(
         ("priority", priority, -MOST_PRIORITY, MOST_PRIORITY),
     ):
         if not least <= value <= most:
-            raise Refused(f"The number goes from {least} to {most}.", field=name)
+            raise Refused(f"The number must be from {least} to {most}.", field=name)
     found = ModelVersion.objects.in_bulk(versions)
     for name, version in zip(("first", "second"), versions):
         if version not in found:
@@ -69,7 +69,7 @@ def ask_pairs(
 
 
 def collect_askings() -> None:
-    """Make the pairs of which both takes are finished. Whoever looks for something to read calls it; it is cheap when none is."""
+    """Make the pairs whose takes are both finished. It is called before each search for a pair, and is fast if there are none."""
     waiting = Q(first__state__in=LIVE_STATES) | Q(second__state__in=LIVE_STATES)
     ready = Asking.objects.filter(pair=None, failed="").exclude(waiting).values_list("pk", flat=True)
     for pk in list(ready[:50]):
@@ -93,7 +93,7 @@ def _collect(asking: Asking) -> None:
         if first == second:
             problem = "Both takes are the same text."
         else:
-            # Two askings for the same brief may have had the same two texts written.
+            # Two requests for the same brief may have produced the same two texts.
             asking.pair, _ = Pair.objects.get_or_create(
                 first=first,
                 second=second,
@@ -110,7 +110,7 @@ def _collect(asking: Asking) -> None:
 
 def _problem(generation: Generation | None) -> str:
     if generation is None:
-        return "A take was erased."
+        return "A take was deleted."
     if generation.state != State.DONE:
         return f"A take was not finished: {generation.notice or generation.get_state_display()}"
     return "" if generation.story_chars else "A take is empty."

@@ -1,4 +1,4 @@
-"""A writer keeps one take of several. That is a judgement too, and is stored as one: not blind, and marked as the writer's own."""
+"""A writer's choice of a take. It is stored as a judgement that is not blind, with the writer as its source."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from writer.stories.reading import story_for
 
 
 def choose_take(*, by: User, story_id: UUID, generation_id: UUID, over: UUID | None = None) -> None:
-    """Keep the take; `over` is the one that it was compared with."""
+    """Choose the take; `over` is the one that it was compared with."""
     with transaction.atomic():
         kept = keep_take(user=by, story_id=story_id, generation_id=generation_id)
         story = story_for(by, story_id)
@@ -30,12 +30,12 @@ def choose_take(*, by: User, story_id: UUID, generation_id: UUID, over: UUID | N
 
 
 def written(take: Take) -> str:
-    """What the model wrote, without what stood there before and what the writer changed afterwards."""
+    """The model's text, without the text before it and the writer's later changes."""
     return take.whole.log
 
 
 def record_choice(*, by: User, brief: Brief, kept: str, refused: str, takes: tuple[Take, Take]) -> Pair | None:
-    """Store that the writer preferred one text to another. Choosing again replaces the choice that was made before."""
+    """Store the preference of the writer for one of two texts. It replaces an earlier choice."""
     if not kept.strip() or not refused.strip():
         return None
     chosen, other = (take_of(brief, text, generation=take.generation) for text, take in zip((kept, refused), takes))

@@ -1,4 +1,4 @@
-"""Where the reader of a pair is, and what was on the screen so far."""
+"""Stores the position of the reader of a pair, and the paragraphs that were on the screen."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_SECONDS = 12 * 3600
 def follow(
     *, by: User, reading_id: UUID, places: tuple[float, float], seen: tuple[Ranges, Ranges], seconds: int
 ) -> None:
-    """What was seen is added to what was seen before, so a message that comes late or twice does no harm."""
+    """Add what was seen to what was seen before, so that late or repeated messages do no harm."""
     with transaction.atomic():
         reading = (
             Reading.objects.select_for_update(of=("self",))

@@ -1,4 +1,4 @@
-"""A text is put before the editors as it stands now: it becomes a take, which never changes."""
+"""Freezes a text for the editors: it becomes a take, which never changes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LIVE = ("queued", "running")
 
 
 def brief_of(story: Story | None, *, title: str, premise: str, target: int, given: str = "") -> Brief:
-    """The brief with these words; one for each wording that a story had."""
+    """The brief with this wording; a story has one for each of its wordings."""
     fields = {"title": title, "premise": premise, "target_words": target, "given": given}
     found = digest(prompt_messages(title=title, premise=premise, target=target, given=given))
     if story is None:
@@ -30,7 +30,7 @@ def brief_of(story: Story | None, *, title: str, premise: str, target: int, give
 
 
 def brief_asked(prompt: list[Message], by: User | None = None) -> Brief:
-    """The brief with these messages, of nobody's story; one for all texts that they ask for."""
+    """The brief with these messages, which belongs to no story; all texts on them share it."""
     sha256 = digest(prompt)
     found = Brief.objects.filter(story=None, sha256=sha256, prompt__isnull=False).first()
     if found is None:
@@ -40,7 +40,7 @@ def brief_asked(prompt: list[Message], by: User | None = None) -> Brief:
 
 
 def take_of(brief: Brief, text: str, *, origins: Origins | None = None, generation: Generation | None = None) -> Take:
-    """The take with this text. Paragraphs are parted by one blank line, so that every reader counts the same offsets."""
+    """The take with this text. Paragraphs are separated by one blank line, so that all offsets agree."""
     blocks = paragraphs(text)
     text = "\n\n".join(blocks)
     return Take.objects.get_or_create(
@@ -75,7 +75,7 @@ def _words_by(text: str, origins: Origins, generation: Generation | None) -> dic
 
 
 def open_story(*, by: User, story_id: UUID) -> Take:
-    """The offered story as it stands now, for this editor to mark."""
+    """Freeze the offered story, for this editor to mark."""
     with transaction.atomic():
         story = offered_stories(by).select_for_update(of=("self",)).filter(pk=story_id).first()
         if story is None:

@@ -21,7 +21,7 @@ class Imported:
 def import_constitution(
     *, by: User | None, records: list[Record], meaning_changed: bool, state: str = PrincipleState.DRAFT
 ) -> Imported:
-    """Take over a file: principles that are new here begin in `state`, those that differ get another version; all or none."""
+    """Import a file, completely or not at all: new principles get the state `state`, changed ones a new version."""
     new = changed = same = 0
     with transaction.atomic():
         keys = [record.key for record in records]
@@ -44,7 +44,7 @@ def import_constitution(
 
 
 def ensure_constitution() -> None:
-    """A site that has no principles starts with ours, in force. After that only editors change them."""
+    """Import our principles, in force, into a site without principles. Later only editors change them."""
     if not Principle.objects.exists():
         records = read_constitution(OURS.read_text())
         import_constitution(by=None, records=records, meaning_changed=False, state=PrincipleState.IN_FORCE)

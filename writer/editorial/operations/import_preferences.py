@@ -1,4 +1,4 @@
-"""Preferences from elsewhere become briefs, takes, pairs and votes like ours, marked as imported."""
+"""Imports preferences as briefs, takes, pairs and votes, marked as imported."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from writer.editorial.snapshots.importing import Preference
 
 
 def import_preferences(*, by: User, preferences: list[Preference]) -> tuple[int, int]:
-    """How many pairs are new, and how many were here already. All or none."""
+    """Import all pairs or none. Returns the numbers of new and of known ones."""
     new = 0
     with transaction.atomic():
         User.objects.select_for_update(no_key=True).get(pk=by.pk)

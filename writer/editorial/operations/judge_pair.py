@@ -1,4 +1,4 @@
-"""A pair: voting on it, passing over it, settling what editors disagree about; and taking each of these back."""
+"""Votes on pairs, skips and settlements of disagreements; and their undo."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _open_reading(by: User, reading_id: UUID, *, settling: bool) -> Reading:
     if found.state != ReadingState.OPEN:
         raise NotNow("You have judged this pair already. Undo that first to judge it again.")
     if not readable(by, found.pair.brief):
-        raise NotNow("The writer has taken this story back. Your vote is not needed any more.")
+        raise NotNow("The writer no longer offers this story. Your vote is not needed.")
     return found
 
 
@@ -57,10 +57,10 @@ def _count(pair: Pair, change: int) -> None:
 
 
 def known_versions(ids: list[int]) -> list[PrincipleVersion]:
-    """Versions that can be named now: of principles that are in force."""
+    """The versions with these ids, if their principles are in force."""
     found = PrincipleVersion.objects.filter(pk__in=ids, principle__state=PrincipleState.IN_FORCE)
     if len(found) != len(set(ids)):
-        raise Refused("One of these principles is not in force any more. Load the page again.", field="principles")
+        raise Refused("One of these principles is no longer in force. Load the page again.", field="principles")
     return list(found)
 
 
@@ -95,9 +95,9 @@ def vote(by: User, asked: VoteAct) -> tuple[int, Before]:
 def undo_vote(by: User, subject: str, before: Before) -> None:  # noqa: ARG001
     stored = Vote.objects.select_for_update(of=("self",)).select_related("reading").get(pk=subject)
     if stored.reading is None:
-        raise NotNow("The pair is gone.")
+        raise NotNow("The pair has been deleted.")
     if stored.reading.revealed:
-        raise NotNow("You have been told who wrote these two. The vote stands.")
+        raise NotNow("You have been told who wrote these two, so the vote cannot be changed.")
     stored.undone = timezone.now()
     stored.save(update_fields=["undone"])
     _reopen(stored.reading)
@@ -110,7 +110,7 @@ def _reopen(reading: Reading) -> None:
 
 def skip(by: User, asked: SkipAct) -> tuple[UUID, Before]:
     if asked.why not in SkipReason.values or not asked.why:
-        raise Refused("Why do you pass over it? Choose a reason.", field="why")
+        raise Refused("Why do you skip it? Choose a reason.", field="why")
     note = checked_text(asked.note, "note", most=500, one_line=True, required=asked.why == SkipReason.OTHER)
     reading = _open_reading(by, asked.reading, settling=False)
     _close(reading, ReadingState.SKIPPED, skip_reason=asked.why, skip_note=note)
@@ -129,7 +129,7 @@ def settle(by: User, asked: SettleAct) -> tuple[int, Before]:
         raise Refused("Which principle is unclear?", field="version")
     reading = _open_reading(by, asked.reading, settling=True)
     if reading.pair.settlements.filter(removed=None).exists():
-        raise NotNow("Somebody settled this pair while you read it. Nothing of yours was stored.")
+        raise NotNow("Somebody settled this pair while you read it. Your decision was not stored.")
     settled = Settlement.objects.create(
         pair=reading.pair,
         by=by,

@@ -1,4 +1,4 @@
-"""A violation is accepted, rejected for a reason, or mended in the editor's own words; and each of these taken back."""
+"""Judges violations: accepts them, rejects them with a reason, or stores a corrected wording; and undoes these."""
 
 from __future__ import annotations
 
@@ -27,15 +27,13 @@ UNJUDGED: dict[str, Any] = {
 
 
 def judge_violation(by: User, asked: ViolationAct) -> tuple[int, Before]:
-    # Locked first and read then, so that the second of two editors is told what the first has said.
+    # Lock first and then read, so that the second of two editors is told about the judgement of the first.
     Violation.objects.select_for_update().filter(pk=asked.violation).values_list("pk").first()
     found = violation_for(by, asked.violation)
     if found.state != ViolationState.WAITING:
         _refuse_second(found, by)
     if not violations_in_force().filter(pk=found.pk).exists():
-        raise NotNow(
-            "This principle asks something else by now, or is not in force any more. Nothing of yours was stored."
-        )
+        raise NotNow("This principle has a new meaning, or is no longer in force. Your judgement was not stored.")
     said = UNJUDGED | {"state": asked.state, "by": by, "judged": timezone.now()}
     if asked.state == "mended":
         said["mended"] = _mended(found, asked.mended)
@@ -47,14 +45,14 @@ def judge_violation(by: User, asked: ViolationAct) -> tuple[int, Before]:
 
 def undo_judge_violation(by: User, subject: str, before: Before) -> None:  # noqa: ARG001
     if not Violation.objects.filter(pk=subject, by=by).update(**UNJUDGED):
-        raise NotNow("The text is gone, and what was said of it went with it.")
+        raise NotNow("The text has been deleted, together with its judgements.")
 
 
 def _refuse_second(found: Violation, by: User) -> None:
     if found.by == by:
-        raise NotNow("You have judged this one already. Undo that first to judge it again.")
+        raise NotNow("You have judged this one already. Undo that to judge it again.")
     who = found.by.name if found.by else "Somebody"
-    raise NotNow(f"{who} judged this one while you read it. Nothing of yours was stored.")
+    raise NotNow(f"{who} judged this one while you read it. Your judgement was not stored.")
 
 
 def _mended(found: Violation, typed: str) -> str:
@@ -62,9 +60,9 @@ def _mended(found: Violation, typed: str) -> str:
     if not mended:
         raise Refused("What should the worse passage be? Write it, or accept it as it is.", field="mended")
     if mended == found.worse:
-        raise Refused("The worse passage is as it was. Accept it, if it is good so.", field="mended")
+        raise Refused("The worse passage is unchanged. Accept it, if it is good.", field="mended")
     if mended == found.good:
-        raise Refused("This is the good passage. The worse one is to break the principle.", field="mended")
+        raise Refused("This is the good passage. The worse one must break the principle.", field="mended")
     return mended
 
 

@@ -1,4 +1,4 @@
-"""What was judged under an older meaning of a principle, looked at again: it holds under the new one, or it does not."""
+"""Checks judgements under an older meaning of a principle: they hold under the new one, or not."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def look(by: User, asked: LookAct) -> tuple[object, Before]:  # noqa: ARG001
     if old is None:
         raise Missing
     if asked.holds and old.principle.state != PrincipleState.IN_FORCE:
-        raise NotNow("This principle is not in force any more, so nothing can hold under it.")
+        raise NotNow("This principle is no longer in force, so nothing can be confirmed under it.")
     current = old.principle.current_id
     if asked.mark is not None:
         return _look_at_mark(asked.mark, old.pk, current if asked.holds else None)
@@ -32,7 +32,7 @@ def look(by: User, asked: LookAct) -> tuple[object, Before]:  # noqa: ARG001
 def _look_at_mark(mark_id: UUID, old: int, current: int | None) -> tuple[UUID, Before]:
     found = stale_marks().select_for_update(of=("self",)).filter(pk=mark_id, version_id=old).first()
     if found is None:
-        raise NotNow("Somebody has looked at this mark already.")
+        raise NotNow("Somebody has checked this mark already.")
     if current is None:
         found.removed = timezone.now()
     else:
@@ -44,7 +44,7 @@ def _look_at_mark(mark_id: UUID, old: int, current: int | None) -> tuple[UUID, B
 def _look_at_reason(vote: int, old: int, current: int | None) -> tuple[int, Before]:
     found = stale_reasons().select_for_update(of=("self",)).filter(vote_id=vote, version_id=old).first()
     if found is None:
-        raise NotNow("Somebody has looked at this vote already.")
+        raise NotNow("Somebody has checked this vote already.")
     found.delete()
     made = False
     if current is not None:

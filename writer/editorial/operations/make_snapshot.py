@@ -1,4 +1,4 @@
-"""A snapshot is asked for in a request and made by a worker: over many votes it takes longer than a page waits."""
+"""Snapshots: a request creates the row, and a worker makes the contents, since many votes take longer than a request may."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def send(snapshot: Snapshot) -> None:
 
 
 def make_snapshot(*, snapshot_id: int) -> Snapshot | None:
-    """Fill in a snapshot that waits. None: somebody else does, or it is done. What fails is kept with the reason."""
+    """Make a waiting snapshot. None if it is done, or another worker makes it. After an error the reason is stored."""
     for attempt in range(ATTEMPTS):
         try:
             with transaction.atomic():
@@ -61,7 +61,7 @@ def make_snapshot(*, snapshot_id: int) -> Snapshot | None:
                 _failed(snapshot_id, "Stories were deleted while it was made. Make another one.")
                 raise
         except Exception:
-            _failed(snapshot_id, "Something went wrong while it was made; the worker's log says what.")
+            _failed(snapshot_id, "An unexpected error occurred while it was made; see the worker's log.")
             raise
     return None
 
@@ -76,7 +76,7 @@ def _fill(snapshot: Snapshot) -> Snapshot:
     built.keep(set(Brief.objects.filter(consented_brief()).values_list("pk", flat=True)))
     if not built.rows:
         reasons = ", ".join(f"{number} {name}" for name, number in built.left_out.most_common(4) if number)
-        raise Refused(f"There is nothing to put into it. Left out: {reasons or 'nothing; nobody has judged yet'}.")
+        raise Refused(f"It would be empty. Left out: {reasons or 'nothing; nobody has judged yet'}.")
     _store(snapshot, built)
     snapshot.counts = {
         "sources": dict(built.sources),
@@ -88,7 +88,7 @@ def _fill(snapshot: Snapshot) -> Snapshot:
 
 
 def _store(snapshot: Snapshot, built: Built) -> None:
-    """By COPY: there may be a hundred thousand."""
+    """Store rows with COPY, since there may be a hundred thousand."""
     columns = "snapshot_id, index, sha256, brief_id, chosen_id, rejected_id, passage, label, origin"
     with connection.cursor() as cursor, cursor.copy(f"COPY editorial_snapshotrow ({columns}) FROM STDIN") as out:
         for index, row in enumerate(built.rows):

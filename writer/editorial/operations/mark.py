@@ -1,4 +1,4 @@
-"""Marks on passages: made, changed, taken away; and each of these undone."""
+"""Makes, changes and deletes marks on passages, and undoes these."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from writer.stories.text import checked_text, paragraphs
 
 QUOTE_CHARS, AROUND = 5000, 48
 MOST_MARKS = 2000
-"""Of one editor on one take: more is a script that runs wild."""
+"""Marks of one editor on one take, a limit against runaway scripts."""
 
 
 def mark(by: User, asked: MarkAct) -> tuple[UUID, Before]:
@@ -27,13 +27,13 @@ def mark(by: User, asked: MarkAct) -> tuple[UUID, Before]:
     if not asked.start < asked.end <= len(text) or text[asked.start : asked.end] != asked.quote:
         raise Refused("These are not the words that stand there. Load the page again.", field="quote")
     if not asked.quote.strip():
-        raise Refused("There are no words in it.", field="quote")
+        raise Refused("It contains no words.", field="quote")
     if len(asked.quote) > QUOTE_CHARS:
         raise Refused(f"That is {len(asked.quote):,} characters; {QUOTE_CHARS:,} can be marked at once.", field="quote")
     if Mark.objects.filter(pk=asked.id).exists():
         raise Refused("There is a mark with this id already.", field="id")
     if Mark.objects.filter(take=take, by=by, removed=None).count() >= MOST_MARKS:
-        raise Refused(f"You have {MOST_MARKS:,} marks on this text, which is the most that one editor can have.")
+        raise Refused(f"You have {MOST_MARKS:,} marks on this text, which is the limit for one editor.")
     block = len(paragraphs(text[: asked.start] + "x")) - 1
     Mark.objects.create(
         id=asked.id,
@@ -62,7 +62,7 @@ def _take(by: User, asked: MarkAct) -> Take:
 
 
 def _model_of(take: Take, block: int) -> int | None:
-    """The version that wrote this paragraph, also where a person has changed it since."""
+    """The version that wrote this paragraph, even if a person has changed it since."""
     if take.model_id:
         return take.model_id
     origin = take.origins[block] if block < len(take.origins) else {}
@@ -74,10 +74,10 @@ def _model_of(take: Take, block: int) -> int | None:
 
 def _wording(asked: Wording, quote: str) -> dict[str, Any]:
     if asked.severity not in Severity.values:
-        raise Refused("The severity is 1 (minor), 2 (major) or 3 (critical).", field="severity")
+        raise Refused("The severity must be 1 (minor), 2 (major) or 3 (critical).", field="severity")
     better = checked_text(asked.better, "better", most=20_000).strip()
     if better == quote.strip():
-        raise Refused("The better wording is what stands there already.", field="better")
+        raise Refused("The better wording is the same as the text.", field="better")
     return {
         "version": known_versions([asked.version])[0],
         "severity": asked.severity,
@@ -91,7 +91,7 @@ def _own(by: User, mark_id: UUID) -> Mark:
     if found is None:
         raise Missing
     if found.removed is not None:
-        raise NotNow("This mark was taken away.")
+        raise NotNow("This mark has been deleted.")
     return found
 
 

@@ -1,7 +1,7 @@
-"""What an editor reads next.
+"""Chooses the next pair of an editor.
 
-A pair wants `overlap` votes. An editor's open turn counts as one for a day, so that no more people read than are needed; a turn that
-was left for longer is given to others. Every now and then comes a gold pair, whose answer is known.
+A pair needs `overlap` votes. An open reading counts as a vote for a day, so that no more editors read a pair than are needed; later
+the pair is given to others. Now and then an editor gets a gold pair, whose answer is known.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from writer.stories.operations.locking import lock_person
 
 TURN = timedelta(days=1)
 GOLD_EVERY = 10
-"""One of so many pairs is a gold one, while there are some that this editor has not seen."""
+"""One in so many pairs is a gold pair, while there are some that this editor has not seen."""
 
 READABLE = Q(brief__story=None) | Q(brief__story__sharing__reading=True)
 
 
 def next_pair(*, by: User) -> Reading | None:
-    """The turn that this editor began and did not end, or a new one; None when nothing is waiting."""
+    """The open reading of this editor, or a new one; None if no pair is waiting."""
     collect_askings()
     with transaction.atomic():
         lock_person(by)
@@ -50,7 +50,7 @@ def check_limit(by: User) -> None:
     today = Reading.objects.filter(editor=by, opened__gte=timezone.now() - timedelta(days=1)).count()
     if today >= settings.PAIRS_PER_DAY:
         raise TooMuch(
-            f"You have read {today} pairs in 24 hours, which is the most that one editor judges here. Fresh eyes judge better."
+            f"You have read {today} pairs in 24 hours, which is the limit for one editor. Fresh eyes judge better."
         )
 
 
@@ -72,7 +72,7 @@ def _gold(by: User) -> Pair | None:
 
 
 def waiting_pairs(by: User) -> QuerySet[Pair]:
-    """Pairs that this editor could be given now."""
+    """Pairs that this editor can get now."""
     open_turns = (
         Reading.objects.filter(
             pair=OuterRef("pk"), state=ReadingState.OPEN, settling=False, opened__gt=timezone.now() - TURN
@@ -87,9 +87,9 @@ def waiting_pairs(by: User) -> QuerySet[Pair]:
 
 
 def _first(pairs: QuerySet[Pair]) -> Pair | None:
-    """The most urgent one that nobody else is being given at this moment.
+    """The most urgent pair that no other request holds.
 
-    The turns of others were counted before the lock was there, so they are counted again under it.
+    Readings of others were counted before the lock, so they are counted again under it.
     """
     urgent = pairs.order_by(F("priority").desc(), "pk").select_for_update(of=("self",), skip_locked=True)
     while (found := urgent.first()) is not None:
@@ -99,7 +99,7 @@ def _first(pairs: QuerySet[Pair]) -> Pair | None:
 
 
 def disagreements() -> QuerySet[Pair]:
-    """Pairs that have all their votes, some for the one and some for the other, and that nobody has settled."""
+    """Unsettled pairs with all their votes, on which editors disagree."""
     votes = Vote.objects.filter(pair=OuterRef("pk"), undone=None, source="editor")
     settled = Settlement.objects.filter(pair=OuterRef("pk"), removed=None)
     return Pair.objects.filter(
@@ -113,7 +113,7 @@ def disagreements() -> QuerySet[Pair]:
 
 
 def next_disagreement(*, by: User) -> Reading | None:
-    """A pair to settle, by one who has not voted on it."""
+    """A pair for this editor to settle, on which they have not voted."""
     with transaction.atomic():
         lock_person(by)
         begun = Reading.objects.filter(editor=by, state=ReadingState.OPEN, settling=True).order_by("-opened").first()

@@ -22,9 +22,9 @@ def new_principle(*, by: User | None, record: Record, state: str = PrincipleStat
 def save_principle(
     *, by: User | None, record: Record, base: int, meaning_changed: bool, why: str = ""
 ) -> PrincipleVersion:
-    """Store another wording of the principle, on top of version `base`. One that changes nothing makes no version.
+    """Store a new wording of the principle, based on version `base`. Without changes no version is made.
 
-    `meaning_changed`: what was marked and voted under the wordings before is to be looked at again.
+    `meaning_changed`: marks and votes under earlier wordings must be checked again.
     """
     why = checked_text(why, "why", most=500, one_line=True, required=meaning_changed)
     with transaction.atomic():

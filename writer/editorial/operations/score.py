@@ -1,4 +1,4 @@
-"""A text scored by the rubric. A newer sheet of the same person takes the place of the older one."""
+"""Stores the score of a text by the rubric. A newer sheet of the same person replaces the older one."""
 
 from __future__ import annotations
 

@@ -11,9 +11,9 @@ from writer.stories.text import checked_text
 
 
 def set_gold(*, by: User, reading_id: UUID, gold: bool, because: str = "") -> Pair:
-    """Make the pair of this reading a gold one, whose known answer is this person's own vote; or an ordinary one again.
+    """Make the pair of this reading a gold pair, whose known answer is this person's vote; or an ordinary one again.
 
-    A gold pair is given to every editor once, now and then, and teaches no model.
+    Every editor gets a gold pair once, and it is never used for training.
     """
     because = checked_text(because, "because", most=1000, required=gold)
     with transaction.atomic():

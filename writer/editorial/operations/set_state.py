@@ -9,9 +9,9 @@ from writer.refusals import Missing, Refused
 
 
 def set_state(*, by: User | None, key: str, state: str) -> Principle:
-    """Put a principle in force, retire it, or make it a draft again. What was judged under it stays."""
+    """Put a principle in force, retire it, or make it a draft again. Judgements under it are kept."""
     if state not in PrincipleState.values:
-        raise Refused("A principle is a draft, in force or retired.", field="state")
+        raise Refused("The state must be draft, in force or retired.", field="state")
     with transaction.atomic():
         found = Principle.objects.select_for_update().filter(key=key).first()
         if found is None:

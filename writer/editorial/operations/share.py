@@ -1,4 +1,4 @@
-"""A writer gives a consent for a story, or takes it back."""
+"""Gives or withdraws a consent of a writer for a story."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from writer.stories.operations.locking import lock_story
 
 
 def share(*, by: User, story_id: UUID, consent: str, given: bool) -> Sharing:
-    """Training taken back leaves a tombstone in every snapshot that holds something of the story."""
+    """Set a consent. Withdrawn training leaves tombstones in every snapshot with texts of the story."""
     if consent not in Consent.values:
-        raise Refused("A consent is for reading, for training, or for a model outside this site.", field="consent")
+        raise Refused(
+            "The consent must be for reading, for training, or for a model outside this site.", field="consent"
+        )
     with transaction.atomic():
         if consent == Consent.TRAINING:
             _wait_for_snapshots()
@@ -33,13 +35,13 @@ def share(*, by: User, story_id: UUID, consent: str, given: bool) -> Sharing:
 
 
 SNAPSHOT_LOCK = 8_350_001
-"""A number of ours among PostgreSQL's advisory locks."""
+"""The key of an advisory lock in PostgreSQL."""
 
 
 def no_consent_changes() -> None:
-    """Until this transaction ends, consent for training neither comes nor goes: the rows of a snapshot are being stored.
+    """Block changes of consent for training until the transaction ends, while the rows of a snapshot are being stored.
 
-    Without it a writer could take consent back after the rows were checked and before they can be seen to be erased.
+    Otherwise a writer could withdraw consent after the rows were checked, but before they are visible for deletion.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [SNAPSHOT_LOCK])

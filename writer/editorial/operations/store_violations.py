@@ -1,4 +1,4 @@
-"""Violations that a stage of training made are stored for editors to look at. A worker calls it, who may add some and change none."""
+"""Stores the violations that a stage made, for editors to judge. Workers call it; their role may insert, but not change them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from writer.stories.models import Story
 from writer.stories.text import checked_text, paragraphs
 
 AT_ONCE = 200
-"""Rows in one transaction: the takes are long, and their stories are locked."""
+"""Rows in one transaction; few, since takes are long and their stories are locked."""
 STORE_LOCK = 8_350_002
-"""A number of ours among PostgreSQL's advisory locks: of two stages that store the same, the second finds it."""
+"""The key of an advisory lock in PostgreSQL, so that two stages do not store the same violation twice."""
 
 
 class ViolationRow(BaseModel):
-    """From `start` to `end` of the take stand whole paragraphs; `worse` is what they become. `principle` is a key, `version` a number of it."""
+    """`start` to `end` are whole paragraphs of the take, and `worse` their worse wording. `principle` is a key, `version` its number."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,10 +38,10 @@ class ViolationRow(BaseModel):
 
 
 def store_violations(rows: Iterable[ViolationRow], *, source: str) -> int:
-    """How many are new. Passed over is what is here already, and what has lost its ground since it was made: the take or the version of the
-    principle is gone, the writer took consent for training back, the bounds are not those of paragraphs, nothing was changed.
+    """Store violations; returns the number of new ones. Skipped are known ones, and invalid ones: the take or the version of the
+    principle has been deleted, consent for training was withdrawn, the bounds are not those of paragraphs, or nothing was changed.
 
-    What ends in the middle can be done again: it is stored in parts, each of them once.
+    It can be repeated after an interruption: violations are stored in parts, each of them once.
     """
     source = checked_text(source, "source", most=SOURCE_CHARS, one_line=True, required=True)
     left, new = iter(rows), 0
@@ -81,14 +81,14 @@ def _store(rows: list[ViolationRow], source: str) -> int:
 
 
 def _takes(ids: set[int]) -> dict[int, Take]:
-    """Those that may be learned from. Their stories are locked, so that none is deleted, and no consent taken back, until these are stored."""
+    """The takes with consent for training. Their stories are locked, so that none is deleted and no consent withdrawn meanwhile."""
     stories = Brief.objects.filter(takes__in=ids).values("story")
     list(Story.objects.select_for_update(no_key=True).filter(pk__in=stories).order_by("pk").values_list("pk"))
     return Take.objects.filter(consented("brief")).defer("origins").in_bulk(ids)
 
 
 def _changes(text: str, row: ViolationRow, worse: str) -> bool:
-    """Whole paragraphs become something else, and something that is not empty."""
+    """Whether whole paragraphs are replaced by different, non-empty text."""
     begins = row.start == 0 or text.startswith("\n\n", row.start - 2)
     ends = row.end == len(text) or text.startswith("\n\n", row.end)
     if not (row.start < row.end <= len(text) and begins and ends):

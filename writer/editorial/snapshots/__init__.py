@@ -1,2 +1,1 @@
-"""Datasets: what is asked for (`query`), which rows that makes (`build`, and of single passages `passages`), how they are written
-(`formats`) and read (`importing`)."""
+"""Data sets: queries (`query`), rows (`build`, and `passages` for single passages), files (`formats`) and import (`importing`)."""

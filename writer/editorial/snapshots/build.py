@@ -1,7 +1,7 @@
-"""The rows of a snapshot, from what was judged: a handful of queries, whatever the number of votes and marks.
+"""Makes the rows of a snapshot from judgements, with a fixed number of queries.
 
-A pair that was voted on is one row: the take with more votes is chosen, and the share of its votes is the soft label. Rows of single
-passages are made in `passages`.
+A pair with votes is one row: the take with more votes is chosen, and the share of its votes is the soft label. `passages` makes the
+rows of single passages.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Built:
         return row_digest(*(row.sha256 for row in self.rows))
 
     def keep(self, briefs: set[int]) -> None:
-        """Leave out rows on other briefs: their writers took consent back while the rows were put together."""
+        """Leave out rows on other briefs, whose writers withdrew consent while the rows were made."""
         kept = [row for row in self.rows if row.brief in briefs]
         self.left_out["rows whose writers took consent back meanwhile"] += len(self.rows) - len(kept)
         self.rows = kept
@@ -47,7 +47,7 @@ class Built:
 
 
 def build(query: SnapshotQuery) -> Built:
-    """The rows in the order of their hashes, so that the same judgement makes the same snapshot."""
+    """The rows in the order of their hashes, so that the same judgements make the same snapshot."""
     left_out: Counter[str] = Counter()
     if query.kind == "prompts":
         rows = list(_prompts(query, left_out))
@@ -92,7 +92,7 @@ def _votes(query: SnapshotQuery, left_out: Counter[str]) -> QuerySet[Vote]:
 
 @dataclass(frozen=True)
 class _Voted:
-    """A vote as the rows need it. `value` is -2 to 2."""
+    """A vote. `value` is from -2 to 2."""
 
     id: int
     by: Editor
@@ -141,7 +141,7 @@ def _pairs(query: SnapshotQuery, left_out: Counter[str]) -> Iterable[Row]:
 def _decided(
     query: SnapshotQuery, voted: list[_Voted], settled: list[Any] | None, left_out: Counter[str]
 ) -> Row | None:
-    """Which take won, how surely, and by whom; None, and a reason counted, where nobody can say.
+    """The take that won, the label, and the editors; None if it is undecided, whose reason is counted.
 
     `settled` is the settlement's preference, its reason and its editor.
     """
@@ -190,11 +190,11 @@ def consented_brief() -> Q:
 
 
 def _capped(rows: list[Row], most: float, left_out: Counter[str]) -> list[Row]:
-    """Leave out rows until no editor has more than the share `most` of them. What rests on nobody in particular has no part in it.
+    """Leave out rows until no editor has more than the share `most` of them. Rows without an editor do not count.
 
-    An editor's part is too large by sum(share - most) over all rows, so each row that is left out and rests on them by more than
-    `most` brings that down by share - most. Those that rest on them most go first, and of equal ones those with the greatest hash.
-    It may have to be done again for another editor, whose part of what is left has grown by it.
+    An editor's total is too large by sum(share - most) over all rows, so leaving out a row in which the editor has more than `most`
+    reduces this by share - most. Rows with the largest share are left out first, and of equal ones those with the greatest hash.
+    This is repeated for other editors, whose share of the remaining rows has grown.
     """
     kept = rows
     while kept:

@@ -1,7 +1,7 @@
-"""A snapshot as files: TRL's conversational preference format (or prompts only), a card, and where each row comes from.
+"""Writes a snapshot as files: TRL's conversational preference format (or prompts only), a card, and the origin of each row.
 
-`train.jsonl` and `train.parquet` hold `prompt`, `chosen` and `rejected`, each a list of messages; of prompts only, `prompt`. Rows that
-became tombstones are not in them. `origin.jsonl` has a line for every row, tombstones too.
+`train.jsonl` and `train.parquet` contain `prompt`, `chosen` and `rejected`, each a list of messages, or only `prompt`. They do not
+contain tombstones. `origin.jsonl` has a line for every row, including tombstones.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def columns(snapshot: Snapshot) -> tuple[str, ...]:
 
 
 def example_of(row: SnapshotRow) -> Example:
-    """What the row says, from the texts that it names. They must be loaded with it."""
+    """The example of a row. Its texts must be loaded."""
     assert row.brief is not None
     if row.chosen is None:
         return {"prompt": row.brief.messages}
@@ -47,7 +47,7 @@ def example_of(row: SnapshotRow) -> Example:
 
 
 def examples(snapshot: Snapshot) -> Iterator[list[Example]]:
-    """What the rows say, some at a time, in their order; tombstones are passed over."""
+    """The examples of the rows, in batches and in order, without tombstones."""
     rows = (
         SnapshotRow.objects.filter(snapshot=snapshot, gone=None)
         .select_related("brief", "chosen", "rejected")
@@ -73,7 +73,7 @@ def write_parquet(snapshot: Snapshot, out: IO[bytes]) -> None:
 
 
 def write_origin(snapshot: Snapshot, out: IO[bytes]) -> None:
-    """A line for each row: `row`, `line` of train.jsonl (null for a tombstone), `sha256`, `label`, and what it rests on."""
+    """A line for each row: `row`, `line` of train.jsonl (null for a tombstone), `sha256`, `label`, and its origin."""
     line = 0
     for row in SnapshotRow.objects.filter(snapshot=snapshot).order_by("index").iterator(chunk_size=5000):
         gone = row.gone.isoformat() if row.gone else None
@@ -126,7 +126,7 @@ The texts belong to their writers, who allowed this site to train models with th
 
 
 def write_card(snapshot: Snapshot, out: IO[bytes]) -> None:
-    """README.md as Hugging Face reads it, with what is in the snapshot and what was left out."""
+    """README.md in Hugging Face's format, with the contents of the snapshot and the reasons of omissions."""
 
     def table(counts: dict[str, int]) -> str:
         return "\n".join(f"| {number:,} | {name} |" for name, number in sorted(counts.items()))

@@ -1,7 +1,7 @@
-"""Preference data from elsewhere, in the format that snapshots have: JSONL or Parquet with `prompt`, `chosen`, `rejected`.
+"""Reads preference data in the format of snapshots: JSONL or Parquet with `prompt`, `chosen`, `rejected`.
 
-Each of them is a text, or a list of messages. Nothing in the file is trusted: sizes are looked at before anything is unpacked, every text
-is checked, and one bad row refuses the file with its number.
+Each of them is a text, or a list of messages. The file is not trusted: sizes are checked before unpacking, every text is checked,
+and the file is refused with the number of the first invalid row.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Messages = Annotated[list[Said], Field(max_length=1000)]
 
 
 class Line(BaseModel):
-    """A row of the file; other columns are passed over."""
+    """A row of the file; other columns are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -51,9 +51,9 @@ class Preference:
 
 
 def read_preferences(file: IO[bytes], name: str, size: int) -> list[Preference]:
-    """All rows, or `Refused` with the number of the first that cannot be used, and why."""
+    """All rows. Raises `Refused` with the number of the first invalid row, and the reason."""
     if size > FILE_BYTES:
-        raise Refused(f"The file has {size:,} bytes; {FILE_BYTES:,} are the most.", field="file")
+        raise Refused(f"The file has {size:,} bytes; the limit is {FILE_BYTES:,}.", field="file")
     lines = _parquet(file) if name.lower().endswith(".parquet") else _jsonl(file)
     found = []
     for number, line in enumerate(lines, 1):
@@ -70,7 +70,7 @@ def _jsonl(file: IO[bytes]) -> Iterator[Any]:
     while line := file.readline(LINE_BYTES + 1):
         number += 1
         if len(line) > LINE_BYTES:
-            raise Refused(f"Row {number} is longer than a story can be.", field="file")
+            raise Refused(f"Row {number} is longer than the limit of a story.", field="file")
         if not line.strip():
             continue
         try:
@@ -85,7 +85,7 @@ def _parquet(file: IO[bytes]) -> Iterator[Any]:
         facts = table.metadata
         unpacked = sum(facts.row_group(index).total_byte_size for index in range(facts.num_row_groups))
         if facts.num_rows > MOST_ROWS or unpacked > UNPACKED_BYTES:
-            raise Refused(f"The file holds more than {MOST_ROWS:,} rows, or more text than fits.", field="file")
+            raise Refused(f"The file holds more than {MOST_ROWS:,} rows, or too much text.", field="file")
         missing = {"prompt", "chosen", "rejected"} - set(table.schema_arrow.names)
         if missing:
             raise Refused(f"The file has no column {min(missing)}.", field="file")

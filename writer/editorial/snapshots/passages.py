@@ -1,7 +1,7 @@
-"""Rows of single passages of a take: whole paragraphs, after all that stands before them.
+"""Makes rows of single passages of a take: whole paragraphs, after the text before them.
 
-A mended passage is rejected as it was written, and chosen with an editor's better wording. A violation is the other way round: the passage as it
-was written is chosen, and rejected is what it becomes when it breaks a principle.
+A corrected passage is rejected as it was written, and chosen with an editor's better wording. For a violation, the passage as it was
+written is chosen, and the wording that breaks a principle is rejected.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from writer.editorial.snapshots.rows import Editor, Row, consented, of_arenas, p
 from writer.editorial.stale import stale_marks, violations_in_force
 
 AT_ONCE = 200
-"""Takes at once: their texts are long."""
+"""Takes in a batch; few, since their texts are long."""
 
 
 class _Found(NamedTuple):
-    """A passage of a take that becomes a row, and the editor whom it rests on."""
+    """A passage of a take that becomes a row, and its editor."""
 
     take: int
     passage: dict[str, Any]
@@ -66,7 +66,7 @@ def _mended(query: SnapshotQuery, left_out: Counter[str]) -> Iterator[_Found]:
 
 
 def _violations(query: SnapshotQuery, left_out: Counter[str]) -> Iterator[_Found]:
-    """Those that were accepted, in an editor's own wording where one was given; or all that were not rejected."""
+    """The accepted violations, with the editor's wording if there is one; or all that were not rejected."""
     refused = (ViolationState.REJECTED, ViolationState.WAITING)
     found = Violation.objects.exclude(state__in=refused if query.violations == "accepted" else refused[:1])
     found = found.annotate(said=Coalesce("judged", "created")).filter(period(query, "said"))
@@ -118,7 +118,7 @@ def _rows(found: Iterable[_Found]) -> Iterator[Row]:
 
 
 class _Words:
-    """Words before a paragraph of a take, with those that were given; each paragraph is counted once, when it is asked for."""
+    """Counts the words before a paragraph of a take, including the given text; each paragraph is counted once, when needed."""
 
     def __init__(self, take: Take) -> None:
         self._texts = [take.brief.given, *take.text.split("\n\n")]
@@ -130,7 +130,7 @@ class _Words:
 
 
 def _by_takes(found: Iterable[_Found]) -> Iterator[tuple[list[int], list[_Found]]]:
-    """Some takes at a time, with what was found in them."""
+    """Batches of takes, with the passages found in them."""
     ids: list[int] = []
     part: list[_Found] = []
     for take, group in groupby(found, key=lambda one: one.take):
@@ -146,9 +146,9 @@ def _by_takes(found: Iterable[_Found]) -> Iterator[tuple[list[int], list[_Found]
 def passage_messages(
     brief: Brief, text: str, passage: dict[str, Any], *, written: int | None = None
 ) -> tuple[list[Message], list[Message], list[Message]]:
-    """Prompt, chosen and rejected of a passage that has a better wording, or a worse one.
+    """Prompt, chosen and rejected of a passage with a better or a worse wording.
 
-    `written` are the words of what stands before, where somebody has counted them.
+    `written` is the number of words before it, if it is known.
     """
     start, end = passage["start"], passage["end"]
     begin = text.rfind("\n\n", 0, start) + 2 if "\n\n" in text[:start] else 0

@@ -1,4 +1,4 @@
-"""What a snapshot is asked to hold: a few bounded fields, and the same in words that a person can read."""
+"""The query of a snapshot: a few bounded fields, and their description in words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from writer.refusals import Refused
 
 
 class SnapshotQuery(BaseModel):
-    """Gold pairs, acts that were undone, what a principle's new meaning made stale, and stories without consent are never in it."""
+    """Never included are gold pairs, undone acts, judgements under an older meaning of a principle, and stories without consent."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,7 +37,7 @@ class SnapshotQuery(BaseModel):
         if self.kind == "preference" and not (self.votes or passages or self.choices or self.imported):
             raise ValueError("Choose at least one source.")
         if self.since and self.until and self.since > self.until:
-            raise ValueError("It ends before it begins.")
+            raise ValueError("The end is before the beginning.")
         return self
 
     def described(self, editors: Mapping[int, str], principles: Mapping[str, str]) -> str:
@@ -85,7 +85,7 @@ def _listed(words: list[str]) -> str:
 
 
 def checked_query(typed: Mapping[str, Any]) -> SnapshotQuery:
-    """What was typed as a query, or `Refused` with the first thing that is to be mended."""
+    """A query from input. Raises `Refused` with the first error."""
     try:
         return SnapshotQuery.model_validate(typed)
     except ValidationError as error:

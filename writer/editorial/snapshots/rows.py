@@ -1,4 +1,4 @@
-"""What the builders of rows share: the row itself, and which briefs and days a query lets in."""
+"""Shared by the builders of rows: the row, and the briefs and days that a query includes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from writer.editorial.models import Pair, PairSource
 from writer.editorial.snapshots.query import SnapshotQuery
 
 Editor = int | None
-"""None: the row was imported, its editor has left, or nobody has looked at it."""
+"""None if the row was imported, its editor has left, or nobody has judged it."""
 
 
 @dataclass
 class Row:
-    """One row to be. `by` says which editors it rests on, and with what share: the shares of a row add up to 1."""
+    """A row to be stored. `by` contains its editors with their shares, which add up to 1."""
 
     sha256: str
     brief: int
@@ -30,12 +30,12 @@ class Row:
 
 
 def of_arenas() -> QuerySet[Pair]:
-    """Pairs on prompts that are held out: nothing of them becomes a row."""
+    """Pairs on held-out prompts, which never become rows."""
     return Pair.objects.filter(source=PairSource.ARENA)
 
 
 def consented(path: str) -> Q:
-    """Where the brief at `path` is nobody's story, or its writer lets it be used for training."""
+    """The brief at `path` belongs to no story, or its writer consents to training."""
     return Q(**{f"{path}__story": None}) | Q(**{f"{path}__story__sharing__training": True})
 
 

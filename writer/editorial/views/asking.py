@@ -1,4 +1,4 @@
-"""Asking for pairs: a prompt, and two model versions that write on it."""
+"""The page for requesting pairs: a prompt, and two model versions that write on it."""
 
 from __future__ import annotations
 
@@ -38,9 +38,7 @@ def ask(request: HttpRequest) -> HttpResponse:
             errors, status = {refusal.field: refusal.detail}, refusal.status
         else:
             many = "One pair is" if len(asked) == 1 else f"{len(asked)} pairs are"
-            messages.success(
-                request, f"{many} being written. Editors find it among theirs when both takes are finished."
-            )
+            messages.success(request, f"{many} being written. It is given to editors when both takes are finished.")
             return redirect("ask")
     collect_askings()
     askings = Asking.objects.filter(by=user).select_related("brief", "pair", "first", "second").order_by("-pk")[:30]

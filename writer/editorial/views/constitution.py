@@ -78,8 +78,8 @@ def _principle(key: str) -> Principle:
 @login_required
 @require_safe
 def principle(request: HttpRequest, key: str) -> HttpResponse:
-    """editorial/principle.html with `principle`, `version` (the one asked for, or the current), `versions`, `questions`, `states`, and to
-    editors `violations`, what was said of them."""
+    """editorial/principle.html with `principle`, `version` (the one asked for, or the current), `versions`, `questions`, `states`, and for
+    editors, `violations`, their judgements."""
     user, found = person(request), _principle(key)
     versions = list(found.versions.select_related("author").order_by("-number"))
     number = request.GET.get("version", "")
@@ -125,7 +125,7 @@ def principle_edit(request: HttpRequest, key: str) -> HttpResponse:
     typed = _typed(request.POST)
     try:
         if typed["meaning"] not in ("same", "changed"):
-            raise Refused("Does it still ask the same? What was marked under it depends on that.", field="meaning")
+            raise Refused("Is the meaning still the same? Marks under the principle depend on that.", field="meaning")
         version = save_principle(
             by=person(request),
             record=checked_principle(_wording(typed) | {"key": key}),
@@ -136,14 +136,14 @@ def principle_edit(request: HttpRequest, key: str) -> HttpResponse:
     except Refused as refusal:
         return _form(request, typed, {refusal.field: refusal.detail}, principle=found, status=refusal.status)
     if version.number == found.current.number:
-        messages.info(request, "Nothing was changed, so there is no new version.")
+        messages.info(request, "There are no changes, so no new version was made.")
     else:
         messages.success(request, f"Version {version.number} is stored.")
     return redirect("principle", key)
 
 
 def _typed(form: QueryDict) -> dict[str, Any]:
-    """The form as it was typed; sets of example fields that were left empty are no example."""
+    """The input of the form; empty sets of example fields are left out."""
     count = min(len(form.getlist("follows")), MOST_EXAMPLES)
     columns = [form.getlist(name)[:count] for name in EXAMPLE_FIELDS]
     rows = [dict(zip(EXAMPLE_FIELDS, row, strict=True)) for row in zip(*columns, strict=False)]
@@ -193,7 +193,7 @@ def principle_state(request: HttpRequest, key: str) -> HttpResponse:
 @login_required
 @require_safe
 def constitution_export(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
-    """All principles but the retired ones, as the file that `import` reads."""
+    """All principles except retired ones, as a file for the import."""
     versions = current_versions().exclude(principle__state=PrincipleState.RETIRED).order_by("principle__key")
     text = write_constitution(record_of(version) for version in versions)
     return attachment(File("constitution.toml", "application/toml; charset=utf-8", text.encode()))
@@ -202,13 +202,13 @@ def constitution_export(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
 @editors_only
 @require_POST
 def constitution_import(request: HttpRequest) -> HttpResponse:
-    """`file`; principles that are new begin as drafts. `meaning` "changed": what differs asks something else."""
+    """Posts `file`; new principles become drafts. `meaning` is "changed" if changed ones have a new meaning."""
     try:
         upload = request.FILES.get("file")
         if upload is None:
             raise Refused("Choose a file first.", field="file")
         if (upload.size or 0) > FILE_BYTES:
-            raise Refused(f"The file has {upload.size:,} bytes; {FILE_BYTES:,} are the most.", field="file")
+            raise Refused(f"The file has {upload.size:,} bytes; the limit is {FILE_BYTES:,}.", field="file")
         try:
             text = upload.read().decode()
         except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""The editors' desk: what to read next, and the pages on which it is read and judged."""
+"""The editors' desk: the list of work, and the pages for reading and judging."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def desk(request: HttpRequest) -> HttpResponse:
 @editors_only
 @require_POST
 def desk_next(request: HttpRequest) -> HttpResponse:
-    """On to the next pair; with `settle`, to the next pair that editors disagree about."""
+    """Redirect to the next pair or, with `settle`, to the next pair about which editors disagree."""
     settle = "settle" in request.POST
     try:
         found = (next_disagreement if settle else next_pair)(by=person(request))
@@ -66,7 +66,7 @@ def desk_next(request: HttpRequest) -> HttpResponse:
         messages.error(request, refusal.detail)
         return redirect("desk")
     if found is None:
-        messages.info(request, "Nothing is left to settle." if settle else "No pair is waiting for you at the moment.")
+        messages.info(request, "There is nothing to settle." if settle else "No pair is waiting for you at the moment.")
         return redirect("desk")
     return redirect("pair", found.pk)
 
@@ -77,7 +77,7 @@ def desk_next(request: HttpRequest) -> HttpResponse:
 def pair(request: HttpRequest, reading_id: UUID) -> HttpResponse:
     """editorial/pair.html with `reading` and `data`, what the page's script reads from json_script "pair".
 
-    The page names nobody who wrote something: no foot, no model, and the same bytes but for the texts.
+    The page does not reveal the authors: it has no footer and no model, and differs only in the texts.
     """
     user = person(request)
     reading = reading_for(user, reading_id)
@@ -96,14 +96,14 @@ def pair(request: HttpRequest, reading_id: UUID) -> HttpResponse:
 
 
 def _judged(user: User, reading: Reading) -> dict[str, Any] | None:
-    """The act that closed this turn, to be shown and undone on a page that is opened again."""
+    """The act that closed this reading, to be shown and undone when the page is opened again."""
     kinds = ("vote", "skip", "settle")
     found = Act.objects.filter(editor=user, undone=None, kind__in=kinds, asked__reading=str(reading.pk)).last()
     return {"op_id": found.op_id, "act": found.asked} if found else None
 
 
 def _opinions(reading: Reading) -> list[dict[str, Any]]:
-    """What the voters said, without their names, turned to the sides of this screen."""
+    """The votes without names, converted to the sides of this screen."""
     votes = Vote.objects.filter(pair=reading.pair, undone=None, source="editor").prefetch_related("reasons")
     turn = -1 if reading.swapped else 1
     return [
@@ -119,10 +119,10 @@ def _opinions(reading: Reading) -> list[dict[str, Any]]:
 @editors_only
 @require_POST
 def pair_reveal(request: HttpRequest, reading_id: UUID) -> HttpResponse:
-    """Who wrote the two: only when this editor's vote is stored, and from then on it stands."""
+    """Reveal the authors, after this editor's vote is stored. From then on the vote cannot be changed."""
     reading = reading_for(person(request), reading_id)
     if reading.state != ReadingState.VOTED:
-        messages.error(request, "Vote first. Who wrote them is told afterwards.")
+        messages.error(request, "Vote first. The authors are shown afterwards.")
         return redirect("pair", reading.pk)
     if reading.revealed is None:
         Reading.objects.filter(pk=reading.pk).update(revealed=timezone.now())
@@ -133,7 +133,7 @@ def pair_reveal(request: HttpRequest, reading_id: UUID) -> HttpResponse:
 @require_safe
 @never_cache
 def pair_result(request: HttpRequest, reading_id: UUID) -> HttpResponse:
-    """editorial/pair_result.html with `left` and `right`, and `preference` as this screen has it; after the names were asked for."""
+    """editorial/pair_result.html with `left` and `right`, and `preference` as on this screen; after the authors were revealed."""
     reading = reading_for(person(request), reading_id)
     if reading.revealed is None:
         raise Http404
@@ -154,7 +154,7 @@ def pair_result(request: HttpRequest, reading_id: UUID) -> HttpResponse:
 @admins_only
 @require_POST
 def pair_gold(request: HttpRequest, reading_id: UUID) -> HttpResponse:
-    """`gold` (yes or no) and `because`, after the names were told."""
+    """Posts `gold` (yes or no) and `because`, after the authors were revealed."""
     try:
         gold = request.POST.get("gold") == "yes"
         set_gold(by=person(request), reading_id=reading_id, gold=gold, because=request.POST.get("because", ""))

@@ -1,4 +1,4 @@
-"""How the editors' work goes: agreement, work done, what is broken most; and what is to be looked at again."""
+"""The pages of agreement, work and frequent violations, and of judgements to be checked again."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def again_look(request: HttpRequest) -> HttpResponse:
         look = LookAct.model_validate(asked | {"kind": "look", "holds": request.POST.get("holds") == "yes"})
         act(by=person(request), op_id=op_id, asked=look)
     except (ValidationError, Missing):
-        messages.error(request, "There is no such mark or vote here any more.")
+        messages.error(request, "This mark or vote no longer exists.")
         return redirect("again")
     except Refused as refusal:
         messages.error(request, refusal.detail)

@@ -1,4 +1,4 @@
-"""The writer's side: what may be done with a story, and what editors noted on it."""
+"""The writer's pages: consents for a story, editors' notes, and takes."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from writer.stories.reading import story_for, whole
 
 MEANING = {
     Consent.READING: (
-        "Every editor of this site may read it as it stands when they open it, mark passages, and compare takes of it. "
-        "You see their notes. Taken back, nobody opens it any more; the notes stay yours to read."
+        "Every editor of this site may read it, mark passages, and compare takes of it. You see their notes. "
+        "After you withdraw it, no editor can open the story; you can still read the notes."
     ),
     Consent.TRAINING: (
-        "The text, and what editors and you said of it, may go into the data that models of this site learn from. "
-        "Taken back, it is in no new data set, and its words are erased from the old ones; a model that has learned "
-        "from it already is not unmade."
+        "The text, and judgements of it by editors and you, may be used to train models of this site. "
+        "After you withdraw it, the text is in no new data set and is deleted from the old ones; models that were trained "
+        "on it already are kept."
     ),
     Consent.OUTSIDE: (
-        "The text may be sent to a model that this site does not run itself, such as a paid judge. What that company "
-        "does with it, this site cannot know. Taken back, it is not sent again."
+        "The text may be sent to a model that this site does not run itself, such as a paid judge. This site does not "
+        "control what that company does with it. After you withdraw it, the text is not sent again."
     ),
 }
 
@@ -47,7 +47,7 @@ def sharing(request: HttpRequest, story_id: UUID) -> HttpResponse:
         if request.method == "POST":
             consent, given = request.POST.get("consent", ""), request.POST.get("given") == "yes"
             share(by=user, story_id=story.pk, consent=consent, given=given)
-            messages.success(request, f"{Consent(consent).label}: {'yes' if given else 'not any more'}.")
+            messages.success(request, f"{Consent(consent).label}: {'yes' if given else 'no longer'}.")
             return redirect("sharing", story.pk)
     except Refused as refusal:
         messages.error(request, refusal.detail)

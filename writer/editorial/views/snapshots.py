@@ -1,4 +1,4 @@
-"""Data sets: asked for, looked at, taken along as files, and preference data brought in. For admins: they hold all writers' words."""
+"""The pages of data sets: request, view, export, and import of preference data. Only for admins, since they contain writers' texts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def snapshots(request: HttpRequest) -> HttpResponse:
 
 
 def _typed(request: HttpRequest) -> dict[str, Any]:
-    """The form as a query. What was left empty keeps its usual value."""
+    """The form as a query. Empty fields have their defaults."""
     form = request.POST
     typed: dict[str, Any] = {name: name in form for name in ("votes", "mended", "choices", "imported")}
     typed |= {name: form.getlist(name) for name in ("editors", "principles")}
@@ -109,7 +109,7 @@ def snapshot(request: HttpRequest, number: int) -> HttpResponse:
 
 
 def difference(before: Snapshot, after: Snapshot) -> tuple[int, int]:
-    """Rows that are new in `after`, and rows that are there no more."""
+    """The numbers of new rows in `after`, and of removed ones."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -124,7 +124,7 @@ def difference(before: Snapshot, after: Snapshot) -> tuple[int, int]:
 
 
 def _changed(before: Snapshot, after: Snapshot) -> list[tuple[str, Any, Any]]:
-    """What was asked for otherwise than the last time; a query from before there was a field asked for what is usual in it."""
+    """The differences to the previous query; fields that it lacks have their defaults."""
     asked = SnapshotQuery().model_dump(mode="json") | before.query
     return [
         (name.replace("_", " "), asked.get(name), value)
@@ -136,11 +136,11 @@ def _changed(before: Snapshot, after: Snapshot) -> list[tuple[str, Any, Any]]:
 @admins_only
 @require_POST
 def snapshot_again(request: HttpRequest, number: int) -> HttpResponse:
-    """Send a snapshot that still waits to the workers once more: a worker that died took the message with it."""
+    """Send a waiting snapshot to the workers again, since the message is lost when a worker dies."""
     found = _snapshot(number)
     if found.state == Making.WAITING:
         send(found)
-        messages.info(request, "It was sent to the workers once more.")
+        messages.info(request, "It was sent to the workers again.")
     return redirect("snapshot", number)
 
 
@@ -189,5 +189,5 @@ def snapshot_import(request: HttpRequest) -> HttpResponse:
     except Refused as refusal:
         usual = SnapshotQuery().model_dump(mode="json")
         return _list(request, usual, {refusal.field: refusal.detail}, status=refusal.status)
-    messages.success(request, f"Imported: {new:,} new pairs, {known:,} that were here already.")
+    messages.success(request, f"Imported: {new:,} new pairs, {known:,} known ones.")
     return redirect("snapshots")

@@ -1,4 +1,4 @@
-"""Violations, one at a time: what a model made of a good passage, and what an editor says of it. The pages work without a script."""
+"""The pages for judging violations, one at a time. They work without scripts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TYPED = ("state", "mended", "reason", "note")
 @require_safe
 @never_cache
 def violations(request: HttpRequest) -> HttpResponse:
-    """The next one, of the principle `principle` if that is asked for."""
+    """The next violation, optionally of the principle `principle`."""
     user, key = person(request), request.GET.get("principle", "")
     found = next_violation(user, [one for one in acceptance(user) if key in ("", one.key)])
     return _page(request, found, key)
@@ -40,7 +40,7 @@ def violations(request: HttpRequest) -> HttpResponse:
 @editors_only
 @never_cache
 def violation(request: HttpRequest, violation_id: int) -> HttpResponse:
-    """This one, to be judged (`state`, `mended`, `reason`, `note`, under the name `op_id`) or as it was judged."""
+    """A violation, to be judged (`state`, `mended`, `reason`, `note`, `op_id`) or with its judgement."""
     user, key = person(request), (request.POST or request.GET).get("principle", "")
     if request.method != "POST":
         return _page(request, violation_for(user, violation_id), key)
@@ -51,7 +51,7 @@ def violation(request: HttpRequest, violation_id: int) -> HttpResponse:
     except (ValidationError, Missing):
         messages.error(request, "This one is not here any more: the text is gone, or its writer has taken it back.")
     except Refused as refusal:
-        # What was typed stays on the page, whatever has become of the violation.
+        # The input stays on the page, even if the violation has been deleted.
         errors = {refusal.field: refusal.detail}
         return _page(request, violation_for(user, violation_id), key, typed, errors, status=refusal.status)
     return redirect(_address("violations", key))
@@ -60,7 +60,7 @@ def violation(request: HttpRequest, violation_id: int) -> HttpResponse:
 @editors_only
 @require_POST
 def violation_undo(request: HttpRequest) -> HttpResponse:
-    """Take the act `op_id` back, and show what it was about again."""
+    """Undo the act `op_id`, and show its violation again."""
     key = request.POST.get("principle", "")
     try:
         undone = undo(by=person(request), op_id=request.POST.get("op_id", ""))
@@ -114,7 +114,7 @@ def _page(
 
 
 def _last(user: User) -> tuple[Act, Violation] | None:
-    """The newest judgement of this editor that stands, and what it was about; of texts that are gone there is none."""
+    """The newest valid judgement of this editor, and its violation; None if the text is gone."""
     found = Violation.objects.filter(by=user).select_related("version").order_by("-judged").first()
     if found is None:
         return None

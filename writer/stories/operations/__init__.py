@@ -1,4 +1,4 @@
-"""What changes several rows, or reaches outside: one named operation a module. Pages and API call the same ones.
+"""Operations that change several rows or have external effects, one in each module. Pages and API call the same ones.
 
-Locks are taken in the order person, story, generation. Narrators lock generations only, so nobody waits in a circle.
+Locks are taken in the order person, story, generation. Narrators lock only generations, so there are no deadlocks.
 """

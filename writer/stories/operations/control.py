@@ -1,4 +1,4 @@
-"""Pause, go on, stop. What is being written at this moment is asked of its narrator as a wish; the rest happens at once."""
+"""Pause, resume, stop. For a running generation this is a wish that its narrator carries out; otherwise it takes effect at once."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ def stop(*, user: User, generation: Generation) -> Generation:
 
 
 def continue_(*, user: User, generation: Generation) -> Generation:
-    """Go on with the same log, as the next attempt. A pause or stop that was not granted yet is taken back."""
+    """Resume the same log in a new attempt. A pending pause or stop is cancelled."""
     with transaction.atomic():
         lock_person(user)
         row = _locked(user, generation)
         if row.state == State.DONE:
-            raise NotNow("The story is finished. Ask for more words to have it go on.")
+            raise NotNow("The story is finished. Ask for more words to continue it.")
         if row.state in (State.PAUSED, State.STOPPED, State.FAILED):
             if row.story.head is None or row.story.head.generation_id != row.pk:
-                raise NotNow("The story has gone on from here in another way since.")
+                raise NotNow("The story has been continued from here in another way.")
             if row.story.generations.live().exclude(pk=row.pk).exists():
                 raise NotNow("This story is being written already.")
             check_limits(user)
@@ -58,7 +58,7 @@ def continue_(*, user: User, generation: Generation) -> Generation:
 
 
 def _locked(user: User, generation: Generation) -> Generation:
-    """Lock the story first, as every operation does: a save must not see the log at rest while it is set going again."""
+    """Lock the story first, as every operation does: a save must not take a log for complete while it is being resumed."""
     story = lock_story(user, generation.story_id)
     try:
         row = lock_generation(generation.pk)

@@ -23,10 +23,10 @@ def create_story(
     start: bool = False,
     idempotency_key: str | None = None,
 ) -> Story:
-    """Make a story, with the text that the writer already has of it, and have it written at once with `start`.
+    """Make a story with the text that the writer already has; with `start`, also start writing it.
 
-    All of it or nothing: when it cannot start, there is no story, and what was typed is still in the form. Asking again with the
-    same key answers with the story that the first asking made.
+    It is atomic: if the story cannot be started, it is not made, and the input is still in the form. A second request with the
+    same key returns the story that the first one made.
     """
     title, premise, target_words = checked_title(title), checked_premise(premise), checked_target(target_words)
     text = checked_story(text)
@@ -51,7 +51,7 @@ def create_story(
 def change_story(
     *, story: Story, title: str | None = None, premise: str | None = None, target_words: int | None = None
 ) -> Story:
-    """Change what a story is about. A generation that has begun keeps the target that it was asked for."""
+    """Change title, premise or target of a story. A generation that has begun keeps its target."""
     if title is not None:
         story.title = checked_title(title)
     if premise is not None:

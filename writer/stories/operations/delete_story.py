@@ -12,7 +12,7 @@ from writer.stories.wake import call_narrators, call_readers
 
 
 def delete_story(*, user: User, story_id: UUID) -> None:
-    """Erase a story with all its revisions and logs. Its narrator finds no row to write to and drops it."""
+    """Delete a story with all its revisions and logs. Its narrator notices that the row is missing, and stops."""
     with transaction.atomic():
         story = lock_story(user, story_id)
         # The rows of the generations first: no narrator adds a chunk between the deletion of the chunks and theirs.

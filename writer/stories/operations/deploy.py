@@ -1,4 +1,4 @@
-"""Which version is in service: what a story is begun with, and what the ledger says of earlier times."""
+"""The version in service, which new stories use, and those of earlier times."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ def in_service(slot: str = Slot.STORIES) -> ModelVersion:
 
 
 def serving_at(at: datetime, slot: str = Slot.STORIES) -> Deployment | None:
-    """What was in service then."""
+    """The version that was in service at that time."""
     then = Deployment.objects.filter(Q(ended=None) | Q(ended__gt=at), slot=slot, began__lte=at)
     return then.select_related("version", "by").order_by("-began").first()

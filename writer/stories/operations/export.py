@@ -1,4 +1,4 @@
-"""A story as a file to take home."""
+"""Exports a story as a file."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _LIST_NUMBER = re.compile(r"\d{1,9}(?=[.)](?:\s|$))")
 
 
 def markdown(title: str, text: str) -> str:
-    """The text as Markdown in which only a story's own marks (`## `, `* * *`, `*...*`) mean anything: HTML in it stays text."""
+    """The text as Markdown in which only the marks of stories (`## `, `* * *`, `*...*`) have a meaning; HTML is escaped."""
     blocks = [f"# {_escape(' '.join(title.split()))}"]
     for block in re.split(r"\n[ \t]*\n\s*", text.strip()):
         if block.strip() == SCENE_BREAK:

@@ -1,4 +1,4 @@
-"""What becomes of somebody's stories when they go: a file to take with them, and nothing left behind."""
+"""A person's stories when they leave: exported to a file, and deleted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from writer.stories.reading import story_for, story_json
 
 
 def export_all(*, user: User) -> File:
-    """All stories of a person: each as Markdown, and everything that is known of them as JSON."""
+    """All stories of a person: each as Markdown, and all data about them as JSON."""
     packed = io.BytesIO()
     everything: list[dict[str, Any]] = []
     names: set[str] = set()
@@ -37,7 +37,7 @@ def export_all(*, user: User) -> File:
 
 
 def leave(*, user: User) -> None:
-    """Erase the account and all its stories, in one transaction."""
+    """Delete the account and all its stories, in one transaction."""
     with transaction.atomic():
         for pk in list(Story.objects.for_user(user).values_list("pk", flat=True)):
             delete_story(user=user, story_id=pk)

@@ -1,4 +1,4 @@
-"""Taking a story or a generation for oneself until the transaction ends."""
+"""Locks on stories and generations until the end of the transaction."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from writer.stories.models import Generation, Story
 
 
 def lock_person(user: User) -> None:
-    """Limits are counted over all stories of a person, so two windows must not count at the same time."""
+    """Lock a person. Limits apply to all stories of a person, so two requests must not count at the same time."""
     User.objects.select_for_update(no_key=True).values_list("pk").get(pk=user.pk)
 
 

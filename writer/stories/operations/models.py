@@ -10,7 +10,7 @@ from writer.stories.models import Deployment, DeploymentKind, DeploymentState, M
 
 
 def ensure_model_version() -> ModelVersion:
-    """A row for the model that the settings name, in service unless a version that was made from it is."""
+    """The row of the model in the settings. It is put in service unless a version that descends from it is."""
     name = settings.MODEL_NAME or ("demo model" if settings.MODEL_IS_DEMO else PurePath(settings.MODEL).name)
     facts = {"served_name": settings.MODEL, "tokenizer": settings.MODEL_PATH, "is_demo": settings.MODEL_IS_DEMO}
     with transaction.atomic():

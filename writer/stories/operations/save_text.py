@@ -17,7 +17,7 @@ from writer.stories.wake import call_readers
 
 
 class Conflict(Exception):
-    """Another window saved first. Neither text is thrown away: the writer decides."""
+    """Another window saved first. Both texts are kept, and the writer decides."""
 
     def __init__(self, theirs: Revision, yours: str) -> None:
         super().__init__("The story was changed in another window since this text was read.")
@@ -30,15 +30,15 @@ class Saved:
     revision: UUID
     absorbed: int
     words: int
-    """Of the whole story, with what the model has written behind the saved text."""
+    """Words of the whole story, including what the model has written after the saved text."""
     sha256: str
-    """Of the saved text."""
+    """Origins of the paragraphs of the saved text."""
 
 
 def save_text(*, user: User, story_id: UUID, base_revision: UUID, absorbed: int, text: str, op_id: str) -> Saved:
-    """Store what the writer changed, together with as much of the log as it already holds (`absorbed`).
+    """Store the writer's text, which includes the log up to `absorbed`.
 
-    The same `op_id` again answers with what was stored then. Raises `Conflict` when `base_revision` is no longer the head.
+    A second call with the same `op_id` returns the stored result. Raises `Conflict` if `base_revision` is no longer the head.
     """
     text, op_id = checked_story(text), checked_key(op_id, "op_id")
     with transaction.atomic():
@@ -46,14 +46,14 @@ def save_text(*, user: User, story_id: UUID, base_revision: UUID, absorbed: int,
         before = Revision.objects.filter(story=story, op_id=op_id).first()
         if before is not None:
             if (before.text, before.absorbed) != (text, absorbed):
-                raise Refused("This save has the name of another one. Give each save a name of its own.", field="op_id")
+                raise Refused("This op_id belongs to another save. Use a new one for each save.", field="op_id")
             generation = _generation(before)
             return _saved(before, log_text(generation) if generation else "")
         assert story.head is not None
         head = story.head
         if head.pk != base_revision:
             raise Conflict(head, text)
-        # The state is read before the log: a log that is at rest now cannot grow while the story is locked.
+        # The state is read before the log: if it is not running now, the log cannot grow while the story is locked.
         generation = _generation(head)
         log = log_text(generation) if generation else ""
         _check_absorbed(absorbed, head.absorbed, log, resting=generation is None or generation.state in _RESTING)
@@ -74,7 +74,7 @@ def save_text(*, user: User, story_id: UUID, base_revision: UUID, absorbed: int,
         answer = _saved(saved, log)
         if generation is not None:
             generation_id = generation.pk
-            # While it is being written, its narrator counts: it sees the new head at its next tick.
+            # During writing the narrator counts the words; it sees the new head at its next tick.
             Generation.objects.filter(pk=generation_id, state__in=_RESTING).update(words=answer.words)
             transaction.on_commit(lambda: call_readers(generation_id))
         return answer
@@ -90,12 +90,12 @@ def _generation(revision: Revision) -> Generation | None:
 def _check_absorbed(absorbed: int, least: int, log: str, *, resting: bool) -> None:
     if not least <= absorbed <= len(log):
         raise Refused(
-            f"absorbed lies between {least} (what the saved text holds) and {len(log)} (what is written).",
+            f"absorbed must be between {least} (already in the saved text) and {len(log)} (the length of the log).",
             field="absorbed",
         )
     if absorbed == least or ends_paragraph(log, absorbed) or (resting and absorbed == len(log)):
         return
-    raise Refused("absorbed stands at the end of a paragraph; the last one is still being written.", field="absorbed")
+    raise Refused("absorbed must be the end of a paragraph; the last one is still being written.", field="absorbed")
 
 
 def _saved(revision: Revision, log: str) -> Saved:

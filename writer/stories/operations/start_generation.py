@@ -23,7 +23,7 @@ from writer.stories.wake import call_narrators, call_readers
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the model picks its words. What is None is left to the narrator."""
+    """Sampling parameters. The narrator chooses those that are None."""
 
     temperature: float | None = None
     top_p: float | None = None
@@ -32,11 +32,11 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.temperature is not None and not 0 <= self.temperature <= 2:
-            raise Refused("The temperature goes from 0 to 2.", field="temperature")
+            raise Refused("The temperature must be from 0 to 2.", field="temperature")
         if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise Refused("top_p is more than 0, and 1 at most.", field="top_p")
+            raise Refused("top_p must be more than 0 and at most 1.", field="top_p")
         if self.seed is not None and not 0 <= self.seed < 2**31:
-            raise Refused("The seed is a whole number from 0 to 2,147,483,647.", field="seed")
+            raise Refused("The seed must be a whole number from 0 to 2,147,483,647.", field="seed")
 
 
 def start_generation(
@@ -47,9 +47,9 @@ def start_generation(
     sampling: Sampling = Sampling(),
     idempotency_key: str | None = None,
 ) -> Generation:
-    """Ask for the story, or for the rest of it: what there is becomes the base, and a narrator goes on from there.
+    """Request the story, or the rest of it: the current text becomes the base, which a narrator continues.
 
-    Asking again with the same key answers with the generation that the first asking made.
+    A second request with the same key returns the generation that the first one made.
     """
     if idempotency_key is not None:
         idempotency_key = checked_key(idempotency_key, "idempotency_key")
@@ -61,7 +61,7 @@ def start_generation(
             if before is not None:
                 return before
         if story.generations.live().exists():
-            raise NotNow("This story is being written already. Stop that first, or let it come to its end.")
+            raise NotNow("This story is being written already. Stop it first, or wait until it is finished.")
         model = in_service()
         target = checked_target(story.target_words if target_words is None else target_words)
         now = whole(story)
@@ -69,10 +69,10 @@ def start_generation(
         words = count_words(text)
         if target <= words:
             raise Refused(
-                f"The story has {words:,} words already. Ask for more than that to have it go on.", field="target_words"
+                f"The story has {words:,} words already. Ask for more words to continue it.", field="target_words"
             )
         if len(text) > TEXT_CHARS:
-            raise Refused("The story has grown too long to go on from.")
+            raise Refused("The story is too long to be continued.")
         check_limits(user, target - words)
 
         generation = begin(
@@ -104,12 +104,12 @@ def begin(
     sampling: Sampling,
     idempotency_key: str | None = None,
 ) -> Generation:
-    """A generation that goes on from `text`, as the new head of a story that is locked."""
+    """A generation that continues `text`, which becomes the new head of the locked story."""
     base = Revision(story=story, parent=parent, text=text, origins=origins, author=user)
     words = count_words(text)
     generation = Generation.objects.create(
         story=story,
-        base_id=base.pk,  # the constraint is looked at when the transaction ends
+        base_id=base.pk,  # the constraint is checked at the end of the transaction
         model=model,
         target_words=target,
         sampling={name: value for name, value in asdict(sampling).items() if value is not None},
@@ -127,13 +127,13 @@ def begin(
 
 
 def check_limits(user: User, words: int = 0, *, blind: bool = False) -> None:
-    """Refuse when this person has as many stories waiting or being written, or asked for as many words, as one may.
+    """Raise a refusal if this person has reached the limit of stories that wait or are being written, or of words.
 
-    Takes for blind pairs count as words, and wait in the queue as many as there are.
+    Takes for blind pairs count as words, but not as stories.
     """
     waiting = Q(state__in=(State.QUEUED, State.RUNNING))
     today = Q(created__gte=timezone.now() - timedelta(days=1))
-    stopped = Q(state=State.STOPPED)  # of such a one, only what it wrote counts
+    stopped = Q(state=State.STOPPED)  # of a stopped one, only what it wrote counts
     asked = Generation.objects.filter(waiting | today, story__owner=user).aggregate(
         writing=Count("pk", filter=waiting & Q(story__blind=False)),
         whole=Sum(F("target_words") - F("base_words"), default=0, filter=today & ~stopped),
@@ -147,7 +147,7 @@ def check_limits(user: User, words: int = 0, *, blind: bool = False) -> None:
     left = settings.WORDS_PER_DAY - asked["whole"] - asked["part"]
     if words > left:
         raise TooMuch(
-            f"One person may ask for {settings.WORDS_PER_DAY:,} words in 24 hours. You have {max(left, 0):,} left; "
-            f"this story would take {words:,}.",
+            f"The limit is {settings.WORDS_PER_DAY:,} words in 24 hours. You have {max(left, 0):,} left; "
+            f"this story needs {words:,}.",
             field="target_words",
         )

@@ -1,7 +1,7 @@
-"""Several takes on the same beginning: another one is asked for, and one of them is kept.
+"""Several takes on the same beginning: requests another one, and chooses one of them.
 
-A take is a generation, with what its writer changed in it: the newest revision on its branch, and the log behind that. The head
-of the story stands on one branch; the others stay as they are.
+A take is a generation with its writer's changes: the newest revision on its branch, and the log after it. The head of the story
+is on one branch; the others are kept.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Take:
 
 
 def takes_of(story: Story) -> list[Take]:
-    """The takes on the beginning that the newest one went on from, oldest first; none before a model was asked."""
+    """The takes with the same beginning as the newest one, oldest first; none before the first generation."""
     assert story.head is not None
     if story.head.generation is None:
         return []
@@ -46,16 +46,16 @@ def takes_of(story: Story) -> list[Take]:
 
 
 def another_take(*, user: User, story_id: UUID) -> Generation:
-    """Ask once more for what the newest take was asked for, from the same beginning."""
+    """Request another take with the parameters and the beginning of the newest one."""
     with transaction.atomic():
         lock_person(user)
         story = lock_story(user, story_id)
         assert story.head is not None
         previous = story.head.generation
         if previous is None:
-            raise NotNow("Nothing was written yet. Ask the model for a first take.")
+            raise NotNow("Nothing has been written yet. Ask the model for a first take.")
         if story.generations.live().exists():
-            raise NotNow("This story is being written already. Stop that first, or let it come to its end.")
+            raise NotNow("This story is being written already. Stop it first, or wait until it is finished.")
         base, target = previous.base, previous.target_words
         check_limits(user, target - previous.base_words)
         generation = begin(
@@ -90,7 +90,7 @@ def keep_take(*, user: User, story_id: UUID, generation_id: UUID) -> Take:
 def blind_take(
     *, user: User, title: str, premise: str, target_words: int, model: ModelVersion, sampling: Sampling
 ) -> Generation:
-    """Have a model version write a story that no page shows, for somebody to judge who must not know who wrote it."""
+    """Have a model version write a story that no page shows, for blind judgement."""
     title, premise, target = checked_title(title), checked_premise(premise), checked_target(target_words)
     with transaction.atomic():
         lock_person(user)

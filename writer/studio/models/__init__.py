@@ -1,11 +1,11 @@
-"""The tables of the studio. Model versions and the ledger of what was in service stand with the stories, which they wrote.
+"""The tables of the studio. Model versions and deployments are defined with the stories, which refer to them.
 
 machines      machines that train and serve, and their GPUs: a GPU has one holder
-runs          trainings: asked for, planned, queued, running, ended; and what they told
+runs          trainings and stages, from the request to the end, and their events
 serving       which versions a model server has loaded, and where
-evaluation    the report of a version, and the stories that it was measured by
-imports       folders with weights that wait to be taken in
-arena         blind comparisons of whole stories, and what they decided
+evaluation    the report of a version, and the stories that it is based on
+imports       folders with weights that wait to be imported
+arena         blind comparisons of whole stories, and their decisions
 references    stories by people, for arenas
 """
 

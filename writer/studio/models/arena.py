@@ -1,7 +1,7 @@
 """Blind comparisons of whole stories: on each prompt every contestant has a text, and editors judge pairs of them.
 
-The rule by which it ends is stated when it is opened and never changes. Pairs are ordinary pairs of the editors' room, with
-the source "arena", which no data set takes: their prompts are held out.
+The rule by which it ends is set when it is opened, and never changes. Pairs are ordinary pairs of the editors' room, with
+the source "arena", which no data set contains: their prompts are held out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class ArenaState(models.TextChoices):
 
 
 class Arena(models.Model):
-    """`candidate` against `champion`; more contestants may take part, and human texts. What decides is between those two."""
+    """`candidate` against `champion`. Other contestants and human texts may take part, but the decision depends on these two."""
 
     candidate = models.ForeignKey(ModelVersion, models.PROTECT, related_name="arenas")
     champion = models.ForeignKey(ModelVersion, models.PROTECT, related_name="+")
@@ -56,7 +56,7 @@ class Arena(models.Model):
 
 
 class Contestant(models.Model):
-    """A version, or people (None)."""
+    """A model version, or people (None)."""
 
     arena = models.ForeignKey(Arena, models.CASCADE, related_name="contestants")
     version = models.ForeignKey(ModelVersion, models.PROTECT, null=True, related_name="+")
@@ -74,7 +74,7 @@ class Contestant(models.Model):
 
 
 class ArenaTake(models.Model):
-    """What a contestant wrote on one prompt."""
+    """The text of a contestant on one prompt."""
 
     contestant = models.ForeignKey(Contestant, models.CASCADE, related_name="takes")
     brief = models.ForeignKey(Brief, models.PROTECT, related_name="+")

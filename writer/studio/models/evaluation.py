@@ -1,4 +1,4 @@
-"""The report of a version: stories that it wrote in one answer each, and what was measured of them."""
+"""The report of a version, and the stories that it is based on, each written in one answer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class EvaluationState(models.TextChoices):
 
 
 class Evaluation(models.Model):
-    """`against` is the version that was in service when this one was measured."""
+    """`against` is the version that was in service at that time."""
 
     version = models.ForeignKey(ModelVersion, models.PROTECT, related_name="evaluations")
     against = models.ForeignKey(ModelVersion, models.PROTECT, null=True, related_name="+")
@@ -50,7 +50,7 @@ class Evaluation(models.Model):
 
 
 class Sample(models.Model):
-    """One of its stories, kept as soon as it is written: a measurement that dies goes on from here."""
+    """One of its stories, stored when it is finished, so that an interrupted evaluation can continue."""
 
     pk = models.CompositePrimaryKey("evaluation_id", "version_id", "number")
     evaluation = models.ForeignKey(Evaluation, models.CASCADE, related_name="samples")

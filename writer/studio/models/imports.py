@@ -1,4 +1,4 @@
-"""Folders with weights that wait to be checked and taken in."""
+"""Folders with weights that wait to be checked and imported."""
 
 from __future__ import annotations
 

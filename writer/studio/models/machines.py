@@ -1,7 +1,7 @@
-"""Machines with GPU workers. The lease of a GPU is its row: it names the one run, or the one model server, that has it.
+"""Machines with GPU workers. The row of a GPU is its lease: it refers to the run or model server that holds it.
 
-A lease has no end by the clock. It ends when the machine's own worker has seen that the process is gone: a clock
-could only guess that, and then two runs would share a GPU.
+The lease does not expire. It ends when the machine's worker has found that the process has ended: with a timeout, two runs could
+share a GPU.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Machine(models.Model):
 
 
 class Gpu(models.Model):
-    """One GPU; on a machine without, one row stands for its processor, with a memory of 0."""
+    """A GPU. A machine without GPUs has one row for its processor, with a memory of 0."""
 
     machine = models.ForeignKey(Machine, models.CASCADE, related_name="gpus")
     index = models.PositiveSmallIntegerField()

@@ -1,4 +1,4 @@
-"""Whole stories by people, which versions are compared with in an arena and never learn from."""
+"""Whole stories by people, with which versions are compared in arenas. They are never used for training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ AUTHOR_CHARS, SOURCE_CHARS = 200, 500
 
 
 class Reference(models.Model):
-    """That a take was written by a person. Its brief is nobody's story, and asks for as many words as the take has."""
+    """Marks a take as written by a person. Its brief belongs to no story, and asks for as many words as the take has."""
 
     take = models.OneToOneField(Take, models.PROTECT, related_name="+")
     author = models.CharField(max_length=AUTHOR_CHARS, help_text="Who wrote it")

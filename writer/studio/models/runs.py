@@ -1,11 +1,11 @@
-"""Runs: trainings, which make a version, and stages, which make data. The row is the truth: state, attempt, and what was asked; a run's
-folder on its machine holds the rest.
+"""Runs: trainings, which make a version, and stages, which make data. The row contains state, attempt and
+settings; the run's folder on its machine contains the rest.
 
     draft -> queued -> running -> done | stopped | failed
-                ^---------'  its process died: again from the last whole checkpoint
+                ^---------'  its process died: resume from the last complete checkpoint
 
-A draft is being planned, or was planned and waits for somebody to press the button. A run belongs to the machine that began it,
-where its checkpoints are, and the machine's kernel holds the lock that keeps it from running twice.
+A draft is being planned, or has been planned and waits to be started. A run belongs to the machine that began it, where its
+checkpoints are; a file lock on this machine prevents it from running twice.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from writer.stories.models import ModelVersion
 from writer.studio.models.machines import Machine
 
 MOST_GPUS = 64
-PERSON = settings.AUTH_USER_MODEL  # a run has settings of its own
+PERSON = settings.AUTH_USER_MODEL  # Run has a field `settings`
 
 
 class DatasetKind(models.TextChoices):
@@ -34,7 +34,7 @@ class DatasetKind(models.TextChoices):
 
 
 class Dataset(models.Model):
-    """Files that the site keeps for training beside its snapshots, such as an imported corpus, or what a stage made. They never change."""
+    """Files for training besides the snapshots, such as an imported corpus, or the output of a stage. They never change."""
 
     name = models.CharField(max_length=120, unique=True)
     kind = models.CharField(max_length=13, choices=DatasetKind)
@@ -152,7 +152,7 @@ class Run(models.Model):
 
     @property
     def label(self) -> str:
-        """What people call its kind; of a recipe that is not installed any more its name."""
+        """The label of its recipe; the name if the recipe is no longer installed."""
         declared = RECIPES.get(self.recipe) or STAGES.get(self.recipe)
         return declared.label if declared else self.recipe
 
@@ -167,7 +167,7 @@ class EventKind(models.TextChoices):
 
 
 class RunEvent(models.Model):
-    """A line of a run's events.jsonl; `seq` counts without gaps, so that whoever follows knows what is missing."""
+    """A line of a run's events.jsonl. `seq` has no gaps, so that readers can detect missing events."""
 
     pk = models.CompositePrimaryKey("run_id", "seq")
     run = models.ForeignKey(Run, models.CASCADE, related_name="events")
@@ -185,7 +185,7 @@ class RunEvent(models.Model):
 
     @property
     def text(self) -> str:
-        """What people read of it; of measures they see curves."""
+        """The event as text; metrics are shown as curves."""
         if self.kind == EventKind.METRICS:
             return ""
         record = self.body | {"kind": self.kind, "time": self.time.timestamp(), "step": self.step}

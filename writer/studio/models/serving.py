@@ -1,5 +1,5 @@
-"""Which versions can be asked, and where. Wanted are those in service and the one before them, those that a story is being written by,
-and those that are being measured, compared or put in service; `workers.serving.keeper` loads and unloads them by that."""
+"""Loaded versions and their servers. Needed are the versions in service and the previous ones, those that are writing a story, and
+those that are being evaluated, compared or deployed; `workers.serving.keeper` loads and unloads versions accordingly."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ServingState(models.TextChoices):
 
 
 class Serving(models.Model):
-    """A version and its place. Adapters are asked at the server of the version that they adapt."""
+    """A version and its server. Adapters are served by the server of their base model."""
 
     version = models.OneToOneField(ModelVersion, models.CASCADE, related_name="serving")
     state = models.CharField(max_length=7, choices=ServingState, default=ServingState.LOADING)

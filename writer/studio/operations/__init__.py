@@ -1,1 +1,1 @@
-"""What changes several rows of the studio, or reaches outside: one named operation a module."""
+"""Operations of the studio that change several rows or have external effects, one in each module."""

@@ -1,4 +1,4 @@
-"""The report of a version is asked for: by a person, or by the run that made the version."""
+"""Requests the report of a version, for a person or after a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from writer.studio.models import Evaluation
 from writer.studio.wake import call_keepers
 
 EACH, EACH_OF_A_DEMO = 5, 2
-"""Stories a bucket of length. The demo model has a processor to itself at best."""
+"""Stories in each length bucket. The demo model runs on a processor, so it gets fewer."""
 
 
 def ask_evaluation(*, by: User, version_id: int) -> Evaluation:
@@ -25,7 +25,7 @@ def ask_evaluation(*, by: User, version_id: int) -> Evaluation:
             with transaction.atomic():
                 asked = evaluate_new(version, by=by)
         except IntegrityError:
-            raise NotNow("It is being measured already.") from None
+            raise NotNow("It is being evaluated already.") from None
         record(by, "version.evaluate", version.name)
     return asked
 

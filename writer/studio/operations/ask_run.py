@@ -1,4 +1,4 @@
-"""A run: asked for, planned by a worker, started by a person who has seen the plan."""
+"""Runs: requested, planned by a worker, and started by a person who has seen the plan."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ MOST_DRAFTS = 20
 
 
 def bases() -> QuerySet[ModelVersion]:
-    """Versions that a run may begin from: those whose weights the site has."""
+    """Versions that a run may start from: those with weights on this site."""
     return ModelVersion.objects.filter(writes=True, retired=None).order_by("name")
 
 
 def data_for(recipe: str) -> list[tuple[str, str]]:
-    """What the recipe can learn from, as (entry, words): "snapshot:4", "dataset:2"."""
+    """The data that the recipe can read, as (entry, label); entries are such as "snapshot:4" and "dataset:2"."""
     kinds = kinds_read(recipe)
     found = [(f"dataset:{one.pk}", f"{one.name}: {one.rows:,} rows") for one in Dataset.objects.filter(kind__in=kinds)]
     if DECLARED[recipe].from_snapshots:
@@ -45,14 +45,14 @@ def data_for(recipe: str) -> list[tuple[str, str]]:
 
 
 def corpora_for(recipe: str) -> list[tuple[str, str]]:
-    """Texts whose passages a stage may show, as (number, name)."""
+    """Data sets of texts whose passages a stage may show, as (id, name)."""
     if not DECLARED[recipe].has_group("corpus"):
         return []
     return [(str(one.pk), one.name) for one in Dataset.objects.filter(kind=DatasetKind.TEXTS)]
 
 
 def reward_models() -> QuerySet[ModelVersion]:
-    """Versions that say which text editors would prefer, the newest first."""
+    """Reward models, the newest first."""
     return ModelVersion.objects.filter(writes=False, retired=None).order_by("-pk")
 
 
@@ -70,7 +70,7 @@ def draft_run(
     key: str | None = None,
     cloned_from: int | None = None,
 ) -> Run:
-    """A run for a worker to plan. Raises Refused naming the field; `forms.read` says what is wrong with several at once."""
+    """Make a run for a worker to plan. Raises Refused for the first error, with its field; `forms.read` finds all errors."""
     form, values = read(recipe, typed)
     if values is None:
         name, problem = next(iter(form.errors.items()))
@@ -79,7 +79,9 @@ def draft_run(
     if DECLARED[recipe].has_group("rewards"):
         fields |= _of_rewards(values, reward_model, fields["gpus"])
     if data not in dict(data_for(recipe)):
-        raise Refused("Choose what it reads." if is_stage(recipe) else "Choose what it learns from.", field="data")
+        raise Refused(
+            "Choose the data that it reads." if is_stage(recipe) else "Choose the training data.", field="data"
+        )
     kind, _, number = data.partition(":")
     return _draft(
         by=by,
@@ -96,7 +98,7 @@ def draft_run(
 def _of_training(values: dict[str, Any], base: str, gpus: str) -> dict[str, Any]:
     version = bases().filter(pk=int(base)).first() if base.isdecimal() and len(base) < 10 else None
     if version is None:
-        raise Refused("Choose the version that it begins from.", field="base")
+        raise Refused("Choose the version to start from.", field="base")
     if not (gpus.isdecimal() and len(gpus) < 4 and 1 <= int(gpus) <= MOST_GPUS):
         raise Refused(f"From 1 to {MOST_GPUS} GPUs.", field="gpus")
     if int(gpus) > 1 and not values["learner"]["zero_stage"]:
@@ -105,7 +107,7 @@ def _of_training(values: dict[str, Any], base: str, gpus: str) -> dict[str, Any]
 
 
 def _of_rewards(values: dict[str, Any], reward_model: str, gpus: int) -> dict[str, Any]:
-    """The reward model that was chosen, or else the newest one, where a reward needs one."""
+    """The chosen reward model, or the newest one, if a reward needs one."""
     if values["rollouts"]["tensor_parallel"] > gpus:
         raise Refused(f"The run has {gpus} GPU{'s' * (gpus > 1)} only.", field="rollouts.tensor_parallel")
     needing = [name for name in values["rewards"]["weights"] if "preference" in REWARDS[name].needs]
@@ -116,30 +118,31 @@ def _of_rewards(values: dict[str, Any], reward_model: str, gpus: int) -> dict[st
         found = found.filter(pk=int(reward_model) if reward_model.isdecimal() and len(reward_model) < 10 else 0)
     version = found.first()
     if version is None and reward_model:
-        raise Refused("Choose a reward model of the list.", field="reward_model")
+        raise Refused("Choose a reward model from the list.", field="reward_model")
     if version is None:
         raise Refused(
-            "There is no reward model yet: train one, or leave the reward empty.", field=f"rewards.weights.{needing[0]}"
+            "There is no reward model yet: train one, or leave this reward empty.",
+            field=f"rewards.weights.{needing[0]}",
         )
     return {"reward_model": version}
 
 
 def _of_stage(recipe: str, corpus: str) -> dict[str, Any]:
-    """A stage trains no model, so it begins from none and takes no GPU."""
+    """Check the base, corpus and GPUs of a stage. It trains no model, so it has no base and needs no GPU."""
     if not DECLARED[recipe].has_group("corpus"):
         return {"gpus": 0}
     if corpus not in dict(corpora_for(recipe)):
-        raise Refused("Choose the texts whose passages are shown.", field="corpus")
+        raise Refused("Choose the texts from which passages are shown.", field="corpus")
     return {"gpus": 0, "corpus_id": int(corpus)}
 
 
 def retrain(*, by: User, key: str | None = None) -> Run:
-    """From the newest judgement in one go: a snapshot, `dpo` on it, and then by themselves the version and its report.
+    """Retrain with the newest judgements: make a snapshot, run `dpo` on it, and then make the version and its report, automatically.
 
-    The snapshot holds votes, mended passages, and the violations that editors accepted or mended.
+    The snapshot contains votes, corrected passages, and the violations that editors accepted or corrected.
 
-    It begins from the base of the version in service, so that the new version is that base and all judgement so far,
-    and can be loaded beside it as an adapter.
+    It starts from the base of the version in service, so that the new version is this base trained on all judgements, and can be
+    loaded as an adapter of it.
     """
     with transaction.atomic():
         _one_asking(by)
@@ -166,7 +169,9 @@ def _draft(*, by: User, key: str | None, **fields: Any) -> Run:
         if (before := _asked_before(key)) is not None:
             return before
         if Run.objects.filter(by=by, state=RunState.DRAFT).count() >= MOST_DRAFTS:
-            raise NotNow(f"You have {MOST_DRAFTS} runs that were never started. Start or discard some of them first.")
+            raise NotNow(
+                f"You have {MOST_DRAFTS} runs that have not been started. Start or discard some of them first."
+            )
         run = Run.objects.create(by=by, idempotency_key=key, **fields)
         record(
             by,
@@ -195,11 +200,11 @@ def lock_run(run_id: int) -> Run:
 
 
 def start_run(*, by: User, run_id: int) -> Run:
-    """Put a planned run into the queue."""
+    """Queue a planned run."""
     with transaction.atomic():
         run = lock_run(run_id)
         if run.state != RunState.DRAFT:
-            raise NotNow("This run was started already.")
+            raise NotNow("This run has been started already.")
         if run.plan is None:
             raise NotNow("It is still being planned.")
         if run.plan.get("problem"):
@@ -219,22 +224,22 @@ def queue_run(run: Run) -> None:
 
 
 def resume_run(*, by: User, run_id: int) -> Run:
-    """Let a run that stopped or failed go on from its last whole checkpoint."""
+    """Resume a run that stopped or failed from its last complete checkpoint."""
     with transaction.atomic():
         run = lock_run(run_id)
         if run.state not in (RunState.STOPPED, RunState.FAILED):
-            raise NotNow("Only a run that was stopped or failed can go on.")
+            raise NotNow("Only a run that was stopped or failed can be resumed.")
         if run.plan is None:
-            raise NotNow("It never got as far as a plan. Ask for it again.")
+            raise NotNow("It has no plan. Make a new run.")
         if run.forgotten:
-            raise NotNow("Its checkpoints were cleared away. Clone it to begin anew.")
+            raise NotNow("Its checkpoints have been deleted. Clone the run to start again.")
         queue_run(run)
         record(by, "run.resume", f"run {run.pk}, {run.recipe}")
     return run
 
 
 def stop_run(*, by: User, run_id: int, at_once: bool = False) -> Run:
-    """A run at work is asked to save and stop, or is killed. One that waits is stopped here."""
+    """Ask a running run to save and stop, or to be killed. A waiting one is stopped at once."""
     with transaction.atomic():
         run = lock_run(run_id)
         if run.state in ENDED:

@@ -1,9 +1,9 @@
-"""Putting a version in service, and taking it back.
+"""Deploys a version, and rolls back.
 
-    ask (a person)  ->  LOADING: the worker loads the version and has it write a few words  ->  SERVING, and the one before ENDED
+    request  ->  LOADING: the worker loads the version and runs a smoke test  ->  SERVING, and the previous one ENDED
 
-Until the switch, which is one transaction, the version before is in service; should anything fail, it stays. Stories that are being
-written end with the version that they began with.
+Until the switch, which is one transaction, the previous version is in service; after an error it stays. Stories that are being
+written are finished with the version that began them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from writer.studio.wanted import previous_deployments
 
 
 def promote(*, by: User, version_id: int, reason: str = "", overrule: bool = False) -> Deployment:
-    """Put a version in service. Where the gate does not let it through, `overrule` with a reason does, on the record."""
+    """Deploy a version. If the gate is closed, `overrule` with a reason is required, which is logged."""
     reason = checked_text(reason, "reason", most=2000)
     version = ModelVersion.objects.filter(pk=version_id).first()
     if version is None:
@@ -37,18 +37,18 @@ def promote(*, by: User, version_id: int, reason: str = "", overrule: bool = Fal
     gate = gate_of(version)
     if not gate.passed:
         if not overrule:
-            raise NotNow("The gate does not let it through: " + "; ".join(gate.reasons) + ".")
+            raise NotNow("The gate is closed: " + "; ".join(gate.reasons) + ".")
         if len(reason.split()) < 3:
-            raise Refused("Say why, in a few words: it stays on the record.", field="reason")
+            raise Refused("Give a reason, in a few words. It is kept on record.", field="reason")
     grounds = gate.as_dict() | {"overruled": not gate.passed}
     return _ask(by=by, version=version, kind=DeploymentKind.PROMOTE, reason=reason, grounds=grounds)
 
 
 def roll_back(*, by: User, reason: str = "", slot: str = Slot.STORIES) -> Deployment:
-    """Put the version back in service that was there before."""
+    """Deploy the previous version again."""
     before = next((one for one in previous_deployments() if one.slot == slot), None)
     if before is None:
-        raise NotNow("There is no version to go back to.")
+        raise NotNow("There is no previous version.")
     reason = checked_text(reason, "reason", most=2000)
     return _ask(by=by, version=before.version, kind=DeploymentKind.ROLLBACK, reason=reason, grounds={})
 
@@ -75,25 +75,25 @@ def _ask(*, by: User, version: ModelVersion, kind: str, reason: str, grounds: di
 
 def _on_its_way(other: Deployment | None, version: ModelVersion) -> str:
     if other is None:
-        return "Somebody else put a version in service in this moment. Load the page again."
+        return "Somebody else has just put a version in service. Load the page again."
     who = other.by.name if other.by else "Somebody"
     same = "it" if other.version_id == version.pk else other.version.name
     return f"{who} is putting {same} in service right now. Wait until that is done."
 
 
 def give_up(*, by: User, deployment_id: int) -> Deployment:
-    """Call off a deployment that is still loading."""
+    """Cancel a deployment that is still loading."""
     with transaction.atomic():
         found = _loading(deployment_id)
         if found is None:
             raise NotNow("It is in service already, or has failed.")
-        _failed(found, f"Called off by {by.name}.")
+        _failed(found, f"Cancelled by {by.name}.")
         record(by, "version.call_off", found.version.name)
     return found
 
 
 def switch(deployment_id: int, *, proof: str) -> bool:
-    """The version has shown that it writes: it is in service from here on. False if somebody called it off."""
+    """Put a version in service after its smoke test. Returns False if the deployment was cancelled."""
     with transaction.atomic():
         found = _loading(deployment_id)
         if found is None:

@@ -1,4 +1,4 @@
-"""Texts by people become references: a line of JSON for each, with title, premise, text, author and, if one likes, source."""
+"""Imports texts by people as references, from JSONL with title, premise, text, author and, optionally, source."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Line(NamedTuple):
     author: str
     source: str
     sha256: str
-    """Of the text, as its take will have it."""
+    """The hash of the text, as in its take."""
 
 
 def import_references(*, by: User, file: IO[bytes]) -> int:
-    """How many are new; a text that is here already is passed over. All or none."""
+    """Import all texts or none. Returns the number of new ones; known texts are skipped."""
     lines = _read(file)
     with transaction.atomic():
         with connection.cursor() as cursor:
@@ -58,7 +58,7 @@ def import_references(*, by: User, file: IO[bytes]) -> int:
 
 
 def delete_reference(*, by: User, reference_id: int) -> None:
-    """With its text and its brief, while no arena has used it."""
+    """Delete a reference with its text and its brief. Raises NotNow if an arena has used it."""
     with transaction.atomic():
         found = (
             Reference.objects.select_for_update(of=("self",))
@@ -69,14 +69,14 @@ def delete_reference(*, by: User, reference_id: int) -> None:
         if found is None:
             raise Missing
         if ArenaTake.objects.filter(take=found.take).exists():
-            raise NotNow("An arena has used this text, so it stays.")
+            raise NotNow("An arena has used this text, so it cannot be deleted.")
         found.delete()
         found.take.brief.delete()
         record(by, "reference.delete", f"{found.take.brief.title} by {found.author}")
 
 
 def _read(file: IO[bytes]) -> list[Line]:
-    """All lines that are not empty, or `Refused` with the number of the first that cannot be used, and why."""
+    """All lines that are not empty. Raises `Refused` with the number of the first invalid line, and the reason."""
     content = file.read(FILE_BYTES + 1)
     if len(content) > FILE_BYTES:
         raise Refused(f"The file has more than {FILE_BYTES:,} bytes.", field="file")
@@ -121,7 +121,7 @@ def _line(number: int, raw: bytes) -> Line:
 
 
 def _refuse_learned(lines: list[Line]) -> None:
-    """A version that learned from this brief, or from this text, would be compared on what it knows."""
+    """Raise Refused if a run learned from a brief or text of these lines, which would be compared on its training data."""
     texts = [line.sha256 for line in lines]
     rows = SnapshotRow.objects.filter(snapshot__runs__isnull=False, brief__isnull=False).filter(
         Q(brief__title__in={line.title for line in lines}) | Q(chosen__sha256__in=texts) | Q(rejected__sha256__in=texts)

@@ -1,6 +1,6 @@
-"""A Hugging Face folder as a version: an operator puts it below VAR/studio/incoming, an admin names it, a worker checks and takes it.
+"""Imports a Hugging Face folder as a version: an operator puts it in VAR/studio/incoming, an admin names it, a worker checks and copies it.
 
-Nothing is fetched from anywhere by the web, and no path comes from a form: only the name of a folder that lies there already.
+The web downloads nothing, and forms contain no path, only the name of an existing folder.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ def ask_import(*, by: User, name: str, folder: str) -> VersionImport:
     name = checked_text(name, "name", most=120, one_line=True, required=True)
     folder = folder.strip()
     if not FOLDER.fullmatch(folder):
-        raise Refused("The name of a folder: letters, digits, dots, dashes.", field="folder")
+        raise Refused("Enter the name of a folder: letters, digits, dots, dashes.", field="folder")
     if ModelVersion.objects.filter(name=name).exists():
-        raise Refused("There is a version of this name already.", field="name")
+        raise Refused("There is already a version with this name.", field="name")
     with transaction.atomic():
         try:
             with transaction.atomic():
                 asked = VersionImport.objects.create(name=name, folder=folder, by=by)
         except IntegrityError:
-            raise Refused("This folder is being taken in already.", field="folder") from None
+            raise Refused("This folder is being imported already.", field="folder") from None
         record(by, "version.import", name, folder=folder)
         transaction.on_commit(call_keepers)
     return asked

@@ -1,4 +1,4 @@
-"""A blind comparison of whole stories: opened with its rule, written, read by editors, decided by the worker's count."""
+"""Blind comparisons of whole stories: opened with a rule, written, read by editors, and decided by the worker."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ def open_arena(
     confidence: float = 0.95,
     share: float = 0.5,
 ) -> Arena:
-    """The candidate against the version in service; `others`, and texts by `people`, are rated beside them."""
+    """Open an arena of the candidate against the version in service. `others` and texts by `people` are rated, too."""
     champion = in_service()
     if candidate == champion.pk:
-        raise NotNow(f"{champion.name} is in service itself. An arena is for a candidate.")
+        raise NotNow(f"{champion.name} is in service. Choose another version as the candidate.")
     chosen = ModelVersion.objects.filter(writes=True, retired=None).in_bulk({candidate, *others})
     if candidate not in chosen or len(chosen) != len({candidate, *others}):
         raise Missing
     if not LEAST_PROMPTS <= prompts <= MOST_PROMPTS:
-        raise Refused(f"From {LEAST_PROMPTS} to {MOST_PROMPTS} pairs.", field="prompts")
+        raise Refused(f"Enter from {LEAST_PROMPTS} to {MOST_PROMPTS} pairs.", field="prompts")
     if confidence not in CONFIDENCES:
-        raise Refused("Choose a confidence of the list.", field="confidence")
+        raise Refused("Choose a confidence from the list.", field="confidence")
     if not 0.3 <= share <= 0.7:
-        raise Refused("From 0.3 to 0.7.", field="share")
+        raise Refused("Enter a share from 0.3 to 0.7.", field="share")
     target = checked_target(words)
     versions = [chosen[candidate], champion, *(chosen[pk] for pk in sorted(set(others) - {candidate, champion.pk}))]
     if len(versions) + people > MOST_CONTESTANTS:
@@ -98,7 +98,7 @@ def open_arena(
 
 
 def _not_again(candidate: ModelVersion, champion: ModelVersion) -> None:
-    """Who could try until one arena says yes would make errors more frequent than any of them states."""
+    """Raise NotNow if there is an arena with votes: repeating it until it decides for the candidate would increase the error rate."""
     for before in Arena.objects.filter(candidate=candidate, champion=champion):
         if before.state == ArenaState.DECIDED or pairs_of(before).filter(votes__gt=0).exists():
             raise NotNow(
@@ -108,7 +108,7 @@ def _not_again(candidate: ModelVersion, champion: ModelVersion) -> None:
 
 
 def _briefs(number: int, target: int, *, people: bool) -> tuple[list[Brief], dict[int, Take]]:
-    """Prompts that no version learned from: those of references by people, and the site's own."""
+    """Prompts that no version learned from: those of references by people, and those of the site."""
     by_people = {take.brief_id: take for take in _references(number, target)} if people else {}
     briefs = [take.brief for take in by_people.values()]
     prompts = own_prompts()
@@ -119,7 +119,7 @@ def _briefs(number: int, target: int, *, people: bool) -> tuple[list[Brief], dic
 
 
 def _references(number: int, target: int) -> list[Take]:
-    """In the order of their hashes, which is as good as drawn and always the same; of about the length asked, if there are enough."""
+    """References in the order of their hashes, which is a fixed random order; those of about the requested length, if there are enough."""
     found = Reference.objects.select_for_update(of=("self",)).select_related("take__brief").order_by("take__sha256")
     near = list(found.filter(take__words__range=(target // 2, target * 2))[:number])
     chosen = near if len(near) == number else list(found[:number])
@@ -129,7 +129,7 @@ def _references(number: int, target: int) -> list[Take]:
 
 
 def _write(by: User, brief: Brief, version: ModelVersion, seed: int) -> Generation:
-    """In a story that no page shows. It counts for nobody's limit of words."""
+    """Start writing a text in a story that no page shows. It does not count towards limits of words."""
     assert brief.target_words is not None
     story = Story.objects.create(
         owner=by, title=brief.title, premise=brief.premise, target_words=brief.target_words, blind=True
@@ -147,7 +147,7 @@ def _write(by: User, brief: Brief, version: ModelVersion, seed: int) -> Generati
 
 
 def collect(arena_id: int) -> None:
-    """Make the pairs of briefs on which everybody has written; the first of them opens the arena to editors."""
+    """Make the pairs of briefs for which all texts are finished. The first pair opens the arena to editors."""
     with transaction.atomic():
         arena = Arena.objects.select_for_update().get(pk=arena_id)
         if arena.state not in (ArenaState.WRITING, ArenaState.OPEN):
@@ -165,7 +165,7 @@ def collect(arena_id: int) -> None:
 
 
 def _freeze(one: ArenaTake) -> bool:
-    """Whether this contestant is done here: with a take, or for good without one."""
+    """Whether this contestant has a take for this brief, or has failed."""
     if one.take_id or one.failed:
         return True
     generation = one.generation
@@ -175,13 +175,13 @@ def _freeze(one: ArenaTake) -> bool:
     if text.strip():
         one.take = take_of(one.brief, text, generation=generation)
     else:
-        one.failed = "It was not finished." if generation is not None else "It was erased."
+        one.failed = "It was not finished." if generation is not None else "It was deleted."
     one.save(update_fields=["take", "failed"])
     return True
 
 
 def _pair_up(arena: Arena, takes: list[Take]) -> None:
-    """The first two contestants against each other, and each further one against one of those before it."""
+    """Pair the first two contestants, and each further one with one of those before it."""
     chance = random.Random(arena.pk * 100_003 + (takes[0].brief_id if takes else 0))
     for place in range(1, len(takes)):
         first, second = takes[chance.randrange(place)], takes[place]
@@ -197,26 +197,26 @@ def _pair_up(arena: Arena, takes: list[Take]) -> None:
 
 
 def pairs_of(arena: Arena) -> QuerySet[Pair]:
-    """Its pairs; of the contestants' takes, whoever is first."""
+    """The pairs of an arena."""
     takes = ArenaTake.objects.filter(contestant__arena=arena).exclude(take=None).values("take")
     return Pair.objects.filter(source=PairSource.ARENA, first__in=takes, second__in=takes)
 
 
 def close_arena(*, by: User, arena_id: int) -> Arena:
-    """End it before it is decided: then it decides nothing."""
+    """Close an arena before it is decided."""
     with transaction.atomic():
         arena = Arena.objects.select_for_update().filter(pk=arena_id).first()
         if arena is None:
             raise Missing
         if arena.state not in (ArenaState.WRITING, ArenaState.OPEN):
-            raise NotNow("This arena is over already.")
+            raise NotNow("This arena has ended already.")
         end_arena(arena, ArenaState.CLOSED)
         record(by, "arena.close", f"arena {arena.pk}")
     return arena
 
 
 def end_arena(arena: Arena, state: str) -> None:
-    """No more readers are wanted, and what is still being written is stopped."""
+    """End an arena: no more editors are needed, and unfinished texts are stopped."""
     arena.state, arena.finished = state, timezone.now()
     arena.save(update_fields=["state", "finished", "result"])
     pairs_of(arena).update(wanted=False)

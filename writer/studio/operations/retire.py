@@ -1,4 +1,4 @@
-"""A version's weights are deleted; its row stays, for all that it wrote and all that was learned with it."""
+"""Retires a version: its weights are deleted. The row is kept for the stories and runs that refer to it."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def retire(*, by: User, version_id: int) -> ModelVersion:
         if version is None:
             raise Missing
         if version.retired is not None:
-            raise NotNow("Its weights are deleted already.")
+            raise NotNow("Its weights have been deleted already.")
         if not version.sha256:
-            raise NotNow("This is the site's own model: its files are not the studio's to delete.")
+            raise NotNow("This is the site's own model, whose files do not belong to the studio.")
         if Deployment.objects.filter(
             version=version, state__in=(DeploymentState.SERVING, DeploymentState.LOADING)
         ).exists():
-            raise NotNow("It is in service, or on its way there.")
+            raise NotNow("It is in service, or is being deployed.")
         if Generation.objects.filter(model=version, state__in=LIVE_STATES).exists():
-            raise NotNow("A story is being written by it. Wait until that is finished.")
+            raise NotNow("It is writing a story. Wait until that is finished.")
         if Run.objects.filter(Q(base=version) | Q(reward_model=version)).exclude(state__in=ENDED).exists():
-            raise NotNow("A run begins from it, or is rewarded by it. Wait until that has ended.")
+            raise NotNow("A run starts from it, or uses it as a reward model. Wait until that has ended.")
         if version.pk in wanted_versions():
-            raise NotNow("It is still loaded as the version to go back to, or is being measured.")
+            raise NotNow("It is still loaded as the previous version, or is being evaluated.")
         version.retired = timezone.now()
         version.save(update_fields=["retired"])
         record(by, "version.delete", version.name)

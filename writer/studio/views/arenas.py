@@ -1,4 +1,4 @@
-"""Arenas: opened with their rule, watched, and what they found."""
+"""The pages of arenas: opening, progress and result."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def arena_new(request: HttpRequest, version_id: int) -> HttpResponse:
 
 def _whole(text: str, field: str) -> int:
     if not (text.isascii() and text.replace(",", "").isdigit() and len(text) < 9):
-        raise Refused("A whole number.", field=field)
+        raise Refused("Enter a whole number.", field=field)
     return int(text.replace(",", ""))
 
 
@@ -66,9 +66,9 @@ def _share(text: str, field: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise Refused("A number such as 0.5.", field=field) from None
+        raise Refused("Enter a number such as 0.5.", field=field) from None
     if not 0 < value < 1:
-        raise Refused("A number between 0 and 1.", field=field)
+        raise Refused("Enter a number between 0 and 1.", field=field)
     return value
 
 
@@ -98,7 +98,7 @@ def _form(
 
 
 def _prospects(typed: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the rule that stands in the form would do; nothing while the form makes no rule."""
+    """The prospects of the rule in the form; empty if it is invalid."""
     try:
         rule = Rule(_share(typed["confidence"], ""), _share(typed["share"], ""), min(_whole(typed["prompts"], ""), 400))
     except (Refused, ValueError):
@@ -110,7 +110,7 @@ def _prospects(typed: dict[str, Any]) -> list[dict[str, Any]]:
 @require_safe
 @never_cache
 def arena(request: HttpRequest, arena_id: int) -> HttpResponse:
-    """studio/arena.html with `arena`, `contestants` with their ratings and what is drawn of them, and `width` of that picture."""
+    """studio/arena.html with `arena`, `contestants` with their ratings and coordinates, and the `width` of the chart."""
     found = Arena.objects.select_related("candidate", "champion", "by").filter(pk=arena_id).first()
     if found is None:
         raise Http404
@@ -140,7 +140,7 @@ def arena(request: HttpRequest, arena_id: int) -> HttpResponse:
 
 
 def whiskers(ratings: dict[int, dict[str, Any]]) -> dict[int, dict[str, float]]:
-    """By place, where the rating and its interval stand from left to right, on one scale for all; `even` is a rating of 1,000."""
+    """By place, the horizontal positions of the rating and its interval, on a common scale; `even` is a rating of 1,000."""
     values: list[float] = [1000, *(one[name] for one in ratings.values() for name in ("elo", "low", "high"))]
     least, span = min(values), max(max(values) - min(values), 1)
 

@@ -1,4 +1,4 @@
-"""Lineage the other way: which model versions learned from a principle, or from what an editor said."""
+"""Reverse lineage: the model versions that learned from a principle, or from the judgements of an editor."""
 
 from __future__ import annotations
 

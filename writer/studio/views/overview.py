@@ -1,4 +1,4 @@
-"""The studio at a glance, and its two ledgers: what was in service when, and who did what."""
+"""The overview of the studio, the deployment history, and the audit log."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ A_PAGE = 100
 @require_safe
 @never_cache
 def studio(request: HttpRequest) -> HttpResponse:
-    """studio/studio.html: what is in service, candidates, runs at work, machines."""
+    """studio/studio.html: deployments, candidates, active runs, machines."""
     serving = Deployment.objects.filter(state=DeploymentState.SERVING).select_related("version", "by").first()
     since = serving.version_id if serving else 0
     candidates = (
@@ -72,7 +72,7 @@ def _last_failed() -> Deployment | None:
 @require_safe
 @never_cache
 def ledger(request: HttpRequest) -> HttpResponse:
-    """studio/ledger.html with a page of `deployments`; `?at=` answers which version was in service then."""
+    """studio/ledger.html with a page of `deployments`; `?at=` shows the version in service at that time."""
     asked = request.GET.get("at", "").strip()
     at = _time(asked)
     found = Deployment.objects.select_related("version", "by").order_by("-pk")
@@ -87,7 +87,7 @@ def ledger(request: HttpRequest) -> HttpResponse:
 
 
 def _time(text: str) -> datetime | None:
-    """None of what is no time, such as a day in the thirteenth month."""
+    """The time; None for invalid input, such as a thirteenth month."""
     try:
         found = parse_datetime(text)
     except ValueError:
@@ -123,5 +123,5 @@ def audit(request: HttpRequest) -> HttpResponse:
 
 
 def _said(value: Any) -> str | None:
-    """A detail as JSON has it, and not as Python: settings, and yes or no."""
+    """A detail in JSON notation."""
     return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Texts by people, for arenas: listed, brought in, taken out."""
+"""The page of texts by people for arenas: list, import and deletion."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ A_PAGE = 50
 @admins_only
 @never_cache
 def references(request: HttpRequest) -> HttpResponse:
-    """studio/references.html with a page of references, and `errors`. POST brings in a `file` of JSONL."""
+    """studio/references.html with a page of references, and `errors`. POST imports a `file` of JSONL."""
     if request.method != "POST":
         return _list(request)
     try:
@@ -30,7 +30,7 @@ def references(request: HttpRequest) -> HttpResponse:
         new = import_references(by=person(request), file=upload)
     except Refused as refusal:
         return _list(request, {refusal.field: refusal.detail}, status=refusal.status)
-    messages.success(request, f"Imported: {new:,} new. What was here already was passed over.")
+    messages.success(request, f"Imported: {new:,} new. Known texts were skipped.")
     return redirect("references")
 
 

@@ -1,4 +1,4 @@
-"""Runs: the list, the form that a recipe's settings make, the dry run, and a run as it goes; and the data sets that stages made."""
+"""The pages of runs: list, form, dry run and progress; and the list of data sets."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ LISTED = 100
 @require_safe
 @never_cache
 def runs(request: HttpRequest) -> HttpResponse:
-    """studio/runs.html with `runs`, and the kinds of them: `recipes` and `stages`."""
+    """studio/runs.html with `runs`, and `recipes` and `stages`."""
     found = Run.objects.select_related("base", "by", "snapshot", "dataset", "version", "machine")[:LISTED]
     recipes = [one for name, one in DECLARED.items() if not is_stage(name)]
     stages = [one for name, one in DECLARED.items() if is_stage(name)]
@@ -57,7 +57,7 @@ def datasets(request: HttpRequest) -> HttpResponse:
 @admins_only
 @never_cache
 def run_new(request: HttpRequest, recipe: str) -> HttpResponse:
-    """studio/run_new.html with `form`, `bases`, `data` and what was typed. `?clone=12` begins with that run's settings, `?data=dataset:3` with that data."""
+    """studio/run_new.html with `form`, `bases`, `data` and the input. `?clone=12` copies the settings of that run, `?data=dataset:3` selects that data set."""
     if recipe not in DECLARED:
         raise Http404
     if request.method != "POST":
@@ -163,7 +163,7 @@ def run(request: HttpRequest, run_id: int) -> HttpResponse:
 
 
 Table = tuple[str, tuple[str, ...], list[tuple[str, tuple[int, ...]]]]
-"""What a line is of, the names of its numbers, and the lines."""
+"""The name of a line, the names of its numbers, and the lines."""
 
 
 def tables_of(report: dict[str, Any]) -> list[Table]:
@@ -196,7 +196,7 @@ def changes(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> 
 
 
 def state_of(run: Run) -> dict[str, Any]:
-    """What changes while one looks."""
+    """The parts of the page that change."""
     return {
         "state": run.state,
         "said": run.get_state_display(),
@@ -216,10 +216,10 @@ def state_of(run: Run) -> dict[str, Any]:
 @require_safe
 @never_cache
 def run_events(request: HttpRequest, run_id: int) -> HttpResponse:
-    """What the run reported after `?after=`, and its state as of now."""
+    """The events after `?after=`, and the current state, as JSON."""
     after = request.GET.get("after", "0")
     if not (after.isascii() and after.isdigit() and len(after) < 10):
-        return JsonResponse({"detail": "after is the number of the last event that you have."}, status=400)
+        return JsonResponse({"detail": "after must be the number of the last event received."}, status=400)
     state = state_of(_run(run_id))
     columns = ("seq", "kind", "step", "body", "text")
     found = RunEvent.objects.filter(run=run_id, seq__gt=int(after)).order_by("seq")[:AT_ONCE]
@@ -230,7 +230,7 @@ def run_events(request: HttpRequest, run_id: int) -> HttpResponse:
 @admins_only
 @require_POST
 def run_act(request: HttpRequest, run_id: int, act: str) -> HttpResponse:
-    """start, stop, kill or resume."""
+    """Start, stop, kill or resume a run."""
     by = person(request)
     try:
         if act == "start":

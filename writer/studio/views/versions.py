@@ -1,4 +1,4 @@
-"""Model versions: where each came from, what was measured of it, what it has done, and putting it in service."""
+"""The pages of model versions: lineage, reports, stories, and deployment."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from writer.studio.pictures import lengths, strip
 @require_safe
 @never_cache
 def versions(request: HttpRequest) -> HttpResponse:
-    """studio/versions.html with `versions`, `serving`, the one in service, and `imports` that wait or were refused."""
+    """studio/versions.html with `versions`, `serving`, the one in service, and waiting or refused `imports`."""
     found = ModelVersion.objects.select_related("parent", "run", "serving").order_by("-pk")
     imports = VersionImport.objects.filter(version=None)[:20]
     context = {"versions": found, "serving": in_service_or_none(), "imports": imports}
@@ -90,7 +90,7 @@ def version_evaluate(request: HttpRequest, version_id: int) -> HttpResponse:
 @guarded
 @require_POST
 def version_promote(request: HttpRequest, version_id: int) -> HttpResponse:
-    """`overrule` and `reason`, where the gate is closed."""
+    """Deploy; posts `overrule` and `reason` if the gate is closed."""
     found = _version(version_id)
     try:
         promote(
@@ -137,7 +137,7 @@ def version_retire(request: HttpRequest, version_id: int) -> HttpResponse:
 @guarded
 @require_POST
 def version_import(request: HttpRequest) -> HttpResponse:
-    """`name` and `folder`, the name of a folder that the operator has put below VAR/studio/incoming."""
+    """Import a version; posts `name`, and `folder`, the name of a folder in VAR/studio/incoming."""
     try:
         ask_import(by=person(request), name=request.POST.get("name", ""), folder=request.POST.get("folder", ""))
     except Refused as refusal:

@@ -1,4 +1,4 @@
-"""`manage.py add_dataset NAME FOLDER`: what `python -m training corpus` made, or other training data, for runs to choose."""
+"""`manage.py add_dataset NAME FOLDER`: adds the output of `python -m training corpus`, or other training data, to the studio."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from writer.refusals import Refused
 
 
 class Command(BaseCommand):
-    help = "Copy training data (train.jsonl and held_out.jsonl, plain or gzipped) into the studio, for runs to choose."
+    help = "Copy training data (train.jsonl and held_out.jsonl, plain or gzipped) into the studio, for use in runs."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("name", help="what people read where they choose it")
+        parser.add_argument("name", help="the name shown in the studio")
         parser.add_argument("folder", type=Path)
 
     def handle(self, *_args: Any, name: str, folder: Path, **_options: Any) -> None:

@@ -1,4 +1,4 @@
-"""`manage.py follow_run RUN`: keep a run going until it ends. The keeper of the GPU worker starts it, in a process of its own."""
+"""`manage.py follow_run RUN`: runs a training until it ends. The keeper of the GPU worker starts it, in its own process."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from writer.studio.models import Run
 
 
 class Command(BaseCommand):
-    help = "Keep one training, or stage, going until it ends, and copy what it reports into the database."
+    help = "Run one training or stage until it ends, and copy its events into the database."
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("run", type=int, help="its number")
+        parser.add_argument("run", type=int, help="number of the run")
 
     def handle(self, *_args: Any, run: int, **_options: Any) -> None:
         if not Run.objects.filter(pk=run).exists():

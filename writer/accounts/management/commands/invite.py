@@ -12,7 +12,7 @@ from writer.refusals import Refused
 
 
 class Command(BaseCommand):
-    help = "Print a link that makes one account, for instance the first admin's."
+    help = "Print a link for making one account, for instance that of the first admin."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("email")

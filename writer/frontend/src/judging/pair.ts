@@ -172,7 +172,7 @@ class Page {
     say(element("pass-problem"), problem);
     if (problem) return (form.elements.namedItem("note") as HTMLElement).focus();
     element<HTMLDialogElement>("pass").close();
-    void this.#judge({ kind: "skip", reading: reading.id, why, note }, "Passed over");
+    void this.#judge({ kind: "skip", reading: reading.id, why, note }, "Skipped");
   }
 
   async #judge(act: Act, label: string): Promise<void> {
@@ -210,8 +210,8 @@ class Page {
   }
 
   #described(act: Act | null): string {
-    if (!act) return reading.state === "skipped" ? "You passed over this pair." : "You have judged this pair.";
-    if (act.kind === "skip") return `You passed over this pair: “${nameOf(data.skip, act.why)}.”`;
+    if (!act) return reading.state === "skipped" ? "You skipped this pair." : "You have judged this pair.";
+    if (act.kind === "skip") return `You skipped this pair: “${nameOf(data.skip, act.why)}.”`;
     const { preference, axes, reason, principles, why } = filledFor(act);
     const parts = [`You ${act.kind === "settle" ? "settled it" : "voted"}: ${inWords(preference ?? 0)}.`];
     if (why) parts.push(`${nameOf(data.why, why)}.`);

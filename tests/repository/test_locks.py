@@ -1,4 +1,4 @@
-"""The locks: exact, complete, and of one mind."""
+"""The locks are exact, complete, and consistent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What README.md, CONTRIBUTING.md and the documentation say is what is there."""
+"""README.md, CONTRIBUTING.md and the documentation agree with the code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from benchmarks.readme import PAGE, QUOTED, README, page, quoted
 from benchmarks.report import RESULTS, ROOT
-from tests.house.test_compose import FOR_COMPOSE, OF_OTHERS
+from tests.repository.test_compose import FOR_COMPOSE, OF_OTHERS
 from training.recipes.grpo import GrpoSettings
 from training.recipes.registry import RECIPES, STAGES
 from training.rewards.registry import REWARDS

@@ -1,4 +1,4 @@
-"""The compose file, the image and the example of settings say what is true: commands, names, versions."""
+"""The compose file, the image and the example of settings agree with the code: commands, names, versions."""
 
 from __future__ import annotations
 

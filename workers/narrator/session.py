@@ -1,4 +1,4 @@
-"""One story and the model server: ask, read, ask again, wait out what fails. The narrator's tick does the rest."""
+"""One story and the model server: sends requests, reads answers, and retries after failures. The narrator's tick does the rest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 
 from training.common.text import length_note, story_request
-from workers.narrator.prompt import Prompter, Spoken, UnusableModel
+from workers.narrator.prompt import CachedStory, Prompter, UnusableModel
 from workers.narrator.upstream import Answer, Away, Broken, ModelServer, TooLong
 from workers.narrator.wire import Exchange
 from workers.narrator.writing import Decision, Writing
@@ -23,32 +23,32 @@ log = structlog.get_logger()
 TRIES = 5
 _BACK_OFF_MOST = 5.0
 _ESCAPE_TOKENS, _JUST_NOW = 200, 60
-"""What a model repeats it has before its eyes. After a loop it is shown less, down to a fifth of the context; and so many tokens of an
-answer that begins within so many words of the loop are sampled away from those that it sees, the further the more loops there were."""
+"""A model repeats what is in its context. After a loop it gets less of it, down to a fifth. If the loop is at most _JUST_NOW words back,
+the next answer has at most _ESCAPE_TOKENS tokens and a repetition penalty that grows with the number of loops."""
 _LEAST_TOKENS = 16
-"""So many before the model may end its turn: asked to go on, it does."""
+"""The model may not end its turn before so many tokens, so that it always continues."""
 
 AWAY = "The model server is unavailable. The story continues by itself as soon as it answers."
 FAULTY = "The model server answers with errors. Trying again."
 GAVE_UP = "The model server failed five times in a row: {reason}. Continue tries again."
 
 
-class Desk:
+class Session:
     def __init__(
         self,
         loaded: Any,
         *,
         server: Callable[[int], Awaitable[ModelServer]],
         prompter: Callable[[str, bool], Awaitable[Prompter]],
-        hurry: Callable[[Desk], None],
+        hurry: Callable[[Session], None],
         context: int,
         thinking: bool,
     ) -> None:
-        """`hurry` asks for a tick now, for this story alone. `context` 0: what the model server says."""
+        """`hurry` requests an immediate tick for this story alone. `context` 0 means the value of the model server."""
         self.writing = Writing(loaded)
         self.id: UUID = loaded.id
         self.after = State.RUNNING
-        """The state of the row behind the next append. Anything but running brings it to rest."""
+        """The state of the row after the next append. Any state but RUNNING ends the session."""
         self.appended = 0.0
         self.said = ""
         self.rebasing = False
@@ -61,32 +61,32 @@ class Desk:
         self._server: ModelServer
         self._fixed_context, self._context = context, context
         self._answer: Answer | None = None
-        self._spoken: Spoken | None = None
+        self._cached: CachedStory | None = None
         self._decision: asyncio.Future[Decision] | None = None
-        self._flowing = False
-        """Whether the ticks read; else the story's own task does."""
-        self._attend = asyncio.Event()
-        self._heard = 0.0
+        self._on_ticks = False
+        """Whether the ticks read the answer; otherwise the story's own task does."""
+        self._wake = asyncio.Event()
+        self._last_text = 0.0
 
-    # What the tick calls
+    # Called by the tick
 
-    def open_valve(self) -> None:
-        if self._flowing and self._answer is not None:
-            self._answer.exchange.open_valve()
+    def resume(self) -> None:
+        if self._on_ticks and self._answer is not None:
+            self._answer.exchange.resume()
 
     def read(self) -> None:
-        """Take in what came since the last tick."""
-        if self._flowing and self.after is State.RUNNING:
+        """Process the text received since the last tick."""
+        if self._on_ticks and self.after is State.RUNNING:
             self._read()
 
     def rest(self, state: State, notice: str = "") -> None:
-        """Let the next append bring the row to rest; nothing more is read."""
+        """Set the final state of the row in the next append; nothing more is read."""
         self.after = state
         self.writing.notice = notice
         self._hurry(self)
 
     def drop(self) -> None:
-        """Stop asking, whatever is being read."""
+        """Cancel the request."""
         self.after = State.STOPPED
         if self.task is not None:
             self.task.cancel()
@@ -94,9 +94,9 @@ class Desk:
     # The story's own task
 
     async def write(self) -> None:
-        """Ask until the story is over. Faults of the model server end here."""
+        """Send requests until the story is finished. Errors of the model server are handled here."""
         structlog.contextvars.bind_contextvars(story=str(self.writing.story), generation=str(self.id))
-        writing, barren, away, shorter = self.writing, 0, 0, 0
+        writing, failures, away, shorter = self.writing, 0, 0, 0
         if writing.complete:
             writing.ending = Ending.LANDED
             return self.rest(State.DONE)
@@ -123,17 +123,17 @@ class Desk:
                 log.warning("given_up", reason=writing.notice)
                 return self.rest(State.FAILED, writing.notice)
             if writing.progress != progress:
-                barren = 0
+                failures = 0
                 continue
-            barren += 1
-            if barren >= TRIES:
+            failures += 1
+            if failures >= TRIES:
                 log.warning("given_up", reason=reason)
                 return self.rest(State.FAILED, GAVE_UP.format(reason=reason))
             self._say(FAULTY)
-            await _back_off(barren)
+            await _back_off(failures)
 
     async def _ask(self, shorter: int) -> Decision:
-        """One request to the model, read to its end. `shorter`: so often the prompt was too long."""
+        """Send one request and read the answer to its end. `shorter` counts prompts that were too long."""
         writing = self.writing
         self._server = await self._find_server(self._version)
         context = self._fixed_context or await self._server.context(self._model)
@@ -151,9 +151,9 @@ class Desk:
             note,
             landing=plan.landing,
             answer=writing.length.likely_tokens(words),
-            spoken=self._spoken,
+            cached=self._cached,
         )
-        self._spoken = prompt.spoken
+        self._cached = prompt.cached
         most = writing.length.most_tokens(words) + (context if prompt.inside_thinking else 0)
         if writing.recent_loops(_JUST_NOW):
             most = min(most, _ESCAPE_TOKENS)
@@ -169,7 +169,7 @@ class Desk:
         }
         answer = await self._server.complete(body)
         decision: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
-        self._answer, self._decision, self._heard = answer, decision, time.monotonic()
+        self._answer, self._decision, self._last_text = answer, decision, time.monotonic()
         try:
             await self._read_at_once(answer.exchange, first_words=True)
             self._hurry(self)
@@ -185,7 +185,7 @@ class Desk:
             self._answer, self._decision = None, None
 
     async def _read_at_once(self, exchange: Exchange, *, first_words: bool = False) -> None:
-        """Read what comes when it comes, until there is a decision or the first words are there."""
+        """Read the answer as it arrives, until there is a decision or, with `first_words`, some text."""
         while not (self._decision is None or self._decision.done() or (first_words and self.writing.has_news)):
             exchange.read_freely()
             try:
@@ -196,40 +196,40 @@ class Desk:
             self._read()
 
     async def _read_on_ticks(self, exchange: Exchange) -> None:
-        """Let the ticks read, until there is a decision or one is near."""
+        """Let the ticks read the answer, until there is a decision or one is near."""
         exchange.read_on_tick()
-        self._attend.clear()
-        self._flowing = True
+        self._wake.clear()
+        self._on_ticks = True
         try:
-            await self._attend.wait()
+            await self._wake.wait()
         finally:
-            self._flowing = False
+            self._on_ticks = False
 
     def _read(self) -> None:
-        """Take in what has come of the answer. The decision on it, once there is one, wakes the story's task."""
+        """Process the received part of the answer. A decision wakes the story's task."""
         decision = self._decision
         if self._answer is None or decision is None or decision.done():
             return
         now = time.monotonic()
         try:
             reading = self._answer.read()
-            if self._spoken is not None:
+            if self._cached is not None:
                 for piece in reading.pieces:
-                    self._spoken.add(*piece)
+                    self._cached.add(*piece)
             if reading.text or reading.finish:
-                self._heard = now
+                self._last_text = now
                 result = self.writing.advance(reading.text, reading.finish)
                 if result is Decision.CONTINUE and self.writing.enough_thinking(self._context):
                     result = Decision.AGAIN
                 if result is not Decision.CONTINUE:
                     decision.set_result(result)
                 if result is not Decision.CONTINUE or self.writing.decides_soon:
-                    self._attend.set()
-            elif now - self._heard > self._server.answer_seconds:
+                    self._wake.set()
+            elif now - self._last_text > self._server.answer_seconds:
                 raise Broken("it fell silent")
         except Broken as error:
             decision.set_exception(error)
-            self._attend.set()
+            self._wake.set()
 
     def _say(self, notice: str) -> None:
         self.writing.notice = notice
@@ -242,7 +242,7 @@ async def _back_off(tries: int) -> None:
 
 
 def sampling(writing: Writing) -> dict[str, Any]:
-    """How to sample: as the generation asks, and away from what was said where that was just repeated."""
+    """The sampling parameters of the generation, with a repetition penalty just after a loop."""
     asked = writing.sampling
     settings: dict[str, Any] = {
         "temperature": float(asked.get("temperature", 0.8)),

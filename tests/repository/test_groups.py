@@ -1,4 +1,4 @@
-"""Tests of a group go to one process: what they set up is set up once (pytest 9.2 and pytest-xdist 3.8 together forget that, and say nothing)."""
+"""Tests of a group run in one process, so that their set-up is done once (pytest 9.2 with pytest-xdist 3.8 silently ignores groups)."""
 
 from __future__ import annotations
 

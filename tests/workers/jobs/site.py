@@ -1,4 +1,4 @@
-"""A run that can really run: a tiny model, a snapshot of made-up judgement, and this machine."""
+"""Fixtures of a real run: a tiny model, a snapshot of made-up judgements, and this machine."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Settings = Any
 
 
 @pytest.fixture
-def house(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Path:
+def site(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Its folder; processes that are started see this test's database and nothing of another one's."""
     settings.VAR = tmp_path
     monkeypatch.setenv("DATABASE_URL", database_url())
@@ -45,8 +45,8 @@ def database_url() -> str:
 
 
 @pytest.fixture
-def base(house: Path) -> ModelVersion:
-    folder = models.save(models.random_model("qwen3"), house / "tiny")
+def base(site: Path) -> ModelVersion:
+    folder = models.save(models.random_model("qwen3"), site / "tiny")
     return ModelVersion.objects.create(name="tiny", served_name="tiny", tokenizer=str(folder))
 
 
@@ -110,7 +110,7 @@ def here(db: None) -> Machine:
 
 
 @pytest.fixture
-def keeper(house: Path, here: Machine) -> Iterator[Keeper]:
+def keeper(site: Path, here: Machine) -> Iterator[Keeper]:
     """Its parts are called by the tests; no thread of it runs. What it started is gone afterwards."""
     made = Keeper()
     made._machine = here

@@ -1,4 +1,4 @@
-"""`make check`, beside the other tests: a check that fails shows what it said."""
+"""`make check` as tests: a failed check shows its output."""
 
 from __future__ import annotations
 

@@ -54,6 +54,7 @@ def test_what_is_missing_is_named_in_one_line_with_one_command(
     assert said.err == "Install it with: sudo apt-get install -y libnuma1 chromium\n"
 
 
+@pytest.mark.processes
 def test_a_python_that_does_not_fit_is_passed_over(bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "OLDEST", (9, 0))
     monkeypatch.setattr(bootstrap, "NEWEST", (9, 1))

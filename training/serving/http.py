@@ -108,9 +108,7 @@ def connections(
 class _Bounded(httpx2.AsyncByteStream):
     def __init__(self, stream: httpx2.AsyncByteStream, most_bytes: int, *, compressed: bool) -> None:
         self._stream, self._left = stream, most_bytes
-        self._inflate = (
-            zlib.decompressobj(zlib.MAX_WBITS | 32) if compressed else None
-        )  # either header, gzip's or zlib's
+        self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 32) if compressed else None  # 32: of gzip or of zlib
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for part in self._stream:

@@ -1,7 +1,7 @@
 """`calls.jsonl`: every question that was paid for, with its answer. A stage resumes from it, and is replayed from it.
 
 A line is {"key", "asked", "answer", "failed", "tokens_in", "tokens_out", "seconds", "tries", "at"}. `key` is the hash of what was asked,
-without the address; `answer` is the text, null where there was none. The last line of a key counts.
+without the address, so that other prompts are other questions; `answer` is the text, null where there was none. The last line of a key counts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Start vLLM's own server on a processor, with its arguments: `python -m training.serving.launch --model ...`, and three faults of it mended.
+"""Start vLLM's own server on a processor, with its arguments: `python -m training.serving.launch --model ...`. Three faults of it are mended.
 
 vLLM's processes wait for each other in loops of `sched_yield`. Where they fill all cores, Linux from 6.18 on then lets the
 other programs of the machine wait too, for seconds. With `time.sleep(0)`, which vLLM itself takes for older Pythons, they wait as
@@ -10,15 +10,17 @@ last one (their index is -1). Here each adapter's tokens are multiplied at once,
 Where a prompt with a seed is read in several steps, vLLM takes back the random numbers of those before the last by an offset, which the
 generators of processors do not have, and all of it ends. Here they begin anew, since nothing was kept of what they gave.
 
-Its engine is forked, not started anew: that saves a third of the time until it answers, all of it imports. Only the worker must be started
-anew, since OpenMP reads how many threads it may have when it is loaded.
+On processors it overrides VLLM_WORKER_MULTIPROC_METHOD and starts its engine anew. Here the engine is forked if the variable says "fork", which
+saves a third of the time until it answers, all of it imports: the tests set it. The worker is always started anew, since OpenMP reads how
+many threads it may have when it is loaded.
 
-Each of vLLM's processes imports this module first, since multiprocessing does so.
+A process that is started anew imports this module first, since multiprocessing does so; a forked one has it.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import runpy
 from typing import Any
 
@@ -28,7 +30,8 @@ from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 from vllm.v1.engine import utils as engines
 
 utils.USE_SCHED_YIELD = False
-engines.get_mp_context = lambda: multiprocessing.get_context("fork")
+if os.environ.get("VLLM_WORKER_MULTIPROC_METHOD") == "fork":
+    engines.get_mp_context = lambda: multiprocessing.get_context("fork")
 
 
 class _Generator(torch.Generator):

@@ -25,7 +25,7 @@ import pytest
 
 from tests import warm
 from training.serving.process import CannotStart
-from training.serving.vllm import ModelServer, importable
+from training.serving.vllm import ModelServer, importable, on_processor
 from workers.embedded.postgres import PostgreSQL
 from workers.embedded.redis import Redis
 from workers.embedded.state import home, server_owner
@@ -150,6 +150,8 @@ def pytest_load_initial_conftests() -> Generator[None, object, object]:
     # Several tests and model servers run at once. Where each had a thread for each core, or its threads bound to the same ones, they
     # would wait for each other at every sum.
     os.environ |= {"OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    if on_processor():
+        os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"  # see `training.serving.launch`
     if "PYTEST_XDIST_WORKER" not in os.environ:
         _start_postgres()
         if importable():

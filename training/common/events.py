@@ -53,7 +53,7 @@ class EventLog:
             bar.update(step - bar.n)
 
     def log(self, text: str) -> None:
-        self._write(LogLine(time=time.time(), text=text))
+        self._write(LogLine(time=time.time(), text=text, plain=True))
 
     def resumed(self, checkpoint: Path, step: int) -> None:
         self._write(Resumed(time=time.time(), checkpoint=str(checkpoint), step=step))
@@ -78,7 +78,7 @@ class EventLog:
 def parse_event(line: str | bytes) -> Event:
     """Return the event of a line of `events.jsonl`, from this version of the library or an older one. Raises ValidationError."""
     event = EVENT.validate_json(line)
-    return _typed(event) if isinstance(event, LogLine) else event
+    return _typed(event) if isinstance(event, LogLine) and not event.plain else event
 
 
 def _typed(line: LogLine) -> Event:

@@ -112,6 +112,8 @@ class LogLine(BaseModel):
     kind: Literal["log"] = "log"
     time: float
     text: str
+    plain: bool = False
+    """Whether it is a line for people and nothing else. Runs of before the end of 2026 wrote all events but metrics and phases as such lines."""
 
 
 class Resumed(BaseModel):

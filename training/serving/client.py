@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -61,7 +62,8 @@ class ModelClient:
             http_client=connections(url, seconds=seconds, at_once=at_once, own=own, most_bytes=most_bytes),
         )
         none = openai.Omit()  # otherwise the SDK sends OPENAI_ORG_ID and the like to any server
-        headers = {
+        lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
+        headers = {line.partition(":")[0].strip(): none for line in lines if ":" in line} | {
             "Authorization": f"Bearer {key}" if key else none,
             "OpenAI-Organization": none,
             "OpenAI-Project": none,

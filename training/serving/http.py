@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import ssl
 import time
+import zlib
 from collections.abc import AsyncIterator, Mapping
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from training.common.errors import MendableError
 from training.common.text import storable
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
@@ -73,34 +75,48 @@ def is_own(url: str) -> bool:
 def connections(
     url: str, *, seconds: float, at_once: int, own: bool = False, most_bytes: int = MOST_BYTES
 ) -> httpx2.AsyncClient:
-    """Connections to one server. Raises Unavailable while an answer is read that is compressed or longer than `most_bytes`."""
+    """Connections to one server. Raises MendableError if the environment names a proxy that cannot be used.
+
+    Reading an answer raises Unavailable if it is longer than `most_bytes`, uncompressed, or compressed by something else than gzip or deflate.
+    """
 
     async def bounded(response: httpx2.Response) -> None:
-        if (
-            response.headers.get("Content-Encoding", "identity") != "identity"
-        ):  # a few bytes may decompress to gigabytes
-            raise Unavailable("the answer is compressed, which was not asked for")
+        encoding = response.headers.pop("Content-Encoding", "identity").lower()
+        if encoding not in ("identity", "gzip", "deflate"):
+            raise Unavailable(f"the answer is compressed by {encoding[:40]}, which was not asked for")
         response.encoding = "utf-8"  # ignore the declared charset, since some of Python's codecs are not for text
         assert isinstance(response.stream, httpx2.AsyncByteStream)
-        response.stream = _Bounded(response.stream, most_bytes)
+        response.stream = _Bounded(response.stream, most_bytes, compressed=encoding != "identity")
 
-    return httpx2.AsyncClient(
-        base_url=url,
-        headers={"Accept-Encoding": "identity"},
-        timeout=httpx2.Timeout(seconds, connect=min(30.0, seconds)),
-        limits=httpx2.Limits(max_connections=at_once, max_keepalive_connections=at_once),
-        event_hooks={"response": [bounded]},
-        trust_env=not (own or is_own(url)),
-        verify=_certificates(),
-    )
+    try:
+        return httpx2.AsyncClient(
+            base_url=url,
+            headers={"Accept-Encoding": "identity"},
+            timeout=httpx2.Timeout(seconds, connect=min(30.0, seconds)),
+            limits=httpx2.Limits(max_connections=at_once, max_keepalive_connections=at_once),
+            event_hooks={"response": [bounded]},
+            trust_env=not (own or is_own(url)),
+            verify=_certificates(),
+        )
+    except (ImportError, ValueError):  # SOCKS without its package, and other kinds of proxies
+        raise MendableError(
+            "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names a proxy of a kind that cannot be used: name one that begins with http:// or https://, or "
+            "install the package socksio for socks5://."
+        ) from None
 
 
 class _Bounded(httpx2.AsyncByteStream):
-    def __init__(self, stream: httpx2.AsyncByteStream, most_bytes: int) -> None:
+    def __init__(self, stream: httpx2.AsyncByteStream, most_bytes: int, *, compressed: bool) -> None:
         self._stream, self._left = stream, most_bytes
+        self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 32) if compressed else None  # 32: of gzip or of zlib
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for part in self._stream:
+            if self._inflate:
+                try:
+                    part = self._inflate.decompress(part, self._left + 1)  # no more: a few bytes may hold gigabytes
+                except zlib.error:
+                    raise Unavailable("the answer is compressed in a way that cannot be read") from None
             self._left -= len(part)
             if self._left < 0:
                 raise Unavailable("the answer is far too long")

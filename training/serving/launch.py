@@ -10,15 +10,17 @@ is -1). Here the tokens of each adapter are multiplied together, and tokens with
 If a prompt with a seed is read in several steps, vLLM resets the random numbers of all steps before the last by an offset, which CPU
 generators do not support, so that vLLM crashes. Here the generators are seeded again, since none of their numbers were used.
 
-Its engine is forked instead of spawned, which saves a third of the start-up time, all of it imports. Only the worker must be spawned,
-since OpenMP reads its number of threads when it is loaded.
+On processors vLLM overrides VLLM_WORKER_MULTIPROC_METHOD and spawns its engine. Here the engine is forked if the variable says "fork",
+as the tests set it: that saves a third of the start-up time, all of it imports. The worker is always spawned, since OpenMP reads its
+number of threads when it is loaded.
 
-Each of vLLM's processes imports this module first, since multiprocessing does so.
+A process that is started anew imports this module first, since multiprocessing does so; a forked one has it.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import runpy
 from typing import Any
 
@@ -28,7 +30,8 @@ from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 from vllm.v1.engine import utils as engines
 
 utils.USE_SCHED_YIELD = False
-engines.get_mp_context = lambda: multiprocessing.get_context("fork")
+if os.environ.get("VLLM_WORKER_MULTIPROC_METHOD") == "fork":
+    engines.get_mp_context = lambda: multiprocessing.get_context("fork")
 
 
 class _Generator(torch.Generator):

@@ -3,7 +3,8 @@
     async with Teacher(settings, folder / "calls.jsonl") as teacher:
         rewrite = await teacher.ask(Question(messages, Rewrite, seed=7))      # a Rewrite, or Absent is raised
 
-Answered questions are not asked again, so a stage that was killed resumes from its calls, and `replay` needs no server.
+Answered questions are not asked again, so a stage that was killed resumes from its calls, and `replay` needs no server. A changed prompt
+is another question; a replay that finds no call at all ends with a MendableError.
 If the server is unavailable, slow, or answers 429 or 5xx, the request is retried with back-off. If an answer is cut short or does not
 match the schema, the question is asked once more, with another seed. A question without an answer is `Absent`, with the reason, and
 only its row fails. A refused key, a missing model, and a server that has stopped answering end the stage, so that no rows are lost
@@ -49,7 +50,8 @@ class Teacher:
 
     def __init__(self, settings: TeacherSettings, calls: Path, environment: dict[str, str] | None = None) -> None:
         self.settings = settings
-        self.calls = Calls(calls)
+        self.calls, self._path = Calls(calls), calls
+        self._found: set[bool] = set()
         self.budget = Budget(settings.most_tokens, settings.most_money, settings.price_in, settings.price_out)
         self._requests, self._tokens = Pace(settings.requests_per_minute), Pace(settings.tokens_per_minute)
         self._turn = asyncio.Semaphore(settings.at_once)
@@ -63,9 +65,14 @@ class Teacher:
         self.budget.spent = self.budget.cost(self.calls.tokens_in, self.calls.tokens_out)
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, error: type[BaseException] | None, *_: object) -> None:
         await self._client.close()
         self.calls.close()
+        if error is None and self.settings.replay and self._found == {False}:
+            raise MendableError(
+                f"No call in {self._path} answers any of these questions: the calls were made by other prompts or settings, as those of an earlier "
+                "version are. Ask a teacher, without `teacher.replay`."
+            )
 
     def metrics(self) -> dict[str, float]:
         """The cost of all calls so far, including earlier runs of the same command."""
@@ -115,6 +122,7 @@ class Teacher:
     async def _answered(self, asked: dict[str, Any]) -> Kept:
         key = key_of(asked)
         kept = self.calls.kept.get(key)
+        self._found.add(kept is not None)
         if kept is not None and (kept.answer is not None or self.settings.replay):
             return kept
         if self.settings.replay:

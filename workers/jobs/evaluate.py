@@ -47,6 +47,10 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 
+class NotReady(Exception):
+    """A version that is needed is not loaded. The task is sent again when it is."""
+
+
 def due() -> list[int]:
     """Evaluations whose versions are all loaded and that are waiting, or whose task died."""
     loaded = _loaded()
@@ -85,6 +89,9 @@ def evaluate(evaluation_id: int) -> None:
                 state=EvaluationState.READY, report=report, lease_until=None, finished=timezone.now(), problem=""
             )
             log.info("evaluated", version=evaluation.version.name)
+    except NotReady:
+        with contextlib.suppress(Lost):
+            lease.write(state=EvaluationState.WAITING, lease_until=None, attempt=lease.attempt - 1)
     except ServerFailed as error:
         _failed(lease, str(error), again=lease.attempt < TRIES)
     except (OperationalError, InterfaceError):
@@ -104,7 +111,10 @@ def take(evaluation_id: int) -> Lease[Evaluation] | None:
         problem=f"It was started {MOST_ATTEMPTS} times without finishing: its worker died.",
     )
     found = free.select_related("version").first()
-    if found is None or not _needed(found) <= _loaded():
+    if found is None:
+        return None
+    if not _needed(found) <= _loaded():
+        free.filter(state=EvaluationState.WAITING).update(lease_until=None)  # it is due as soon as they are loaded
         return None
     return claim(free.select_related("version__parent", "against"), LEASE)
 
@@ -218,7 +228,7 @@ class _Task:
 def _served(version: ModelVersion) -> Served:
     serving = Serving.objects.filter(version=version, state=ServingState.READY).first()
     if serving is None:
-        raise ServerFailed(f"{version.name} is not loaded any more.")
+        raise NotReady
     url, key = server_of(serving)
     return Served(url, version.served_name, key)
 

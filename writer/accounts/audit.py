@@ -9,9 +9,10 @@ from typing import Any
 
 from writer.accounts.models import AuditEvent, User
 
+SITE = ("the site", "the house")
+"""The names of the site itself, now and in lines of before the end of 2026."""
+
 
 def record(by: User | None, act: str, about: str, **details: Any) -> AuditEvent:
     """Add a line. `act` is room and verb, such as "run.start"; `about` describes the object. `by` None is the site itself."""
-    return AuditEvent.objects.create(
-        by=by, who=by.name if by else "the site", act=act, about=about[:300], details=details
-    )
+    return AuditEvent.objects.create(by=by, who=by.name if by else SITE[0], act=act, about=about[:300], details=details)

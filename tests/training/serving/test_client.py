@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
+import zlib
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from typing import Any
@@ -17,6 +19,7 @@ import pytest
 
 from tests.servers import ServedModel
 from tests.training.http import Handler, Server
+from training.common.errors import MendableError
 from training.serving.client import Completion, ModelClient
 from training.serving.http import Refused, Unavailable, models_of
 
@@ -111,6 +114,7 @@ def test_what_the_environment_has_for_openai_goes_to_nobody_else(
     for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
         monkeypatch.setenv(name, "a-secret")
     monkeypatch.setenv("OPENAI_BASE_URL", DEAD)
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Org: a-secret\n authorization : a-secret\nno header")
     ask(script.url)
     ask(script.url, key="ours")
     assert "a-secret" not in str(script.asked)
@@ -228,14 +232,44 @@ def test_an_answer_has_a_bound(status: int, script: Script) -> None:
     script.reply = lambda handler: handler.reply(status, b"x" * 200_000)
     with pytest.raises(Unavailable, match="far too long"):
         ask(script.url, most_bytes=100_000)
-    zipped = gzip.compress(json.dumps(ANSWER | {"more": "x" * 10**7}).encode())
-    script.reply = lambda handler: handler.reply(status, zipped, {"Content-Encoding": "gzip"})
-    with pytest.raises(Unavailable, match="compressed"):
-        ask(script.url)
     script.reply = lambda handler: handler.drip(b"x" * 10_000)
     with pytest.raises(Unavailable, match="far too long"):
         ask(script.url, most_bytes=100_000)
     assert script.gone.wait(5), "the connection is given up"
+
+
+@pytest.mark.parametrize(("encoding", "compress"), [("GZIP", gzip.compress), ("deflate", zlib.compress)])
+def test_a_gateway_that_compresses_unasked(encoding: str, compress: Callable[[bytes], bytes], script: Script) -> None:
+    """What is bounded is the answer itself: one that fits is read, and of one that does not no more than the bound is decompressed."""
+    answer = json.dumps(ANSWER | {"more": "x" * 10**6}).encode()
+    script.reply = lambda handler: handler.reply(200, compress(answer), {"Content-Encoding": encoding})
+    assert ask(script.url, most_bytes=len(answer)).text == "Good \ufffd day"
+    with pytest.raises(Unavailable, match="far too long"):
+        ask(script.url, most_bytes=len(answer) - 1)
+    bomb = compress(b"x" * 2**26)
+    script.reply = lambda handler: handler.reply(200, bomb, {"Content-Encoding": encoding})
+    tracemalloc.start()
+    with pytest.raises(Unavailable, match="far too long"):
+        ask(script.url, most_bytes=10**6)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**25
+    script.reply = lambda handler: handler.reply(200, answer, {"Content-Encoding": encoding})
+    with pytest.raises(Unavailable, match="cannot be read"):
+        ask(script.url)
+    script.reply = lambda handler: handler.reply(200, answer, {"Content-Encoding": "br"})
+    with pytest.raises(Unavailable, match="compressed by br"):
+        ask(script.url)
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "socks4://127.0.0.1:9"])
+def test_a_proxy_of_a_kind_that_cannot_be_used(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(MendableError, match="ALL_PROXY names a proxy of a kind that cannot be used"):
+        ask("http://teacher.example")
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        ask("http://teacher.invalid", own=True)
 
 
 def test_a_slow_server_holds_nothing_longer_than_its_time(script: Script) -> None:

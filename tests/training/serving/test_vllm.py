@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -36,6 +38,23 @@ def test_its_processes_leave_the_processor_to_others_while_they_wait(model_serve
     used, began = _seconds_of(core), time.monotonic()
     httpx.post(f"{model_server.url}/v1/completions", json=asked, headers=headers, timeout=120).raise_for_status()
     assert _seconds_of(core) - used < 0.75 * (time.monotonic() - began)
+
+
+@pytest.mark.skipif(not on_processor(), reason="on a GPU vLLM is started as it is")
+def test_its_engine_is_forked_only_if_the_environment_says_so() -> None:
+    code = """
+import importlib, os
+os.environ.pop("VLLM_WORKER_MULTIPROC_METHOD", None)
+from training.serving import launch
+from vllm.utils.system_utils import get_mp_context
+assert launch.engines.get_mp_context is get_mp_context, "nothing is said"
+for method in ("spawn", "fork"):
+    os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = method
+    importlib.reload(launch)
+    assert (launch.engines.get_mp_context is get_mp_context) == (method == "spawn")
+    assert launch.engines.get_mp_context().get_start_method() == method
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.model

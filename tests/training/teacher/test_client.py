@@ -198,6 +198,18 @@ def test_what_was_answered_is_not_asked_again(
     ]
 
 
+def test_a_replay_of_calls_that_other_prompts_made(
+    fake: FakeTeacher, settings: Callable[..., TeacherSettings], tmp_path: Path
+) -> None:
+    path = tmp_path / "calls.jsonl"
+    ask_all(settings(), path, range(3))
+    replay = settings(replay=True)
+    with pytest.raises(MendableError, match=r"No call in .*calls.jsonl answers any .* made by other prompts"):
+        ask_all(replay, path, range(3, 6))
+    assert ask_all(replay, path, range(0)) == []
+    assert ask_all(replay, path, range(2, 4)) == [3, "it was never asked, and nothing is sent in a replay"]
+
+
 def test_another_address_is_not_another_question(
     fake: FakeTeacher, settings: Callable[..., TeacherSettings], tmp_path: Path
 ) -> None:

@@ -25,6 +25,7 @@ from training.evaluate import served
 from workers.folders import datasets, private
 from workers.jobs import evaluate as task
 from workers.jobs.evaluate import due, evaluate, mark_sent
+from workers.lease import claim
 from writer.accounts.models import User
 from writer.editorial.messages import row_digest
 from writer.editorial.models import Making, Snapshot, SnapshotKind, SnapshotRow
@@ -201,6 +202,40 @@ def test_a_server_that_fails_three_times(asked: Evaluation, server: FakeServer) 
     server.refuses = ""
     evaluate(asked.pk)
     assert not server.asked
+
+
+def test_a_version_that_is_unloaded_before_it_is_sent_and_after(
+    asked: Evaluation, candidate: ModelVersion, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no try, and is sent again as soon as the version is loaded."""
+
+    def unloaded() -> None:
+        Serving.objects.filter(version=candidate).delete()
+
+    def claim_too_late(*claimed: Any) -> Any:
+        lease = claim(*claimed)
+        unloaded()
+        return lease
+
+    def loaded_again() -> None:
+        asked.refresh_from_db()
+        assert (asked.state, asked.attempt, asked.problem) == (EvaluationState.WAITING, 0, "")
+        assert due() == []
+        Serving.objects.create(version=candidate, state=ServingState.READY, adapter=True)
+        assert due() == [asked.pk]
+
+    mark_sent(asked.pk)
+    unloaded()
+    evaluate(asked.pk)
+    loaded_again()
+    mark_sent(asked.pk)
+    with monkeypatch.context() as patched:
+        patched.setattr(task, "claim", claim_too_late)
+        evaluate(asked.pk)
+    loaded_again()
+    evaluate(asked.pk)
+    figures(asked)
+    assert asked.attempt == 1
 
 
 def test_a_server_that_serves_nobody(asked: Evaluation, server: FakeServer) -> None:

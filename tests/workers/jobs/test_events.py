@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -68,13 +66,6 @@ def test_how_a_run_ended_is_its_newest_end_since(tmp_path: Path) -> None:
     assert (found.outcome, found.step) == ("stopped", 7)
 
 
-@pytest.fixture
-def follower(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Follower:
-    settings.VAR = tmp_path
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-    return Follower(7)
-
-
 MISTAKE = "The settings file run.json has mistakes: steps: Input should be greater than or equal to 1."
 
 
@@ -102,8 +93,19 @@ def test_an_old_run_that_failed(follower: Follower) -> None:
     assert follower._problem(None) == "The data is gone."
 
 
+@pytest.mark.parametrize(
+    "text", ["Stopped: 5 stories without an end.", "Interrupted.", "Going on from step-7.", "The model is in tears."]
+)
+def test_a_line_of_a_new_run_is_only_a_line(text: str, follower: Follower) -> None:
+    """Whatever a recipe says, of another package too: a run that is killed after it is started again."""
+    EventLog(follower.events).log(text)
+    ((line,), _) = new_events(follower.events, 0)
+    assert (line.kind, line.text) == ("log", text)
+    assert follower._problem(-9) is None
+
+
 @pytest.mark.django_db(transaction=True)
-def test_an_old_run_is_stored_as_records(here: Machine, queued: Callable[..., Run]) -> None:
+def test_an_old_run_is_stored_as_records(here: Machine, queued: Callable[..., Run], tmp_path: Path) -> None:
     run = queued()
     Run.objects.filter(pk=run.pk).update(
         state=RunState.RUNNING, machine=here, lease_until=timezone.now(), started=timezone.now()
@@ -129,4 +131,6 @@ def test_an_old_run_is_stored_as_records(here: Machine, queued: Callable[..., Ru
     with pytest.raises(Lost):
         store(lease, found, upto + 1)
     assert second is not None
-    store(second, [], upto + 1)
+    EventLog(tmp_path / "events.jsonl").log("A line.")
+    store(second, new_events(tmp_path / "events.jsonl", 0)[0], upto + 1)
+    assert RunEvent.objects.filter(run=run).last().body == {"text": "A line."}

@@ -14,7 +14,7 @@ from django.utils import timezone
 from training.evaluate.served import Written
 from training.evaluate.version import Facts, assignments, build_report
 from writer.accounts.audit import record
-from writer.accounts.models import User
+from writer.accounts.models import AuditEvent, User
 from writer.editorial.models import Making, PrincipleVersion, Snapshot, SnapshotKind, SnapshotRow
 from writer.editorial.operations.freeze import brief_of, take_of
 from writer.stories.models import Deployment, DeploymentKind, DeploymentState, ModelVersion
@@ -427,11 +427,12 @@ def test_the_ledger_of_any_time(browser: Client, model: ModelVersion, at: str, s
 def test_the_audit(browser: Client, admin: User) -> None:
     for number in range(101):
         record(admin, "run.start", f"run {number}", settings={"steps": None}, note="", base=None)
+    AuditEvent.objects.create(who="the house", act="version.in_service", about="a version of an older site")
     record(None, "arena.decide", "arena 1", decision="better")
     look(browser, reverse("audit"), "arena 1", "Page 1 of 2", "settings: {&quot;steps&quot;: null}")
     acts = {
-        "?act=run": 100, "?act=run&page=2": 1, "?act=arena": 1, "?act=nothing": 0, "?who=adam": 100, "?who=the+site": 1,
-        "?page=nonsense": 100, "?page=-1": 2, "?who=%00": 0, "?act=%00": 0, "?act=run&who=nobody": 0,
+        "?act=run": 100, "?act=run&page=2": 1, "?act=arena": 1, "?act=nothing": 0, "?who=adam": 100, "?who=the+site": 2, "?who=The+House": 2,
+        "?page=nonsense": 100, "?page=-1": 3, "?who=%00": 0, "?act=%00": 0, "?act=run&who=nobody": 0,
     }  # fmt: skip
     for query, number in acts.items():
         answer = browser.get(reverse("audit") + query)

@@ -50,7 +50,7 @@ def store(lease: Lease[Run], events: list[Event], upto: int) -> None:
     for event in events:
         seq += 1
         values = json.loads(event.model_dump_json())
-        kind, time, at_step = (values.pop(name, None) for name in ("kind", "time", "step"))
+        kind, time, at_step, _ = (values.pop(name, None) for name in ("kind", "time", "step", "plain"))
         at = datetime.fromtimestamp(time, UTC)
         rows.append(RunEvent(run_id=run.pk, seq=seq, kind=kind, time=at, step=at_step, body=values))
         if isinstance(event, Metrics):

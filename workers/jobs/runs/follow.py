@@ -156,19 +156,23 @@ class Follower:
         self._rows = self._rows or stages.rows_there(self.run, self.folder / "data")
         if self._retry(lambda: stages.withdrawn(self.run, self._rows)):
             self._rows.clear()
-            kill(self.folder)
+            self._kill()
             if self.run.wish or self._shutting_down:
                 return  # it ends now, and its data are written again when it is resumed
             log.info("stage_begins_again", run=self.run_id)
             self._start()
+
+    def _kill(self) -> None:
+        """Kill the training's processes, and wait until none is left: another training could not start beside them."""
+        while not kill(self.folder):
+            self._beat()
 
     # The end
 
     def _ended(self) -> bool:
         """Handle the end of the training's processes: end the run, or restart it. Returns False if it was restarted."""
         status = self._child.poll() if self._child else None
-        while not kill(self.folder):  # processes that a launcher left; they still use the GPUs
-            self._beat()
+        self._kill()  # processes that a launcher left; they still use the GPUs
         self._beat()
         if outcome(self.run, self.folder).is_dir():
             try:

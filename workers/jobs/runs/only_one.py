@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-COMMAND = "follow_run"
+COMMANDS = (b"follow_run", b"workers.jobs.runs.follow")
+"""What the command line of a follower has: now, and of one that an earlier version started."""
 TRIES, PAUSE = 100, 0.2
 
 
@@ -42,5 +43,6 @@ def _kill_holder(file: IO[str]) -> None:
     number = file.read().strip()
     if number.isdigit():
         with contextlib.suppress(OSError):
-            if COMMAND.encode() in Path(f"/proc/{number}/cmdline").read_bytes():
+            line = Path(f"/proc/{number}/cmdline").read_bytes()
+            if any(command in line for command in COMMANDS):
                 os.kill(int(number), signal.SIGKILL)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from django.core.paginator import Paginator
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -16,6 +17,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from training.common.text import storable
+from writer.accounts.audit import SITE
 from writer.accounts.http import admins_only
 from writer.accounts.models import AuditEvent
 from writer.stories.models import Deployment, DeploymentState, ModelVersion
@@ -105,7 +107,8 @@ def audit(request: HttpRequest) -> HttpResponse:
     if act:
         found = found.filter(act__startswith=act)
     if who:
-        found = found.filter(who__icontains=who)
+        named = Q(who__icontains=who)
+        found = found.filter(named | Q(who__in=SITE) if who.lower() in SITE else named)
     rooms = sorted(
         {name.partition(".")[0] for name in AuditEvent.objects.order_by().values_list("act", flat=True).distinct()}
     )

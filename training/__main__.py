@@ -12,12 +12,6 @@ from training.config.declarations import Recipe
 from training.config.settings import read_settings
 from training.test_model.settings import DemoSettings
 
-DEMO_COMMANDS = {
-    "export": "Writes the newest checkpoint of a run of the demo model as a model.",
-    "evaluate": "Measures the demo model on the held-out stories of its run.",
-    "card": "Writes the demo model's card from its run and its measurements.",
-}
-
 
 def main(arguments: list[str] | None = None) -> int:
     try:
@@ -36,21 +30,29 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    from training.recipes.registry import COMMANDS  # raises MendableError for invalid declarations of other packages
+    """Raises MendableError if a declaration of another package is invalid."""
+    from training.config.declarations import PROBLEMS
+    from training.recipes.registry import COMMANDS, OTHER_COMMANDS
 
+    if PROBLEMS:
+        raise MendableError(" ".join(PROBLEMS))
     parser = argparse.ArgumentParser(prog="python -m training", description="Train and measure story models.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, what in ({name: one.about for name, one in COMMANDS.items()} | DEMO_COMMANDS).items():
-        command = commands.add_parser(name, help=what, description=what)
+
+    def add(name: str, about: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=about, description=about)
+
+    for one in COMMANDS.values():
+        add(one.name, one.about).add_argument("settings", type=Path, help="a TOML or JSON file")
+    for name in ("export", "evaluate", "card"):
+        command = add(name, OTHER_COMMANDS[name])
         command.add_argument("settings", type=Path, help="a TOML or JSON file")
-        if name in DEMO_COMMANDS:
-            command.add_argument("model", type=Path, help="the model's folder")
-        if name in ("evaluate", "card"):
+        command.add_argument("model", type=Path, help="the model's folder")
+        if name != "export":
             command.add_argument("report", type=Path, help="the JSON file of the measurements")
         if name == "evaluate":
             command.add_argument("--samples", type=int, default=200)
-    plan = "Estimates what a run needs: the memory of each GPU, tokens, hours."
-    command = commands.add_parser("plan", help=plan, description=plan)
+    command = add("plan", OTHER_COMMANDS["plan"])
     command.add_argument("settings", type=Path, help="a TOML or JSON file that names its recipe")
     command.add_argument("--gpus", type=int, default=4)
     command.add_argument("--gpu", default="a100-80", help="a100-80, h100 or h200")
@@ -58,8 +60,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     command.add_argument("--words", type=float, help="the words of a text, if the data files do not exist")
     command.add_argument("--tokens-per-word", type=float, default=1.35)
     command.add_argument("--mfu", type=float, default=0.4, help="the share of the GPUs' FLOP/s that the run reaches")
-    report = "Writes report.html, a page with the charts of a run, into its folder."
-    commands.add_parser("report", help=report, description=report).add_argument("run", type=Path, help="a run's folder")
+    add("report", OTHER_COMMANDS["report"]).add_argument("run", type=Path, help="a run's folder")
     return parser.parse_args(arguments)
 
 

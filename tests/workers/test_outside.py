@@ -15,9 +15,8 @@ import pytest
 
 from tests.servers import DEMO_MODEL, ServedModel
 from tests.workers.jobs.site import here, keeper, site, work
-from training.common.errors import MendableError
 from training.common.text import story_request
-from training.config.declarations import Recipe, by_name, load_entry_points
+from training.config.declarations import Recipe, Registry
 from training.recipes.registry import RECIPES
 from workers.addresses import site_server
 from workers.folders import private
@@ -47,7 +46,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recipe]:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(OUTSIDE), os.environ.get("PYTHONPATH")])))
     monkeypatch.syspath_prepend(str(OUTSIDE))
     importlib.invalidate_caches()
-    (recipe,) = load_entry_points("longhand.recipes", Recipe)
+    recipe = Registry(Recipe, [], "longhand.recipes")["toy"]
     monkeypatch.setitem(RECIPES, recipe.name, recipe)
     yield recipe
     for name in [name for name in sys.modules if name.partition(".")[0] == "longhand_toy"]:
@@ -74,8 +73,8 @@ def conversations(folder: Path, number: int = 12) -> Path:
     return path
 
 
-def run_command(*arguments: str, path: Path = OUTSIDE) -> subprocess.CompletedProcess[str]:
-    found = os.pathsep.join([str(path), str(OUTSIDE.parents[1])])
+def run_command(*arguments: str, path: tuple[Path, ...] = (OUTSIDE,)) -> subprocess.CompletedProcess[str]:
+    found = os.pathsep.join(map(str, (*path, OUTSIDE.parents[1])))
     return subprocess.run(
         [sys.executable, "-m", "training", *arguments], env=os.environ | {"PYTHONPATH": found}, capture_output=True, text=True,
     )  # fmt: skip
@@ -99,21 +98,26 @@ def test_the_command_line_knows_it_and_plans_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.processes
-def test_a_package_that_is_broken_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("entry_points", "code", "says"),
+    [
+        ("[longhand.recipes]\nother = not_there:RECIPE", "", "(not_there:RECIPE) cannot be loaded: No module named 'not_there'."),
+        ("[longhand.recipes]\nother = other:RECIPE", "from longhand_toy import RECIPE", "the name 'toy', which is in use: remove one of the packages."),
+        ("[longhand.recipes]\nother = other:ODD", "ODD = replace(RECIPE, name='plan')", "the name 'plan', which is in use: remove one of the packages."),
+        ("[longhand.stages]\nother = other:ODD", "ODD = replace(TOOLS, name='sft')", "the name 'sft', which is in use: remove one of the packages."),
+    ],
+)  # fmt: skip
+def test_a_package_that_is_broken_is_named(tmp_path: Path, entry_points: str, code: str, says: str) -> None:
     folder = private(tmp_path / "other-1.0.dist-info")
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
-    (folder / "entry_points.txt").write_text("[longhand.recipes]\nother = not_there:RECIPE\n")
-    refused = run_command("--help", path=tmp_path)
+    (folder / "entry_points.txt").write_text(f"{entry_points}\n")
+    imports = "from dataclasses import replace\nfrom longhand_toy import RECIPE\nfrom training.instruct.data_settings import TOOLS"
+    (tmp_path / "other.py").write_text(f"{imports}\n{code}\n")
+    refused = run_command("--help", path=(OUTSIDE, tmp_path))
     assert refused.returncode == 2
-    assert refused.stderr.splitlines() == [
-        "The entry point other of longhand.recipes (not_there:RECIPE) cannot be loaded: No module named 'not_there'."
-    ]
-
-
-def test_two_of_one_name_are_refused() -> None:
-    sft = RECIPES["sft"]
-    with pytest.raises(MendableError, match="Two recipes have the name 'sft'"):
-        by_name([sft, sft])
+    [line] = refused.stderr.splitlines()
+    assert line.startswith("The entry point other of longhand.")
+    assert line.endswith(says)
 
 
 @pytest.mark.model

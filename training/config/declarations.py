@@ -2,7 +2,7 @@
 
 The command line, the plan, the forms, the data sheets and the workers get them from the registries (`training.recipes.registry`,
 `training.rewards.registry`), which have those of this library and those of other installed packages: the entry points `longhand.recipes`,
-`longhand.stages` and `longhand.rewards`.
+`longhand.stages` and `longhand.rewards`. A declaration checks itself, so that a mistake is found where its package can be named.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import importlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, cast, get_args
+from typing import Any, Literal, NoReturn, Protocol, TypeVar, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,12 @@ from training.common.errors import MendableError
 from training.common.question import A, Question
 from training.common.records import Principle
 from training.common.text import Message
+from training.config.fields import fields_of
+from training.config.recipe import RecipeSettings
 from training.config.settings import Settings
 
+MOST_NAME = 40
+"""Characters of the name of a recipe or a stage."""
 Data = Literal["texts", "conversations", "preference"]
 """Kinds of data sets: plain texts, conversations, and pairs of a chosen and a rejected answer (`training.datasets.jsonl`)."""
 Example = Literal["text", "pair", "group"]
@@ -71,6 +75,8 @@ class GroupSettings(Protocol):
     def rewards(self) -> Rewards: ...
     @property
     def replay(self) -> Path | None: ...
+    @property
+    def guards(self) -> object: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +101,7 @@ class Command:
 
 @dataclass(frozen=True, kw_only=True)
 class _Studio(Command):
-    """A command that the studio offers: a recipe or a stage."""
+    """A command that the studio offers: a recipe or a stage. Raises ValueError or TypeError for an invalid declaration."""
 
     label: str
     """Its name for people."""
@@ -105,6 +111,15 @@ class _Studio(Command):
     """Whether it also reads snapshots of the editors' judgement."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Initial values of its form that differ from the settings' defaults."""
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier() or len(self.name) > MOST_NAME:
+            raise ValueError(
+                f"{self.name!r} cannot be a name: use letters, digits and underscores, {MOST_NAME} at most"
+            )
+        if unknown := set(self.learns_from) - set(get_args(Data)):
+            raise ValueError(f"{self.name} learns from {', '.join(sorted(unknown))}, which does not exist")
+        list(fields_of(self.settings))
 
     def has_group(self, group: str) -> bool:
         """Return whether its settings have a group of this name, such as `teacher` or `rewards`, which the site fills in."""
@@ -128,6 +143,24 @@ class Recipe(_Studio):
     """Whether a reference model reads all examples once before the first step."""
     mix: type[Settings] | None = None
     """Settings of how pairs from several sources are mixed, which are the group `mix` of its form."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        names = self.settings.model_fields.keys()
+        if not issubclass(self.settings, RecipeSettings) or not {"batch", "batch_tokens"} & names:
+            raise ValueError(
+                f"the settings of {self.name} are not a RecipeSettings with `batch`, the examples of a step, or `batch_tokens`, its tokens"
+            )
+        if self.example not in get_args(Example):
+            raise ValueError(f"the example of {self.name} is none of {', '.join(get_args(Example))}")
+        of_groups = {name for name, one in vars(GroupSettings).items() if isinstance(one, property)}
+        if (self.example == "group" or self.has_group("rewards")) and (missing := of_groups - names):
+            raise ValueError(
+                f"the settings of {self.name}, which has groups or rewards, lack {', '.join(sorted(missing))}"
+            )
+        if self.mix is not None:
+            self.mix()
+            list(fields_of(self.mix, "mix."))
 
     @property
     def noun(self) -> str:
@@ -154,9 +187,16 @@ class Stage(_Studio):
     questions: Callable[[Mapping[str, Any], int], int] | None = None
     """Returns the most questions to a teacher for settings and a number of texts, without repetitions; None if it asks no teacher."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.questions and not self.has_group("teacher"):
+            raise ValueError(f"{self.name} has questions, but no setting `teacher`")
+
 
 Need = Literal["judge", "ranges", "constitution", "preference", "embeddings"]
 """What a reward may need, as described in `Resources`."""
+RESERVED = frozenset({"how", "weights", "clip", "epsilon", "min_std", "judge", "ranges", "preference", "constitution"})
+"""Settings of `[rewards]` (`training.rewards.settings`): a reward of such a name has no table of its own."""
 Vectors = npt.NDArray[np.float32]
 Embed = Callable[[Sequence[str]], Vectors]
 """Returns a vector of length 1 for each sentence, [S, D]; a vector of length 0 for one that cannot be embedded."""
@@ -214,7 +254,7 @@ class Resources:
 
 @dataclass(frozen=True, kw_only=True)
 class Reward:
-    """A reward for stories. Raises ValueError for an invalid declaration."""
+    """A reward for stories. Raises ValueError or TypeError for an invalid declaration."""
 
     name: str
     meaning: str
@@ -230,27 +270,14 @@ class Reward:
             raise ValueError(f"{self.name!r} cannot be the name of a reward: use letters, digits and underscores")
         if unknown := set(self.needs) - set(get_args(Need)):
             raise ValueError(f"the reward {self.name} needs {', '.join(sorted(unknown))}, which does not exist")
-        if self.settings and any(info.is_required() for info in self.settings.model_fields.values()):
+        if self.settings is None:
+            return
+        if any(info.is_required() for info in self.settings.model_fields.values()):
             raise ValueError(f"the reward {self.name} has a setting without a default")
-
-
-Declared = TypeVar("Declared")
-
-
-def load_entry_points(group: str, kind: type[Declared]) -> list[Declared]:
-    """Return the declarations of other installed packages in an entry-point group. Raises MendableError for one that cannot be loaded."""
-    found = []
-    for point in entry_points(group=group):
-        try:
-            declared = point.load()
-        except Exception as error:  # importing another package's module may raise anything
-            raise MendableError(
-                f"The entry point {point.name} of {group} ({point.value}) cannot be loaded: {error}."
-            ) from error
-        if not isinstance(declared, kind):
-            raise MendableError(f"The entry point {point.name} of {group} ({point.value}) is not a {kind.__name__}.")
-        found.append(declared)
-    return found
+        if self.name in RESERVED:
+            raise ValueError(f"the reward {self.name} cannot have settings: `rewards.{self.name}` is another setting")
+        self.settings().model_dump(mode="json")
+        list(fields_of(self.settings, f"rewards.{self.name}."))
 
 
 class _Named(Protocol):
@@ -260,14 +287,46 @@ class _Named(Protocol):
 
 Named = TypeVar("Named", bound=_Named)
 
+PROBLEMS: list[str] = []
+"""Why declarations of other packages are left out. The command line refuses to work while there are any; the site works without them."""
 
-def by_name(declared: Iterable[Named]) -> dict[str, Named]:
-    """Return the declarations by name. Raises MendableError if two have the same name."""
-    found: dict[str, Named] = {}
-    for one in declared:
-        if one.name in found:
-            raise MendableError(
-                f"Two {type(one).__name__.lower()}s have the name {one.name!r}: remove one of the packages."
-            )
-        found[one.name] = one
-    return found
+
+def _named(point: EntryPoint) -> str:
+    return f"The entry point {point.name} of {point.group} ({point.value})"
+
+
+def _load(point: EntryPoint, kind: type[Named]) -> Named:
+    try:
+        declared = point.load()
+    except (Exception, SystemExit) as error:  # importing another package's module may raise anything
+        said = " ".join(str(error).split())
+        raise MendableError(f"{_named(point)} cannot be loaded: {said.removesuffix('.')}.") from error
+    if not isinstance(declared, kind):
+        raise MendableError(f"{_named(point)} is not a {kind.__name__}.")
+    return declared
+
+
+class Registry(dict[str, Named]):
+    """Declarations by name: ours, and those of other installed packages in an entry-point group.
+
+    One that cannot be loaded, or whose name is in use, is left out and added to `PROBLEMS`, since it must not take the whole site down. The look-up
+    of a name that is missing raises MendableError: a run may be of a package that is not installed on this machine, or not any longer.
+    """
+
+    def __init__(self, kind: type[Named], ours: Iterable[Named], group: str, taken: Iterable[str] = ()) -> None:
+        super().__init__({one.name: one for one in ours})
+        self._noun = kind.__name__.lower()
+        for point in entry_points(group=group):
+            try:
+                declared = _load(point, kind)
+                if declared.name in {*self, *taken}:
+                    raise MendableError(
+                        f"{_named(point)} has the name {declared.name!r}, which is in use: remove one of the packages."
+                    )
+                self[declared.name] = declared
+            except MendableError as error:
+                PROBLEMS.append(str(error))
+
+    def __missing__(self, name: str) -> NoReturn:
+        missing = f"The {self._noun} {name} is not installed on this machine: install its package for the site and for its workers."
+        raise MendableError(" ".join([missing, *PROBLEMS]))

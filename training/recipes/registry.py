@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import ConfigDict
 
 from training.common.errors import MendableError
-from training.config.declarations import Command, Recipe, Stage, by_name, load_entry_points
+from training.config.declarations import Command, Recipe, Registry, Stage
 from training.config.recipe import RecipeSettings
 from training.config.settings import Settings, read_settings
 from training.constitution.settings import PAIRS, VIOLATIONS
@@ -17,16 +17,22 @@ from training.instruct.settings import BACKTRANSLATE
 from training.recipes import dpo, grpo, pretrain, reward_model, sft
 from training.test_model.settings import DEMO
 
-RECIPES: dict[str, Recipe] = by_name(
-    [
-        *(one.RECIPE for one in (pretrain, sft, reward_model, dpo, grpo)),
-        *load_entry_points("longhand.recipes", Recipe),
-    ]
+OTHER_COMMANDS = {
+    "plan": "Estimates what a run needs: the memory of each GPU, tokens, hours.",
+    "report": "Writes report.html, a page with the charts of a run, into its folder.",
+    "export": "Writes the newest checkpoint of a run of the demo model as a model.",
+    "evaluate": "Measures the demo model on the held-out stories of its run.",
+    "card": "Writes the demo model's card from its run and its measurements.",
+}
+"""Commands of `python -m training` with arguments of their own."""
+_STAGES = (VIOLATIONS, BACKTRANSLATE, REFERENCES, TOOLS)
+_TAKEN = {*OTHER_COMMANDS, *(one.name for one in (CORPUS, PAIRS, DEMO, *_STAGES))}
+
+RECIPES = Registry(
+    Recipe, [one.RECIPE for one in (pretrain, sft, reward_model, dpo, grpo)], "longhand.recipes", taken=_TAKEN
 )
-STAGES: dict[str, Stage] = by_name(
-    [VIOLATIONS, BACKTRANSLATE, REFERENCES, TOOLS, *load_entry_points("longhand.stages", Stage)]
-)
-COMMANDS: dict[str, Command] = by_name([CORPUS, *RECIPES.values(), *STAGES.values(), PAIRS, DEMO])
+STAGES = Registry(Stage, _STAGES, "longhand.stages", taken=_TAKEN | RECIPES.keys())
+COMMANDS: dict[str, Command] = {one.name: one for one in (CORPUS, *RECIPES.values(), *STAGES.values(), PAIRS, DEMO)}
 """Everything that `python -m training NAME FILE` runs."""
 
 

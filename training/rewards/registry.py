@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from training.common.errors import MendableError
-from training.config.declarations import Need, Reward, by_name, load_entry_points
+from training.config.declarations import Need, Registry, Reward
 from training.rewards.blank import REWARD as BLANK
 from training.rewards.form import REWARD as FORM
 from training.rewards.length import REWARD as LENGTH
@@ -18,7 +18,7 @@ from training.rewards.repetition import REWARD as REPETITION
 
 OURS = [QUALITY, PREFERENCE, PRINCIPLES, LENGTH, RANGE, REPETITION, PARAPHRASE, BLANK, FORM]
 """In the order of a form."""
-REWARDS: dict[str, Reward] = by_name([*OURS, *load_entry_points("longhand.rewards", Reward)])
+REWARDS = Registry(Reward, OURS, "longhand.rewards")
 
 
 def needs_of(names: Iterable[str]) -> set[Need]:

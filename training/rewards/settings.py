@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AliasChoices, Field, create_model, model_validator
 
-from training.common.errors import MendableError
 from training.config.declarations import Reward
 from training.config.markers import Entries, FilledIn, Part
 from training.config.settings import Settings
@@ -56,13 +55,8 @@ class Combining(Settings):
 
 
 def own_settings(rewards: Mapping[str, Reward]) -> Any:
-    """A class with a table for each reward with settings. Raises MendableError if another setting has the same name."""
-    tables = {name: one.settings for name, one in rewards.items() if one.settings}
-    if taken := sorted(tables.keys() & (Combining.model_fields.keys() | REQUIRED | {"ranges"})):
-        raise MendableError(
-            f"The reward {taken[0]} cannot have settings, because `rewards.{taken[0]}` is another setting."
-        )
-    fields: dict[str, Any] = {name: (kind, kind()) for name, kind in tables.items()}
+    """A class with a table for each reward with settings."""
+    fields: dict[str, Any] = {name: (one.settings, one.settings()) for name, one in rewards.items() if one.settings}
     return create_model("OwnSettings", __base__=Settings, **fields)
 
 

@@ -25,7 +25,7 @@ from training.evaluate.served import Client, Served, Written
 from training.evaluate.version import Assignment, Facts, Pair, assignments, build_report
 from training.serving.http import ServerFailed
 from workers.addresses import server_of
-from workers.jobs.runs.material import lines_of
+from workers.jobs.runs.material import examples_of
 from workers.lease import Lease, Lost, claim, expired, until
 from writer.editorial.models import Making, Snapshot, SnapshotKind, SnapshotRow
 from writer.editorial.snapshots.formats import example_of
@@ -297,7 +297,7 @@ def _overlaps(version: ModelVersion, stories: list[Written]) -> list[float]:
         return []
     overlap = Overlap([story.text for story in stories])
     for run in made_by.values():
-        for line, is_apart in lines_of(run):
+        for line, is_apart in examples_of(run):
             for text in () if is_apart else _texts(line):
                 overlap.learned(text)
     return overlap.shares()

@@ -1,66 +1,25 @@
 """Makes forms from the settings classes of recipes, so that no recipe needs its own page.
 
-Only fields of a known type with bounds become part of a form; paths never do. What is typed is converted here, and then checked by the
-class itself, so that a run never holds a setting that its recipe would refuse.
+`training.config.fields` says which settings are fields. What is typed is converted here, and then checked by the class itself, so that a
+run never holds a setting that its recipe would refuse.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
-import annotated_types
-from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import ValidationError
 
-from training.common.tasks import TaskKey, task_choices
-from training.config.markers import Entries, First, NotAsked, Part, marker
+from training.config.fields import Field, fields_of, typed_of
+from training.config.markers import Part
 from writer.refusals import Refused
-from writer.studio.registry import (
-    DECLARED,
-    always_on,
-    checked,
-    current,
-    form_class,
-    group_of,
-    is_filled_in,
-    plain,
-    settings_of,
-)
+from writer.studio.registry import DECLARED, checked, current, form_class, settings_of
 
-Kind = Literal["whole", "number", "choice", "choices", "yes", "numbers", "part"]
-
-
-FIRST_GROUP = Part("Settings", -1)
 LONGEST = 200
 _THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+")
-
-
-@dataclass(frozen=True)
-class Field:
-    """`name` is the setting's own, with dots; a `part` turns a whole group on; an `entry` belongs to a dictionary, and is left out if it is empty."""
-
-    name: str
-    kind: Kind
-    label: str
-    help: str
-    default: Any
-    low: float | None = None
-    high: float | None = None
-    above_low: bool = False
-    optional: bool = False
-    choices: Mapping[str, str] = field(default_factory=dict)
-    """The labels of the choices."""
-    entry: bool = False
-    group: Part = FIRST_GROUP
-
-    @property
-    def shown(self) -> str:
-        """The default as text."""
-        return typed_of(self.default)
-
 
 Row = tuple[Field, str | list[str], str]
 """A field with its input and its error."""
@@ -112,112 +71,6 @@ def _value(values: Mapping[str, Any], one: Field) -> Any:
             return None if one.entry else one.default
         found = found[part]
     return found is not None if one.kind == "part" else found
-
-
-def typed_of(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else ""
-    if isinstance(value, (tuple, list)):
-        return ", ".join(typed_of(one) for one in value)
-    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
-
-
-def fields_of(kind: type[BaseModel], prefix: str = "", inside: Part = FIRST_GROUP, of: str = "") -> Iterator[Field]:
-    """The fields of a settings class in order. `inside` is their group, and `of` the prefix of their names, with its dot."""
-    for name, info in kind.model_fields.items():
-        full = prefix + name
-        if name == "recipe" or is_filled_in(info) or marker(info, NotAsked) is not None:
-            continue
-        part = marker(info, Part)
-        group, start = (part, f"{full}.") if part else (inside, of)
-        settings, optional = group_of(info)
-        _, annotation = plain(info.annotation)
-        if settings is not None:
-            if optional and not always_on(info):
-                about = " ".join((settings.__doc__ or "").split())
-                label = _label(full.removeprefix(of))
-                yield Field(full, "part", label, about, default=info.default is not None, group=group)
-            yield from fields_of(settings, f"{full}.", group, start)
-        elif get_origin(annotation) is dict:
-            yield from _entries(full, info, annotation, group)
-        else:
-            group = group if marker(info, First) is None else FIRST_GROUP
-            yield _field(full, _label(full.removeprefix(of)), info, annotation, group, optional=optional)
-
-
-def _entries(full: str, info: FieldInfo, annotation: Any, group: Part) -> Iterator[Field]:
-    """A number field for each possible key of a dictionary."""
-    _, number = get_args(annotation)
-    low, high, above = _bounds(number.__metadata__[0])
-    given, entries = info.get_default(call_default_factory=True), marker(info, Entries)
-    assert entries is not None
-    for name, meaning in entries.names.items():
-        yield Field(
-            f"{full}.{name}", "number", _label(name), meaning, given.get(name), low, high, above,
-            optional=True, entry=True, group=group,
-        )  # fmt: skip
-
-
-def _field(full: str, label: str, info: FieldInfo, annotation: Any, group: Part, *, optional: bool) -> Field:
-    low, high, above = _bounds(info)
-    choices: Mapping[str, str] = {}
-    kind: Kind
-    if annotation is bool:
-        kind = "yes"
-    elif get_origin(annotation) is Literal:
-        kind, choices = "choice", _choices(annotation)
-    elif get_origin(annotation) is tuple:
-        choices = _choices(get_args(annotation)[0])
-        kind = "choices" if choices else "numbers"
-    elif annotation in (int, float):
-        kind = "whole" if annotation is int else "number"
-        if low is None or high is None:
-            raise TypeError(f"the setting {full} has no bounds, so it cannot be part of a form")
-    else:
-        raise TypeError(f"the setting {full} has a type that forms do not support: {annotation}")
-    return Field(
-        full,
-        kind,
-        label,
-        info.description or "",
-        info.get_default(call_default_factory=True) if not info.is_required() else None,
-        low,
-        high,
-        above,
-        optional,
-        choices,
-        group=group,
-    )
-
-
-def _choices(annotation: Any) -> dict[str, str]:
-    """The values of a Literal, or the keys of the writing tasks, each with its label; nothing for another type."""
-    if annotation == TaskKey:
-        return dict(task_choices())
-    return {str(one): str(one) for one in get_args(annotation)} if get_origin(annotation) is Literal else {}
-
-
-def _bounds(info: FieldInfo) -> tuple[float | None, float | None, bool]:
-    low = high = None
-    above = False
-    for one in info.metadata:
-        if isinstance(one, annotated_types.Ge):
-            low = float(one.ge)  # type: ignore[arg-type]
-        elif isinstance(one, annotated_types.Gt):
-            low, above = float(one.gt), True  # type: ignore[arg-type]
-        elif isinstance(one, annotated_types.Le):
-            high = float(one.le)  # type: ignore[arg-type]
-        elif isinstance(one, annotated_types.Lt):
-            high = float(one.lt)  # type: ignore[arg-type]
-    return low, high, above
-
-
-def _label(name: str) -> str:
-    words = name.replace(".", " ").replace("_", " ")
-    words = words.replace("lora", "LoRA").replace("zero", "ZeRO").replace("gpu", "GPU")
-    return words[0].upper() + words[1:]
 
 
 def read(recipe: str, typed: Mapping[str, str]) -> tuple[Form, dict[str, Any] | None]:

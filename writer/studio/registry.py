@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import types
-import typing
 from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from functools import cache
-from pathlib import Path
-from typing import Annotated, Any, cast, get_args, get_origin
+from typing import Annotated, Any, get_origin
 
 from django.conf import settings
 from pydantic import BaseModel, create_model
-from pydantic.fields import FieldInfo
 
 from training.config.declarations import Recipe, Stage
+from training.config.fields import always_on, group_of, is_filled_in
 from training.config.markers import FilledIn, Part, marker
 from training.config.settings import Settings
 from training.recipes.registry import RECIPES, STAGES
 from writer.studio.models import DatasetKind
 
-DECLARED = cast("Mapping[str, Recipe | Stage]", ChainMap[str, Any](STAGES, RECIPES))
-"""Recipes, then stages."""
+
+class _Declared(ChainMap[str, Any]):
+    def __getitem__(self, name: str) -> Recipe | Stage:
+        return STAGES[name] if name in STAGES else RECIPES[name]
+
+
+DECLARED: Mapping[str, Recipe | Stage] = _Declared(STAGES, RECIPES)
+"""Recipes, then stages. The look-up of one that is not installed raises MendableError."""
 
 
 def is_stage(recipe: str) -> bool:
@@ -64,35 +67,6 @@ def _named(model: str, url: str, *, outside: bool) -> str:
 
 
 # Settings that the site fills in
-
-
-def group_of(info: FieldInfo) -> tuple[type[BaseModel] | None, bool]:
-    """The class of a setting that is a group of settings, and whether it may be None."""
-    optional, annotation = plain(info.annotation)
-    is_group = isinstance(annotation, type) and issubclass(annotation, BaseModel)
-    return (annotation if is_group else None), optional
-
-
-def plain(annotation: Any) -> tuple[bool, Any]:
-    """Whether a setting may be None, and its type otherwise."""
-    if get_origin(annotation) in (typing.Union, types.UnionType):
-        rest = [one for one in get_args(annotation) if one is not type(None)]
-        if len(rest) == 1:
-            return True, rest[0]
-    return False, annotation
-
-
-def is_filled_in(info: FieldInfo) -> bool:
-    """Whether the site fills in a setting completely: paths, and settings that are marked so."""
-    _, annotation = plain(info.annotation)
-    one = get_args(annotation)[0] if get_origin(annotation) is tuple else annotation
-    return marker(info, FilledIn) is not None or (isinstance(one, type) and issubclass(one, Path))
-
-
-def always_on(info: FieldInfo) -> bool:
-    """Whether a group cannot be turned off, because the site fills in a required setting of it."""
-    group, _ = group_of(info)
-    return group is not None and any(one.is_required() and is_filled_in(one) for one in group.model_fields.values())
 
 
 @cache

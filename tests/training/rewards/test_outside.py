@@ -14,14 +14,14 @@ import pytest
 from tests.servers import DEMO_MODEL
 from tests.training import models
 from tests.training.conftest import ROOT
-from training.common.errors import MendableError
-from training.config.declarations import Reward, by_name, load_entry_points
+from training.config import declarations
+from training.config.declarations import Registry, Reward
 from training.rewards.registry import OURS
-from training.rewards.settings import own_settings
+from training.rewards.settings import RewardSettings
 
 OUTSIDE = ROOT / "tests" / "outside"
 JUDGE = {"url": "http://judge", "model": "mole"}
-IMPORTS = "from training.config.declarations import Reward\nfrom training.config.settings import Settings\n"
+IMPORTS = "from pydantic import Field\nfrom training.config.declarations import Reward\nfrom training.config.settings import Settings\n"
 
 
 def run(*arguments: str, package: Path = OUTSIDE) -> subprocess.CompletedProcess[str]:
@@ -100,7 +100,7 @@ def test_it_is_in_the_form_of_grpo() -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
         "help": "Counts how often a story that a judge finds warm says so.", "entry": True, "weight": 0.5, "most": {"most": 7},
-        "wrong": {"rewards.warmth.most": "A number, 1 or more and 100 at most."}, "none": None, "measure": "Reward: warmth",
+        "wrong": {"rewards.warmth.most": "Enter a number, 1 or more and at most 100."}, "none": None, "measure": "Reward: warmth",
     }  # fmt: skip
 
 
@@ -134,21 +134,49 @@ def test_one_that_is_broken_is_refused_in_one_sentence(tmp_path: Path) -> None:
     ]
 
 
+SITE = """
+import os
+os.environ["DJANGO_SETTINGS_MODULE"] = "webapp.settings"
+import django
+django.setup()
+from django.core import checks
+from writer.studio.forms import form_of
+print([str(one.msg) for one in checks.run_checks() if one.id == "studio.W001"])
+print([one.name for one in form_of("grpo").fields if one.name.startswith(("rewards.odd", "rewards.weights.odd"))])
+"""
+
+
+def test_one_that_is_broken_does_not_take_the_site_down(tmp_path: Path) -> None:
+    """It is logged, a warning of the checks, and not in the form."""
+    done = run("-c", SITE, package=package(tmp_path, "odd = other:ODD", declared("phrase: str = 'warm'")))
+    assert done.returncode == 0, done.stderr
+    *logged, warned, fields = done.stdout.splitlines()
+    says = "The entry point odd of longhand.rewards (other:ODD) cannot be loaded: the setting rewards.odd.phrase has a type"
+    assert says in warned
+    assert fields == "[]"
+    assert says in done.stderr + "".join(logged)
+
+
+def declared(setting: str, name: str = "odd") -> str:
+    """A reward with this setting."""
+    return f"class Given(Settings):\n    {setting}\nODD = Reward(name={name!r}, meaning='', score=len, settings=Given)"
+
+
 @pytest.mark.parametrize(
     ("code", "says"),
     [
         ("ODD = 7", "The entry point odd of longhand.rewards (other:ODD) is not a Reward."),
         ("ODD = Reward(name='odd', meaning='', score=len, needs=('luck',))", "cannot be loaded: the reward odd needs luck, which does not exist."),
         ("ODD = Reward(name='odd one', meaning='', score=len)", "'odd one' cannot be the name of a reward: use letters, digits and underscores."),
-        (
-            "class Given(Settings):\n    most: int\nODD = Reward(name='odd', meaning='', score=len, settings=Given)",
-            "cannot be loaded: the reward odd has a setting without a default.",
-        ),
-        ("ODD = Reward(name='length', meaning='', score=len)", "Two rewards have the name 'length': remove one of the packages."),
-        (
-            "class Given(Settings):\n    most: int = 1\nODD = Reward(name='judge', meaning='', score=len, settings=Given)",
-            "The reward judge cannot have settings, because `rewards.judge` is another setting.",
-        ),
+        (declared("most: int"), "cannot be loaded: the reward odd has a setting without a default."),
+        ("ODD = Reward(name='length', meaning='', score=len)", "has the name 'length', which is in use: remove one of the packages."),
+        (declared("most: int = 1", "judge"), "cannot be loaded: the reward judge cannot have settings: `rewards.judge` is another setting."),
+        (declared("phrase: str = 'warm'"), "use a number with bounds, a choice or a switch, or mark it NotAsked()."),
+        (declared("most: int = 3"), "the setting rewards.odd.most has no bounds, so it cannot be part of a form."),
+        (declared("most: int = Field(3, ge=1)"), "the setting rewards.odd.most has no bounds, so it cannot be part of a form."),
+        (declared("words: tuple[str, ...] = ('warm',)"), "or mark it NotAsked()."),
+        (declared("share: dict[str, float] = {}"), "or mark it NotAsked()."),
+        ("import sys\nsys.exit('no licence')", "cannot be loaded: no licence."),
     ],
 )  # fmt: skip
 def test_one_that_is_declared_wrong_is_refused(
@@ -156,6 +184,14 @@ def test_one_that_is_declared_wrong_is_refused(
 ) -> None:
     monkeypatch.syspath_prepend(str(package(tmp_path, "odd = other:ODD", code)))
     monkeypatch.delitem(sys.modules, "other", raising=False)
-    with pytest.raises(MendableError) as refused:
-        own_settings(by_name([*OURS, *load_entry_points("longhand.rewards", Reward)]))
-    assert str(refused.value).endswith(says)
+    problems: list[str] = []
+    monkeypatch.setattr(declarations, "PROBLEMS", problems)
+    assert [*Registry(Reward, OURS, "longhand.rewards")] == [one.name for one in OURS]
+    assert len(problems) == 1
+    assert problems[0].startswith("The entry point odd of longhand.rewards (other:ODD) ")
+    assert problems[0].endswith(says)
+
+
+def test_no_reward_takes_the_name_of_a_setting() -> None:
+    tables = {one.name for one in OURS if one.settings}
+    assert RewardSettings.model_fields.keys() - tables == declarations.RESERVED

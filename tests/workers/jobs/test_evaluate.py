@@ -127,6 +127,13 @@ def test_a_report_is_made(candidate: ModelVersion, model: ModelVersion, server: 
     assert due() == []
 
 
+def test_a_version_of_a_recipe_that_is_no_longer_installed(candidate: ModelVersion, model: ModelVersion) -> None:
+    Run.objects.filter(version=candidate).update(recipe="toy")
+    asked = Evaluation.objects.create(version=candidate, against=model, each=1)
+    evaluate(asked.pk)
+    assert figures(asked)["overlap"].own is not None
+
+
 def test_threads_leave_no_connection_behind(asked: Evaluation, server: FakeServer) -> None:
     """The pool has sixteen, and a worker makes more reports than that."""
     before = in_use()

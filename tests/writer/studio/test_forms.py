@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from tests.training.toy_task import TOY
 from training.common.tasks import TASKS
+from training.config.fields import typed_of
 from workers.jobs.runs.command import command, environment
 from writer.refusals import Refused
-from writer.studio.forms import form_of, read, typed_of
+from writer.studio.forms import form_of, read
 from writer.studio.registry import DECLARED, checked, is_stage, settings_of
 
 RECIPE = pytest.mark.parametrize("recipe", sorted(DECLARED))

@@ -41,6 +41,7 @@ from writer.studio.models import (
 from writer.studio.pictures import BOTTOM, STRIP, TOP, lengths, strip
 from writer.studio.registry import DECLARED
 from writer.studio.urls import urlpatterns
+from writer.studio.views import overview
 from writer.studio.views.runs import tables_of
 
 pytestmark = pytest.mark.django_db
@@ -114,6 +115,11 @@ def test_no_page_is_forgotten() -> None:
 @pytest.mark.parametrize("name", ["studio", "ledger", "audit", "runs", "versions", "references", "datasets"])
 def test_nothing_was_done_yet(browser: Client, name: str) -> None:
     look(browser, reverse(name))
+
+
+def test_a_package_that_is_left_out_is_named(browser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overview, "PROBLEMS", ["The entry point odd cannot be loaded: it is <odd>."])
+    look(browser, reverse("studio"), "A package is left out. The entry point odd cannot be loaded: it is &lt;odd&gt;.")
 
 
 def test_references(browser: Client, model: ModelVersion, admin: User) -> None:

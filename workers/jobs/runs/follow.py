@@ -82,7 +82,8 @@ class Follower:
     def _run(self) -> None:
         beat = 0.0
         alive = bool(processes_of(self.folder))
-        if not alive and not outcome(self.run, self.folder).is_dir():
+        unwanted = self.run.wish or self._shutting_down
+        if not alive and not unwanted and not outcome(self.run, self.folder).is_dir():
             self._start()
             alive = True
         checked = time.monotonic()
@@ -123,6 +124,12 @@ class Follower:
             settings = self._retry(lambda: prepare(self.run))
         except (MendableError, OSError, ValueError) as error:
             self._end(RunState.FAILED, str(error))
+            raise Lost from error
+        except Exception as error:  # a recipe of another package may raise anything
+            log.exception("run_not_started", run=self.run_id)
+            self._end(
+                RunState.FAILED, "An unexpected error occurred while it was started; see follower.log in its folder."
+            )
             raise Lost from error
         gpus = self._retry(lambda: list(self.run.gpus_held.order_by("index").values_list("index", "memory")))
         numbers = [index for index, memory in gpus] if any(memory for _, memory in gpus) else None

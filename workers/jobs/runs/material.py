@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from training.common.errors import MendableError
+from training.config.declarations import Stage
 from training.config.settings import Settings
 from training.constitution.mix import mix
 from training.constitution.pairs import SourcedPreference, facts_of
@@ -22,16 +23,17 @@ from writer.editorial.models import Making, SnapshotKind, SnapshotRow
 from writer.editorial.snapshots.formats import example_of
 from writer.studio.held_out import is_held_out
 from writer.studio.models import Run
-from writer.studio.registry import DECLARED, is_stage, kinds_read
+from writer.studio.registry import DECLARED, kinds_read
 
 
 def prepare(run: Run) -> Path:
-    """Write the run's data and settings; returns the path of the settings. Idempotent."""
+    """Write the run's data and settings; returns the path of the settings. Idempotent. Raises MendableError if that cannot be done."""
     folder = private(run_folder(run))
     data = private(folder / "data")
-    paths = stages.reads(run, data) if is_stage(run.recipe) else _of_training(run, data)
+    declared = DECLARED[run.recipe]
+    paths = stages.reads(run, data) if isinstance(declared, Stage) else _of_training(run, data)
     values = {name: value for name, value in run.settings.items() if name != "mix"}
-    settings: Settings = DECLARED[run.recipe].settings.model_validate(values | paths | {"run_dir": str(folder)})
+    settings: Settings = declared.settings.model_validate(values | paths | {"run_dir": str(folder)})
     path = folder / "run.json"
     _replace(path, settings.model_dump_json(indent=2).encode())
     return path
@@ -54,7 +56,7 @@ def _of_training(run: Run, data: Path) -> dict[str, Any]:
 def _write(run: Run, train: Path, held_out: Path) -> None:
     kept, apart = train.with_suffix(".writing"), held_out.with_suffix(".writing")
     with kept.open("wb") as file, apart.open("wb") as other:
-        for line, is_apart in lines_of(run):
+        for line, is_apart in _lines_of(run):
             (other if is_apart else file).write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
     if run.snapshot_id is not None and "mix" in run.settings:
         _mix(kept, Mix.model_validate(run.settings["mix"]), run.settings["seed"])
@@ -78,39 +80,39 @@ def _mix(path: Path, wanted: Mix, seed: int) -> None:
     mixed.rename(path)
 
 
-def lines_of(run: Run) -> Iterator[tuple[dict[str, Any], bool]]:
-    """Each example as JSON, and whether it is held out."""
+def _lines_of(run: Run) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Each example as JSON, in the form that the recipe reads, and whether it is held out."""
     recipe = RECIPES[run.recipe]
     if run.snapshot is not None:
         if run.snapshot.state != Making.READY:
             raise MendableError(f"{run.snapshot} is not ready: {run.snapshot.problem or 'it is still being made'}.")
         if run.snapshot.kind != SnapshotKind.PREFERENCE or not recipe.from_snapshots:
             raise MendableError(f"{run.recipe} cannot learn from {run.snapshot}.")
-        yield from _snapshot_lines(run)
-        return
-    assert run.dataset is not None
-    if run.dataset.kind not in kinds_read(run.recipe):
+    elif run.dataset is not None and run.dataset.kind not in kinds_read(run.recipe):
         raise MendableError(f"{run.recipe} cannot learn from {run.dataset}.")
-    for line, is_apart in datasets.lines_of(run.dataset):
+    for line, is_apart in examples_of(run):
+        if run.snapshot is not None and recipe.rows == "conversations":
+            yield {"messages": [*line["prompt"], *line["chosen"]]}, is_apart
+            continue
         if not recipe.unanswered and "messages" in line and line["messages"][-1]["role"] != "assistant":
             able = ", ".join(one.label for one in RECIPES.values() if one.unanswered)
             raise MendableError(f"{run.dataset} contains requests without an answer; only {able} can learn from those.")
         yield line, is_apart
 
 
-def _snapshot_lines(run: Run) -> Iterator[tuple[dict[str, Any], bool]]:
+def examples_of(run: Run) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Each example of the run's data as JSON, and whether it is held out. Needs no recipe, which may not be installed any more."""
+    if run.dataset is not None:
+        yield from datasets.lines_of(run.dataset)
+        return
     for row in rows_of(run.snapshot_id):
         assert row.brief is not None
-        example: dict[str, Any] = {**example_of(row)}
-        if RECIPES[run.recipe].rows == "conversations":
-            example = {"messages": [*example["prompt"], *example["chosen"]]}
-        else:
-            example |= {"label": row.label, "source": row.origin.get("source", "votes")}
-            if row.passage is not None:  # the rejected text breaks exactly these
-                example["principles"] = row.origin["principles"]
-            values = [abs(vote["value"]) for vote in row.origin.get("votes", ()) if vote["value"]]
-            if values:
-                example["strength"] = 2 if sum(values) / len(values) > 1.5 else 1
+        example = {**example_of(row), "label": row.label, "source": row.origin.get("source", "votes")}
+        if row.passage is not None:  # the rejected text breaks exactly these
+            example["principles"] = row.origin["principles"]
+        values = [abs(vote["value"]) for vote in row.origin.get("votes", ()) if vote["value"]]
+        if values:
+            example["strength"] = 2 if sum(values) / len(values) > 1.5 else 1
         yield example, is_held_out(row.brief.sha256)
 
 

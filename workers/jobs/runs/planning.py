@@ -10,11 +10,12 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from training.common.errors import MendableError
+from training.config.declarations import Stage
 from training.planning.costs import checkpoint_bytes, memory
 from training.planning.estimate import make_plan
 from training.planning.plan import format_plan
@@ -26,7 +27,7 @@ from workers.jobs.runs.material import prepare
 from writer.editorial.models import Making
 from writer.studio.models import Gpu, Run, RunState
 from writer.studio.operations.ask_run import queue_run
-from writer.studio.registry import is_stage, judges_named
+from writer.studio.registry import DECLARED, judges_named
 
 CARDS = {"A100": "a100-80", "H100": "h100", "H200": "h200"}
 TOKENS_PER_WORD = 1.35
@@ -57,9 +58,14 @@ def make(run_id: int) -> None:
         return
     run = Run.objects.select_related("base", "snapshot", "dataset", "corpus", "reward_model").get(pk=run_id)
     try:
-        plan = stage_plan.plan(run) if is_stage(run.recipe) else _plan(run)
+        plan = stage_plan.plan(run) if isinstance(DECLARED[run.recipe], Stage) else _plan(run)
     except (MendableError, OSError, ValueError) as error:
         plan = {"problem": str(error)[:1000], "notes": []}
+    except DatabaseError:
+        raise  # it is planned again
+    except Exception:  # a recipe of another package may raise anything
+        log.exception("planning_failed", run=run_id)
+        plan = {"problem": "An unexpected error occurred while it was planned; see the worker's log.", "notes": []}
     with transaction.atomic():
         found = Run.objects.select_for_update().filter(pk=run_id, state=RunState.DRAFT, plan__isnull=True).first()
         if found is None:

@@ -17,6 +17,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from training.common.text import storable
+from training.config.declarations import PROBLEMS
 from writer.accounts.audit import SITE
 from writer.accounts.http import admins_only
 from writer.accounts.models import AuditEvent
@@ -32,7 +33,7 @@ A_PAGE = 100
 @require_safe
 @never_cache
 def studio(request: HttpRequest) -> HttpResponse:
-    """studio/studio.html: deployments, candidates, active runs, machines."""
+    """studio/studio.html: deployments, candidates, active runs, machines, and packages that are left out."""
     serving = Deployment.objects.filter(state=DeploymentState.SERVING).select_related("version", "by").first()
     since = serving.version_id if serving else 0
     candidates = (
@@ -58,6 +59,7 @@ def studio(request: HttpRequest) -> HttpResponse:
         ),
         "machines": Machine.objects.prefetch_related("gpus__run", "gpus__serving__version"),
         "arenas": Arena.objects.filter(state__in=(ArenaState.WRITING, ArenaState.OPEN)).select_related("candidate"),
+        "left_out": PROBLEMS,
         "key": secrets.token_urlsafe(16),
         "now": timezone.now(),
     }

@@ -10,11 +10,11 @@ is -1). Here the tokens of each adapter are multiplied together, and tokens with
 If a prompt with a seed is read in several steps, vLLM resets the random numbers of all steps before the last by an offset, which CPU
 generators do not support, so that vLLM crashes. Here the generators are seeded again, since none of their numbers were used.
 
-On processors vLLM overrides VLLM_WORKER_MULTIPROC_METHOD and spawns its engine. Here the engine is forked if the variable says "fork",
-as the tests set it: that saves a third of the start-up time, all of it imports. The worker is always spawned, since OpenMP reads its
-number of threads when it is loaded.
+On processors it overrides VLLM_WORKER_MULTIPROC_METHOD and spawns its engine. Here the engine is forked if the variable says "fork", which
+saves a third of the start-up time, all of it imports; the tests set it. The worker is always spawned, since OpenMP reads its number of
+threads when it is loaded.
 
-A process that is started anew imports this module first, since multiprocessing does so; a forked one has it.
+Each spawned process imports this module first, since multiprocessing does so; a forked one has it already.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`calls.jsonl` contains every paid question with its answer, for resuming and replaying a stage.
 
 A line is {"key", "asked", "answer", "failed", "tokens_in", "tokens_out", "seconds", "tries", "at"}. `key` is the hash of the question,
-without the address, so that another prompt is another question; `answer` is the text, or null. The last line of a key counts.
+without the address, so that a reworded prompt is another question; `answer` is the text, or null. The last line of a key counts.
 """
 
 from __future__ import annotations

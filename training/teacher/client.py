@@ -3,8 +3,8 @@
     async with Teacher(settings, folder / "calls.jsonl") as teacher:
         rewrite = await teacher.ask(Question(messages, Rewrite, seed=7))      # a Rewrite, or Absent is raised
 
-Answered questions are not asked again, so a stage that was killed resumes from its calls, and `replay` needs no server. A changed prompt
-is another question; a replay that finds no call at all ends with a MendableError.
+Answered questions are not asked again, so a stage that was killed resumes from its calls, and `replay` needs no server. A question
+with a reworded prompt is another question; a replay that finds an answer to none ends with a MendableError.
 If the server is unavailable, slow, or answers 429 or 5xx, the request is retried with back-off. If an answer is cut short or does not
 match the schema, the question is asked once more, with another seed. A question without an answer is `Absent`, with the reason, and
 only its row fails. A refused key, a missing model, and a server that has stopped answering end the stage, so that no rows are lost

@@ -53,9 +53,14 @@ def test_a_stage_begins_again_when_the_last_process_of_the_one_before_is_gone(
     """The kernel may hold a process for longer than `kill` waits; beside it the new one would end with "Another process is using ..."."""
     did: list[str] = []
     dies = iter([False, False, True])
+
+    def kill(_: Path) -> bool:
+        did.append("kill")
+        return next(dies)
+
     follower.run, follower._rows = Run(pk=7, recipe="violations"), {1}
     monkeypatch.setattr(stages, "withdrawn", lambda *_: True)
-    monkeypatch.setattr(follow, "kill", lambda _: did.append("kill") or next(dies))
+    monkeypatch.setattr(follow, "kill", kill)
     monkeypatch.setattr(follower, "_beat", lambda: did.append("beat"))
     monkeypatch.setattr(follower, "_start", lambda: did.append("start"))
     follower._check_consents()

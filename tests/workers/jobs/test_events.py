@@ -133,4 +133,4 @@ def test_an_old_run_is_stored_as_records(here: Machine, queued: Callable[..., Ru
     assert second is not None
     EventLog(tmp_path / "events.jsonl").log("A line.")
     store(second, new_events(tmp_path / "events.jsonl", 0)[0], upto + 1)
-    assert RunEvent.objects.filter(run=run).last().body == {"text": "A line."}
+    assert RunEvent.objects.get(run=run, seq=len(found) + 1).body == {"text": "A line."}

@@ -109,7 +109,7 @@ def test_a_requested_stop_loses_no_step(tmp_path: Path) -> None:
 
 ADAPTERS = {"lora": {"rank": 4, "alpha": 8}}
 LONG = pytest.mark.soak
-WITH_TWO = [
+WITH_TWO: list[Any] = [
     pytest.param("sft", 1, {}, marks=LONG),
     pytest.param("reward_model", 2, ADAPTERS, marks=LONG),
     ("dpo", 3, {}),

@@ -146,6 +146,7 @@ print([one.name for one in form_of("grpo").fields if one.name.startswith(("rewar
 """
 
 
+@pytest.mark.processes
 def test_one_that_is_broken_does_not_take_the_site_down(tmp_path: Path) -> None:
     """It is logged, a warning of the checks, and not in the form."""
     done = run("-c", SITE, package=package(tmp_path, "odd = other:ODD", declared("phrase: str = 'warm'")))

@@ -40,6 +40,7 @@ def test_its_processes_leave_the_processor_to_others_while_they_wait(model_serve
     assert _seconds_of(core) - used < 0.75 * (time.monotonic() - began)
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(not on_processor(), reason="on a GPU vLLM is started as it is")
 def test_its_engine_is_forked_only_if_the_environment_says_so() -> None:
     code = """

@@ -23,6 +23,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("command", "killed"),
     [("manage.py follow_run 7", True), ("-m workers.jobs.runs.follow 7", True), ("another program", False)],

@@ -37,6 +37,7 @@ def test_the_look_up_of_a_missing_one_says_what_to_do(registry: Any) -> None:
     assert registry.get("toy") is None
 
 
+@pytest.mark.processes
 @pytest.mark.django_db(transaction=True)
 def test_a_run_fails_and_gives_its_gpu_back(keeper: Keeper, of_toy: Run) -> None:
     run = work(keeper, of_toy, RunState.FAILED, seconds=60)
@@ -44,6 +45,7 @@ def test_a_run_fails_and_gives_its_gpu_back(keeper: Keeper, of_toy: Run) -> None
     assert not Gpu.objects.exclude(run=None).exists()
 
 
+@pytest.mark.processes
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("wish", ["stop", "kill"])
 def test_a_run_that_died_is_not_started_only_to_be_stopped(

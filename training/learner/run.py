@@ -11,6 +11,7 @@ that was killed, stopped or moved resumes from its newest checkpoint as if nothi
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import random
@@ -60,6 +61,8 @@ class Run:
 
     def __init__(self, settings: RecipeSettings) -> None:
         self.settings, self.folder = settings, settings.run_dir
+        # Only once, before there is anything to interrupt: what a signal raises in a serializer becomes an error of pydantic.
+        self._dumped = settings.model_dump(mode="json")
         self.first = processes.rank() == 0
         self._stack = ExitStack()
         self.finished = self._stopped = False
@@ -108,7 +111,7 @@ class Run:
         self._found = latest_checkpoint(self.folder / "checkpoints", self.log.log)
         if self._found:
             before = renamed(self._found[1]["settings"], type(self.settings))
-            if changed := sorted(changes(self.settings.model_dump(mode="json"), before)):
+            if changed := sorted(changes(self._dumped, before)):
                 raise MendableError(
                     f"{self.folder} holds a run with other settings ({', '.join(changed)}): choose another run_dir, or set them "
                     "back."
@@ -121,10 +124,10 @@ class Run:
         """The steps that are still to be done, from 0. `data` is the fingerprint of what they learn from."""
         self._asked_to_stop = self._stack.enter_context(stop_on_sigterm())
         self.learner, self.total, self.evaluate = learner, total, evaluate
-        self._facts: dict[str, Any] = {"settings": self.settings.model_dump(mode="json"), "data": data, "total": total}
+        self._facts: dict[str, Any] = {"settings": self._dumped, "data": data, "total": total}
         step = self.done = self._resume()
         if self.first:
-            text = redact(self.settings.model_dump_json(indent=2))
+            text = redact(json.dumps(self._dumped, indent=2, ensure_ascii=False))
             (self.folder / "settings.json").write_text(text + "\n")
         # A bar for people; a line for each step where nobody watches.
         watched = self.first and sys.stderr.isatty()

@@ -205,7 +205,7 @@ def test_the_model_server_is_killed_in_the_middle_of_a_story() -> None:
             before = site.api("GET", f"/stories/{story}")["full_text"]
             os.kill(site.pid("vllm"), signal.SIGKILL)
         wait_for(
-            lambda: site.api("GET", f"/stories/{story}")["generation"]["state"] == "done", "it ends by itself", 240
+            lambda: site.api("GET", f"/stories/{story}")["generation"]["state"] == "done", "it ends by itself", 480
         )
         done = site.api("GET", f"/stories/{story}")
         assert done["full_text"].startswith(before)

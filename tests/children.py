@@ -1,7 +1,7 @@
 """What `make test-fast` leaves out is marked: a test that starts processes says so (`pytest.mark.processes`), one with a browser or a model too.
 
 A test that starts one and is not marked fails, here and in `make test`. The servers of `tests.servers` do not count, since they stand before any
-test, nor do QUICK, which only answer.
+test, nor do QUICK, which only answer (`uname` is asked by Python's own `platform`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}
-QUICK = {"git", "nvidia-smi"}
+QUICK = {"git", "nvidia-smi", "uname"}
 MARKS = ("processes", "browser", "model")
 
 _running: pytest.Item | None = None

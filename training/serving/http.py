@@ -77,7 +77,8 @@ def connections(
 ) -> httpx2.AsyncClient:
     """Connections to one server. Raises MendableError if the environment names a proxy that cannot be used.
 
-    Reading an answer raises Unavailable if it is longer than `most_bytes`, uncompressed, or compressed by something else than gzip or deflate.
+    Reading an answer raises Unavailable if it is longer than `most_bytes`, as it comes or decompressed, or compressed by something else than
+    gzip or deflate.
     """
 
     async def bounded(response: httpx2.Response) -> None:
@@ -107,18 +108,24 @@ def connections(
 
 class _Bounded(httpx2.AsyncByteStream):
     def __init__(self, stream: httpx2.AsyncByteStream, most_bytes: int, *, compressed: bool) -> None:
-        self._stream, self._left = stream, most_bytes
+        self._stream, self._most = stream, most_bytes
         self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 32) if compressed else None  # 32: of gzip or of zlib
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        came = given = (
+            0  # both are bounded: what follows the end of compressed data decompresses to nothing, and is kept
+        )
         async for part in self._stream:
+            came += len(part)
             if self._inflate:
                 try:
-                    part = self._inflate.decompress(part, self._left + 1)  # no more: a few bytes may hold gigabytes
+                    part = self._inflate.decompress(
+                        part, self._most - given + 1
+                    )  # no more: a few bytes may hold gigabytes
                 except zlib.error:
                     raise Unavailable("the answer is compressed in a way that cannot be read") from None
-            self._left -= len(part)
-            if self._left < 0:
+            given += len(part)
+            if max(came, given) > self._most:
                 raise Unavailable("the answer is far too long")
             yield part
 

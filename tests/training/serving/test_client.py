@@ -11,7 +11,7 @@ import threading
 import time
 import tracemalloc
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from email.utils import formatdate
 from typing import Any
 
@@ -65,10 +65,15 @@ class _Scripted(Handler):
             self.close_connection = True
             self.script.gone.set()
 
-    def drip(self, part: bytes, pause: float = 0.0) -> None:
+    def drip(
+        self, part: bytes, pause: float = 0.0, headers: Mapping[str, str] | None = None, first: bytes = b""
+    ) -> None:
         """One small part after another, without an end."""
         self.send_response(200)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.end_headers()
+        self.wfile.write(first)
         while True:
             self.wfile.write(part)
             time.sleep(pause)
@@ -260,6 +265,14 @@ def test_a_gateway_that_compresses_unasked(encoding: str, compress: Callable[[by
     script.reply = lambda handler: handler.reply(200, answer, {"Content-Encoding": "br"})
     with pytest.raises(Unavailable, match="compressed by br"):
         ask(script.url)
+
+
+def test_what_follows_compressed_data_is_bounded_too(script: Script) -> None:
+    """It decompresses to nothing, so that it would be kept, and read for as long as a request may take."""
+    script.reply = lambda handler: handler.drip(b"x" * 1000, 0.0, {"Content-Encoding": "gzip"}, gzip.compress(b"{}"))
+    with pytest.raises(Unavailable, match="far too long"):
+        ask(script.url, seconds=20, most_bytes=10**5)
+    assert script.gone.wait(5), "the connection is given up"
 
 
 @pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "socks4://127.0.0.1:9"])

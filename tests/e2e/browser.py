@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect, sync_playwright
 
+from scripts.bootstrap import BROWSERS
 from tests.e2e.stack import Account, Stack, sha256
 
 ARGUMENTS = [
@@ -26,7 +27,7 @@ document.addEventListener("securitypolicyviolation", (event) => window.violation
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
         pytest.fail("Chromium is not installed: apt-get install chromium")
     with sync_playwright() as playwright:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import shutil
 import time
 from collections.abc import Iterable
 from html.parser import HTMLParser
@@ -16,9 +15,9 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from playwright.sync_api import sync_playwright
 
 import training.reporting.charts
+from tests.e2e.browser import chromium
 from training.common.errors import MendableError
 from training.common.events import EVENT, EventLog
 from training.common.records import LogLine
@@ -336,14 +335,10 @@ def test_a_constant_metric_is_in_the_middle() -> None:
 
 @pytest.mark.browser
 def test_a_browser_shows_it_wide_and_narrow_without_messages_or_requests(tmp_path: Path) -> None:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.fail("Chromium is not installed: apt-get install chromium")
     events = [metrics(step, loss=1 / step, held_out_loss=2 / step, grad_norm=10.0**-step) for step in range(1, 9)]
     path = write_report(a_run(tmp_path / "run", [log("x" * 900), log(HOSTILE), *events]))
     found: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+    with chromium() as browser:
         for width in (360, 1280):
             shown = browser.new_page(viewport={"width": width, "height": 800})
             shown.on("console", lambda message: found.append(message.text))
@@ -355,5 +350,4 @@ def test_a_browser_shows_it_wide_and_narrow_without_messages_or_requests(tmp_pat
             assert shown.evaluate("document.documentElement.scrollWidth") <= width
             assert shown.get_by_role("img").count() == 2
             assert shown.get_by_role("img", name="loss over the steps").is_visible()
-        browser.close()
     assert found == []

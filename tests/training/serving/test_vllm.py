@@ -42,18 +42,19 @@ def test_its_processes_leave_the_processor_to_others_while_they_wait(model_serve
 
 @pytest.mark.processes
 @pytest.mark.skipif(not on_processor(), reason="on a GPU vLLM is started as it is")
-def test_its_engine_is_forked_only_if_the_environment_says_so() -> None:
+def test_its_processes_are_forked_only_if_the_environment_says_so() -> None:
     code = """
 import importlib, os
 os.environ.pop("VLLM_WORKER_MULTIPROC_METHOD", None)
 from training.serving import launch
 from vllm.utils.system_utils import get_mp_context
-assert launch.engines.get_mp_context is get_mp_context, "nothing is said"
+assert launch.engines.get_mp_context is launch.multiproc_executor.get_mp_context is get_mp_context, "nothing is said"
 for method in ("spawn", "fork"):
     os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = method
     importlib.reload(launch)
-    assert (launch.engines.get_mp_context is get_mp_context) == (method == "spawn")
-    assert launch.engines.get_mp_context().get_start_method() == method
+    for module in (launch.engines, launch.multiproc_executor):
+        assert (module.get_mp_context is get_mp_context) == (method == "spawn")
+        assert module.get_mp_context().get_start_method() == method
 """
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from training.common.errors import MendableError
 from workers.jobs.runs import follow, only_one, stages
 from workers.jobs.runs.follow import Follower
-from writer.studio.models import Run
+from workers.lease import Lease, Lost
+from writer.studio.models import Run, RunState
 
 HOLD = """
 import fcntl, os, sys, time
@@ -66,3 +69,34 @@ def test_a_stage_begins_again_when_the_last_process_of_the_one_before_is_gone(
     monkeypatch.setattr(follower, "_start", lambda: did.append("start"))
     follower._check_consents()
     assert did == ["kill", "beat", "kill", "beat", "kill", "start"]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MendableError("No row passed the checks."), "No row passed the checks."),
+        (OSError(28, "No space left on device"), "There is no space left to write in "),
+        (KeyError("rows"), "An unexpected error occurred while its result was stored; see follower.log in its folder."),
+    ],
+)
+def test_a_result_that_cannot_be_stored_ends_the_run(
+    follower: Follower, error: Exception, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without an end of the run, the next follower would meet the same error, and so on for ever."""
+    ends: list[tuple[str, str]] = []
+
+    def register(*_: object) -> None:
+        raise error
+
+    follower.run = Run(pk=7, recipe="violations")
+    follower.lease = Lease(follower.run, 1, timedelta(seconds=30))
+    follow.outcome(follower.run, follower.folder).mkdir()
+    monkeypatch.setattr(follow, "register", register)
+    monkeypatch.setattr(follow, "kill", lambda _: True)
+    monkeypatch.setattr(follower, "_beat", lambda: None)
+    monkeypatch.setattr(follower, "_end", lambda *how: ends.append(how))
+    with pytest.raises(Lost):
+        follower._ended()
+    [(state, problem)] = ends
+    assert state == RunState.FAILED
+    assert problem.startswith(said)

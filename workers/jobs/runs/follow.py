@@ -19,7 +19,7 @@ from typing import TypeVar
 import structlog
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
-from training.common.errors import EXIT_MENDABLE, MendableError
+from training.common.errors import EXIT_MENDABLE, MendableError, disk_errors_explained
 from workers import processes
 from workers.folders import private, run_folder
 from workers.jobs.runs import command, rewards, stages
@@ -120,17 +120,7 @@ class Follower:
 
     def _start(self) -> None:
         """Start the training. Raises Lost if it cannot be started, in which case the run has been ended."""
-        try:
-            settings = self._retry(lambda: prepare(self.run))
-        except (MendableError, OSError, ValueError) as error:
-            self._end(RunState.FAILED, str(error))
-            raise Lost from error
-        except Exception as error:  # a recipe of another package may raise anything
-            log.exception("run_not_started", run=self.run_id)
-            self._end(
-                RunState.FAILED, "An unexpected error occurred while it was started; see follower.log in its folder."
-            )
-            raise Lost from error
+        settings = self._or_end("it was started", lambda: prepare(self.run))
         gpus = self._retry(lambda: list(self.run.gpus_held.order_by("index").values_list("index", "memory")))
         numbers = [index for index, memory in gpus] if any(memory for _, memory in gpus) else None
         self._began = self.events.stat().st_size if self.events.exists() else 0
@@ -182,10 +172,7 @@ class Follower:
         self._kill()  # processes that a launcher left; they still use the GPUs
         self._beat()
         if outcome(self.run, self.folder).is_dir():
-            try:
-                self._retry(lambda: register(self.run, self.lease.attempt, self.folder))
-            except MendableError as error:
-                self._end(RunState.FAILED, str(error))
+            self._or_end("its result was stored", lambda: register(self.run, self.lease.attempt, self.folder))
         elif self.run.wish:
             self._end(RunState.STOPPED, "")
         elif self._shutting_down:
@@ -219,6 +206,19 @@ class Follower:
         log.warning("run_died", run=self.run_id, step=self.run.step, deaths=self.run.failures)
         self._start()
         return True
+
+    def _or_end(self, doing: str, work: Callable[[], T]) -> T:
+        """Do some work for the run. If it fails, end the run with the reason, and raise Lost."""
+        try:
+            with disk_errors_explained(self.folder):
+                return self._retry(work)
+        except (MendableError, OSError, ValueError) as error:
+            self._end(RunState.FAILED, str(error))
+            raise Lost from error
+        except Exception as error:  # a recipe of another package may raise anything
+            log.exception("run_failed", run=self.run_id)
+            self._end(RunState.FAILED, f"An unexpected error occurred while {doing}; see follower.log in its folder.")
+            raise Lost from error
 
     def _end(self, state: RunState, problem: str) -> None:
         self._retry(lambda: end(self.run, self.lease.attempt, state, problem))

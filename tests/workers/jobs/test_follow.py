@@ -12,6 +12,7 @@ import pytest
 from training.common.errors import MendableError
 from workers.jobs.runs import follow, only_one, stages
 from workers.jobs.runs.follow import Follower
+from workers.jobs.runs.results import outcome
 from workers.lease import Lease, Lost
 from writer.studio.models import Run, RunState
 
@@ -90,7 +91,7 @@ def test_a_result_that_cannot_be_stored_ends_the_run(
 
     follower.run = Run(pk=7, recipe="violations")
     follower.lease = Lease(follower.run, 1, timedelta(seconds=30))
-    follow.outcome(follower.run, follower.folder).mkdir()
+    outcome(follower.run, follower.folder).mkdir()
     monkeypatch.setattr(follow, "register", register)
     monkeypatch.setattr(follow, "kill", lambda _: True)
     monkeypatch.setattr(follower, "_beat", lambda: None)

@@ -17,7 +17,7 @@ export function ask({ mine, theirs }: Versions): Promise<Choice> {
   say(element("mine-words"), `${countWords(mine)} words`);
   say(element("theirs-words"), `${countWords(theirs)} words`);
   const copyMine = element<HTMLButtonElement>("copy-mine");
-  copyMine.onclick = () => void copy(mine).then(() => say(copyMine, "Copied"));
+  copyMine.onclick = () => void copy(mine, copyMine);
   say(copyMine, "Copy mine");
   dialog.returnValue = "later";
   dialog.showModal();

@@ -245,7 +245,7 @@ class Page {
     show(element("aside"), Boolean(text));
     if (!text) return;
     const button = element<HTMLButtonElement>("copy-aside");
-    button.onclick = () => void copy(text).then(() => say(button, "Copied"));
+    button.onclick = () => void copy(text, button);
     element("drop-aside").onclick = () => void aside.drop(given.id).then(() => show(element("aside"), false));
   }
 

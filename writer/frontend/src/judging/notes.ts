@@ -4,7 +4,7 @@ import "../shared/site.css";
 import "../shared/prose.css";
 import "../shared/desk.css";
 import "./marking.css";
-import { copy, element, say } from "../shared/page";
+import { copy, element } from "../shared/page";
 import { LAYER_OF } from "./passages";
 import { Sheet } from "./sheet";
 import { type Painted, TextView } from "./textview";
@@ -56,7 +56,7 @@ list.addEventListener("click", (event) => {
   const target = event.target as HTMLElement;
   const item = target.closest<HTMLElement>("[data-mark]");
   if (!item || target.closest("summary")) return;
-  if (target.matches(".copy")) return void copy(item.querySelector(".better")!.textContent).then(() => say(target, "Copied"));
+  if (target.matches(".copy")) return void copy(item.querySelector(".better")!.textContent, target);
   activate(item.dataset.mark);
   if (!active) return;
   if (target.matches(".quote")) sheet.close();

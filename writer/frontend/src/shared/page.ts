@@ -15,15 +15,21 @@ export function show(target: HTMLElement, visible: boolean): void {
   if (target.hidden === visible) target.hidden = !visible;
 }
 
-export async function copy(text: string): Promise<void> {
-  if (navigator.clipboard) return navigator.clipboard.writeText(text);
-  // Without https browsers lend no clipboard; a selection in a field is what is left.
+/** Copy a text, and let the button say so. */
+export async function copy(text: string, button: HTMLElement): Promise<void> {
+  const done = await navigator.clipboard?.writeText(text).then(() => true, () => false);
+  say(button, done || copyFromField(text) ? "Copied" : "The browser does not allow it: select and copy by hand");
+}
+
+/** Without https browsers lend no clipboard, and some refuse it; a selection in a field is what is left. */
+function copyFromField(text: string): boolean {
   const field = document.createElement("textarea");
   field.value = text;
   document.body.append(field);
   field.select();
-  document.execCommand("copy");
+  const done = document.execCommand("copy");
   field.remove();
+  return done;
 }
 
 const NUMBERS = new Intl.NumberFormat("en-GB");

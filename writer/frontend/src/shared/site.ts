@@ -1,7 +1,7 @@
 /** Every page but the drafting page. They work without this; it only makes some things shorter. */
 
 import "./site.css";
-import { copy, say } from "./page";
+import { copy } from "./page";
 
 for (const presets of document.querySelectorAll<HTMLElement>("[data-presets-for]")) {
   const field = document.getElementById(presets.dataset.presetsFor ?? "") as HTMLInputElement | null;
@@ -23,7 +23,7 @@ for (const button of document.querySelectorAll<HTMLButtonElement>("[data-copy]")
   const field = document.getElementById(button.dataset.copy ?? "") as HTMLInputElement | null;
   if (!field) continue;
   button.hidden = false;
-  button.addEventListener("click", () => void copy(field.value).then(() => say(button, "Copied")));
+  button.addEventListener("click", () => void copy(field.value, button));
 }
 
 /** A page that waits for something is fetched again and drawn anew where it differs, unless somebody is at work in it. */

@@ -32,7 +32,7 @@ test: set-up-tests
 	$(py) -m pytest -n 3 -q
 
 test-fast: set-up-tests
-	$(py) -m pytest -n 2 -q -m "not browser and not model and not processes"
+	$(py) -m pytest -n 3 -q -m "not browser and not model and not processes and not slow"
 
 check: lint types pages
 

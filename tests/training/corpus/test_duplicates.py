@@ -52,6 +52,7 @@ def respelled(text: str) -> str:
     return text
 
 
+@pytest.mark.slow
 def test_no_two_stories_of_the_corpus_are_duplicates() -> None:
     texts, prints = corpus()
     assert find_duplicates(prints, [len(text) for text in texts], THRESHOLD) == []

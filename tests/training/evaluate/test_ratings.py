@@ -44,6 +44,7 @@ def test_length_alone_makes_nobody_better() -> None:
     assert rate(2, comparisons, with_length=True).values[0] == pytest.approx(0, abs=0.15)
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     strengths = [0.4, 0.0, -0.4]
     held = 0

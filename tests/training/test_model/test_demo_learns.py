@@ -134,6 +134,7 @@ def run_settings(place: Path, make: Any, **changes: Any) -> dict[str, Any]:
     } | changes  # fmt: skip
 
 
+@pytest.mark.slow
 def test_fine_tuning_teaches_an_opening(tmp_path: Path) -> None:
     """None of 32 sampled texts began with the opening before, and 23 did after twelve steps.
 
@@ -163,6 +164,7 @@ def test_fine_tuning_teaches_an_opening(tmp_path: Path) -> None:
     assert others[1] < others[0] + 0.2, measured
 
 
+@pytest.mark.slow
 def test_preferences_teach_a_pace(tmp_path: Path) -> None:
     """The data prefers the passage with shorter sentences; after 12 steps the model preferred it in all 32 held-out pairs.
 

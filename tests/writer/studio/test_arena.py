@@ -335,6 +335,7 @@ def test_rules_out_of_bounds(candidate: ModelVersion, model: ModelVersion, admin
         open_arena(by=admin, candidate=model.pk)
 
 
+@pytest.mark.slow
 def test_simulated_voters_and_the_stated_error_rate(
     candidate: ModelVersion, admin: User, make_editor: Callable[[], User]
 ) -> None:

@@ -146,8 +146,10 @@ class DeepSpeedEngine:
     def update(self, rate: float, divide: float) -> float:
         for group in self.engine.optimizer.param_groups:
             group["lr"] = rate
-        self.engine.optimizer.loss_scale = divide  # what gradients are divided by before they are clipped
+        scaled = self.engine.optimizer
+        scaled.loss_scale = divide  # what gradients are divided by before they are clipped, and what the next loss would be multiplied by
         self.engine.step()
+        scaled.loss_scale = 1.0
         return float(self.engine.get_global_grad_norm())
 
     def save(self, folder: Path) -> None:
@@ -160,6 +162,7 @@ class DeepSpeedEngine:
                 f"The checkpoint {folder} was written by {shards} processes, and this run has {self.processes}: start {shards} processes."
             )
         self.engine.load_checkpoint(str(folder), tag="deepspeed", load_module_strict=False)
+        self.engine.optimizer.loss_scale = 1.0  # checkpoints of version 0.1 hold that of their last step
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Return all weights on process 0, nothing on the others."""

@@ -167,6 +167,11 @@ def test_the_notes_page(visit: Callable[..., Page], stack: Stack, look: str) -> 
     expect(active.get_by_role("button", name="Copied")).to_be_visible()
     active.get_by_text("What the principle asks").click()
     check(page, "notes-open" if look == "phone" else "notes", look)
+    page.evaluate(
+        "Object.defineProperty(navigator, 'clipboard', {value: undefined}); document.execCommand = () => false"
+    )
+    active.locator(".copy").click()
+    expect(active.locator(".copy")).to_have_text("The browser does not allow it: select and copy by hand")
     page.locator("#marks .quote").nth(1).click()
     assert page.locator("#text [contenteditable], main form").count() == 0
 

@@ -36,7 +36,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAMS = (
-    ["-m", "training"], ["-m", "celery"], ["-m", "uvicorn"], ["-m", "tests.upstream.server"],
+    ["-m", "training"], ["-m", "celery"], ["-m", "uvicorn"], ["-m", "tests.upstream.server"], ["-m", "tests.e2e.prepare"], ["-m", "tests.e2e.shell"],
     ["-m", "torch.distributed.run"], [str(ROOT / "manage.py"), "narrate"], [str(ROOT / "manage.py"), "follow_run"],
     ["-c", "import sys;exec(eval(sys.stdin.readline()))"],  # as execnet starts the processes of pytest-xdist
 )  # fmt: skip

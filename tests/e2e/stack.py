@@ -31,42 +31,6 @@ import psycopg
 
 ROOT = Path(__file__).resolve().parents[2]
 
-PREPARE = """
-import json, django
-django.setup()
-from dataclasses import asdict
-from django.core.management import call_command
-from django.test import Client
-call_command("migrate", verbosity=0)
-from writer.accounts.demo import ensure_demo_accounts
-from writer.editorial.operations.import_constitution import ensure_constitution
-from writer.stories.operations.models import ensure_model_version
-ensure_constitution()
-ensure_model_version()
-accounts = []
-for account in ensure_demo_accounts():
-    browser = Client(headers={"user-agent": "Chromium"})
-    answer = browser.post("/account/login/", {"login": account.email, "password": account.password})
-    assert answer.status_code == 302, answer.content
-    accounts.append(asdict(account) | {"session": browser.cookies["sessionid"].value})
-print(json.dumps(accounts))
-"""
-SHELL = """
-import io, json, os, sys, traceback, django
-from contextlib import redirect_stdout
-django.setup()
-answers, sys.stdin = sys.stdout, open(os.devnull)
-for line in os.fdopen(0):
-    said = io.StringIO()
-    try:
-        with redirect_stdout(said):
-            exec(json.loads(line), {})
-        answer = {"said": said.getvalue()}
-    except BaseException:
-        answer = {"failed": traceback.format_exc()}
-    print(json.dumps(answer), file=answers, flush=True)
-"""
-
 
 @dataclass(frozen=True)
 class Account:
@@ -127,7 +91,7 @@ class Stack:
         self.web = Process([*uvicorn, "--lifespan", "off"], env, folder / "web.log")
         self.narrator = Process([str(ROOT / "manage.py"), "narrate"], env, folder / "narrator.log")
         self._shell = subprocess.Popen(
-            [sys.executable, "-c", SHELL], env=self.env, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "tests.e2e.shell"], env=self.env, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )  # fmt: skip
 
     def wait_ready(self, seconds: float = 60) -> None:
@@ -204,7 +168,7 @@ def prepared(database_url: str) -> tuple[str, list[Account]]:
     atexit.register(_maintain, database_url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
     with TemporaryDirectory() as folder:
         ran = subprocess.run(
-            [sys.executable, "-c", PREPARE], env=_env(database_url, name, Path(folder)), cwd=ROOT, capture_output=True, text=True, timeout=120
+            [sys.executable, "-m", "tests.e2e.prepare"], env=_env(database_url, name, Path(folder)), cwd=ROOT, capture_output=True, text=True, timeout=120
         )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     return name, [Account(**account) for account in json.loads(ran.stdout.splitlines()[-1])]

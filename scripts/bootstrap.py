@@ -18,6 +18,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMPS = VENV / "stamps"
 FRONTEND = ROOT / "writer" / "frontend"
+SYSTEM = Path("/etc/os-release")
 OLDEST, NEWEST = (3, 11), (3, 13)
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 """The first has no windows and costs a quarter less processor time; only Debian has it."""
@@ -61,7 +62,7 @@ def missing_packages(python: str, testing: bool) -> dict[str, str]:
     if not (shutil.which("g++") or shutil.which("c++")):
         missing["g++"] = "a C++ compiler, for what torch compiles at run time"
     if testing and not any(map(shutil.which, BROWSERS)):
-        debian = "ID=debian" in Path("/etc/os-release").read_text().split()
+        debian = SYSTEM.is_file() and "ID=debian" in SYSTEM.read_text().split()
         missing[BROWSERS[0] if debian else "chromium"] = "Chromium, for the browser tests"
     return missing
 

@@ -187,6 +187,8 @@ def test_two_windows_change_the_same_text(desk: Desk, second_desk: Desk, stack: 
     second_desk.page.get_by_role("button", name="Choose a version").click()
     expect(dialog.locator("#mine")).to_contain_text("Of the second window.")
     expect(dialog.locator("#theirs")).to_contain_text("Of the first window.")
+    dialog.get_by_role("button", name="Copy mine").click()
+    expect(dialog.locator("#copy-mine")).to_have_text("Copied")
     dialog.get_by_role("button", name="Take the saved one").click()
     second_desk.wait_saved()
     expect(second_desk.paragraph(1)).to_contain_text("Of the first window.")

@@ -19,9 +19,8 @@ import pytest
 
 from tests.training import models
 from tests.training.conftest import ROOT, made_up_story
-from tests.training.recipes.runs import NAMES, command, make_settings, max_difference, metric_by_step
+from tests.training.recipes.runs import NAMES, Name, command, make_settings, max_difference, metric_by_step
 from training.config.recipe import RecipeSettings
-from training.recipes.grpo import GrpoSettings
 from training.recipes.registry import RECIPES
 from training.rewards.records import StoryScore
 from training.rollouts.records import HUMAN, Dump, Rollout, step_name
@@ -34,7 +33,7 @@ WIDE = {"intermediate_size": 4096}
 """ZeRO-3 does not shard smaller weights."""
 
 
-def dump(folder: Path) -> Path:
+def dump(folder: Path) -> None:
     """Stories of unlike lengths and scores for all steps."""
     end = models.tokenizer().token_to_id(END)
     for step in range(STEPS):
@@ -49,31 +48,21 @@ def dump(folder: Path) -> Path:
                 written.add_score((number, story), StoryScore({"length": chance.random()}, {}))
             written.add_score((number, HUMAN), StoryScore({"length": chance.random()}, {}))
         written.close()
-    return folder
 
 
-def grpo_settings(folder: Path, run: str, learner: dict[str, Any]) -> GrpoSettings:
-    model, data, stories = folder / "model-qwen3", folder / "grpo.jsonl", folder / "stories"
-    if not model.exists():
-        models.save(models.random_model("qwen3", **WIDE), model)
-    if not data.exists():
-        models.conversations(data, 6)
-        dump(stories)
-    given: dict[str, Any] = {
-        "run_dir": folder / run, "model": model, "data": (data,), "context": 1024, "steps": STEPS, "batch": BATCH, "group": GROUP,
-        "checkpoint_every": STEPS, "human": {"ramp": 0}, "replay": stories, "rewards": {"weights": {"length": 1.0}, "min_std": 0.0},
-        "learner": {"precision": "float32", "learning_rate": 1e-3, "tokens_per_micro_batch": 500, "threads": 1} | learner,
-        "guards": {"length_ratio": None, "cut": None},
-    }  # fmt: skip
-    return GrpoSettings.model_validate(given)
-
-
-def settings_of(name: str, folder: Path, run: str, learner: dict[str, Any]) -> RecipeSettings:
+def settings_of(name: Name, folder: Path, run: str, learner: dict[str, Any]) -> RecipeSettings:
+    more: dict[str, Any] = {}
     if name == "grpo":
-        return grpo_settings(folder, run, learner)
+        if not (folder / "stories").exists():
+            dump(folder / "stories")
+            models.conversations(folder / "grpo.jsonl", 6)
+        more = {
+            "batch": BATCH, "group": GROUP, "held_out": (), "human": {"ramp": 0}, "replay": folder / "stories",
+            "rewards": {"weights": {"length": 1.0}, "min_std": 0.0}, "guards": {"length_ratio": None, "cut": None},
+        }  # fmt: skip
     made: RecipeSettings = make_settings(
-        next(one for one in NAMES if one == name), folder, run, shape=WIDE, steps=STEPS, checkpoint_every=STEPS, learner=learner
-    )  # fmt: skip
+        name, folder, run, shape=WIDE, steps=STEPS, checkpoint_every=STEPS, learner=learner, **more
+    )
     return made
 
 
@@ -111,11 +100,11 @@ def walked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="module")
-def alone(walked: Path) -> Callable[[str, str], Path]:
+def alone(walked: Path) -> Callable[[Name, str], Path]:
     """A function that does a run with plain torch, once, and returns its folder."""
 
     @cache
-    def of(name: str, learner: str) -> Path:
+    def of(name: Name, learner: str) -> Path:
         settings = settings_of(name, walked, f"{name}-{learner}-alone", LEARNERS[learner])
         RECIPES[name].load()(settings)
         return settings.run_dir
@@ -125,7 +114,7 @@ def alone(walked: Path) -> Callable[[str, str], Path]:
 
 @pytest.mark.parametrize(("name", "learner", "stage"), CASES)
 def test_two_processes_are_one(
-    name: str, learner: str, stage: int, walked: Path, alone: Callable[[str, str], Path]
+    name: Name, learner: str, stage: int, walked: Path, alone: Callable[[Name, str], Path]
 ) -> None:
     two, one = walked / f"{name}-{learner}-{stage}", alone(name, learner)
     for metric in ("loss", "grad_norm"):

@@ -55,6 +55,25 @@ def test_what_is_missing_is_named_in_one_line_with_one_command(
 
 
 @pytest.mark.processes
+@pytest.mark.parametrize(
+    ("system", "package"),
+    [
+        ('NAME="Debian GNU/Linux"\nID=debian\n', "chromium-headless-shell"),
+        ("ID=ubuntu\nID_LIKE=debian\n", "chromium"),
+        (None, "chromium"),
+    ],
+)
+def test_the_browser_that_the_system_has_is_asked_for(
+    bootstrap: ModuleType, system: str | None, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if system is not None:
+        (tmp_path / "os-release").write_text(system)
+    monkeypatch.setattr(bootstrap, "SYSTEM", tmp_path / "os-release")
+    monkeypatch.setattr(bootstrap.shutil, "which", lambda name: None if name in bootstrap.BROWSERS else name)
+    assert package in bootstrap.missing_packages(sys.executable, True)
+
+
+@pytest.mark.processes
 def test_a_python_that_does_not_fit_is_passed_over(bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "OLDEST", (9, 0))
     monkeypatch.setattr(bootstrap, "NEWEST", (9, 1))

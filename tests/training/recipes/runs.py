@@ -27,7 +27,7 @@ from training.recipes.reward_model.loop import reward_model
 from training.recipes.sft.loop import sft
 from workers.processes import processes_of, tag
 
-Name = Literal["pretrain", "sft", "reward_model", "dpo"]
+Name = Literal["pretrain", "sft", "reward_model", "dpo", "grpo"]
 NAMES: tuple[Name, ...] = ("pretrain", "sft", "reward_model", "dpo")
 RECIPES: dict[Name, Callable[[Any], Path | None]] = {
     "pretrain": pretrain,
@@ -50,7 +50,9 @@ def make_settings(
     if not model.exists():
         models.save(models.random_model(kind, **(shape or {})), model)
     if not data.exists():
-        make = {"pretrain": models.texts, "sft": models.conversations}.get(name, models.preferences)
+        make = {"pretrain": models.texts, "sft": models.conversations, "grpo": models.conversations}.get(
+            name, models.preferences
+        )
         make(data)
         make(held_out, 6, seed=1)
     learner = {

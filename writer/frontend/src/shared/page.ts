@@ -18,17 +18,18 @@ export function show(target: HTMLElement, visible: boolean): void {
 /** Copy a text, and let the button say so. */
 export async function copy(text: string, button: HTMLElement): Promise<void> {
   const done = await navigator.clipboard?.writeText(text).then(() => true, () => false);
-  say(button, done || copyFromField(text) ? "Copied" : "The browser does not allow it: select and copy by hand");
+  say(button, done || copyFromField(text, button) ? "Copied" : "The browser does not allow it: select and copy by hand");
 }
 
-/** Without https browsers lend no clipboard, and some refuse it; a selection in a field is what is left. */
-function copyFromField(text: string): boolean {
+/** Without https browsers lend no clipboard, and some refuse it; a selection in a field is what is left, beside the button, since it may be in a dialog. */
+function copyFromField(text: string, button: HTMLElement): boolean {
   const field = document.createElement("textarea");
   field.value = text;
-  document.body.append(field);
+  button.after(field);
   field.select();
   const done = document.execCommand("copy");
   field.remove();
+  button.focus();
   return done;
 }
 

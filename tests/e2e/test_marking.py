@@ -16,6 +16,21 @@ from tests.e2e.browser import sign_in
 from tests.e2e.room import LONG, Room, acts_of, take_of
 from tests.e2e.stack import Stack
 
+BUSY = """async () => {
+    const database = await new Promise((resolve) => {
+        const request = indexedDB.open("longhand");
+        request.onsuccess = () => resolve(request.result);
+    });
+    const store = database.transaction("acts", "readwrite").objectStore("acts");
+    await new Promise((resolve) => {
+        const hold = () => {
+            store.count().onsuccess = hold;  // a transaction lives as long as it is asked something
+            resolve();
+        };
+        hold();
+    });
+}"""
+
 
 @pytest.fixture
 def browsing(chrome: Browser, sessions: Callable[[str], Path]) -> Iterator[BrowserContext]:
@@ -129,6 +144,19 @@ def test_a_reload_while_nothing_gets_through(room: Room, stack: Stack) -> None:
         ("End without a moral", 2),
     ]
     room.no_complaints()
+
+
+def test_a_reload_before_anything_is_written_down(room: Room, stack: Stack) -> None:
+    room.page.focus("#text")
+    room.press("ArrowDown")
+    room.page.evaluate(BUSY)
+    room.mark()
+    room.page.reload()
+    room.page.wait_for_selector("body[data-ready]")
+    expect(room.page.locator("#marks > li")).to_have_count(1)
+    room.wait_saved()
+    assert len(room.marks()) == 1
+    assert room.page.evaluate("Object.keys(localStorage).filter(name => name.startsWith('longhand:left:'))") == []
 
 
 def test_the_session_expires(room: Room, stack: Stack) -> None:

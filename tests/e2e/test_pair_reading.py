@@ -159,6 +159,15 @@ def test_two_long_takes_scroll_smoothly(editor: PairDesk, stack: Stack) -> None:
     right = [*prose("right", 60, 75), *shared, *prose("end", 50, 75)]
     lay_out(stack, [(text(left), text(right))], begun=True)
     editor.begin()
+    devtools = editor.page.context.new_cdp_session(editor.page)
+    devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def worked() -> float:
+        """Seconds of processor time that the page's thread has worked: other tests on the same cores do not count."""
+        metrics = {one["name"]: one["value"] for one in devtools.send("Performance.getMetrics")["metrics"]}
+        return float(metrics["TaskDuration"])
+
+    before = worked()
     frames = editor.page.evaluate(
         """async () => {
             const left = document.getElementById("left");
@@ -173,8 +182,10 @@ def test_two_long_takes_scroll_smoothly(editor: PairDesk, stack: Stack) -> None:
             return frames.sort((a, b) => a - b);
         }"""
     )
+    work = (worked() - before) / len(frames) * 1_000
     print("frames of", [round(frames[int(len(frames) * share)], 1) for share in (0.5, 0.95, 0.99)], "ms")
-    assert frames[int(len(frames) * 0.5)] < 34  # other tests and their servers run on the same two cores
+    print("work of a frame", round(work, 1), "ms")
+    assert work < 8
     moving = editor.page.evaluate(
         """async () => {
             const [left, right] = [document.getElementById("left"), document.getElementById("right")];

@@ -4,7 +4,8 @@
  * The protocol: an act gets a name (`op_id`) and is written to IndexedDB before it is sent; it is sent under this name until
  * it is answered, and the server stores it once. One tab of the browser sends at a time, one act after another, in the order
  * in which they were done and undone. Undoing an act that was never sent forgets it; one that may have arrived is first sent
- * to the end, so that no late copy of it can follow its undoing. Acts are kept by person, and sent only while this person is the one
+ * to the end, so that no late copy of it can follow its undoing. A page that is closed before IndexedDB has written an act leaves
+ * it in localStorage, which takes things at once. Acts are kept by person, and sent only while this person is the one
  * who is signed in.
  */
 
@@ -80,8 +81,9 @@ export class Acts {
   #retry: ReturnType<typeof setTimeout> | undefined;
   #failures = 0;
   #waitingFor: (() => void)[] = [];
-  /** Done here and not written down yet. */
+  /** Done or undone here and not written down yet. */
   #writing = 0;
+  #unwritten = new Map<string, Done>();
 
   constructor(readonly port: Port) {}
 
@@ -95,7 +97,10 @@ export class Acts {
       alone: (work) => (locks ? locks.request(`longhand:acts:${user}`, work) : work()),
       session: () => /(?:^|;\s*)csrftoken=([^;]+)/.exec(document.cookie)?.[1] ?? "", // signing in makes a new one
     });
-    await acts.#change(() => undefined);
+    const left = leftBehind(user);
+    await acts.#change((rows) => left.acts.forEach((done) => rows.some(({ op_id }) => op_id === done.op_id) || rows.push(row(done, rows))));
+    left.forget();
+    addEventListener("pagehide", () => leaveBehind(user, acts.unwritten));
     for (const event of ["online", "focus"]) addEventListener(event, () => acts.wake());
     setTimeout(() => acts.wake());
     return acts;
@@ -105,7 +110,9 @@ export class Acts {
   async do(act: Act, label: string, before?: unknown): Promise<Done> {
     const page = globalThis.location?.pathname ?? "";
     const done: Done = { op_id: randomId(), act, page, label, ...(before === undefined ? {} : { before }) };
-    await this.#doHere((rows) => void rows.push({ ...done, number: next(rows), undo: null, state: "new", detail: "" }));
+    this.#unwritten.set(done.op_id, done);
+    await this.#doHere((rows) => void rows.push(row(done, rows)));
+    this.#unwritten.delete(done.op_id);
     return done;
   }
 
@@ -133,6 +140,11 @@ export class Acts {
   get unsent(): Unsent[] {
     const waiting = this.#rows.filter(isWaiting).sort((a, b) => (a.undo ?? a.number) - (b.undo ?? b.number));
     return waiting.map((row) => ({ ...plain(row), undone: row.undo !== null }));
+  }
+
+  /** What would be lost if the page were closed now. */
+  get unwritten(): Done[] {
+    return [...this.#unwritten.values()];
   }
 
   settled(): Promise<void> {
@@ -257,11 +269,35 @@ function final(error: unknown): ApiError {
 
 const next = (rows: Row[]): number => 1 + Math.max(0, ...rows.map((row) => row.undo ?? row.number));
 
+const row = (done: Done, rows: Row[]): Row => ({ ...done, number: next(rows), undo: null, state: "new", detail: "" });
+
 const newest = (rows: Row[]): Row | undefined =>
   rows.filter((row) => row.undo === null && row.state !== "refused").sort((a, b) => b.number - a.number)[0];
 
 function plain({ op_id, act, page, label, before }: Row): Done {
   return { op_id, act, page, label, ...(before === undefined ? {} : { before }) };
+}
+
+const LEFT = "longhand:left:";
+
+function leaveBehind(user: number, acts: Done[]): void {
+  if (acts.length === 0) return;
+  try {
+    localStorage.setItem(`${LEFT}${user}:${randomId()}`, JSON.stringify(acts));
+  } catch {
+    // Full or forbidden: IndexedDB may still be quick enough.
+  }
+}
+
+/** What closed pages left behind; forgotten when it is written down elsewhere. */
+function leftBehind(user: number): { acts: Done[]; forget(): void } {
+  try {
+    const names = Object.keys(localStorage).filter((name) => name.startsWith(`${LEFT}${user}:`));
+    const acts = names.flatMap((name) => JSON.parse(localStorage.getItem(name)!) as Done[]);
+    return { acts, forget: () => names.forEach((name) => localStorage.removeItem(name)) };
+  } catch {
+    return { acts: [], forget: () => undefined };
+  }
 }
 
 const browserShelf: Shelf = {

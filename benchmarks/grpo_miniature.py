@@ -35,6 +35,7 @@ from safetensors.torch import load_file
 from benchmarks.report import ROOT, Measure, median_interval, write
 from training.common.events import read_events
 from training.common.records import Metrics, Window
+from training.common.sampling import Sampling
 from training.common.text import count_words, round_words, story_request
 from training.config.settings import read_settings
 from training.corpus.stories import read_stories, split_by_author
@@ -201,7 +202,7 @@ class Writer:
             context = await client.context()
             answers = await asyncio.gather(
                 *(
-                    client.write(title=one.title, premise=one.premise, target=one.target, seed=seed + number, context=context, temperature=1.0)
+                    client.write(title=one.title, premise=one.premise, target=one.target, seed=seed + number, context=context, sampling=Sampling(temperature=1.0, min_p=0.0))
                     for number, one in enumerate(asked)
                 )
             )  # fmt: skip

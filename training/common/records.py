@@ -299,6 +299,8 @@ class VersionReport(BaseModel):
     context: int
     scaled: bool
     """The buckets are not POLARIS': the context holds too few words."""
+    sampling: str = ""
+    """How the stories were sampled, for people; reports of before have none."""
     buckets: list[LengthBucket]
     figures: list[Figure]
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self, TypeVar
 
+from training.common.sampling import Sampling
 from training.common.text import Message, count_words, story_request
 from training.serving.client import Completion, ModelClient
 from training.serving.http import LOGPROBS_BYTES, Refused, ServerFailed, Unavailable
@@ -69,9 +70,16 @@ class Client:
         return int(known[0])
 
     async def write(
-        self, *, title: str, premise: str, target: int, seed: int, context: int, temperature: float
+        self,
+        *,
+        title: str,
+        premise: str,
+        target: int,
+        seed: int,
+        context: int,
+        sampling: Sampling = Sampling(),
     ) -> Written:
-        """A story in one answer, as the model writes it without a narrator."""
+        """A story in one answer, as the model writes it without a narrator; sampled as the site serves, unless told otherwise."""
         prompt = await self._tokens(story_request(title=title, premise=premise, target=target), opens=True)
         room = context - len(prompt) - 1
         if room < 1:
@@ -80,8 +88,7 @@ class Client:
             {
                 "prompt": prompt,
                 "max_tokens": min(room, max(256, 4 * target)),
-                "temperature": temperature,
-                "top_p": 1.0,
+                **sampling.parameters(),
                 "seed": seed,
             }
         )

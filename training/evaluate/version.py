@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from training.common.records import Figure, Interval, LengthBucket, VersionReport
+from training.common.sampling import Sampling
 from training.evaluate import repetition
 from training.evaluate.degeneration import words_of
 from training.evaluate.lengths import BUCKETS, buckets_for, log_error, slope, table, targets
@@ -29,12 +30,13 @@ LEAST_CUT = 50
 
 
 class Assignment(BaseModel):
-    """A story to be written."""
+    """A story to be written. What has no sampling was stored before there was a record of it."""
 
     title: str
     premise: str
     target: int
     seed: int
+    sampling: Sampling = Sampling(min_p=0.0)
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,12 @@ class Pair:
 
 
 def assignments(context: int, *, each: int = 5, seed: int = 1) -> list[Assignment]:
-    """`each` stories for each length bucket that fits into the context, on the site's own prompts."""
+    """`each` stories for each length bucket that fits into the context, on the site's own prompts, sampled as the site serves."""
     prompts = own_prompts()
     return [
-        Assignment(title=prompt.title, premise=prompt.premise, target=target, seed=seed * 1000 + number)
+        Assignment(
+            title=prompt.title, premise=prompt.premise, target=target, seed=seed * 1000 + number, sampling=Sampling()
+        )
         for number, target in enumerate(targets(buckets_for(context), each))
         for prompt in [prompts[number % len(prompts)]]
     ]
@@ -97,7 +101,10 @@ def build_report(
         *_judgement(own, beside, random),
     ]
     scaled = buckets[0] not in BUCKETS
-    return VersionReport(stories=len(asked), context=context, scaled=scaled, buckets=rows, figures=figures)
+    sampling = str(asked[0].sampling)
+    return VersionReport(
+        stories=len(asked), context=context, scaled=scaled, sampling=sampling, buckets=rows, figures=figures
+    )
 
 
 Values = NDArray[np.float64]

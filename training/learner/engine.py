@@ -228,17 +228,19 @@ class Learner:
             samples = [sample for number in own for sample in examples[number]]
             yield own, to_batch(samples, packed=self.packed, device=self.device, loss_factor=float(bool(numbers)))
 
-    def __call__(self, batch: Batch) -> torch.Tensor:
+    def __call__(self, batch: Batch, temperature: float = 1.0) -> torch.Tensor:
         """Return the model's output for a batch (`training.learner.scorer`)."""
-        output: torch.Tensor = self.engine.module(batch)
+        output: torch.Tensor = self.engine.module(batch, temperature)
         return output
 
     @torch.no_grad()
-    def infer(self, examples: Sequence[Example]) -> Iterator[tuple[list[int], Batch, torch.Tensor]]:
+    def infer(
+        self, examples: Sequence[Example], temperature: float = 1.0
+    ) -> Iterator[tuple[list[int], Batch, torch.Tensor]]:
         """Yield the numbers, the batch and the model's output for each micro-batch of this process, in evaluation mode, without gradients."""
         self.engine.module.eval()
         for numbers, batch in self.split_across_ranks(examples):
-            output = self(batch)
+            output = self(batch, temperature)
             if batch.loss_factor:
                 yield numbers, batch, output
         self.engine.module.train()

@@ -21,14 +21,18 @@ class LogprobHead(torch.nn.Linear):
         super().__init__(head.in_features, head.out_features, bias=False, device="meta")
         self.weight = head.weight
 
-    def forward(self, hidden: torch.Tensor, targets_N: torch.Tensor | None = None) -> torch.Tensor:
-        return super().forward(hidden) if targets_N is None else token_logprobs(hidden, self.weight, targets_N)
+    def forward(
+        self, hidden: torch.Tensor, targets_N: torch.Tensor | None = None, temperature: float = 1.0
+    ) -> torch.Tensor:
+        if targets_N is None:
+            return super().forward(hidden)
+        return token_logprobs(hidden, self.weight, targets_N, temperature=temperature)
 
 
 class Scorer(torch.nn.Module):
     """Wraps `model`, with or without adapters, and reads batches. Its output depends on the model's head:
 
-    - for a causal language model, the log-probabilities of the learned tokens, [N], in nats, float32;
+    - for a causal language model, the log-probabilities of the learned tokens at a temperature, [N], in nats, float32;
     - for a sequence classifier with one label (a reward model), the reward of each text, [S], float32.
     """
 
@@ -36,7 +40,7 @@ class Scorer(torch.nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, batch: Batch) -> torch.Tensor:
+    def forward(self, batch: Batch, temperature: float = 1.0) -> torch.Tensor:
         bare = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
         kwargs = {}
         if batch.ends is not None:
@@ -47,4 +51,4 @@ class Scorer(torch.nn.Module):
         hidden_ND = hidden_BTD.flatten(0, 1)
         if hasattr(bare, "score"):
             return cast("torch.Tensor", bare.score(hidden_ND[batch.last_S]).float()[:, 0])
-        return cast("torch.Tensor", bare.lm_head(hidden_ND[batch.learned_N], batch.targets_N))
+        return cast("torch.Tensor", bare.lm_head(hidden_ND[batch.learned_N], batch.targets_N, temperature))

@@ -18,29 +18,33 @@ TILE = 2**24
 class _TokenLogprobs(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden_ND: torch.Tensor, weight_VD: torch.Tensor, targets_N: torch.Tensor, tile: int
+        ctx: Any,
+        hidden_ND: torch.Tensor,
+        weight_VD: torch.Tensor,
+        targets_N: torch.Tensor,
+        tile: int,
+        temperature: float,
     ) -> torch.Tensor:
         logprobs_N = hidden_ND.new_empty(len(targets_N), dtype=torch.float32)
         lse_N = torch.empty_like(logprobs_N)
         for part in _parts(len(targets_N), len(weight_VD), tile):
-            logits_nV = hidden_ND[part] @ weight_VD.T
-            torch.logsumexp(logits_nV.float(), dim=-1, out=lse_N[part])
-            picked_n = logits_nV.gather(1, targets_N[part, None])[:, 0]
-            logprobs_N[part] = picked_n.float() - lse_N[part]
+            logits_nV = _logits(hidden_ND[part], weight_VD, temperature)
+            torch.logsumexp(logits_nV, dim=-1, out=lse_N[part])
+            logprobs_N[part] = logits_nV.gather(1, targets_N[part, None])[:, 0] - lse_N[part]
         ctx.save_for_backward(hidden_ND, weight_VD, targets_N, lse_N)
-        ctx.tile = tile
+        ctx.tile, ctx.temperature = tile, temperature
         return logprobs_N
 
     @staticmethod
-    def backward(ctx: Any, grad_N: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None, None]:
+    def backward(ctx: Any, grad_N: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None, None, None]:
         hidden_ND, weight_VD, targets_N, lse_N = ctx.saved_tensors
         to_hidden, to_weight = ctx.needs_input_grad[:2]
         grad_hidden = torch.empty_like(hidden_ND) if to_hidden else None
         grad_weight = torch.zeros_like(weight_VD, dtype=torch.float32) if to_weight else None
         for part in _parts(len(targets_N), len(weight_VD), ctx.tile):
-            hidden_nD, grad_n = hidden_ND[part], grad_N[part]
-            # d log p(target) / d logit_v = [v = target] - p(v)
-            logits_nV = (hidden_nD @ weight_VD.T).float()
+            hidden_nD, grad_n = hidden_ND[part], grad_N[part] / ctx.temperature
+            # d log p(target) / d logit_v = ([v = target] - p(v)) / temperature
+            logits_nV = _logits(hidden_nD, weight_VD, ctx.temperature)
             grad_nV = logits_nV.sub_(lse_N[part, None]).exp_().mul_(-grad_n[:, None])
             grad_nV.scatter_add_(1, targets_N[part, None], grad_n[:, None])
             grad_nV = grad_nV.to(hidden_ND.dtype)
@@ -48,7 +52,13 @@ class _TokenLogprobs(torch.autograd.Function):
                 torch.mm(grad_nV, weight_VD, out=grad_hidden[part])
             if grad_weight is not None:
                 grad_weight += grad_nV.T @ hidden_nD
-        return grad_hidden, None if grad_weight is None else grad_weight.to(weight_VD.dtype), None, None
+        return grad_hidden, None if grad_weight is None else grad_weight.to(weight_VD.dtype), None, None, None
+
+
+def _logits(hidden_nD: torch.Tensor, weight_VD: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Return the logits divided by the temperature, [n, V], float32."""
+    logits_nV = (hidden_nD @ weight_VD.T).float()
+    return logits_nV if temperature == 1 else logits_nV.div_(temperature)
 
 
 def _parts(tokens: int, vocabulary: int, tile: int) -> list[slice]:
@@ -59,8 +69,13 @@ def _parts(tokens: int, vocabulary: int, tile: int) -> list[slice]:
 
 
 def token_logprobs(
-    hidden_ND: torch.Tensor, weight_VD: torch.Tensor, targets_N: torch.Tensor, tile: int = TILE
+    hidden_ND: torch.Tensor,
+    weight_VD: torch.Tensor,
+    targets_N: torch.Tensor,
+    tile: int = TILE,
+    *,
+    temperature: float = 1.0,
 ) -> torch.Tensor:
-    """Return log p(targets_N[i]) under softmax(hidden_ND[i] @ weight_VD.T), [N], in nats, float32; differentiable in both matrices."""
-    logprobs_N: torch.Tensor = _TokenLogprobs.apply(hidden_ND, weight_VD, targets_N, tile)  # type: ignore[no-untyped-call]
+    """Return log p(targets_N[i]) under softmax(hidden_ND[i] @ weight_VD.T / temperature), [N], in nats, float32; differentiable in both matrices."""
+    logprobs_N: torch.Tensor = _TokenLogprobs.apply(hidden_ND, weight_VD, targets_N, tile, temperature)  # type: ignore[no-untyped-call]
     return logprobs_N

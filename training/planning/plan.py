@@ -168,6 +168,7 @@ def _work(plan: Plan) -> Rows:
         length = f"{texts.answer_tokens / texts.stories:,.0f} tokens each on average, {groups.sampling.most_tokens:,} at most"
         rows.append((f"{sampled:,.0f}", f"stories of the policy in a step of {groups.batch} requests: {length}"))
         rows.append((f"{groups.batch * groups.group - sampled:,.0f}", "human stories in a step"))
+        rows.append(("sampled", f"at {groups.sampling}"))
     if texts.too_long:
         how = "refuse" if groups else settings.overlong
         done = {"refuse": "the run will refuse them", "drop": "dropped", "cut": "cut"}[how]

@@ -47,6 +47,8 @@ def open_rollouts(run: Run, settings: GroupSettings) -> Iterator[Rollouts]:
         )
         humans = sum(one.human is not None for one in requests)
         run.log.log(f"{len(requests):,} requests, {humans:,} of them with a human story; {len(held_out):,} held out.")
+        if not settings.replay:
+            run.log.log(f"Stories are sampled at {settings.sampling}.")
         if settings.human and not humans:
             run.log.log("No request has a human story, so the groups have stories of the policy only.")
     with ExitStack() as stack:
@@ -176,7 +178,8 @@ class Rollouts:
 
     def _divergence(self, learner: Learner, first: Sequence[GroupRequest]) -> dict[str, float]:
         """By the stories of the first step. The learner learned from them, so it is lower than on others, and in a short run may be below 0."""
-        found = divergence(learner, processes.broadcast(self._first_stories(first) if self.run.first else None))
+        stories = processes.broadcast(self._first_stories(first) if self.run.first else None)
+        found = divergence(learner, stories, self.settings.sampling.temperature)
         return {} if found is None else {"divergence": found}
 
     def _first_stories(self, first: Sequence[GroupRequest]) -> list[tuple[Sample, Logprobs]]:

@@ -35,13 +35,15 @@ class OwnServer(ModelServer):
             adapters=next(rank for rank in RANKS if rank >= lora.rank) if lora else 0,
             dtype=settings.learner.precision,
         )
+        self._scaled = settings.sampling.temperature != 1
         self._given, self._log = settings.rollouts, settings.run_dir / "rollout-server.log"
         judges = (settings.rewards.judge, settings.rewards.ranges, settings.guards.judge)
         self._keys = {one.key_variable for one in judges if one is not None}
 
     def command(self) -> list[str]:
-        # A model's own idea of sampling (its generation_config.json) would come in unseen.
-        argv = [*super().command(), "--enable-scale-out", "--generation-config", "vllm"]
+        argv = [*super().command(), "--enable-scale-out"]
+        if self._scaled:
+            argv += ["--logprobs-mode", "processed_logprobs"]  # those of the sampled distribution, after the temperature
         if not on_processor():
             argv += ["--tensor-parallel-size", str(self._given.tensor_parallel)]
             argv += ["--gpu-memory-utilization", str(self._given.gpu_memory)]
@@ -77,7 +79,8 @@ class OwnServer(ModelServer):
 
 
 class GivenServer:
-    """At an address of the settings. It must run with --enable-scale-out and VLLM_SERVER_DEV_MODE=1, and with adapters where the run has one."""
+    """At an address of the settings. It must run with --enable-scale-out and VLLM_SERVER_DEV_MODE=1, with adapters where the run has one, and with
+    --logprobs-mode processed_logprobs where the temperature is not 1."""
 
     def __init__(self, url: str, key_variable: str) -> None:
         self.url, self.key = url.rstrip("/"), os.environ.get(key_variable, "")

@@ -20,9 +20,9 @@ from training.rewards.settings import RewardSettings
 
 
 class SamplingSettings(Settings):
-    """How stories are sampled. Anything but the plain softmax samples from another policy than the one that learns."""
+    """How stories are sampled. Anything but the softmax at a temperature samples from another policy than the one that learns."""
 
-    temperature: float = Field(1.0, gt=0, le=2)
+    temperature: float = Field(1.0, gt=0, le=2, description="Divides the logits, where stories are sampled and where they are scored.")
     top_p: float = Field(1.0, gt=0, le=1)
     top_k: int = Field(0, ge=0, le=10**6, description="0 samples from all tokens.")
     repetition_penalty: float = Field(1.0, gt=0, le=2)
@@ -31,6 +31,20 @@ class SamplingSettings(Settings):
     @property
     def plain(self) -> bool:
         return (self.temperature, self.top_p, self.top_k, self.repetition_penalty) == (1.0, 1.0, 0, 1.0)
+
+    def __str__(self) -> str:
+        """
+        >>> print(SamplingSettings(temperature=0.8))
+        temperature 0.8, which is what the learner scores
+        >>> print(SamplingSettings(top_p=0.95, top_k=20))
+        temperature 1, top-p 0.95, top-k 20; the learner scores the whole softmax at this temperature
+        """
+        changes = [f"top-p {self.top_p:g}"] * (self.top_p < 1) + [f"top-k {self.top_k}"] * bool(self.top_k)
+        changes += [f"repetition penalty {self.repetition_penalty:g}"] * (self.repetition_penalty != 1)
+        sampled = ", ".join([f"temperature {self.temperature:g}", *changes])
+        if changes:
+            return f"{sampled}; the learner scores the whole softmax at this temperature"
+        return f"{sampled}, which is what the learner scores"
 
 
 class RolloutSettings(Settings):

@@ -106,6 +106,8 @@ class ModelServer:
             "--dtype", self.dtype or precision(self.model),
             "--disable-uvicorn-access-log",
             "--structured-outputs-config", STRUCTURED,
+            # Otherwise a request without temperature, top_k, ... gets those of the model's generation_config.json. Its end tokens are read all the same.
+            "--generation-config", "vllm",
         ]  # fmt: skip
         if self.context:
             argv += ["--max-model-len", str(self.context)]

@@ -37,7 +37,6 @@ from writer.studio.models import Evaluation, EvaluationState, Run, Sample, Servi
 LEASE = timedelta(seconds=30)
 RENEW_SECONDS = 5.0
 MOST_PAIRS = 48
-TEMPERATURE = 0.8
 TRIES = 3
 MOST_ATTEMPTS = 6
 """Some of which may have killed their worker."""
@@ -217,7 +216,7 @@ class _Task:
                 target=one.target,
                 seed=one.seed,
                 context=context,
-                temperature=TEMPERATURE,
+                sampling=one.sampling,
             )
             await _in_thread(_keep, self.evaluation, version, number, written)
             return written

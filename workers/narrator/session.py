@@ -56,7 +56,8 @@ class Session:
         self._version: int = loaded.model
         self._model: str = loaded.served_name
         self._tokenizer: str = loaded.tokenizer
-        self._thinking = bool(self.writing.sampling.get("thinking", thinking))
+        chosen = self.writing.sampling.thinking
+        self._thinking = thinking if chosen is None else chosen
         self._find_server, self._prompter, self._hurry = server, prompter, hurry
         self._server: ModelServer
         self._fixed_context, self._context = context, context
@@ -242,14 +243,10 @@ async def _back_off(tries: int) -> None:
 
 
 def sampling(writing: Writing) -> dict[str, Any]:
-    """The sampling parameters of the generation, with a repetition penalty just after a loop."""
-    asked = writing.sampling
-    settings: dict[str, Any] = {
-        "temperature": float(asked.get("temperature", 0.8)),
-        "top_p": float(asked.get("top_p", 0.95)),
-    }
+    """The sampling parameters of the generation, with a repetition penalty just after a loop, and a seed of its own for each request."""
+    settings = writing.sampling.parameters()
     if writing.recent_loops(_JUST_NOW):
         settings["repetition_penalty"] = 1 + 0.1 * min(writing.recent_loops(), 6)
-    if isinstance(seed := asked.get("seed"), int):
+    if (seed := writing.sampling.seed) is not None:
         settings["seed"] = (seed * 1_000_003 + writing.attempt * 1009 + writing.requests) % 2**31
     return settings

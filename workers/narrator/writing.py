@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
+from training.common.sampling import Sampling
 from training.common.text import count_words
 from workers.narrator.channels import Pieces, Splitter, Tidy
 from workers.narrator.length import Length, Plan, WordCount, end_of_word, quotation_closed, sentence_ends
@@ -54,7 +55,7 @@ class Writing:
         self.attempt: int = loaded.attempt
         self.title: str = loaded.title
         self.premise: str = loaded.premise
-        self.sampling: dict[str, Any] = loaded.sampling or {}
+        self.sampling = Sampling.read(loaded.sampling or {})
         self.length = Length(loaded.target_words)
         self.seq: int = loaded.last_seq
         self.notice = ""

@@ -76,9 +76,7 @@ async def smoke(served: Served) -> str:
     try:
         async with Client(served) as client:
             context = await client.context()
-            written = await client.write(
-                title=title, premise=premise, target=SMOKE_WORDS, seed=1, context=context, temperature=0.7
-            )
+            written = await client.write(title=title, premise=premise, target=SMOKE_WORDS, seed=1, context=context)
     except ServerFailed as error:
         raise CannotLoad(str(error)) from None
     if written.words < SMOKE_WORDS // 8:

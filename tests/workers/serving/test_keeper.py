@@ -116,7 +116,7 @@ def test_who_has_no_adapter_writes_without_one(home: ModelVersion, tmp_path: Pat
 
     async def write(name: str, seed: int) -> None:
         async with Client(Served(*site_server()[:1], name, site_server()[1])) as client:
-            await client.write(title="T", premise="P", target=40, seed=seed, context=512, temperature=0.7)
+            await client.write(title="T", premise="P", target=40, seed=seed, context=512)
 
     async def together() -> list[float]:
         writing = [asyncio.create_task(write(name, seed)) for seed, name in enumerate(names)]

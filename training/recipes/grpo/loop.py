@@ -2,7 +2,7 @@
 
 By default it differs from the papers:
 
-- Stories are sampled from the plain softmax, which is also what is scored; POLARIS samples with top-p, top-k and a repetition penalty
+- Stories are sampled from the softmax, which is also what is scored, both at the same temperature; POLARIS samples with top-p, top-k and a repetition penalty
   (`files/papers/polaris.toml`).
 - Means are over the tokens of the whole step; POLARIS' code takes them within two stories (`mean_within`).
 - A human story's loss has a count of its own, its advantage has a cap, and an advantage below 0 counts as 0, which is reported.
@@ -103,7 +103,7 @@ class Step:
         began = time.monotonic()
         stale, cap = self._settings.rollouts.max_staleness, self._settings.rollouts.importance_ratio_cap
         for numbers, batch in self._learner.split_across_ranks([(row.sample,) for row in rows], last=last):
-            logprobs_N = self._learner(batch)
+            logprobs_N = self._learner(batch, self._settings.sampling.temperature)
             sampled_N = torch.cat([torch.from_numpy(rows[number].sampled) for number in numbers]).to(logprobs_N.device)
             losses_N = grpo_losses(logprobs_N, batch.weights_N, sampled_N if stale else None, cap)
             loss = losses_N.sum() * batch.loss_factor

@@ -1,30 +1,39 @@
 """The length of stories compared with the length asked for, and their repetition.
 
-    python -m benchmarks.length [--miniature]
+    python -m benchmarks.length [--miniature] [--starter FOLDER]
 
 With the demo model, a real vLLM, PostgreSQL, Redis and one narrator, as `manage.py up` starts them, but without a web server: one hundred stories
 of 300 to 3,000 words and five of 12,000. Words are counted by the product's counter. Repetition is the share of four-word phrases, within a
 thousand words, that occur earlier in them.
+
+The measures that end in `_starter` are of the starter model: twenty stories of 1,000 words and twenty of 3,000, how they ended, and the share of
+four-word phrases in their second half that occur earlier in it. A story that is given up is one that the loop guard stopped in the end.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from benchmarks.report import ROOT, Measure, write
 from benchmarks.site import databases
-from training.common.text import WORD, count_words
+from training.common.text import count_words
+from training.evaluate.degeneration import words_of
 from training.serving.vllm import ModelServer
 
+DEMO = ROOT / "demo/model"
+STARTER = ROOT / "var/models/SmolLM2-135M-Instruct"
+"""Where `make run` puts it."""
 PREMISES = (
     "A lamplighter finds that one of his lamps burns without oil.",
     "Two sisters inherit a lighthouse and the debt that stands on it.",
@@ -42,20 +51,21 @@ PREMISES = (
 def repetition(words: list[str]) -> float:
     """Return the share of four-word phrases that occur earlier in the text."""
     phrases = list(zip(words, words[1:], words[2:], words[3:], strict=False))
-    return 1 - len(set(phrases)) / len(phrases)
+    return 1 - len(set(phrases)) / len(phrases) if phrases else 0.0
 
 
 @contextmanager
-def servers() -> Iterator[ModelServer]:
+def servers(folder_of_model: Path) -> Iterator[ModelServer]:
     """Start PostgreSQL, Redis and vLLM, and put their addresses into the environment."""
-    model = ModelServer(str(ROOT / "demo/model"), "demo/model")
+    name = str(folder_of_model.relative_to(ROOT) if folder_of_model.is_relative_to(ROOT) else folder_of_model)
+    model = ModelServer(str(folder_of_model), name)
     with databases() as folder, (folder / "model.log").open("wb") as log:
         model.prepare()
         model.start(stdout=log)
         try:
             model.wait_ready()
             os.environ |= {
-                "MODEL_SERVER_URL": model.url, "MODEL_SERVER_KEY": model.key, "VAR": str(folder / "var"), "DEBUG": "1",
+                "MODEL": name, "MODEL_SERVER_URL": model.url, "MODEL_SERVER_KEY": model.key, "VAR": str(folder / "var"), "DEBUG": "1",
                 "STREAMS": "32", "DJANGO_SETTINGS_MODULE": "webapp.settings",
             }  # fmt: skip
             yield model
@@ -108,18 +118,53 @@ def write_stories(targets: list[int]) -> list[dict[str, Any]]:
     return outcomes
 
 
+def stories_of(model: Path, targets: list[int]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Generate stories of these lengths by a model. Returns the outcome of each, and the settings for the result."""
+    with servers(model) as server:
+        began = time.monotonic()
+        outcomes = write_stories(targets)
+        command = server.reported_command().replace(str(model), model.name)
+        return outcomes, {"stories": len(targets), "model server": command, "seconds": round(time.monotonic() - began)}
+
+
+def in_process(model: Path, targets: list[int]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """`stories_of` in a process of its own, because Django has one site in a process."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(stories_of, model, targets).result()
+
+
+def starter_measures(outcomes: list[dict[str, Any]], targets: tuple[int, ...], missing: str = "") -> list[Measure]:
+    """Return the measures of the starter model; without values if there are no stories, for the reason `missing`."""
+    found = []
+    for target in targets:
+        those = [outcome for outcome in outcomes if outcome["target"] == target]
+        halves = [words[len(words) // 2 :] for words in (words_of(outcome["text"]) for outcome in those)]
+        for name, better, values in (
+            ("ended_by_itself", "higher", [outcome["ending"] == "ended" for outcome in those]),
+            ("landed", "lower", [outcome["ending"] == "landed" for outcome in those]),
+            ("given_up", "lower", [outcome["state"] == "failed" for outcome in those]),
+            ("late_repetition", "lower", [repetition(half) for half in halves]),
+        ):
+            value = round(statistics.mean(values), 4) if values else None
+            note = missing or f"mean of {len(those)} stories of {target} words"
+            found.append(Measure(f"{name}_{target}_starter", value, "share", better, note=note))  # type: ignore[arg-type]
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--miniature", action="store_true", help="20 stories of 300 to 1,000 words and one of 4,000")
     parser.add_argument("--texts", type=Path, help="a folder to write the stories to")
+    parser.add_argument("--starter", type=Path, default=STARTER, help="the folder of the starter model")
     options = parser.parse_args()
     count, longest, many, long = (20, 1000, 1, 4000) if options.miniature else (100, 3000, 5, 12_000)
     targets = [round(300 + (longest - 300) * index / (count - 1)) for index in range(count)]
-    with servers() as model:
-        began = time.monotonic()
-        outcomes = write_stories([long] * many + targets)
-        seconds = time.monotonic() - began
-        settings = {"stories": count, "model server": model.reported_command(), "seconds": round(seconds)}
+    outcomes, settings = in_process(DEMO, [long] * many + targets)
+    lengths, each = ((1000,), 4) if options.miniature else ((1000, 3000), 20)
+    told: list[dict[str, Any]] = []
+    missing = "" if options.starter.is_dir() else "the starter model is not there: `make run` fetches it"
+    if not missing:
+        told, settings["starter"] = in_process(options.starter.resolve(), [one for one in lengths for _ in range(each)])
     if options.texts:
         options.texts.mkdir(parents=True, exist_ok=True)
         for index, outcome in enumerate(outcomes):
@@ -134,7 +179,7 @@ def main() -> None:
 
     endings = {ending: sum(o["ending"] == ending for o in outcomes) for ending in ("ended", "landed", "cut", "")}
     errors = [abs(outcome["words"] / outcome["target"] - 1) for outcome in far]
-    words = [[match[0].lower() for match in WORD.finditer(outcome["text"])] for outcome in far]
+    words = [words_of(outcome["text"]) for outcome in far]
     first, last = (statistics.mean(repetition(part) for part in parts) for parts in
                    ([w[:1000] for w in words], [w[-1000:] for w in words]))  # fmt: skip
     note = "demo model; " + ", ".join(f"{number} {ending or 'not finished'}" for ending, number in endings.items())
@@ -149,6 +194,7 @@ def main() -> None:
                     note=f"the worst of {many}; mean {statistics.mean(errors):.4f}"),
             Measure("late_repetition_ratio", round(last / first, 3) if first else None, "ratio", "lower",
                     note=f"last thousand words {last:.4f}, first {first:.4f}, mean of {many} stories of {long} words"),
+            *starter_measures(told, lengths, missing),
         ],
         settings,
         miniature=options.miniature,

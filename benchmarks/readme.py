@@ -50,6 +50,8 @@ TARGETS = {
     "within_10_percent": "at least 0.95",
     "cut_share": "0",
     "error_at_12000_words": "at most 0.05",
+    "given_up_1000_starter": "0",
+    "given_up_3000_starter": "0",
     "late_repetition_ratio": "at most 1.5",
     "throughput_ratio_1": "at least 0.95",
     "throughput_ratio_8": "at least 0.90",

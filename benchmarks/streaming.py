@@ -35,6 +35,7 @@ from tokenizers import Tokenizer
 
 from benchmarks.report import ROOT, Measure, median_interval, p95, write
 from benchmarks.site import Site, running_site
+from training.common.sampling import Sampling
 from training.serving.process import free_port
 from training.serving.vllm import ModelServer
 
@@ -133,8 +134,7 @@ async def peers(
         "max_tokens": min(tokens, PEER_MAX_TOKENS),
         "ignore_eos": True,
         "stream": True,
-        "temperature": 0.8,
-        "top_p": 0.95,
+        **Sampling().parameters(),
     }
     headers = {"Authorization": f"Bearer {server.key}"}
     async with session.post(f"{server.url}/v1/completions", json=body, headers=headers) as answer:

@@ -57,3 +57,7 @@ class Sampling:
         """
         cuts = [f"min-p {self.min_p:g}"] * bool(self.min_p) + [f"top-p {self.top_p:g}"] * (self.top_p < 1)
         return ", ".join([f"temperature {self.temperature:g}", *cuts])
+
+
+SERVED = Sampling()
+"""What the site serves where nobody chose otherwise."""

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self, TypeVar
 
-from training.common.sampling import Sampling
+from training.common.sampling import SERVED, Sampling
 from training.common.text import Message, count_words, story_request
 from training.serving.client import Completion, ModelClient
 from training.serving.http import LOGPROBS_BYTES, Refused, ServerFailed, Unavailable
@@ -77,7 +77,7 @@ class Client:
         target: int,
         seed: int,
         context: int,
-        sampling: Sampling = Sampling(),
+        sampling: Sampling = SERVED,
     ) -> Written:
         """A story in one answer, as the model writes it without a narrator; sampled as the site serves, unless told otherwise."""
         prompt = await self._tokens(story_request(title=title, premise=premise, target=target), opens=True)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from training.common.records import Figure, Interval, LengthBucket, VersionReport
-from training.common.sampling import Sampling
+from training.common.sampling import SERVED, Sampling
 from training.evaluate import repetition
 from training.evaluate.degeneration import words_of
 from training.evaluate.lengths import BUCKETS, buckets_for, log_error, slope, table, targets
@@ -52,7 +52,7 @@ def assignments(context: int, *, each: int = 5, seed: int = 1) -> list[Assignmen
     prompts = own_prompts()
     return [
         Assignment(
-            title=prompt.title, premise=prompt.premise, target=target, seed=seed * 1000 + number, sampling=Sampling()
+            title=prompt.title, premise=prompt.premise, target=target, seed=seed * 1000 + number, sampling=SERVED
         )
         for number, target in enumerate(targets(buckets_for(context), each))
         for prompt in [prompts[number % len(prompts)]]

@@ -22,9 +22,7 @@ def learner_logprobs(learner: Learner, text: Tokens) -> Logprobs:
     return answer
 
 
-def divergence(
-    learner: Learner, stories: Sequence[tuple[Sample, Logprobs]], temperature: float = 1.0
-) -> float | None:
+def divergence(learner: Learner, stories: Sequence[tuple[Sample, Logprobs]], temperature: float = 1.0) -> float | None:
     """The divergence of the learner from the policy that wrote the stories, in nats per token: the mean of log p then - log p now, both at the temperature.
 
     Each story comes with the log-probabilities of its answer's tokens when they were sampled. None without tokens. All processes take part.

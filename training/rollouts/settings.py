@@ -22,7 +22,9 @@ from training.rewards.settings import RewardSettings
 class SamplingSettings(Settings):
     """How stories are sampled. Anything but the softmax at a temperature samples from another policy than the one that learns."""
 
-    temperature: float = Field(1.0, gt=0, le=2, description="Divides the logits, where stories are sampled and where they are scored.")
+    temperature: float = Field(
+        1.0, gt=0, le=2, description="Divides the logits, where stories are sampled and where they are scored."
+    )
     top_p: float = Field(1.0, gt=0, le=1)
     top_k: int = Field(0, ge=0, le=10**6, description="0 samples from all tokens.")
     repetition_penalty: float = Field(1.0, gt=0, le=2)

@@ -10,16 +10,18 @@ from django.http import HttpRequest
 from ninja import Query, Router, Schema, Status
 from pydantic import ConfigDict, Field
 
+from training.common.sampling import Sampling
 from writer.accounts.http import person
 from writer.stories.models import Generation
 from writer.stories.operations import control
 from writer.stories.operations.create_story import change_story, create_story
 from writer.stories.operations.delete_story import delete_story
 from writer.stories.operations.save_text import Saved, save_text
-from writer.stories.operations.start_generation import Sampling, start_generation
+from writer.stories.operations.start_generation import start_generation
 from writer.stories.reading import Line, generation_for, generation_json, runs_after, story_for, story_json, story_lines
 
 router = Router(tags=["stories"])
+MIN_P = "0 to 1: leaves out tokens that are less likely than this share of the likeliest one; 0 leaves out none"
 
 
 class Given(Schema):
@@ -34,6 +36,8 @@ class NewStory(Given):
     target_words: int
     start: bool = True
     text: str = Field("", description="What there is of the story already")
+    temperature: float | None = Field(None, description="0 to 2; otherwise as the site serves")
+    min_p: float | None = Field(None, description=MIN_P)
     idempotency_key: str | None = Field(None, description="Sent twice, it makes one story")
 
 
@@ -41,12 +45,15 @@ class StoryChange(Given):
     title: str | None = None
     premise: str | None = None
     target_words: int | None = None
+    temperature: float | None = None
+    min_p: float | None = Field(None, description=MIN_P)
 
 
 class NewGeneration(Given):
     target_words: int | None = Field(None, description="Words of the whole story")
-    temperature: float | None = None
-    top_p: float | None = None
+    temperature: float | None = Field(None, description="0 to 2; otherwise that of the story")
+    min_p: float | None = Field(None, description=MIN_P)
+    top_p: float | None = Field(None, description="More than 0, at most 1, which leaves out none; slow on a processor")
     seed: int | None = None
     thinking: bool | None = None
     idempotency_key: str | None = Field(None, description="Sent twice, it starts one generation")
@@ -86,6 +93,7 @@ class StoryOut(Schema):
     title: str
     premise: str
     target_words: int
+    sampling: dict[str, float] = Field(description="What its writer chose of temperature and min_p")
     revision: UUID
     absorbed: int
     text: str = Field(description="Of the newest revision; the generation's log from `absorbed` on follows it")
@@ -147,6 +155,8 @@ def new_story(request: HttpRequest, payload: NewStory) -> Status[dict[str, Any]]
         target_words=payload.target_words,
         text=payload.text,
         start=payload.start,
+        temperature=payload.temperature,
+        min_p=payload.min_p,
         idempotency_key=payload.idempotency_key,
     )
     return Status(201, story_json(story_for(user, story.pk)))
@@ -184,11 +194,13 @@ def put_text(request: HttpRequest, story_id: UUID, payload: TextSave) -> Saved:
 
 @router.post("/stories/{uuid:story_id}/generations", response={201: GenerationOut})
 def new_generation(request: HttpRequest, story_id: UUID, payload: NewGeneration) -> Status[dict[str, Any]]:
+    user = person(request)
+    chosen = payload.dict(exclude={"target_words", "idempotency_key"}, exclude_none=True)
     generation = start_generation(
-        user=person(request),
+        user=user,
         story_id=story_id,
         target_words=payload.target_words,
-        sampling=Sampling(payload.temperature, payload.top_p, payload.seed, payload.thinking),
+        sampling=Sampling(**(story_for(user, story_id).sampling | chosen)),
         idempotency_key=payload.idempotency_key,
     )
     return Status(201, generation_json(generation))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from training.common.sampling import Sampling
 from writer.refusals import Refused
 from writer.stories.models import MAX_WORDS, MIN_WORDS, PREMISE_CHARS, TEXT_CHARS, TITLE_CHARS
 from writer.stories.text import checked_text
@@ -27,3 +28,15 @@ def checked_target(words: int) -> int:
 
 def checked_key(key: str, field: str) -> str:
     return checked_text(key, field, most=64, one_line=True, required=True)
+
+
+def checked_sampling(sampling: Sampling) -> Sampling:
+    if not 0 <= sampling.temperature <= 2:
+        raise Refused("The temperature must be from 0 to 2.", field="temperature")
+    if not 0 <= sampling.min_p <= 1:
+        raise Refused("min-p must be from 0 to 1.", field="min_p")
+    if not 0 < sampling.top_p <= 1:
+        raise Refused("top_p must be more than 0 and at most 1.", field="top_p")
+    if sampling.seed is not None and not 0 <= sampling.seed < 2**31:
+        raise Refused("The seed must be a whole number from 0 to 2,147,483,647.", field="seed")
+    return sampling

@@ -19,6 +19,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 
+from training.common.sampling import Sampling
 from writer.stories.querysets import GenerationQuerySet, StoryQuerySet
 
 MIN_WORDS, MAX_WORDS = 200, 20_000
@@ -116,6 +117,9 @@ class Story(models.Model):
     premise = models.TextField(max_length=PREMISE_CHARS)
     target_words = models.PositiveIntegerField(validators=[MinValueValidator(MIN_WORDS), MaxValueValidator(MAX_WORDS)])
     head = models.OneToOneField("Revision", models.RESTRICT, null=True, related_name="+")
+    sampling = models.JSONField(
+        default=dict, help_text="temperature and min_p, as its writer chose; otherwise as the site serves"
+    )
     blind = models.BooleanField(
         default=False, help_text="A take for judges who must not know its writer: no page shows it"
     )
@@ -175,7 +179,7 @@ class Generation(models.Model):
     )
     model = models.ForeignKey(ModelVersion, models.PROTECT, related_name="generations")
     target_words = models.PositiveIntegerField(help_text="Words of the whole story, the base included")
-    sampling = models.JSONField(default=dict, help_text="temperature, top_p, seed and thinking, as asked")
+    sampling = models.JSONField(default=dict, help_text="A `training.common.sampling.Sampling`")
     idempotency_key = models.CharField(max_length=64, null=True)
 
     state = models.CharField(max_length=7, choices=State, default=State.QUEUED)
@@ -225,6 +229,11 @@ class Generation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.story_id} by {self.model_id}, {self.state}"
+
+    @property
+    def sampled(self) -> str:
+        """How it was sampled, for people."""
+        return str(Sampling.read(self.sampling))
 
 
 class Channel(models.TextChoices):

@@ -159,6 +159,7 @@ def story_json(story: Story) -> dict[str, Any]:
         "title": story.title,
         "premise": story.premise,
         "target_words": story.target_words,
+        "sampling": story.sampling,
         "revision": str(now.head.pk),
         "absorbed": now.head.absorbed,
         "text": now.head.text,

@@ -19,6 +19,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST, require_safe
 
+from training.common.sampling import Sampling
 from writer.accounts.http import person
 from writer.refusals import Refused
 from writer.stories.models import Story
@@ -29,6 +30,8 @@ from writer.stories.operations.leave import export_all, leave
 from writer.stories.reading import story_for, story_json, story_lines
 
 USUAL_WORDS = 1500
+SAMPLING = ("temperature", "min_p")
+"""The settings of `training.common.sampling.Sampling` that a story has."""
 
 
 @login_required
@@ -40,11 +43,13 @@ def stories(request: HttpRequest) -> HttpResponse:
 
 @login_required
 def story_new(request: HttpRequest) -> HttpResponse:
-    """stories/new.html with `typed` (title, premise, target_words, key) and `errors` (field: words; "" for the whole form)."""
+    """stories/new.html with `typed` (title, premise, target_words, temperature, min_p, key) and `errors` (field: words; "" for the whole form)."""
     if request.method != "POST":
         typed = {"title": "", "premise": "", "target_words": str(USUAL_WORDS), "key": uuid.uuid4().hex}
+        typed |= _typed_sampling({})
         return render(request, "stories/new.html", {"typed": typed, "errors": {}})
     typed = {name: request.POST.get(name, "") for name in ("title", "premise", "target_words", "key")}
+    typed |= {name: request.POST[name] for name in SAMPLING if name in request.POST}
     try:
         story = create_story(
             owner=person(request),
@@ -52,6 +57,8 @@ def story_new(request: HttpRequest) -> HttpResponse:
             premise=typed["premise"],
             target_words=whole_number(typed["target_words"], "target_words"),
             start=True,
+            temperature=number(typed, "temperature"),
+            min_p=number(typed, "min_p"),
             idempotency_key=typed["key"] or None,
         )
     except Refused as refusal:
@@ -65,6 +72,20 @@ def whole_number(typed: str, field: str) -> int:
     if not digits.removeprefix("-").isdecimal() or len(digits) > 12:
         raise Refused("A whole number, please, such as 1500." if typed.strip() else "This is missing.", field=field)
     return int(digits)
+
+
+def number(typed: dict[str, str], field: str) -> float | None:
+    """The number in the field; None if it was left empty."""
+    text = typed.get(field, "").strip()
+    try:
+        return float(text.replace(",", ".")) if text else None
+    except ValueError:
+        raise Refused("A number, please, such as 0.5.", field=field) from None
+
+
+def _typed_sampling(stored: dict[str, Any]) -> dict[str, str]:
+    sampling = Sampling(**stored)
+    return {name: f"{getattr(sampling, name):g}" for name in SAMPLING}
 
 
 @login_required
@@ -89,14 +110,21 @@ def story(request: HttpRequest, story_id: UUID) -> HttpResponse:
 @login_required
 @never_cache
 def story_about(request: HttpRequest, story_id: UUID) -> HttpResponse:
-    """stories/about.html with `story`, `typed` (title, premise) and `errors`."""
+    """stories/about.html with `story`, `typed` (title, premise, temperature, min_p) and `errors`."""
     row = story_for(person(request), story_id)
     if request.method != "POST":
-        typed = {"title": row.title, "premise": row.premise}
+        typed = {"title": row.title, "premise": row.premise, **_typed_sampling(row.sampling)}
         return render(request, "stories/about.html", {"story": row, "typed": typed, "errors": {}})
     typed = {name: request.POST.get(name, "") for name in ("title", "premise")}
+    typed |= {name: request.POST[name] for name in SAMPLING if name in request.POST}
     try:
-        change_story(story=row, title=typed["title"], premise=typed["premise"])
+        change_story(
+            story=row,
+            title=typed["title"],
+            premise=typed["premise"],
+            temperature=number(typed, "temperature"),
+            min_p=number(typed, "min_p"),
+        )
     except Refused as refusal:
         context = {"story": row, "typed": typed, "errors": {refusal.field: refusal.detail}}
         return render(request, "stories/about.html", context, status=refusal.status)

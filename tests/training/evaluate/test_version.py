@@ -41,6 +41,7 @@ def test_half_the_words(half: VersionReport) -> None:
     assert [row.stories for row in half.buckets] == [3] * 6
     assert all(row.beside == pytest.approx(1, abs=0.01) for row in half.buckets)
     assert half.scaled
+    assert half.sampling == "temperature 0.8, min-p 0.05"
 
 
 def test_a_version_beside_itself_is_not_worse() -> None:

@@ -108,10 +108,10 @@ def test_recomputed_activations_give_the_same_gradients(kind: models.Kind, examp
 @settings(max_examples=30, deadline=None)
 @given(
     tokens=st.integers(0, 40), vocabulary=st.integers(2, 60), tile=st.integers(1, 3000), seed=st.integers(0, 99),
-    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]), temperature=st.sampled_from([1.0, 0.6, 1.7]),
 )  # fmt: skip
 def test_chunked_logprobs_equal_dense_ones(
-    tokens: int, vocabulary: int, tile: int, seed: int, dtype: torch.dtype
+    tokens: int, vocabulary: int, tile: int, seed: int, dtype: torch.dtype, temperature: float
 ) -> None:
     torch.manual_seed(seed)
     hidden, weight = torch.randn(tokens, 8), torch.randn(vocabulary, 8)
@@ -120,9 +120,9 @@ def test_chunked_logprobs_equal_dense_ones(
     for chunked in (True, False):
         h, w = (part.to(dtype, copy=True).requires_grad_() for part in (hidden, weight))
         if chunked:
-            logprobs = token_logprobs(h, w, targets, tile)
+            logprobs = token_logprobs(h, w, targets, tile, temperature=temperature)
         else:
-            logprobs = (h @ w.T).float().log_softmax(-1).gather(1, targets[:, None])[:, 0]
+            logprobs = ((h @ w.T).float() / temperature).log_softmax(-1).gather(1, targets[:, None])[:, 0]
         (logprobs * pull).sum().backward()
         results.append((logprobs, h.grad, w.grad))
     rtol, atol = (1e-5, 1e-5) if dtype == torch.float32 else (0.05, 0.15)

@@ -495,6 +495,7 @@ def test_a_step_of_grpo_is_its_requests_times_their_stories(tmp_path: Path) -> N
     text = format_plan(found)
     assert "8  stories of the policy in a step of 2 requests" in text
     assert "0  human stories in a step" in text
+    assert "sampled  at temperature 1, which is what the learner scores" in text
 
 
 def test_a_request_without_room_for_an_answer_is_reported(tmp_path: Path) -> None:

@@ -23,12 +23,14 @@ from tests.servers import DEMO_MODEL
 from tests.training import models
 from tests.training.conftest import ROOT
 from tests.training.recipes.runs import metric_by_step, weights
+from training.common.records import Sample
 from training.common.text import story_request
 from training.learner.engine import Learner
 from training.learner.models import load_model
 from training.recipes.grpo import GrpoSettings
 from training.rollouts.logprobs import learner_logprobs
 from training.rollouts.policy import Policy
+from training.rollouts.records import Logprobs, Tokens
 from training.rollouts.server import OwnServer
 from training.rollouts.sync import Adapter, LogprobMismatch, SharedMemory, fixed_text, server_weights
 from training.serving.vllm import importable
@@ -95,10 +97,10 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
-    """A server that the runs of these tests use but do not start."""
+    """A server that the runs of these tests use but do not start. It is started as for a temperature, and gives at 1 what others give."""
     folder = tmp_path_factory.mktemp("server")
     (folder / "run").mkdir()
-    made = OwnServer(make(folder, learner={"lora": {"rank": 4, "alpha": 8}}), 256)
+    made = OwnServer(make(folder, learner={"lora": {"rank": 4, "alpha": 8}}, sampling={"temperature": 0.7}), 256)
     made.begin()
     yield made
     made.stop()
@@ -132,6 +134,14 @@ def greedy(learner: Learner, prompt: list[int], count: int) -> list[int]:
     return tokens[len(prompt) :]
 
 
+def learned(learner: Learner, prompt: list[int], answer: Tokens, temperature: float) -> Logprobs:
+    """The learner's log-probabilities of the answer's tokens at a temperature."""
+    whole = np.asarray([*prompt, *answer], np.int32)
+    sample = Sample(whole, np.ones(len(whole), dtype=np.float32))
+    ((_, _, found),) = learner.infer([(sample,)], temperature)
+    return found.numpy()[len(prompt) - 1 :]
+
+
 @pytest.mark.parametrize(
     "lora", [{"rank": 4, "alpha": 8}, None]
 )  # adapters first, because the other test changes the weights below them
@@ -150,9 +160,10 @@ def test_after_a_sync_server_and_learner_agree(server: OwnServer, tmp_path: Path
             assert policy.logprob_difference < BOUND
             sampled, version = await policy.generate(prompt, {"temperature": 1.0, "seed": 7, "max_tokens": 60})
             assert version == 1
-            whole = np.asarray([*prompt, *sampled.tokens], np.int32)
-            ours = learner_logprobs(learner, whole)[len(prompt) - 1 :]
-            assert np.abs(ours - sampled.logprobs).mean() < BOUND
+            assert np.abs(learned(learner, prompt, sampled.tokens, 1.0) - sampled.logprobs).mean() < BOUND
+            sampled, _ = await policy.generate(prompt, {"temperature": 0.7, "seed": 7, "max_tokens": 60})
+            assert np.abs(learned(learner, prompt, sampled.tokens, 0.7) - sampled.logprobs).mean() < BOUND
+            assert np.abs(learned(learner, prompt, sampled.tokens, 1.0) - sampled.logprobs).mean() > 10 * BOUND
             best, _ = await policy.generate(
                 prompt, {"temperature": 0.0, "seed": 0, "max_tokens": 24, "ignore_eos": True}
             )

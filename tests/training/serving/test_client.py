@@ -356,3 +356,16 @@ def test_the_real_server_by_messages_and_by_token_ids(
     assert models_of(model_server.url, model_server.key)[0] == model_server.name
     with pytest.raises(Refused):
         models_of(model_server.url, "another key")
+
+
+@pytest.mark.model
+def test_a_server_adds_nothing_of_the_models_own_sampling(model_server: ServedModel) -> None:
+    """The generation_config.json of the model says temperature 0.8. A request that says nothing gets vLLM's neutral values all the same."""
+    asked = {"model": model_server.name, "messages": CHAT["messages"], "max_tokens": 40, "seed": 7}
+
+    async def both() -> list[str]:
+        async with ModelClient(model_server.url, model_server.key, seconds=120, at_once=1) as client:
+            return [(await client.complete(asked | more)).text for more in ({}, {"temperature": 1.0, "top_k": 0})]
+
+    silent, neutral = asyncio.run(both())
+    assert silent == neutral

@@ -21,6 +21,8 @@ class FakeServer:
         self.served, self.context = set(served), context
         self.asked: Counter[str] = Counter()
         self.scored: list[tuple[str, str]] = []
+        self.bodies: list[dict[str, Any]] = []
+        """The requests for stories."""
         self.share: dict[str, float] = {}
         """Words got of words asked, by model."""
         self.says: dict[str, str] = {}
@@ -74,6 +76,7 @@ class FakeServer:
         """None: it hangs up."""
         with self._lock:
             self.asked[body["model"]] += 1
+            self.bodies.append(body)
             waits = self.most is not None and sum(self.asked.values()) > self.most
             hangs_up, self.hang_ups = self.hang_ups > 0, max(0, self.hang_ups - 1)
         if waits:

@@ -21,7 +21,9 @@ from tests.servers import ROOT
 from tests.workers.jobs.fake_server import FakeServer
 from tests.workers.jobs.site import snapshot_of, wait
 from training.common.records import Figure, VersionReport
+from training.common.sampling import Sampling
 from training.evaluate import served
+from training.evaluate.version import assignments
 from workers.folders import datasets, private
 from workers.jobs import evaluate as task
 from workers.jobs.evaluate import due, evaluate, mark_sent
@@ -192,6 +194,29 @@ def test_the_version_in_service_writes_once(
     other = Evaluation.objects.create(version=second, against=model, each=1, seed=2)
     evaluate(other.pk)
     assert server.asked[model.served_name] == 2 * STORIES, "other assignments are other stories"
+
+
+def test_it_samples_as_the_site_serves_and_says_so(
+    asked: Evaluation, model: ModelVersion, make_version: Callable[..., ModelVersion], server: FakeServer
+) -> None:
+    """An evaluation that was asked for before there was min-p is finished as it began, and its stories are not taken for others."""
+    before = [one.model_dump(exclude={"sampling"}) for one in assignments(2048, each=1)]
+    version = make_version("second")
+    old = Evaluation.objects.create(version=version, against=model, each=1, assignments=before, context=2048)
+    evaluate(old.pk)
+    said = [(one["temperature"], one["min_p"], one["top_p"]) for one in server.bodies]
+    assert said == [(0.8, 0.0, 1.0)] * 2 * STORIES
+    old.refresh_from_db()
+    assert old.report is not None
+    assert old.report["sampling"] == "temperature 0.8"
+    server.bodies.clear()
+    evaluate(asked.pk)
+    asked.refresh_from_db()
+    assert len(server.bodies) == 2 * STORIES
+    for body in server.bodies:
+        assert Sampling().parameters().items() <= body.items()
+    assert asked.report is not None
+    assert asked.report["sampling"] == str(Sampling())
 
 
 def test_a_server_that_fails_three_times(asked: Evaluation, server: FakeServer) -> None:

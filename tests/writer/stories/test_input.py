@@ -34,6 +34,10 @@ BAD: list[tuple[str, Any, str]] = [
     ("target_words", 199, "200 to 20,000 words"),
     ("target_words", 20_001, "200 to 20,000 words"),
     ("target_words", "many", "whole number"),
+    ("temperature", 2.1, "from 0 to 2"),
+    ("temperature", "warm", "number"),
+    ("min_p", -0.1, "from 0 to 1"),
+    ("min_p", 1.5, "from 0 to 1"),
 ]
 API_ONLY: list[tuple[str, Any, str]] = [
     ("target_words", 600.5, "whole number"),
@@ -133,6 +137,10 @@ def test_a_number_as_people_write_it(typed: str, owner: User, model: ModelVersio
     [
         ("temperature", 2.1),
         ("temperature", -1),
+        ("temperature", float("nan")),
+        ("min_p", -0.1),
+        ("min_p", 1.1),
+        ("min_p", float("inf")),
         ("top_p", 0),
         ("top_p", 1.1),
         ("seed", -1),

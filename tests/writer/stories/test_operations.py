@@ -12,6 +12,7 @@ from django.db import connection
 from pytest_django import Settings
 
 from tests.cast import write
+from training.common.sampling import Sampling
 from writer.accounts.models import User
 from writer.refusals import Missing, NotNow, Refused, TooMuch, Unavailable
 from writer.stories.models import Chunk, Deployment, Generation, ModelVersion, Revision, State, Story, Wish
@@ -21,7 +22,7 @@ from writer.stories.operations.delete_story import delete_story
 from writer.stories.operations.deploy import in_service
 from writer.stories.operations.models import ensure_model_version
 from writer.stories.operations.save_text import Conflict, save_text
-from writer.stories.operations.start_generation import Sampling, start_generation
+from writer.stories.operations.start_generation import start_generation
 from writer.stories.reading import place_in_queue, story_for, story_lines, whole
 
 
@@ -50,7 +51,7 @@ class TestStart:
         assert story.head.text == second.base.text == "One.\n\nTwo."
         assert (story.head.generation_id, story.head.absorbed, second.base_id) == (second.pk, 0, story.head.pk)
         assert (second.words, second.base_words, story.target_words) == (2, 2, 700)
-        assert second.sampling == {"seed": 7}
+        assert second.sampling == {"temperature": 0.8, "min_p": 0.05, "top_p": 1.0, "seed": 7}
         assert story.head.origins == [{"generation": str(generation.pk)}] * 2
 
     def test_one_at_a_time(self, owner: User, generation: Generation) -> None:

@@ -275,13 +275,15 @@ def measured(*, share: float = 1.0, beside: bool = True, old: bool = False) -> d
         return Facts([Written(" ".join(f"w{word}" for word in range(one)), one, True) for one in words])
 
     report: dict[str, Any] = build_report(asked, 2048, facts(share), facts(1.0) if beside else None).model_dump()
+    if old:
+        del report["sampling"]
     for row in report["buckets"] if old else ():
         del row["interval"], row["beside_interval"]
     return report
 
 
 REPORTS: dict[str, tuple[dict[str, Any] | None, tuple[str, ...]]] = {
-    "as good": (measured(), ("<svg", "hollow dots: demo model", "Difference")),
+    "as good": (measured(), ("(temperature 0.8, min-p 0.05)", "<svg", "hollow dots: demo model", "Difference")),
     "worse": (measured(share=0.4), ("<svg", ">worse</div>", "strip worse")),
     "of before": (measured(old=True), ("<svg",)),
     "with nothing beside it": (measured(beside=False), ("<svg", "Full dots")),

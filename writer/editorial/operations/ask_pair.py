@@ -7,13 +7,13 @@ import secrets
 from django.db import transaction
 from django.db.models import Q
 
+from training.common.sampling import Sampling
 from writer.accounts.models import User
 from writer.editorial.models import Asking, Pair, PairSource
 from writer.editorial.operations.freeze import brief_of, take_of
 from writer.refusals import Refused
 from writer.stories.checks import checked_premise, checked_target, checked_title
 from writer.stories.models import LIVE_STATES, Generation, ModelVersion, State
-from writer.stories.operations.start_generation import Sampling
 from writer.stories.operations.takes import blind_take
 from writer.stories.reading import log_text
 

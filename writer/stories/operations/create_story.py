@@ -4,8 +4,16 @@ import uuid
 
 from django.db import transaction
 
+from training.common.sampling import Sampling
 from writer.accounts.models import User
-from writer.stories.checks import checked_key, checked_premise, checked_story, checked_target, checked_title
+from writer.stories.checks import (
+    checked_key,
+    checked_premise,
+    checked_sampling,
+    checked_story,
+    checked_target,
+    checked_title,
+)
 from writer.stories.models import Revision, Story
 from writer.stories.operations.start_generation import start_generation
 from writer.stories.text import attribute
@@ -21,6 +29,8 @@ def create_story(
     target_words: int,
     text: str = "",
     start: bool = False,
+    temperature: float | None = None,
+    min_p: float | None = None,
     idempotency_key: str | None = None,
 ) -> Story:
     """Make a story with the text that the writer already has; with `start`, also start writing it.
@@ -32,6 +42,7 @@ def create_story(
     text = checked_story(text)
     with transaction.atomic():
         story = Story(owner=owner, title=title, premise=premise, target_words=target_words)
+        _sample(story, temperature=temperature, min_p=min_p)
         if idempotency_key is not None:
             story.pk = uuid.uuid5(_STORIES, f"{owner.pk} {checked_key(idempotency_key, 'idempotency_key')}")
             User.objects.select_for_update(no_key=True).get(pk=owner.pk)
@@ -49,14 +60,26 @@ def create_story(
 
 
 def change_story(
-    *, story: Story, title: str | None = None, premise: str | None = None, target_words: int | None = None
+    *,
+    story: Story,
+    title: str | None = None,
+    premise: str | None = None,
+    target_words: int | None = None,
+    temperature: float | None = None,
+    min_p: float | None = None,
 ) -> Story:
-    """Change title, premise or target of a story. A generation that has begun keeps its target."""
+    """Change title, premise, target or sampling of a story. A generation that has begun keeps its target and its sampling."""
     if title is not None:
         story.title = checked_title(title)
     if premise is not None:
         story.premise = checked_premise(premise)
     if target_words is not None:
         story.target_words = checked_target(target_words)
-    story.save(update_fields=["title", "premise", "target_words", "updated"])
+    _sample(story, temperature=temperature, min_p=min_p)
+    story.save(update_fields=["title", "premise", "target_words", "sampling", "updated"])
     return story
+
+
+def _sample(story: Story, **chosen: float | None) -> None:
+    story.sampling = story.sampling | {name: value for name, value in chosen.items() if value is not None}
+    checked_sampling(Sampling(**story.sampling))

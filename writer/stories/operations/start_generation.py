@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from datetime import timedelta
 from uuid import UUID
 
@@ -10,9 +9,10 @@ from django.db.models import Count, F, Q, Sum
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
+from training.common.sampling import Sampling
 from writer.accounts.models import User
 from writer.refusals import NotNow, Refused, TooMuch
-from writer.stories.checks import checked_key, checked_target
+from writer.stories.checks import checked_key, checked_sampling, checked_target
 from writer.stories.models import TEXT_CHARS, Generation, ModelVersion, Revision, State, Story
 from writer.stories.operations.deploy import in_service
 from writer.stories.operations.locking import lock_person, lock_story
@@ -21,33 +21,16 @@ from writer.stories.text import Origins, count_words
 from writer.stories.wake import call_narrators, call_readers
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """Sampling parameters. The narrator chooses those that are None."""
-
-    temperature: float | None = None
-    top_p: float | None = None
-    seed: int | None = None
-    thinking: bool | None = None
-
-    def __post_init__(self) -> None:
-        if self.temperature is not None and not 0 <= self.temperature <= 2:
-            raise Refused("The temperature must be from 0 to 2.", field="temperature")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise Refused("top_p must be more than 0 and at most 1.", field="top_p")
-        if self.seed is not None and not 0 <= self.seed < 2**31:
-            raise Refused("The seed must be a whole number from 0 to 2,147,483,647.", field="seed")
-
-
 def start_generation(
     *,
     user: User,
     story_id: UUID,
     target_words: int | None = None,
-    sampling: Sampling = Sampling(),
+    sampling: Sampling | None = None,
     idempotency_key: str | None = None,
 ) -> Generation:
-    """Request the story, or the rest of it: the current text becomes the base, which a narrator continues.
+    """Request the story, or the rest of it: the current text becomes the base, which a narrator continues. Without `sampling` it is sampled
+    as the story says.
 
     A second request with the same key returns the generation that the first one made.
     """
@@ -83,7 +66,7 @@ def start_generation(
             parent=now.head,
             text=text,
             origins=now.origins,
-            sampling=sampling,
+            sampling=Sampling(**story.sampling) if sampling is None else sampling,
             idempotency_key=idempotency_key,
         )
         previous = now.generation
@@ -112,7 +95,7 @@ def begin(
         base_id=base.pk,  # the constraint is checked at the end of the transaction
         model=model,
         target_words=target,
-        sampling={name: value for name, value in asdict(sampling).items() if value is not None},
+        sampling=checked_sampling(sampling).stored(),
         idempotency_key=idempotency_key,
         words=words,
         base_words=words,

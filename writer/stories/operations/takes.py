@@ -11,13 +11,14 @@ from uuid import UUID
 
 from django.db import transaction
 
+from training.common.sampling import Sampling
 from writer.accounts.models import User
 from writer.refusals import Missing, NotNow
 from writer.stories.checks import checked_premise, checked_target, checked_title
 from writer.stories.models import Generation, ModelVersion, Revision, Story
 from writer.stories.operations.deploy import in_service
 from writer.stories.operations.locking import lock_person, lock_story
-from writer.stories.operations.start_generation import Sampling, begin, check_limits
+from writer.stories.operations.start_generation import begin, check_limits
 from writer.stories.reading import Whole, log_text
 from writer.stories.wake import call_readers
 
@@ -46,7 +47,7 @@ def takes_of(story: Story) -> list[Take]:
 
 
 def another_take(*, user: User, story_id: UUID) -> Generation:
-    """Request another take with the parameters and the beginning of the newest one."""
+    """Request another take with the beginning of the newest one."""
     with transaction.atomic():
         lock_person(user)
         story = lock_story(user, story_id)
@@ -66,7 +67,7 @@ def another_take(*, user: User, story_id: UUID) -> Generation:
             parent=base.parent,
             text=base.text,
             origins=base.origins,
-            sampling=Sampling(),
+            sampling=Sampling(**story.sampling),
         )
         transaction.on_commit(lambda: call_readers(previous.pk))
     return generation

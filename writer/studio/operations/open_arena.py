@@ -9,6 +9,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from training.common.sampling import Sampling
 from training.evaluate.prompts import own_prompts
 from writer.accounts.audit import record
 from writer.accounts.models import User
@@ -18,7 +19,7 @@ from writer.refusals import Missing, NotNow, Refused
 from writer.stories.checks import checked_target
 from writer.stories.models import LIVE_STATES, Generation, ModelVersion, State, Story, Wish
 from writer.stories.operations.deploy import in_service
-from writer.stories.operations.start_generation import Sampling, begin
+from writer.stories.operations.start_generation import begin
 from writer.stories.reading import log_text
 from writer.stories.wake import call_narrators
 from writer.studio.models import Arena, ArenaState, ArenaTake, Contestant, Reference

@@ -25,7 +25,7 @@ from benchmarks.report import Measure, write
 from training.common.records import Sample
 from training.config.learner import LearnerSettings, Lora
 from training.datasets.encoding import Pairs
-from training.learner.engine import DTYPES, Learner
+from training.learner.engine import Learner, dtype_of
 from training.learner.models import can_pack, prepare
 from training.learner.processes import device
 from training.planning.costs import CARDS, forward_flops
@@ -73,7 +73,7 @@ def step_of(recipe: str, config: Qwen3_5TextConfig, *, adapters: bool, tokens: i
     settings = LearnerSettings(lora=Lora() if adapters else None, tokens_per_micro_batch=2 * tokens)
     torch.manual_seed(0)
     with device():
-        model = Qwen3_5ForCausalLM(config).to(DTYPES[settings.precision])
+        model = Qwen3_5ForCausalLM(config).to(dtype_of(settings))
     learner = Learner(prepare(model, settings), settings, packed=can_pack(model, settings, print))
     rng = np.random.default_rng(0)
     weights = [float(place >= min(PROMPT, tokens // 2)) for place in range(tokens)]

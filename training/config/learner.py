@@ -10,6 +10,9 @@ from training.config.markers import First, NotAsked
 from training.config.settings import Settings
 
 
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
 class Lora(Settings):
     """Low-rank adapters on all linear layers except the head (arXiv 2106.09685). The model's own weights are frozen."""
 
@@ -21,8 +24,9 @@ class Lora(Settings):
 class LearnerSettings(Settings):
     """Precision, memory and optimizer. The defaults suit a single process."""
 
-    precision: Literal["float32", "bfloat16"] = Field(
-        "bfloat16", description="Applies to weights and arithmetic; the optimizer has float32 copies of what it trains."
+    precision: Precision = Field(
+        "auto",
+        description="Applies to weights and arithmetic; the optimizer has float32 copies of what it trains. With auto it is bfloat16, but float32 on a processor that is slow in bfloat16.",
     )
     zero_stage: Literal[0, 1, 2, 3] = Field(
         0,

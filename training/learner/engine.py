@@ -26,8 +26,15 @@ from training.config.learner import LearnerSettings
 from training.learner import processes
 from training.learner.batches import Batch, Example, micro_batches, to_batch
 from training.learner.scorer import Scorer
+from training.serving.vllm import fastest_precision
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+def dtype_of(settings: LearnerSettings) -> torch.dtype:
+    """Return the type in which the model computes; where the settings leave it open, the one that this machine is fastest in."""
+    precision = settings.precision
+    if precision == "auto":
+        precision = fastest_precision(gpu=torch.cuda.is_available())
+    return torch.float32 if precision == "float32" else torch.bfloat16
 
 
 class Engine(Protocol):
@@ -59,7 +66,7 @@ class PlainEngine:
         self.module, self.clip_norm = module, settings.clip_norm
         self.trained = {name: one for name, one in module.named_parameters() if one.requires_grad}
         self.masters = self.trained
-        if settings.precision != "float32":
+        if dtype_of(settings) != torch.float32:
             self.masters = {name: torch.nn.Parameter(one.detach().float()) for name, one in self.trained.items()}
             for name, one in self.trained.items():
                 one.register_post_accumulate_grad_hook(_accumulate_into(self.masters[name]))  # type: ignore[no-untyped-call]
@@ -186,7 +193,7 @@ def _config(settings: LearnerSettings) -> dict[str, Any]:
         "train_micro_batch_size_per_gpu": 1,  # ours are counted in tokens; the accumulation boundary is set explicitly
         "gradient_accumulation_steps": 1,
         "gradient_clipping": settings.clip_norm,
-        "bf16": {"enabled": settings.precision == "bfloat16"},
+        "bf16": {"enabled": dtype_of(settings) == torch.bfloat16},
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
@@ -203,7 +210,7 @@ class Learner:
         if settings.threads:
             torch.set_num_threads(settings.threads)
         self.settings, self.packed, self.device, self.model = settings, packed, processes.device(), model
-        module = Scorer(model).to(self.device, DTYPES[settings.precision])
+        module = Scorer(model).to(self.device, dtype_of(settings))
         self.engine: Engine = (DeepSpeedEngine if settings.zero_stage else PlainEngine)(module, settings)
         self._open, self._last = 0, True
 

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
 from training.config.learner import LearnerSettings, Lora
-from training.learner.engine import DTYPES
+from training.learner.engine import dtype_of
 from training.learner.models import load_tokenizer
 
 
@@ -39,7 +39,7 @@ def save_model(
     config = (model.get_base_model() if settings.lora else model).config
     bare = type(model.get_base_model() if settings.lora else model)
     config.architectures = [bare.__name__]
-    config.dtype = DTYPES[settings.precision]
+    config.dtype = dtype_of(settings)
     config.save_pretrained(temporary)
     values = json.loads((temporary / "config.json").read_text()) | {"use_cache": True}
     (temporary / "config.json").write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")

@@ -20,7 +20,7 @@ from transformers import (
 from training.common.errors import MendableError
 from training.config.learner import LearnerSettings, Lora
 from training.learner.attention import ATTENTION
-from training.learner.engine import DTYPES
+from training.learner.engine import dtype_of
 from training.learner.recompute import keep_attention_outputs
 from training.learner.scorer import LogprobHead
 
@@ -37,7 +37,7 @@ def load_model(folder: Path, settings: LearnerSettings, *, reward: bool = False)
     try:
         model, found = kind.from_pretrained(
             folder,
-            dtype=DTYPES[settings.precision],
+            dtype=dtype_of(settings),
             attn_implementation=ATTENTION,
             use_safetensors=True,
             local_files_only=True,

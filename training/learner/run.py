@@ -39,7 +39,7 @@ from training.common.run_lock import run_lock
 from training.config.recipe import MAY_CHANGE, RecipeSettings
 from training.learner import processes
 from training.learner.checkpoints import latest_checkpoint, save_checkpoint
-from training.learner.engine import Learner
+from training.learner.engine import Learner, dtype_of
 from training.learner.models import can_pack, load_model
 from training.learner.schedule import learning_rate_factor
 from training.learner.stopping import stop_on_sigterm
@@ -76,6 +76,7 @@ class Run:
                 self._stack.callback(dist.destroy_process_group)
             if self.first:
                 self._stack.enter_context(run_lock(self.folder))
+            self._fix_precision()
             self.log = EventLog(self.folder / "events.jsonl" if self.first else None)
             self._stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _stop_now))
             self._stack = self._stack.pop_all()
@@ -91,6 +92,22 @@ class Run:
         self._stack.close()
         if of_disk:
             raise of_disk from error
+
+    def _fix_precision(self) -> None:
+        """Replace precision "auto" by that of the run's earlier start, or by that of the first process' machine, so that it is recorded."""
+        learner = self.settings.learner
+        if learner.precision == "auto":
+            precision = processes.broadcast(self._recorded_precision() or str(dtype_of(learner)).removeprefix("torch."))
+            learner = learner.model_copy(update={"precision": precision})
+            self.settings = self.settings.model_copy(update={"learner": learner})
+            self._dumped["learner"]["precision"] = precision
+
+    def _recorded_precision(self) -> str | None:
+        try:
+            found = json.loads((self.folder / "settings.json").read_bytes())["learner"]["precision"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return found if found in ("float32", "bfloat16") else None
 
     def _log_end(self, error: BaseException | None) -> None:
         """Of other errors there is no event: they are mistakes in the code, and whoever follows may start the run again."""

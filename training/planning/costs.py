@@ -112,6 +112,11 @@ def layer_bytes(shape: Shape, *, delta: bool) -> float:
     return both + shape.head_size * (per_query * shape.heads + per_key * shape.kv_heads)
 
 
+def item_bytes(settings: LearnerSettings) -> int:
+    """Return the bytes of a weight; with precision "auto" a GPU computes in bfloat16."""
+    return 4 if settings.precision == "float32" else 2
+
+
 @dataclass(frozen=True, slots=True)
 class Setup:
     """A model, how it is trained, and on how many GPUs."""
@@ -138,7 +143,7 @@ class Setup:
 
     @property
     def bytes_per_weight(self) -> int:
-        return 2 if self.learner.precision == "bfloat16" else 4
+        return item_bytes(self.learner)
 
     def zero_share(self, stage: int) -> float:
         """Return one GPU's share of something that ZeRO shards from `stage` on (arXiv 1910.02054)."""

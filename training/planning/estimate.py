@@ -24,6 +24,7 @@ from training.planning.costs import (
     Server,
     Setup,
     forward_flops,
+    item_bytes,
     max_concurrent_sequences,
     memory,
     passes,
@@ -208,7 +209,7 @@ def _setup(recipe: Recipe, settings: RecipeSettings, shape: Shape, gpus: int, lo
     server, prefers = _server(recipe, settings, shape, gpus, card), preference_shape(recipe, settings)
     other = server.memory if server else 0.0
     if prefers is not None:
-        other += (2 if settings.learner.precision == "bfloat16" else 4) * parameters(prefers, head=False)
+        other += item_bytes(settings.learner) * parameters(prefers, head=False)
     return Setup(shape, settings.learner, gpus, tokens, head=recipe.head == "words", other_bytes=other)
 
 
@@ -221,8 +222,7 @@ def _server(recipe: Recipe, settings: RecipeSettings, shape: Shape, gpus: int, c
         raise MendableError(
             f"The rollout server needs {given.tensor_parallel} GPUs to share each layer, and the run has {gpus}: lower rollouts.tensor_parallel."
         )
-    item = 2 if settings.learner.precision == "bfloat16" else 4
-    return Server(shape, given.tensor_parallel, given.gpu_memory * card.memory, item)
+    return Server(shape, given.tensor_parallel, given.gpu_memory * card.memory, item_bytes(settings.learner))
 
 
 def preference_shape(recipe: Recipe, settings: RecipeSettings) -> Shape | None:

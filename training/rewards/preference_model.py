@@ -9,11 +9,11 @@ import torch
 
 from training.common.records import Sample
 from training.config.declarations import Answer
-from training.config.learner import LearnerSettings
+from training.config.learner import LearnerSettings, Precision
 from training.datasets.encoding import ChatEncoder
 from training.datasets.jsonl import ChatMessage
 from training.learner.batches import to_batch
-from training.learner.engine import DTYPES
+from training.learner.engine import dtype_of
 from training.learner.models import load_model, load_tokenizer
 from training.learner.scorer import Scorer
 
@@ -21,12 +21,12 @@ from training.learner.scorer import Scorer
 class PreferenceModel:
     """Scores answers in log-odds: the difference of two scores tells how surely one is preferred. It reads one answer at a time."""
 
-    def __init__(self, folder: Path, device: torch.device, precision: str) -> None:
+    def __init__(self, folder: Path, device: torch.device, precision: Precision) -> None:
         settings = LearnerSettings(precision=precision, gradient_checkpointing=False)
         self._encoder = ChatEncoder(load_tokenizer(folder), folder)
         model = load_model(folder, settings, reward=True)
         self._positions = int(model.config.get_text_config().max_position_embeddings)
-        self._scorer = Scorer(model).to(device, DTYPES[settings.precision]).eval()
+        self._scorer = Scorer(model).to(device, dtype_of(settings)).eval()
         self._device = device
         self._one = asyncio.Lock()
 

@@ -38,6 +38,7 @@ from training.rollouts.sync import fixed_text, make_sync, server_weights
 @contextmanager
 def open_rollouts(run: Run, settings: GroupSettings) -> Iterator[Rollouts]:
     """Read the requests and start what writes and scores stories."""
+    settings = settings.model_copy(update={"learner": run.settings.learner})  # with the run's precision
     with run.log.phase("data"):
         encoder = ChatEncoder(load_tokenizer(settings.model), settings.model)
         context = max_text_tokens(settings.model, settings.context, run.log.log)

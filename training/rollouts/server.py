@@ -33,7 +33,7 @@ class OwnServer(ModelServer):
             NAME,
             context=context,
             adapters=next(rank for rank in RANKS if rank >= lora.rank) if lora else 0,
-            dtype=settings.learner.precision,
+            dtype="" if settings.learner.precision == "auto" else settings.learner.precision,
         )
         self._scaled = settings.sampling.temperature != 1
         self._given, self._log = settings.rollouts, settings.run_dir / "rollout-server.log"

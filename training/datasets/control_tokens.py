@@ -1,21 +1,24 @@
 """Keeps text that spells control tokens from becoming control tokens.
 
-A chat template renders a conversation as one string, in which its own control tokens look like the same characters in a text. So each text that
-contains such characters is replaced by a placeholder before it is rendered, and encoded literally afterwards.
+A chat template renders a conversation as one string, in which its own control tokens look like the same characters in a text. So each text is
+replaced by a placeholder before it is rendered. What is encoded is the whole rendered text, so that its tokens are those of the template; where a
+control token would cover characters of a text, the string is divided inside that token.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
-from training.datasets.jsonl import ChatMessage, ToolSchema
+from training.common.errors import MendableError
 
 DELIMITER = "\ue000"  # a private-use character
-_PLACEHOLDER = re.compile(f"{DELIMITER}(\\d+){DELIMITER}")
+_PROBE = "A story.\n\nIt was dark."
+PLACEHOLDER = re.compile(f"{DELIMITER}\\d+{DELIMITER}")
 
 
 class Placeholders:
@@ -30,21 +33,14 @@ class Placeholders:
         self._texts.append(text)
         return f"{DELIMITER}{len(self._texts) - 1}{DELIMITER}"
 
-    def message(self, message: ChatMessage) -> dict[str, Any]:
-        """Return a message for the template. A text with control tokens in it is replaced as a whole, so that it is encoded as it is alone.
-
-        In tool calls and their results only the control tokens are replaced: a template may write these as JSON, which escapes characters.
-        """
-        fields = message.model_dump()
-        if message.tool_calls or message.role == "tool":
-            return self.replace_in(fields)  # type: ignore[no-any-return]
-        text = message.content.strip()
-        if self._controls.search(text):
-            fields["content"] = message.content.replace(text, self.new(text), 1)
-        return fields
+    def around(self, text: str) -> str:
+        """Return a text with a placeholder for all of it but the white space at its ends, which a template may strip."""
+        inner = text.strip()
+        return text.replace(inner, self.new(inner), 1) if inner else text
 
     def replace_in(self, value: Any) -> Any:
-        """Return a JSON value with placeholders for the control tokens in its strings and keys."""
+        """Return a JSON value with placeholders for the control tokens in its strings and keys: a template may write it as JSON, which
+        escapes characters."""
         if isinstance(value, str):
             return self._controls.sub(lambda found: self.new(found[0]), value)
         if isinstance(value, dict):
@@ -55,57 +51,84 @@ class Placeholders:
 
     def split(self, rendered: str) -> Iterator[tuple[str, bool]]:
         """Yield the parts of a rendered conversation, and whether each stood behind a placeholder."""
-        for place, part in enumerate(_PLACEHOLDER.split(rendered)):
-            if text := self._texts[int(part)] if place % 2 else part:
-                yield text, bool(place % 2)
+        end = 0
+        for found in PLACEHOLDER.finditer(rendered):
+            yield rendered[end : found.start()], False
+            yield self._texts[int(found[0].strip(DELIMITER))], True
+            end = found.end()
+        yield rendered[end:], False
 
 
 class LiteralEncoder:
-    """Encodes a text without control tokens. The tokenizers library splits special tokens only, and not other added tokens such as Qwen's
-    <tool_call>: those are split here after their first character."""
+    """Encodes a text in which control tokens are ordinary characters.
+
+    A control token is an added token, special or not (Qwen's <tool_call>), that is more than white space: Gemma has added tokens for
+    blank lines, which a story needs. Raises MendableError for a tokenizer that does not give a text back.
+    """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self._tokenizer = tokenizer
-        added = [token.content for token in tokenizer.added_tokens_decoder.values() if not token.special]
-        self._starts = re.compile(f"(?={_any_of(added).pattern})") if added else None
+        back = str(tokenizer.decode(self._encoded(_PROBE)[0], clean_up_tokenization_spaces=False))
+        if (
+            back.strip() != _PROBE
+        ):  # transformers' LlamaTokenizer drops the spaces of a tokenizer of another kind, such as DeepSeek's
+            raise MendableError(
+                f"The tokenizer in {tokenizer.name_or_path} makes {back!r} of {_PROBE!r}: set tokenizer_class in its tokenizer_config.json to "
+                "PreTrainedTokenizerFast, or use the model's own tokenizer."
+            )
+        added = tokenizer.added_tokens_decoder.items()
+        self.controls = {number: token.content for number, token in added if token.content.replace("▁", " ").strip()}
+        # Llama 2's tokenizer begins each string with a space. After a division there must be none, so the rest follows a line break there.
+        alone, after_break = (self._encoded(text)[0] for text in ("x", "\nx"))
+        self._before = "" if after_break[-len(alone) :] == alone else "\n"
 
     def __call__(self, text: str) -> list[int]:
-        cuts = [found.start() + 1 for found in self._starts.finditer(text)] if self._starts else []
-        tokens: list[int] = []
-        for start, end in zip([0, *cuts], [*cuts, len(text)]):
-            tokens += self._tokenizer.encode(text[start:end], add_special_tokens=False, split_special_tokens=True)
-        return tokens
+        return self.with_starts(text, bytearray(b"\1") * len(text))[0]
 
+    def with_starts(self, text: str, literal: bytearray, bounds: Sequence[int] = ()) -> tuple[list[int], list[int]]:
+        """Return the tokens, and the character at which each starts.
 
-def with_placeholders(
-    messages: Sequence[ChatMessage], tools: Sequence[ToolSchema]
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, str]]:
-    """Return messages and tools with a placeholder for everything about tools that a template might leave out, and what each stands for."""
-    placeholders = Placeholders(())
-    meanings: dict[str, str] = {}
-
-    def placeholder(meaning: str) -> str:
-        new = placeholders.new("")
-        meanings[new] = meaning
-        return new
-
-    shown = []
-    for message in messages:
-        fields = message.model_dump()
-        if message.tool_calls and message.content.strip():
-            fields["content"] = placeholder("the text of a message with a tool call")
-        elif message.role == "tool":
-            fields["content"] = placeholder("a tool's answer")
-        for call in fields.get("tool_calls", ()):
-            call["function"] = {
-                "name": placeholder("tool calls"),
-                "arguments": {"of": placeholder("the arguments of a tool call")},
+        `literal` has a 1 for each character that belongs to no control token. No token contains characters from before and after one of
+        `bounds`, unless those after it are the template's.
+        """
+        cuts: set[int] = set()
+        while True:
+            tokens: list[int] = []
+            spans: list[tuple[int, int]] = []
+            for begin, end in pairwise([0, *sorted(cuts), len(text)]):
+                found, places = self._encoded(text[begin:end], self._before if begin else "")
+                tokens += found
+                spans += [(begin + start, begin + stop) for start, stop in places]
+            more = {
+                max(start + 1, literal.find(1, start, stop))
+                for token, (start, stop) in zip(tokens, spans, strict=True)
+                if token in self.controls and stop - start > 1 and literal.find(1, start, stop) >= 0
             }
-        shown.append(fields)
-    schemas = [one.model_dump() for one in tools]
-    for schema in schemas:
-        schema["function"]["name"] = placeholder("the list of tools")
-    return shown, schemas, meanings
+            more |= {
+                bound
+                for bound in bounds
+                for start, stop in spans
+                if start < bound < stop and literal.find(1, bound, stop) >= 0
+            }
+            if more <= cuts:
+                return tokens, [start for start, _ in spans]
+            cuts |= more
+
+    def _encoded(self, text: str, before: str = "") -> tuple[list[int], list[tuple[int, int]]]:
+        found = self._tokenizer(
+            before + text,
+            add_special_tokens=False,
+            split_special_tokens=False,
+            return_offsets_mapping=True,
+            return_attention_mask=False,
+            verbose=False,
+        )
+        kept = [
+            (token, (start - len(before), stop - len(before)))
+            for token, (start, stop) in zip(found["input_ids"], found["offset_mapping"], strict=True)
+            if start >= len(before) or not before
+        ]
+        return [token for token, _ in kept], [span for _, span in kept]
 
 
 def _any_of(texts: Iterable[str]) -> re.Pattern[str]:

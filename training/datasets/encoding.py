@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from training.common.errors import MendableError
 from training.common.records import Sample
-from training.datasets.control_tokens import LiteralEncoder, Placeholders, with_placeholders
+from training.datasets.control_tokens import LiteralEncoder, Placeholders
 from training.datasets.jsonl import ChatMessage, Conversation, Preference, Text, ToolSchema, read_jsonl
+from training.datasets.mixture import weighted
+from training.datasets.templates import ChatTemplate, beginning
 
+_NOTHING = "nothing to learn: no answer of the assistant has a text, or each has weight 0."
 _NO_END = "The tokenizer in {} has no end token, so texts could not end: set eos_token in its tokenizer_config.json."
 
 
@@ -50,11 +55,7 @@ class ChatEncoder:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, source: Path) -> None:
-        if not tokenizer.chat_template:
-            raise MendableError(
-                f"The tokenizer in {source} has no chat template, which conversations need: use that of an instruction-tuned model, "
-                "or put a chat_template.jinja into the folder."
-            )
+        self.template = ChatTemplate(tokenizer, source)
         self.tokenizer, self.source = tokenizer, source
         self.controls = [str(token) for token in tokenizer.all_special_tokens] + list(tokenizer.get_added_vocab())
         if tokenizer.eos_token_id is None:
@@ -62,88 +63,126 @@ class ChatEncoder:
         self.end = int(tokenizer.eos_token_id)
         self.special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
         self.vocabulary = vocabulary_of(tokenizer)
-        self._encode_literally = LiteralEncoder(tokenizer)
+        self._encode = LiteralEncoder(tokenizer)
 
     def encode(
         self, messages: Sequence[ChatMessage], *, tools: Sequence[ToolSchema] | None = None, only_last: bool = False
     ) -> Sample:
-        """Encode a conversation. The assistant's turns (or only the last), each with the token that ends it, have weight 1.
+        """Encode a conversation as one sample (`samples`). Raises MendableError where its answers need one each."""
+        found = self.samples(messages, tools=tools, only_last=only_last)
+        if len(found) != 1:
+            raise MendableError(
+                f"The chat template in {self.source} renders earlier turns differently once others follow, so the turns of a "
+                "conversation cannot be learned together: give each answer a line of its own."
+                if found
+                else _NOTHING
+            )
+        return found[0]
 
-        A tool call is such a turn; the tool's answer is not. Raises MendableError for a template that cannot render the conversation.
+    def samples(
+        self, messages: Sequence[ChatMessage], *, tools: Sequence[ToolSchema] | None = None, only_last: bool = False
+    ) -> list[Sample]:
+        """Encode a conversation. The assistant's turns that have no weight 0 (or only the last), each with the token that ends it, have weight 1.
+
+        They are in one sample, unless the template renders a turn otherwise once others follow (Qwen3 takes thinking out of earlier turns): then
+        each answer is learned after the prompt that a model would get for it, in a sample of its own. A tool call is a turn of the assistant; the
+        tool's answer is not. Raises MendableError for a template that cannot render the conversation, or that ends no answer.
         """
-        tokens: list[int] = []
-        weights: list[float] = []
-        before = ""
-        self._check_tools(messages, tools or ())
+        self.template.check_tools(messages, tools or ())
         placeholders = Placeholders(self.controls)
-        turns = [placeholders.message(message) for message in messages]
+        turns = self.template.turns(messages, placeholders)
         schemas = [placeholders.replace_in(one.model_dump()) for one in tools or ()]
+        found: list[Sample] = []
+        text, answers = "", list[tuple[int, int]]()
         for number, message in enumerate(messages):
-            if message.role != "assistant":
+            if message.role != "assistant" or message.weight == 0 or (only_last and number < len(messages) - 1):
                 continue
-            prompt = self._render(turns[:number], schemas, generate=True)
-            answered = self._render(turns[: number + 1], schemas, generate=False)
-            if not prompt.startswith(before) or not answered.startswith(prompt):
-                raise MendableError(
-                    f"The chat template in {self.source} renders earlier turns differently once others follow, so the turns of a "
-                    "conversation cannot be learned together: give each answer a line of its own."
-                )
-            given = self._tokens(prompt.removeprefix(before), placeholders)
-            learned = self._tokens(answered.removeprefix(prompt), placeholders)
-            ended = self._answer_length(learned)
-            weight = 0.0 if only_last and number < len(messages) - 1 else 1.0
-            tokens += given + learned
-            weights += [0.0] * len(given) + [weight] * ended + [0.0] * (len(learned) - ended)
-            before = answered
-        check_vocabulary(tokens, self.vocabulary, self.source)
-        # without what the template adds after the last answer
-        kept = len(weights) - next((place for place, weight in enumerate(reversed(weights)) if weight), 0)
-        return Sample.from_lists(tokens[:kept], weights[:kept])
+            rendered, start = self.template.answer(turns, number, schemas)
+            if answers and not rendered.startswith(text):
+                found.append(self._sample(text, answers, placeholders))
+                answers = []
+            text, answers = rendered, [*answers, (start, len(rendered))]
+        return [*found, self._sample(text, answers, placeholders)] if answers else found
 
     def encode_prompt(self, messages: Sequence[ChatMessage]) -> list[int]:
         """Return the tokens of a conversation up to where the assistant's next turn begins."""
         placeholders = Placeholders(self.controls)
-        turns = [placeholders.message(message) for message in messages]
-        tokens = self._tokens(self._render(turns, [], generate=True), placeholders)
+        rendered = self.template.render(self.template.turns(messages, placeholders), generate=True)
+        return self._tokens(rendered, [], placeholders)[0]
+
+    def learnable(self, message: ChatMessage) -> bool:
+        """Return whether a message is an answer with something to learn beside control tokens."""
+        if message.role != "assistant" or message.weight == 0:
+            return False
+        thinking, text = message.parts
+        for control in sorted(self.controls, key=len, reverse=True):
+            text = text.replace(control, "")
+        return bool(text.strip() or message.tool_calls or (thinking or "").strip())
+
+    @cached_property
+    def notes(self) -> list[str]:
+        """What a person should know about the template. Raises MendableError for one that ends no answer."""
+        asked = [ChatMessage(role="user", content="A story?"), ChatMessage(role="assistant", content="It rained.")]
+        end = int(self.encode(asked).tokens[-1])
+        if end in end_tokens(self.tokenizer):
+            return []
+        token = self.tokenizer.convert_ids_to_tokens(end)
+        note = (
+            f"Answers end with {token} (token {end}), which is no end token of the model: a server that is to stop there needs it as "
+            "eos_token_id in generation_config.json."
+        )
+        return [note]
+
+    def _sample(self, rendered: str, answers: Sequence[tuple[int, int]], placeholders: Placeholders) -> Sample:
+        """Encode a rendered conversation, in which the characters of `answers` are learned up to the token that ends each."""
+        tokens, starts, literal, places = self._tokens(
+            rendered, [place for one in answers for place in one], placeholders
+        )
+        weights = [0.0] * len(tokens)
+        kept = 0
+        for start, end in zip(places[::2], places[1::2]):
+            first, last = bisect_left(starts, start), bisect_left(starts, end)
+            kept = first + self._answer_length(tokens[first:last], starts[first:last], literal.rfind(1, start, end))
+            weights[first:kept] = [1.0] * (kept - first)
+        # without what the template adds after the last answer
+        return Sample.from_lists(tokens[:kept], weights[:kept])
+
+    def _answer_length(self, learned: Sequence[int], starts: Sequence[int], text_end: int) -> int:
+        """Return the tokens of an answer up to the one that ends it: the end token, or else the last control token after its text."""
+        after = [place for place, start in enumerate(starts) if start > text_end]
+        for ending in ({self.end}, self.special, self._encode.controls):
+            if found := [place for place in after if learned[place] in ending]:
+                return 1 + (found[0] if ending == {self.end} else found[-1])
+        raise MendableError(
+            f"The chat template in {self.source} writes no token that ends an answer, so the model would not learn to stop: write "
+            f"{self.tokenizer.eos_token} after each answer there."
+        )
+
+    def _tokens(
+        self, rendered: str, bounds: Sequence[int], placeholders: Placeholders
+    ) -> tuple[list[int], list[int], bytearray, list[int]]:
+        """Return the tokens of a rendered conversation, the character that each starts at, which characters are of messages (1), and `bounds`,
+        which rise, counted in the text without placeholders."""
+        text, literal, places = "", bytearray(), list[int]()
+        for begin, end in pairwise([0, *bounds, len(rendered)]):
+            for part, of_message in placeholders.split(rendered[begin:end]):
+                text += part
+                literal += (b"\1" if of_message else b"\0") * len(part)
+            places.append(len(text))
+        tokens, starts = self._encode.with_starts(text, literal, places[:-1])
         check_vocabulary(tokens, self.vocabulary, self.source)
-        return tokens
+        return tokens, starts, literal, places[:-1]
 
-    def _check_tools(self, messages: Sequence[ChatMessage], tools: Sequence[ToolSchema]) -> None:
-        """Raise MendableError for a template without tools: it leaves them out silently, and the model would learn to answer without them."""
-        if not tools and not any(message.tool_calls or message.role == "tool" for message in messages):
-            return
-        turns, schemas, meanings = with_placeholders(messages, tools)
-        rendered = self._render(turns, schemas, generate=False)
-        if lost := next((meaning for one, meaning in meanings.items() if one not in rendered), ""):
-            raise MendableError(
-                f"The chat template in {self.source} leaves out {lost}: use a model whose template supports tools, or leave the "
-                "conversations with tools out of the data."
-            )
 
-    def _render(self, turns: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]], *, generate: bool) -> str:
-        try:
-            text = self.tokenizer.apply_chat_template(
-                list(turns), tools=list(tools) or None, tokenize=False, add_generation_prompt=generate
-            )
-        except Exception as error:
-            raise MendableError(f"The chat template in {self.source} refuses a conversation: {error}.") from error
-        return str(text)
-
-    def _answer_length(self, learned: Sequence[int]) -> int:
-        """Return the tokens of an answer up to the one that ends it: the end token, or else the last control token."""
-        if self.end in learned:
-            return learned.index(self.end) + 1
-        return next((place for place in range(len(learned), 0, -1) if learned[place - 1] in self.special), len(learned))
-
-    def _tokens(self, rendered: str, placeholders: Placeholders) -> list[int]:
-        """Encode a rendered text, with the texts behind placeholders encoded literally."""
-        tokens: list[int] = []
-        for text, literal in placeholders.split(rendered):
-            if literal:
-                tokens += self._encode_literally(text)
-            else:
-                tokens += self.tokenizer.encode(text, add_special_tokens=False)
-        return tokens
+def end_tokens(tokenizer: PreTrainedTokenizerFast) -> set[int]:
+    """Return the tokens at which a server stops: those of the tokenizer, and of generation_config.json or config.json beside it."""
+    found = {int(tokenizer.eos_token_id)}
+    for name in ("generation_config.json", "config.json"):
+        with suppress(OSError, ValueError, AttributeError):
+            config = json.loads((Path(tokenizer.name_or_path) / name).read_bytes())
+            one = (config.get("text_config") or config).get("eos_token_id")
+            found |= {int(number) for number in (one if isinstance(one, list) else [one]) if number is not None}
+    return found
 
 
 @dataclass(frozen=True)
@@ -193,14 +232,23 @@ class ContextLimit:
         return f"{self.dropped} dropped and {self.cut} cut for being longer than {self.context} tokens"
 
 
-def conversations(paths: Iterable[Path], encoder: ChatEncoder, fit: ContextLimit) -> list[tuple[Sample]]:
-    """Read and encode conversations. Raises MendableError, naming the line, for one that cannot be used."""
-    found = []
-    for where, line in read_jsonl(paths, Conversation):
-        with errors_located_at(where):
-            sample = encoder.encode(line.messages, tools=line.tools)
-        if kept := fit(where, sample):
-            found.append((kept[0],))
+def conversations(
+    paths: Sequence[Path], encoder: ChatEncoder, fit: ContextLimit, weights: Sequence[float] = (), seed: int = 0
+) -> list[tuple[Sample]]:
+    """Read and encode conversations, those of each file by its weight (`training.datasets.mixture`).
+
+    Raises MendableError, naming the line, for one that cannot be used.
+    """
+    found: list[tuple[Sample]] = []
+    for number, path in enumerate(paths):
+        lines = []
+        for where, line in read_jsonl([path], Conversation):
+            with errors_located_at(where):
+                if not any(map(encoder.learnable, line.messages)):
+                    raise MendableError(_NOTHING)
+                samples = encoder.samples(line.messages, tools=line.tools)
+            lines.append([(kept[0],) for sample in samples if (kept := fit(where, sample))])
+        found += chain(*weighted(lines, weights[number] if weights else 1, f"{seed}/{number}"))
     return found
 
 
@@ -209,6 +257,9 @@ def pairs(paths: Iterable[Path], encoder: ChatEncoder, fit: ContextLimit) -> Pai
     found = Pairs()
     for where, line in read_jsonl(paths, Preference):
         with errors_located_at(where):  # earlier answers are the same on both sides
+            for name, side in (("chosen", line.chosen), ("rejected", line.rejected)):
+                if not encoder.learnable(side[-1]):
+                    raise MendableError(f"nothing to learn: the answer in {name} has no text, or has weight 0.")
             chosen, rejected = (
                 encoder.encode([*line.prompt, *side], tools=line.tools, only_last=True)
                 for side in (line.chosen, line.rejected)
@@ -231,24 +282,42 @@ def errors_located_at(where: str) -> Iterator[None]:
         raise MendableError(f"{where}: {error}") from error
 
 
-def texts(paths: Iterable[Path], tokenizer: PreTrainedTokenizerFast, context: int) -> list[tuple[Sample]]:
-    """Read and encode plain texts, each divided into consecutive pieces of at most `context` tokens."""
+def texts(
+    paths: Sequence[Path],
+    tokenizer: PreTrainedTokenizerFast,
+    context: int,
+    weights: Sequence[float] = (),
+    seed: int = 0,
+) -> list[tuple[Sample]]:
+    """Read and encode plain texts, each divided into consecutive pieces of at most `context` tokens; those of each file by its weight.
+
+    A text begins with the tokenizer's beginning-of-text token, if the model knows one, and ends with the end token.
+    """
     if tokenizer.eos_token_id is None:
         raise MendableError(_NO_END.format(tokenizer.name_or_path))
     vocabulary = vocabulary_of(tokenizer)
-    encode = LiteralEncoder(tokenizer)
-    found = []
-    for where, line in read_jsonl(paths, Text):
-        tokens = np.asarray([*encode(line.text), tokenizer.eos_token_id], dtype=np.int32)
-        with errors_located_at(where):
-            check_vocabulary(tokens.tolist(), vocabulary, tokenizer.name_or_path)
-        starts = list(range(0, len(tokens), context))
-        if len(starts) > 1 and len(tokens) - starts[-1] == 1:
-            starts[-1] -= 1  # a single token could not be predicted from anything
-        for first, end in zip(starts, [*starts[1:], len(tokens)]):
-            if end - first > 1:
-                found.append((Sample(tokens[first:end], np.ones(end - first, dtype=np.float32)),))
+    encode, begin = LiteralEncoder(tokenizer), beginning(tokenizer)
+    found: list[tuple[Sample]] = []
+    for number, path in enumerate(paths):
+        lines = []
+        for where, line in read_jsonl([path], Text):
+            if not line.text.strip():
+                raise MendableError(f"{where}: nothing to learn: the text is empty.")
+            tokens = [*begin, *encode(line.text), int(tokenizer.eos_token_id)]
+            with errors_located_at(where):
+                check_vocabulary(tokens, vocabulary, tokenizer.name_or_path)
+            lines.append(list(_pieces(tokens, context)))
+        found += chain(*weighted(lines, weights[number] if weights else 1, f"{seed}/{number}"))
     return found
+
+
+def _pieces(tokens: Sequence[int], context: int) -> Iterator[tuple[Sample]]:
+    """Yield consecutive pieces of at most `context` tokens, of which all are learned."""
+    starts = list(range(0, len(tokens), context))
+    if len(starts) > 1 and len(tokens) - starts[-1] == 1:
+        starts[-1] -= 1  # a single token could not be predicted from anything
+    for first, end in zip(starts, [*starts[1:], len(tokens)]):
+        yield (Sample.from_lists(tokens[first:end], [1.0] * (end - first)),)
 
 
 def fingerprint(examples: Iterable[tuple[Sample, ...]]) -> str:

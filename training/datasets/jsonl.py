@@ -1,9 +1,12 @@
 """Training data in JSON Lines files: conversations, preferences and plain texts. Does not import torch.
 
 A conversation is `{"messages": [...]}` or `{"prompt": [...], "completion": [...]}`, a preference `{"prompt": [...], "chosen": [...],
-"rejected": [...]}`, as in TRL, and a plain text `{"text": "..."}`. A preference may also have `label` (the probability that the chosen text
-is better, from 0.5 to 1), `strength` (0 a tie, 1 better, 2 much better), `margin` (in log-odds), and `principles` (those that the rejected
-text breaks).
+"rejected": [...]}`, as in TRL, and a plain text `{"text": "..."}`; the forms of other libraries are read too (`training.datasets.shapes`). A
+preference may also have `label` (the probability that the chosen text is better, from 0.5 to 1), `strength` (0 a tie, 1 better, 2 much better),
+`margin` (in log-odds), and `principles` (those that the rejected text breaks).
+
+A message of the assistant may have `reasoning_content`, its thinking, which may also begin its text between <think> and </think>; and `weight` 0,
+with which it is not learned.
 
 Where the assistant calls tools, its message has `tool_calls`, a message of role `tool` has the answer, and `tools` has the schemas of all
 tools, in OpenAI's format; arguments are an object (as in TRL) or a JSON string.
@@ -17,7 +20,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -31,7 +34,12 @@ from pydantic import (
 )
 
 from training.common.errors import MendableError
+from training.datasets import shapes
 
+THINK, THOUGHT = "<think>", "</think>"
+THINKING_FIELDS = ("reasoning_content", "thinking", "reasoning")
+"""Names of an answer's thinking in chat templates and in data."""
+_TAGGED = re.compile(rf"\s*{THINK}(.*?){THOUGHT}(.*)", re.DOTALL)
 MOST_BYTES = 64 * 2**20
 """The most bytes of one line, about fifty novels."""
 
@@ -74,6 +82,10 @@ class ChatMessage(_WithoutNone):
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str
+    reasoning_content: str | None = None
+    """The thinking before an answer."""
+    weight: Literal[0, 1] | None = None
+    """0 for an answer that is not learned."""
     tool_calls: tuple[ToolCall, ...] | None = None
     tool_call_id: str | None = None
     name: str | None = None
@@ -81,19 +93,23 @@ class ChatMessage(_WithoutNone):
 
     @model_validator(mode="before")
     @classmethod
-    def may_have_no_text(cls, message: Any) -> Any:
-        if not isinstance(message, dict):
-            return message
-        if message.get("role") != "tool":
-            message = {name: value for name, value in message.items() if name not in ("name", "tool_call_id")}
-        if not message.get("tool_calls"):
-            return {name: value for name, value in message.items() if name != "tool_calls"}
-        return message if message.get("content") is not None else message | {"content": ""}
+    def read_fields(cls, message: Any) -> Any:
+        return shapes.message(message, cls.model_fields, THINKING_FIELDS) if isinstance(message, dict) else message
+
+    @property
+    def parts(self) -> tuple[str | None, str]:
+        """The thinking before an answer, None without any, and its text, with the white space between the tags and them."""
+        if self.role == "assistant" and self.reasoning_content:
+            return f"\n{self.reasoning_content.strip()}\n", f"\n\n{self.content}"
+        found = _TAGGED.fullmatch(self.content) if self.role == "assistant" else None
+        return (found[1], found[2]) if found else (None, self.content)
 
     @model_validator(mode="after")
     def only_the_assistant_calls(self) -> ChatMessage:
         if self.tool_calls and self.role != "assistant":
             raise ValueError("only the assistant calls tools")
+        if self.role != "assistant" and self.reasoning_content:
+            raise ValueError("only the assistant thinks")
         return self
 
 
@@ -121,6 +137,8 @@ class Text(BaseModel):
 
     text: str = Field(min_length=1)
 
+    wanted: ClassVar[str] = 'a text for pretraining is {"text": "..."}'
+
 
 class Dialogue(BaseModel):
     """Messages that end with an answer or with a request."""
@@ -128,16 +146,14 @@ class Dialogue(BaseModel):
     messages: Messages
     tools: Tools | None = None
 
+    wanted: ClassVar[str] = (
+        "a conversation is messages; prompt and completion; conversations with from and value; or instruction, input and output"
+    )
+
     @model_validator(mode="before")
     @classmethod
-    def join_prompt_and_completion(cls, line: Any) -> Any:
-        if isinstance(line, dict) and "messages" not in line and isinstance(line.get("prompt"), list):
-            completion = line.get("completion", [])
-            if not isinstance(completion, list):
-                raise ValueError("prompt is a list of messages, so completion must be one too")
-            kept = {name: value for name, value in line.items() if name not in ("prompt", "completion")}
-            return kept | {"messages": [*line["prompt"], *completion]}
-        return line
+    def read_shape(cls, line: Any) -> Any:
+        return shapes.dialogue(line)
 
 
 class Conversation(Dialogue):
@@ -162,6 +178,13 @@ class Preference(BaseModel):
     margin: float = Field(0.0, allow_inf_nan=False)
     principles: list[tuple[str, int]] = []
     """Key and version of each principle that the rejected text breaks."""
+
+    wanted: ClassVar[str] = "a preference is prompt, chosen and rejected, each a text or a list of messages"
+
+    @model_validator(mode="before")
+    @classmethod
+    def read_shape(cls, line: Any) -> Any:
+        return shapes.preference(line)
 
     @model_validator(mode="after")
     def both_end_with_answers(self) -> Preference:
@@ -201,9 +224,10 @@ def read_jsonl(paths: Iterable[Path], kind: type[Line]) -> Iterator[tuple[str, L
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the line"
-            raise MendableError(
-                f"{path}, line {number} is not {_noun(kind)}: {where}: {first['msg'].removeprefix('Value error, ')}."
-            ) from None
+            what = first["msg"].removeprefix("Value error, ")
+            if first["type"] == "missing" and len(first["loc"]) == 1 and hasattr(kind, "wanted"):
+                what += f"; {kind.wanted}, and this line has {', '.join(map(str, first['input'])) or 'nothing'}"
+            raise MendableError(f"{path}, line {number} is not {_noun(kind)}: {where}: {what}.") from None
 
 
 def _noun(kind: type[BaseModel]) -> str:

@@ -6,20 +6,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
 from training.common.answers import thinking_prompt
 from training.common.errors import MendableError
 from training.common.records import Sample
 from training.common.text import Message, requested_words
 from training.datasets.encoding import ChatEncoder, errors_located_at
-from training.datasets.jsonl import ChatMessage, Messages, read_jsonl
+from training.datasets.jsonl import ChatMessage, Dialogue, read_jsonl
 
 
-class RequestLine(BaseModel):
+class RequestLine(Dialogue):
     """A line of the data: messages, the last of which is a request or the human answer to it."""
 
-    messages: Messages
     target: int | None = Field(None, ge=0, le=1_000_000)
     """Words asked for; 0 counts as none."""
     thinking: str = ""
@@ -72,8 +71,11 @@ def _request(line: RequestLine, encoder: ChatEncoder, thinking: str, room: int) 
             f"The request has {len(tokens):,} tokens, and the context is {room:,}: there is no room for an answer."
         )
     human, answer = None, ""
-    if answered:
-        answer = _as_policy(line.messages[-1].content, line.thinking, thinking)
+    if answered and line.messages[-1].weight != 0:
+        told = line.messages[-1]
+        if not encoder.learnable(told):
+            raise MendableError("nothing to learn: the human answer has no text.")
+        answer = _as_policy(told.content, line.thinking or told.reasoning_content or "", thinking)
         human = encoder.encode([*asked, ChatMessage(role="assistant", content=answer)], only_last=True)
         if len(human) > room:
             human = Sample(human.tokens[:room], human.weights[:room])

@@ -33,6 +33,7 @@ from pydantic import BaseModel, Field, RootModel, model_validator
 from training.common.errors import MendableError
 from training.common.text import count_words
 from training.corpus.shingles import normalised, run_hashes, word_hashes
+from training.datasets import shapes
 from training.datasets.card import Table, dataset_card
 from training.datasets.jsonl import Conversation, read_jsonl
 from training.datasets.stage import stage
@@ -253,8 +254,10 @@ def _ngrams(text: str) -> npt.NDArray[np.uint64]:
 def _rows(paths: Iterable[Path], seed: int) -> list[Row]:
     found = []
     for _, line in read_jsonl(paths, Line):
-        canonical = json.dumps([seed, line.root], ensure_ascii=False, sort_keys=True)
-        found.append(Row(line.root, hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()))
+        ours = "messages" in line.root or isinstance(line.root.get("prompt"), list)
+        root = line.root if ours else shapes.dialogue(line.root)
+        canonical = json.dumps([seed, root], ensure_ascii=False, sort_keys=True)
+        found.append(Row(root, hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()))
     return found
 
 

@@ -18,6 +18,8 @@ from training.config.recipe import RecipeSettings
 
 DEFAULT_WORDS = 4500.0
 """Words of a text that is not known: a story of about 6,000 tokens."""
+_TEXTS = ("system", "prompt", "messages", "conversations", "instruction", "input", "completion", "output", "text")
+"""The fields of a line whose texts are learned or given (`training.datasets.shapes`)."""
 COUNTED_ROWS = 2000
 """Rows whose words are counted; the words of further rows are estimated from their characters."""
 
@@ -49,9 +51,24 @@ class TokenCounts:
         """Mean length of a token's text, in tokens, which determines the cost of attention."""
         return self.squares / self.tokens
 
-    def multiply(self, number: int) -> None:
+    def multiply(self, number: float) -> None:
         for name in ("examples", "tokens", "squares", "stories", "prompt_tokens", "answer_tokens"):
             setattr(self, name, number * getattr(self, name))
+
+    def merge(self, other: TokenCounts) -> None:
+        """Add the counts of other data; `source` stays."""
+        self.longest = max(self.longest, other.longest)
+        for name in (
+            "examples",
+            "tokens",
+            "squares",
+            "stories",
+            "prompt_tokens",
+            "answer_tokens",
+            "too_long",
+            "unread",
+        ):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def add(self, lengths: Sequence[float], recipe: Recipe, settings: RecipeSettings) -> None:
         """Count an example with texts of these lengths."""
@@ -97,27 +114,33 @@ def count_texts(
 
     Raises MendableError for a file that cannot be read.
     """
-    found, words, characters = TokenCounts(), 0, 0
+    found, words, characters, counted = TokenCounts(), 0, 0, 0
     groups = group_settings(recipe, settings)
     existing = [path for path in settings.data if path.is_file()]
-    for path in existing:
+    weights: Sequence[float] = getattr(settings, "data_weights", ()) or [1] * len(settings.data)
+    for path, weight in zip(settings.data, weights):
+        if path not in existing:
+            continue
+        of_file = TokenCounts()
         for row in _rows(path):
             texts = _request_of(row) if groups else _texts_of(row)
             if not texts:
-                found.unread += 1
+                of_file.unread += 1
                 continue
             sizes = [len(text) for text in texts]
-            if found.examples < COUNTED_ROWS:
+            if counted < COUNTED_ROWS:
                 counts: list[float] = [count_words(text) for text in texts]
-                words, characters = words + int(sum(counts)), characters + sum(sizes)
+                words, characters, counted = words + int(sum(counts)), characters + sum(sizes), counted + 1
             else:
                 counts = [size * words / max(1, characters) for size in sizes]
             tokens = [max(1, count * tokens_per_word) if size else 0 for count, size in zip(counts, sizes, strict=True)]
             if groups:
                 target = row.get("target") or requested_words(texts[0]) or answer_words
-                found.add_group(tokens[0], target * tokens_per_word, tokens[1], groups)
+                of_file.add_group(tokens[0], target * tokens_per_word, tokens[1], groups)
             else:
-                found.add(tokens, recipe, settings)
+                of_file.add(tokens, recipe, settings)
+        of_file.multiply(weight)
+        found.merge(of_file)
     missing = [str(path) for path in settings.data if path not in existing]
     found.source = f"counted in {', '.join(map(str, existing))}" + (
         f"; missing: {', '.join(missing)}" if missing else ""
@@ -144,24 +167,30 @@ def _texts_of(row: Any) -> list[str]:
     if "chosen" in row and "rejected" in row:
         prompt = _text(row.get("prompt"))
         return [prompt + _text(row["chosen"]), prompt + _text(row["rejected"])]
-    text = "".join(_text(row.get(name)) for name in ("prompt", "messages", "completion", "text"))
+    text = "".join(_text(row.get(name)) for name in _TEXTS)
     return [text] if text else []
 
 
 def _request_of(row: Any) -> list[str]:
     """Return the request and the human story with its thinking ("" without one); nothing if the row is no request."""
-    messages = row.get("messages") if isinstance(row, dict) else None
-    if not isinstance(messages, list) or not messages:
+    if not isinstance(row, dict):
         return []
-    answered = isinstance(messages[-1], dict) and messages[-1].get("role") == "assistant"
-    human = _text(row.get("thinking")) + _text(messages[-1]) if answered else ""
-    asked = _text(messages[:-1] if answered else messages)
-    return [asked, human] if asked else []
+    messages = row.get("messages", row.get("conversations"))
+    if not isinstance(messages, list) or not messages:
+        asked = "".join(_text(row.get(name)) for name in ("system", "prompt", "instruction", "input"))
+        human = "".join(_text(row.get(name)) for name in ("completion", "output"))
+    else:
+        last = messages[-1]
+        answered = isinstance(last, dict) and (
+            last.get("role") == "assistant" or last.get("from") in ("gpt", "assistant")
+        )
+        asked, human = (_text(messages[:-1]), _text(last)) if answered else (_text(messages), "")
+    return [asked, _text(row.get("thinking")) + human if human else ""] if asked else []
 
 
 def _text(value: Any) -> str:
     if isinstance(value, list):
         return "".join(_text(item) for item in value)
     if isinstance(value, dict):
-        return _text(value.get("content", value.get("text")))
+        return "".join(_text(value.get(name)) for name in ("reasoning_content", "thinking", "content", "value", "text"))
     return value + "\n" if isinstance(value, str) else ""

@@ -41,6 +41,8 @@ def open_rollouts(run: Run, settings: GroupSettings) -> Iterator[Rollouts]:
     settings = settings.model_copy(update={"learner": run.settings.learner})  # with the run's precision
     with run.log.phase("data"):
         encoder = ChatEncoder(load_tokenizer(settings.model), settings.model)
+        for note in encoder.notes:
+            run.log.log(note)
         context = max_text_tokens(settings.model, settings.context, run.log.log)
         requests, held_out = (
             read_requests(paths, encoder, thinking=settings.thinking, room=context)

@@ -125,7 +125,14 @@ def _kind_of(path: Path) -> DatasetKind:
         fields = json.loads(line)
         if isinstance(fields, dict) and "chosen" in fields:
             return DatasetKind.PREFERENCE
-        if isinstance(fields, dict) and fields.keys() & {"messages", "completion"}:
+        shapes = {
+            "messages",
+            "completion",
+            "conversations",
+            "instruction",
+            *({"prompt"} if "text" not in fields else ()),
+        }
+        if isinstance(fields, dict) and fields.keys() & shapes:
             return DatasetKind.CONVERSATIONS
     return DatasetKind.TEXTS
 

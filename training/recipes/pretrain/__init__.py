@@ -7,10 +7,10 @@ from typing import Literal
 from pydantic import Field
 
 from training.config.declarations import Recipe
-from training.config.recipe import RecipeSettings
+from training.config.recipe import MixtureSettings
 
 
-class PretrainSettings(RecipeSettings):
+class PretrainSettings(MixtureSettings):
     """`python -m training pretrain FILE`: continued pretraining on plain texts, from short stories to whole books."""
 
     recipe: Literal["pretrain"] = "pretrain"

@@ -25,7 +25,7 @@ def pretrain(settings: PretrainSettings) -> Path | None:
         with run.log.phase("data"):
             tokenizer = load_tokenizer(settings.model)
             context = max_text_tokens(settings.model, settings.context, run.log.log)
-            examples: Examples = texts(settings.data, tokenizer, context)
+            examples: Examples = texts(settings.data, tokenizer, context, settings.data_weights, settings.seed)
             held_out: Examples = texts(settings.held_out, tokenizer, context)
             take, per_epoch = batches_by_tokens(examples, settings)
         learner = run.load_learner()

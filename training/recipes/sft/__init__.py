@@ -7,10 +7,10 @@ from typing import Literal
 from pydantic import Field
 
 from training.config.declarations import Recipe
-from training.config.recipe import RecipeSettings
+from training.config.recipe import MixtureSettings
 
 
-class SftSettings(RecipeSettings):
+class SftSettings(MixtureSettings):
     """`python -m training sft FILE`: supervised fine-tuning on the assistant's turns of conversations."""
 
     recipe: Literal["sft"] = "sft"

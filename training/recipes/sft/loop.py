@@ -23,8 +23,10 @@ def sft(settings: SftSettings) -> Path | None:
     with Run(settings) as run:
         with run.log.phase("data"):
             encoder = ChatEncoder(load_tokenizer(settings.model), settings.model)
+            for note in encoder.notes:
+                run.log.log(note)
             fit = ContextLimit(max_text_tokens(settings.model, settings.context, run.log.log), settings.overlong)
-            examples = conversations(settings.data, encoder, fit)
+            examples = conversations(settings.data, encoder, fit, settings.data_weights, settings.seed)
             held_out = conversations(settings.held_out, encoder, fit)
             run.log.log(f"{len(examples)} conversations to learn, {len(held_out)} held out; {fit.summary()}.")
             take, per_epoch = batches_of(len(examples), settings.batch, settings)

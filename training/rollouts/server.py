@@ -42,11 +42,8 @@ class OwnServer(ModelServer):
 
     def command(self) -> list[str]:
         argv = [*super().command(), "--enable-scale-out"]
-        if self._scaled:
-            argv += [
-                "--logprobs-mode",
-                "processed_logprobs",
-            ]  # those of the sampled distribution, after the temperature
+        if self._scaled:  # log-probabilities are those of the sampled distribution, after the temperature
+            argv += ["--logprobs-mode", "processed_logprobs"]
         if not on_processor():
             argv += ["--tensor-parallel-size", str(self._given.tensor_parallel)]
             argv += ["--gpu-memory-utilization", str(self._given.gpu_memory)]

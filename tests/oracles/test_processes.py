@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.oracles.walk import MANY, SMALL
 from tests.training import models
 from tests.training.conftest import ROOT, made_up_story
 from tests.training.recipes.runs import NAMES, Name, command, make_settings, max_difference, metric_by_step
@@ -79,7 +80,11 @@ CASES = [
 def walked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which two processes have done the runs of all tests here that are not skipped."""
     folder = tmp_path_factory.mktemp("walk")
-    here = [one for one in request.session.items if isinstance(one, pytest.Function) and one.module is request.module]
+    here = [
+        one
+        for one in request.session.items
+        if isinstance(one, pytest.Function) and one.originalname == "test_two_processes_are_one"
+    ]
     runs = []
     for one in here:
         if not one.get_closest_marker("skip"):
@@ -88,12 +93,11 @@ def walked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             given = LEARNERS[learner] | {"zero_stage": stage}
             settings = settings_of(name, folder, f"{name}-{learner}-{stage}", given)
             runs.append((name, settings.model_dump(mode="json")))
-    listed = folder / "runs.json"
-    listed.write_text(json.dumps(runs))
+    (folder / "runs.json").write_text(json.dumps(runs))
     _, environment = command("sft", settings_of("sft", folder, "none", {}))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     done = subprocess.run(
-        [*torchrun, "-m", "tests.oracles.walk", str(listed)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1200
+        [*torchrun, "-m", "tests.oracles.walk", str(folder)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1200
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-500:] + done.stderr[-4000:]
     return folder
@@ -122,3 +126,8 @@ def test_two_processes_are_one(
         assert len(values) == STEPS
         assert values == pytest.approx(metric_by_step(one, metric), rel=1e-5, abs=1e-6)
     assert max_difference(two / "model", one / "model") < 1e-5
+
+
+def test_small_gradients_in_bfloat16_are_not_lost(walked: Path) -> None:
+    sums = json.loads((walked / "sums.json").read_text())
+    assert sums == pytest.approx(dict.fromkeys(map(str, STAGES), 1 + (2 * MANY + 1) * SMALL), rel=1e-5)

@@ -9,7 +9,6 @@ from pydantic import Field, model_validator
 from training.config.markers import First, NotAsked
 from training.config.settings import Settings
 
-
 Precision = Literal["auto", "float32", "bfloat16"]
 
 

@@ -9,7 +9,7 @@ Where the count of the whole step is known only at its end, losses are sums, and
 
 Each process and micro-batch divides its loss by the count of the whole step, so that the result does not depend on the division of the step.
 
-In bfloat16 the model computes in bfloat16 and the optimizer updates float32 copies of what is trained, in both engines.
+In bfloat16 the model computes in bfloat16, and both engines add up gradients and update what is trained in float32.
 """
 
 from __future__ import annotations
@@ -123,12 +123,15 @@ def _accumulate_into(master: torch.nn.Parameter) -> Any:
     return accumulate
 
 
-class DeepSpeedEngine:
+class ZeroEngine:
     """ZeRO 1 to 3 (arXiv 1910.02054): optimizer states, gradients and weights are sharded over the processes."""
 
     def __init__(self, module: torch.nn.Module, settings: LearnerSettings) -> None:
         import deepspeed
+        from deepspeed.runtime.engine import ZERO_OPTIMIZATION, DeepSpeedEngine
 
+        # For stage 1 in bfloat16 with gradients in float32 it would take another optimizer, without the loss scale that `update` divides by.
+        DeepSpeedEngine._do_optimizer_sanity_check = lambda *_: ZERO_OPTIMIZATION  # noqa: SLF001
         # On a CPU it would compile collectives of its own, which takes a minute, and which spin while they wait; gloo's do not.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         self.stage, self.processes = settings.zero_stage, processes.world_size()
@@ -194,6 +197,8 @@ def _config(settings: LearnerSettings) -> dict[str, Any]:
         "gradient_accumulation_steps": 1,
         "gradient_clipping": settings.clip_norm,
         "bf16": {"enabled": dtype_of(settings) == torch.bfloat16},
+        "data_types": {"grad_accum_dtype": "fp32"},
+        "communication_data_type": "fp32",
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
@@ -211,7 +216,7 @@ class Learner:
             torch.set_num_threads(settings.threads)
         self.settings, self.packed, self.device, self.model = settings, packed, processes.device(), model
         module = Scorer(model).to(self.device, dtype_of(settings))
-        self.engine: Engine = (DeepSpeedEngine if settings.zero_stage else PlainEngine)(module, settings)
+        self.engine: Engine = (ZeroEngine if settings.zero_stage else PlainEngine)(module, settings)
         self._open, self._last = 0, True
 
     def split_across_ranks(

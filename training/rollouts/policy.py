@@ -24,6 +24,8 @@ FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0
 class Server(Protocol):
     key: str
     served_as: str
+    dtype: str
+    """In what it computes; empty if that is not known."""
 
     @property
     def url(self) -> str: ...
@@ -43,12 +45,13 @@ class Policy:
     ) -> None:
         """`tolerance` is in nats per token; `restarts` limits how often a failed server is restarted or waited for."""
         self.server, self.sync = server, sync
-        self._seconds, self._tolerance, self._restarts_left, self._say = seconds, tolerance, restarts, say
+        self.tolerance = tolerance
+        self._seconds, self._restarts_left, self._say = seconds, restarts, say
         self.version = -1
         """The number of updates of the server's weights."""
         self.logprob_difference = 0.0
         """The difference of server and learner at the last check, in nats per token."""
-        self._put: tuple[Tokens, Logprobs, int] | None = None
+        self._put: tuple[Tokens | None, Logprobs | None, int] | None = None
         self._restarting = asyncio.Lock()
         self._ready = asyncio.Event()  # set when the server has the weights; requests wait for it
         self._restarts = 0
@@ -60,8 +63,11 @@ class Policy:
     async def __aexit__(self, *_: object) -> None:
         await self._client.__aexit__()
 
-    def put(self, weights: Weights, fixed: Tokens, expected: Logprobs, version: int) -> None:
-        """Store the weights. `expected` are the learner's log-probabilities of the text `fixed`, for all tokens except the first."""
+    def put(self, weights: Weights, fixed: Tokens | None, expected: Logprobs | None, version: int) -> None:
+        """Store the weights. `expected` are the learner's log-probabilities of the last tokens of the text `fixed`, at most all but the first.
+
+        Without a text the weights are not checked, which is for the first that are transferred: they write the text.
+        """
         self.sync.put(weights)
         self._put = fixed, expected, version
 
@@ -88,8 +94,9 @@ class Policy:
         assert self._put is not None
         fixed, expected, version = self._put
         await self.sync.load(self._client)
-        found = await self._client.prompt_logprobs(fixed.tolist(), model=self.sync.model)
-        self.logprob_difference = check_logprobs(found, expected, self._tolerance)
+        if fixed is not None and expected is not None:
+            found = await self._client.prompt_logprobs(fixed.tolist(), model=self.sync.model)
+            self.logprob_difference = check_logprobs(found[-len(expected) :], expected, self.tolerance)
         self.version = version
 
     async def _restart(self, seen: int, unavailable: ServerUnavailable) -> None:

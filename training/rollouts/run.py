@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 from training.common.records import Sample
 from training.datasets.encoding import ChatEncoder
@@ -21,6 +22,7 @@ from training.learner import processes
 from training.learner.engine import Learner
 from training.learner.models import load_tokenizer, max_text_tokens
 from training.learner.run import Run
+from training.rollouts.agreement import AgreementText, saved_text
 from training.rollouts.gather import Gatherer, Group, GroupRequest
 from training.rollouts.guards import Guards
 from training.rollouts.judging import make_scoring, make_second_judge
@@ -32,7 +34,7 @@ from training.rollouts.replay import replayed_groups
 from training.rollouts.rows import policy_sample
 from training.rollouts.server import make_server
 from training.rollouts.settings import GroupSettings
-from training.rollouts.sync import fixed_text, make_sync, server_weights
+from training.rollouts.sync import Weights, fixed_text, make_sync, server_weights
 
 
 @contextmanager
@@ -73,7 +75,7 @@ class Rollouts:
         """Of the newest step: seconds, and the difference of log-probabilities between server and learner."""
         self._gatherer: Gatherer | None = None
         self._policy: Policy | None = None
-        self._fixed = fixed_text(encoder.vocabulary or len(encoder.tokenizer), min(256, settings.context - 1))
+        self._text: AgreementText | None = None
         self._requested: dict[int, list[GroupRequest]] = {}
         self._begun = -1
         self._groups: list[Group] = []
@@ -81,12 +83,14 @@ class Rollouts:
 
     def open(self, stack: ExitStack, context: int) -> None:
         settings = self.settings
-        folder = settings.run_dir / "rollouts"
+        self._context = context
+        self._folder = folder = settings.run_dir / "rollouts"
         folder.mkdir(parents=True, exist_ok=True)
         sync = make_sync(settings)
         stack.callback(sync.close)
         server = make_server(settings, context)
         stack.callback(server.stop)
+        self._rounded = "bfloat16" in (settings.learner.precision, server.dtype)
         server.begin()
         given = settings.rollouts
         self._policy = Policy(
@@ -210,13 +214,35 @@ class Rollouts:
         if processes.broadcast(self._policy and self._policy.version) == version:
             return
         began = time.monotonic()
-        expected = learner_logprobs(learner, self._fixed)
-        weights = learner.engine.weights()
+        weights = server_weights(learner.engine.weights(), self.settings)
+        self._text = text = processes.broadcast(self._text or (self._agreement_text(weights) if self._policy else None))
+        expected = learner_logprobs(learner, text.array)[-text.compared :]
         if self._policy and self._gatherer:
-            self._policy.put(server_weights(weights, self.settings), self._fixed, expected, version)
+            self._policy.tolerance = text.allowed(self.settings.rollouts.logprob_tolerance)
+            self._policy.put(weights, text.array, expected, version)
             self._gatherer.load()
             self.metrics["server_apart"] = self._policy.logprob_difference
+            if text.noise is None:
+                self._text = replace(text, noise=self._policy.logprob_difference)
+                self._text.save(self._folder)
         self.metrics["seconds_sync"] = self.metrics.get("seconds_sync", 0.0) + time.monotonic() - began
+
+    def _agreement_text(self, weights: Weights) -> AgreementText:
+        assert self._policy
+        assert self._gatherer
+        if not self._rounded:
+            text = fixed_text(
+                self.encoder.vocabulary or len(self.encoder.tokenizer), min(256, self.settings.context - 1)
+            )
+            return AgreementText(text.tolist(), len(text) - 1, 0.0)
+        if saved := saved_text(self._folder):
+            return saved
+        self._policy.put(weights, None, None, -1)
+        self._gatherer.load()
+        prompt = list(self.requests[0].tokens)
+        sampling = {"max_tokens": min(256, self._context - len(prompt)), "seed": self.settings.seed, "ignore_eos": True}
+        written, _ = self._gatherer.start(self._policy.generate(prompt, sampling)).result()
+        return AgreementText([*prompt, *written.tokens.tolist()], len(written.tokens))
 
     def _decode(self, tokens: Sequence[int]) -> str:
         """The text of an answer without the token that ends it. Tags of thinking are text, whatever the tokenizer takes them for."""

@@ -10,7 +10,7 @@ from training.rollouts.policy import Server
 from training.rollouts.settings import GroupSettings
 from training.serving.http import ServerFailed, models_of
 from training.serving.process import CannotStart
-from training.serving.vllm import ModelServer, on_processor
+from training.serving.vllm import ModelServer, on_processor, precision
 
 NAME = "model"
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
@@ -33,7 +33,7 @@ class OwnServer(ModelServer):
             NAME,
             context=context,
             adapters=next(rank for rank in RANKS if rank >= lora.rank) if lora else 0,
-            dtype="" if settings.learner.precision == "auto" else settings.learner.precision,
+            dtype=precision(str(settings.model), settings.learner.precision.replace("auto", "")),
         )
         self._scaled = settings.sampling.temperature != 1
         self._given, self._log = settings.rollouts, settings.run_dir / "rollout-server.log"
@@ -81,6 +81,8 @@ class OwnServer(ModelServer):
 class GivenServer:
     """At an address of the settings. It must run with --enable-scale-out and VLLM_SERVER_DEV_MODE=1, with adapters where the run has one, and with
     --logprobs-mode processed_logprobs where the temperature is not 1."""
+
+    dtype = ""
 
     def __init__(self, url: str, key_variable: str) -> None:
         self.url, self.key = url.rstrip("/"), os.environ.get(key_variable, "")

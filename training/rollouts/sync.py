@@ -157,11 +157,15 @@ class Adapter:
 
 
 def _write(weights: Weights, path: Path) -> None:
-    """Replace the file atomically, since a server may be reading it."""
+    """Replace the file atomically, since a server may be reading it. A head that is tied to the embedding is written, too."""
     fresh = path.with_suffix(".writing")
-    save_file(
-        {name: one.detach().cpu().contiguous() for name, one in weights.items()}, fresh, metadata={"format": "pt"}
-    )
+    parts: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
+    for name, one in weights.items():
+        part = one.detach().cpu().contiguous()
+        parts[name] = part.clone() if part.data_ptr() in seen else part  # safetensors refuses memory that is shared
+        seen.add(part.data_ptr())
+    save_file(parts, fresh, metadata={"format": "pt"})
     fresh.rename(path)
 
 

@@ -24,7 +24,7 @@ FAULTS = ("hang", "500", "drop", "no_json", "no_tokens")
 class FakeServer:
     """`written` holds the bodies of the requests for stories; `calls` the paths in their order. `lengths` says how long a story gets."""
 
-    key, served_as = "key", "model"
+    key, served_as, dtype = "key", "model", ""
 
     def __init__(self) -> None:
         self.fault: Callable[[str, dict[str, Any]], str] = lambda path, body: ""

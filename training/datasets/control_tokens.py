@@ -24,8 +24,8 @@ PLACEHOLDER = re.compile(f"{DELIMITER}\\d+{DELIMITER}")
 class Placeholders:
     """Texts, and the placeholders that stand for them in a conversation."""
 
-    def __init__(self, controls: Iterable[str]) -> None:
-        self._controls = _any_of([DELIMITER, *controls])
+    def __init__(self, controls: re.Pattern[str] = re.compile(DELIMITER)) -> None:
+        self._controls = controls
         self._texts: list[str] = []
 
     def new(self, text: str) -> str:
@@ -78,6 +78,7 @@ class LiteralEncoder:
             )
         added = tokenizer.added_tokens_decoder.items()
         self.controls = {number: token.content for number, token in added if token.content.replace("▁", " ").strip()}
+        self.pattern = _any_of([DELIMITER, *self.controls.values()])
         # Llama 2's tokenizer begins each string with a space. After a division there must be none, so the rest follows a line break there.
         alone, after_break = (self._encoded(text)[0] for text in ("x", "\nx"))
         self._before = "" if after_break[-len(alone) :] == alone else "\n"
@@ -132,5 +133,5 @@ class LiteralEncoder:
 
 
 def _any_of(texts: Iterable[str]) -> re.Pattern[str]:
-    """A pattern that tries longer texts first, so that none matches as the beginning of another."""
+    """Return a pattern that tries longer texts first, so that none matches as the beginning of another."""
     return re.compile(f"(?:{'|'.join(map(re.escape, sorted(set(texts), key=lambda one: (-len(one), one))))})")

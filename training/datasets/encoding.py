@@ -57,7 +57,6 @@ class ChatEncoder:
     def __init__(self, tokenizer: PreTrainedTokenizerFast, source: Path) -> None:
         self.template = ChatTemplate(tokenizer, source)
         self.tokenizer, self.source = tokenizer, source
-        self.controls = [str(token) for token in tokenizer.all_special_tokens] + list(tokenizer.get_added_vocab())
         if tokenizer.eos_token_id is None:
             raise MendableError(_NO_END.format(source))
         self.end = int(tokenizer.eos_token_id)
@@ -89,7 +88,7 @@ class ChatEncoder:
         tool's answer is not. Raises MendableError for a template that cannot render the conversation, or that ends no answer.
         """
         self.template.check_tools(messages, tools or ())
-        placeholders = Placeholders(self.controls)
+        placeholders = Placeholders(self._encode.pattern)
         turns = self.template.turns(messages, placeholders)
         schemas = [placeholders.replace_in(one.model_dump()) for one in tools or ()]
         found: list[Sample] = []
@@ -106,7 +105,7 @@ class ChatEncoder:
 
     def encode_prompt(self, messages: Sequence[ChatMessage]) -> list[int]:
         """Return the tokens of a conversation up to where the assistant's next turn begins."""
-        placeholders = Placeholders(self.controls)
+        placeholders = Placeholders(self._encode.pattern)
         rendered = self.template.render(self.template.turns(messages, placeholders), generate=True)
         return self._tokens(rendered, [], placeholders)[0]
 
@@ -115,9 +114,7 @@ class ChatEncoder:
         if message.role != "assistant" or message.weight == 0:
             return False
         thinking, text = message.parts
-        for control in sorted(self.controls, key=len, reverse=True):
-            text = text.replace(control, "")
-        return bool(text.strip() or message.tool_calls or (thinking or "").strip())
+        return bool(self._encode.pattern.sub("", text).strip() or message.tool_calls or (thinking or "").strip())
 
     @cached_property
     def notes(self) -> list[str]:

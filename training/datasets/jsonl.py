@@ -222,7 +222,8 @@ def read_jsonl(paths: Iterable[Path], kind: type[Line]) -> Iterator[tuple[str, L
                 f"The data file {path} cannot be read after line {number}: {str(error).rstrip('.')}."
             ) from None
         except ValidationError as error:
-            first = error.errors()[0]
+            errors = error.errors()
+            first = next((one for one in errors if one["type"] == "missing" and len(one["loc"]) == 1), errors[0])
             where = ".".join(map(str, first["loc"])) or "the line"
             what = first["msg"].removeprefix("Value error, ")
             if first["type"] == "missing" and len(first["loc"]) == 1 and hasattr(kind, "wanted"):

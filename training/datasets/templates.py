@@ -130,7 +130,7 @@ class ChatTemplate:
     @cached_property
     def _takes_thinking(self) -> Literal["field", "prompt", "text"]:
         """How an answer's thinking gets into the text: as a field of the message, behind a prompt that opens it, or with tags, as text."""
-        mark = Placeholders(()).new("")
+        mark = Placeholders().new("")
         if mark in self.render([_QUESTION, _ANSWER | dict.fromkeys(THINKING_FIELDS, mark)]):
             return "field"
         return "prompt" if self._header.rstrip().endswith(THINK) else "text"
@@ -197,7 +197,7 @@ def _with_meanings(
     messages: Iterable[ChatMessage], tools: Iterable[ToolSchema]
 ) -> tuple[list[Turn], list[Turn], dict[str, str]]:
     """Return messages and tools with a placeholder for everything about tools that a template might leave out, and what each stands for."""
-    placeholders = Placeholders(())
+    placeholders = Placeholders()
     meanings: dict[str, str] = {}
 
     def placeholder(meaning: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken
+from tokenizers import AddedToken, normalizers
 from transformers import PreTrainedTokenizerFast
 
 from tests.training import models
@@ -213,15 +213,149 @@ def test_a_template_without_roles(folder: Path) -> None:
 
 
 def test_a_template_that_renders_earlier_turns_differently(folder: Path, tmp_path: Path) -> None:
+    """Each answer is learned after the prompt that the model gets for it."""
     encoder = with_template(folder, TEMPLATES["Qwen 3"])
     one = encoder.encode(messages_of("A story?", "Anna saw."))
     assert learned(encoder, one) == [f"Anna saw.{END}"]
-    line = {"messages": [one.model_dump() for one in messages_of("A story?", "Anna saw.", "More?", "It was dark.")]}
+    messages = messages_of("A story?", "Anna saw.", "More?", "It was dark.")
+    line = {"messages": [one.model_dump() for one in messages]}
     paths = as_lines(tmp_path / "data.jsonl", {"messages": line["messages"][:2]}, line)
-    with pytest.raises(
-        MendableError, match=r"data.jsonl, line 2: The chat template in .* renders earlier turns differently .*own"
+    found = [sample for (sample,) in conversations(paths, encoder, refuse())]
+    assert [learned(encoder, sample) for sample in found] == [
+        [f"Anna saw.{END}"],
+        [f"Anna saw.{END}"],
+        [f"It was dark.{END}"],
+    ]
+    given = found[2].tokens[found[2].weights == 0].tolist()
+    assert given == encoder.encode_prompt(messages[:3])
+    assert "<think>" not in decoded(encoder, found[2]).partition("More?")[0]
+    with pytest.raises(MendableError, match=r"renders earlier turns differently .*give each answer a line of its own"):
+        encoder.encode(messages)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_only_the_last_answer_of_a_prompt_and_its_completion_is_learned(
+    folder: Path, tmp_path: Path, name: str
+) -> None:
+    encoder = with_template(folder, TEMPLATES[name])
+    first, told, again, last = (
+        one.model_dump() for one in messages_of("A story?", "Anna saw.", "More?", "It was dark.")
+    )
+    lines = as_lines(tmp_path / "sft.jsonl", {"prompt": [first, told, again], "completion": [last]})
+    ((sample,),) = conversations(lines, encoder, refuse())
+    assert [one.strip() for one in learned(encoder, sample)] == [f"It was dark.{END}"]
+    pair = {"prompt": [first, told, again], "chosen": [last], "rejected": [told]}
+    ((chosen, rejected),) = pairs(as_lines(tmp_path / "dpo.jsonl", pair), encoder, refuse()).examples
+    assert chosen.tokens.tolist() == sample.tokens.tolist()
+    assert [one.strip() for one in learned(encoder, rejected)] == [f"Anna saw.{END}"]
+
+
+def test_a_template_without_an_end_is_refused(folder: Path, tmp_path: Path) -> None:
+    """Also where its last control token stands before the text, and where only other turns are ended."""
+    lines = as_lines(tmp_path / "sft.jsonl", {"messages": [one.model_dump() for one in messages_of("A?", "Anna.")]})
+    plain = "{%- for message in messages -%}{{ message['role'] + ': ' + message['content'] + '\\n' }}{%- endfor -%}"
+    begun = "{%- for message in messages -%}{{ '<|im_start|>' + message['content'] }}{%- endfor -%}"
+    for template in (
+        plain + "{%- if add_generation_prompt -%}{{ 'assistant: ' }}{%- endif -%}",
+        begun + "{%- if add_generation_prompt -%}{{ '<|im_start|>' }}{%- endif -%}",
+        TEMPLATES["Mistral"].replace("message['content'] + '<|im_end|>'", "message['content']"),
+        TEMPLATES["Llama 3"].replace("'<|im_end|>'", "('<|im_end|>' if message['role'] == 'user' else '')"),
     ):
-        conversations(paths, encoder, refuse())
+        encoder = with_template(folder, template)
+        with pytest.raises(MendableError, match=r"line 1: The chat template in .* writes no token that ends an answer"):
+            conversations(lines, encoder, refuse())
+        with pytest.raises(MendableError, match="writes no token that ends an answer"):
+            assert encoder.notes
+
+
+def test_an_end_that_no_server_stops_at_is_said(folder: Path) -> None:
+    tokenizer = load_tokenizer(folder)
+    assert ChatEncoder(tokenizer, folder).notes == []
+    tokenizer.chat_template = tokenizer.chat_template.replace(END, PAD)
+    (note,) = ChatEncoder(tokenizer, folder).notes
+    assert f"Answers end with {PAD} (token 0), which is no end token of the model" in note
+
+
+def test_a_template_that_refuses_a_role_is_said(folder: Path, tmp_path: Path) -> None:
+    refusing = (
+        "{%- for message in messages if message.role == 'system' -%}{{ raise_exception('No system.') }}{%- endfor -%}"
+    )
+    encoder = with_template(folder, refusing + TEMPLATES["Llama 3"])
+    line = {"messages": [{"role": "system", "content": "Be brief."}, *tool_talk()["messages"][::3]]}
+    with pytest.raises(
+        MendableError,
+        match=r"line 1: The chat template in .* refuses a conversation \(system, user.*\): No system. Change",
+    ):
+        conversations(as_lines(tmp_path / "sft.jsonl", line), encoder, refuse())
+
+
+def test_a_tokenizer_that_does_not_give_a_text_back_is_refused(folder: Path) -> None:
+    tokenizer = load_tokenizer(folder)
+    tokenizer.backend_tokenizer.normalizer = normalizers.Replace(" ", "")
+    with pytest.raises(MendableError, match=r"makes 'Astory.*set tokenizer_class"):
+        ChatEncoder(tokenizer, folder)
+
+
+# Thinking and weights
+
+
+def test_thinking_of_a_model_that_knows_none_is_text(encoder: ChatEncoder) -> None:
+    told = "<think>\nA lamp.\n</think>\nAnna saw."
+    assert learned(encoder, encoder.encode(messages_of("A story?", told))) == [told + END]
+    for name in ("reasoning_content", "thinking", "reasoning"):
+        message = ChatMessage.model_validate({"role": "assistant", "content": "Anna saw.", name: "A lamp."})
+        sample = encoder.encode([*messages_of("A story?"), message])
+        assert learned(encoder, sample) == [f"<think>\nA lamp.\n</think>\n\nAnna saw.{END}"]
+
+
+def test_thinking_that_a_template_takes_out_is_refused(folder: Path) -> None:
+    template = TEMPLATES["Llama 3"].replace(
+        "message['content']", "('x' if '</think>' in message['content'] else message['content'])"
+    )
+    encoder = with_template(folder, template)
+    assert learned(encoder, encoder.encode(messages_of("A story?", "Anna saw."))) == [f"Anna saw.{END}"]
+    with pytest.raises(MendableError, match="leaves out a part of an answer, such as its thinking: take that part out"):
+        encoder.encode(messages_of("A story?", "<think>\nA lamp.\n</think>\nAnna saw."))
+
+
+@pytest.mark.parametrize("field", [{"weight": 0}, {"train": False}, {"training": False}, {"loss": False}])
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_turn_with_weight_0_is_not_learned(folder: Path, tmp_path: Path, name: str, field: dict[str, Any]) -> None:
+    encoder = with_template(folder, TEMPLATES[name])
+    messages = [one.model_dump() for one in messages_of("A story?", "Anna saw.", "More?", "It was dark.")]
+    messages[1] |= field
+    ((sample,),) = conversations(as_lines(tmp_path / "sft.jsonl", {"messages": messages}), encoder, refuse())
+    assert [one.strip() for one in learned(encoder, sample)] == [f"It was dark.{END}"]
+    assert "Anna saw." in decoded(encoder, sample)
+
+
+# Nothing to learn
+
+NOTHING: dict[str, dict[str, Any]] = {
+    "an empty answer": {"content": ""},
+    "white space": {"content": " \n\n"},
+    "control tokens": {"content": f"{END}{END}\n{START}"},
+    "an empty thought": {"content": "<think>\n\n</think>\n"},
+    "weight 0": {"content": "Anna saw.", "weight": 0},
+}
+
+
+@pytest.mark.parametrize("case", NOTHING)
+def test_nothing_to_learn_is_said_with_its_line(encoder: ChatEncoder, tmp_path: Path, case: str) -> None:
+    request, told = (one.model_dump() for one in messages_of("A story?", "Anna saw."))
+    empty = told | NOTHING[case]
+    good, bad = {"messages": [request, told]}, {"messages": [request, empty]}
+    with pytest.raises(MendableError, match=r"sft.jsonl, line 2: nothing to learn"):
+        conversations(as_lines(tmp_path / "sft.jsonl", good, bad), encoder, refuse())
+    pair = {"prompt": [request], "chosen": [told], "rejected": [told | {"content": "Dark."}]}
+    for side in ("chosen", "rejected"):
+        with pytest.raises(MendableError, match=f"dpo.jsonl, line 2: nothing to learn: the answer in {side}"):
+            pairs(as_lines(tmp_path / "dpo.jsonl", pair, pair | {side: [empty]}), encoder, refuse())
+
+
+def test_a_text_without_words_is_said_with_its_line(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    with pytest.raises(MendableError, match=r"text.jsonl, line 2: nothing to learn"):
+        texts(as_lines(tmp_path / "text.jsonl", {"text": "Anna."}, {"text": " \n"}), tokenizer, 64)
 
 
 def test_an_answer_that_ends_with_another_token_than_the_end_token(folder: Path) -> None:

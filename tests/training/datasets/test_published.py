@@ -64,8 +64,7 @@ def learned(encoder: ChatEncoder, sample: Sample) -> str:
 
 
 def by_transformers(encoder: ChatEncoder, messages: list[ChatMessage], **how: Any) -> Any:
-    found = encoder.tokenizer.apply_chat_template([one.model_dump() for one in messages], return_dict=True, **how)
-    return found
+    return encoder.tokenizer.apply_chat_template([one.model_dump() for one in messages], return_dict=True, **how)
 
 
 OPENS = {
@@ -201,7 +200,7 @@ def test_control_tokens_in_a_conversation_stay_text(encoder: ChatEncoder) -> Non
 
 
 def test_texts_and_conversations_begin_once(encoder: ChatEncoder, family: str, tmp_path: Path) -> None:
-    begins = encoder.tokenizer.bos_token_id if family not in ("gpt-oss",) else None
+    begins = encoder.tokenizer.bos_token_id if family != "gpt-oss" else None
     line = {"text": f"{STORY} {encoder.tokenizer.bos_token}"}
     ((sample,),) = texts([models.write_lines(tmp_path / "text.jsonl", [line])], encoder.tokenizer, 2048)
     talk = encoder.encode([USER, answer(), USER, answer()], only_last=True)

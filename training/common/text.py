@@ -71,19 +71,6 @@ def story_request(*, title: str, premise: str, target: int, outline: str = "") -
     return [{"role": "user", "content": "\n".join(lines)}]
 
 
-_ASKED = regex.compile(r"(\d{1,3}(?:,\d{3})+|\d+)\s+words\s+long", regex.IGNORECASE)
-
-
-def requested_words(text: str) -> int | None:
-    """Return the last length in a request. POLARIS reads numbers without a thousands separator; here they may have one.
-
-    >>> requested_words(story_request(title="", premise="", target=900)[0]["content"]), requested_words("1,200 words long!"), requested_words("long")
-    (900, 1200, None)
-    """
-    found = _ASKED.findall(text)
-    return int(found[-1].replace(",", "")) if found else None
-
-
 def length_note(*, target: int, written: int, landing: bool = False) -> Message:
     """Return a message with the words that are written and left, between two turns of the assistant: the story so far, and its continuation.
 

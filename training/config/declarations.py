@@ -210,10 +210,12 @@ class Answer:
     target: int | None
     """Words asked for, if the request names a number."""
     raw: str
-    """The whole answer, with thinking and tags."""
+    """The whole answer, with thinking and tags, and with what the chat template begins it with."""
     thinking: str
     text: str
     """The story."""
+    thinks: bool = True
+    """Whether the answer may begin with thinking; otherwise it was asked for directly, or the template has closed the thinking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +264,8 @@ class Reward:
     score: Callable[[Answer, Resources], float | Score | Awaitable[float | Score | None] | None]
     """A coroutine function, or a function that runs in a thread. Several run at the same time."""
     needs: tuple[Need, ...] = ()
+    needs_target: bool = False
+    """Whether it has no value for a request that names no length, unless `ranges` are among its needs and the run has them."""
     settings: type[Settings] | None = None
     """Bounded numbers, choices and switches, all with defaults: the table `[rewards.NAME]`, and a part of the form."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,15 @@ from pydantic import Field, model_validator
 
 from training.common.answers import thinking_prompt
 from training.common.errors import MendableError
+from training.common.lengths import length_asked
 from training.common.records import Sample
-from training.common.text import Message, requested_words
+from training.common.text import Message
 from training.datasets.encoding import ChatEncoder, errors_located_at
 from training.datasets.jsonl import ChatMessage, Dialogue, read_jsonl
+
+_OPENED = re.compile(r"<think>\s*(?:</think>\s*)?\Z")
+_LAST = 64
+"""Tokens at the end of a prompt, among which are those that open the thinking."""
 
 
 class RequestLine(Dialogue):
@@ -44,18 +50,31 @@ class Request:
     """Prompt and human answer; the answer's tokens have weight 1."""
     human_answer: str
     """In the form of the policy's answers, with thinking and tags."""
+    begun: str = ""
+    """What the chat template writes of the answer: "<think>\\n" where it opens the thinking, with "</think>" where it closes it too."""
+    thinks: bool = True
+    """Whether the answer may begin with thinking."""
 
 
-def read_requests(paths: Iterable[Path], encoder: ChatEncoder, *, thinking: str, room: int) -> list[Request]:
+def read_requests(
+    paths: Iterable[Path], encoder: ChatEncoder, *, thinking: str, room: int, needs_target: str = ""
+) -> list[Request]:
     """Read the requests of JSON Lines files.
 
     `thinking` is the setting of the same name; `room` is the context in tokens. A human answer that does not fit is cut, as in POLARIS.
-    Raises MendableError for a line that is wrong, and for a request that leaves no room for an answer.
+    `needs_target` names a reward without a value for requests that name no length.
+    Raises MendableError for a line that is wrong, for a request that leaves no room for an answer, and for one without a length that needs one.
     """
     found = []
     for where, line in read_jsonl(paths, RequestLine):
         with errors_located_at(where):
-            found.append(_request(line, encoder, thinking, room))
+            request = _request(line, encoder, thinking, room)
+            if needs_target and request.target is None:
+                raise MendableError(
+                    f"The request names no length, and the reward {needs_target} has no value without one: write it into the request, such as "
+                    f'"about 900 words", or beside it as "target": 900, or take {needs_target} out of `rewards.weights`.'
+                )
+            found.append(request)
     return found
 
 
@@ -79,7 +98,12 @@ def _request(line: RequestLine, encoder: ChatEncoder, thinking: str, room: int) 
         human = encoder.encode([*asked, ChatMessage(role="assistant", content=answer)], only_last=True)
         if len(human) > room:
             human = Sample(human.tokens[:room], human.weights[:room])
-    return Request(prompt, tuple(tokens), line.target or _target(prompt), human, answer)
+    opened = _OPENED.search(
+        encoder.tokenizer.decode(tokens[-_LAST:], skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    )
+    begun = opened[0] if opened else ""
+    thinks = thinking != "direct" and "</think>" not in begun
+    return Request(prompt, tuple(tokens), line.target or _target(prompt), human, answer, begun, thinks)
 
 
 def _as_policy(text: str, trace: str, thinking: str) -> str:
@@ -89,5 +113,5 @@ def _as_policy(text: str, trace: str, thinking: str) -> str:
 
 
 def _target(prompt: Iterable[Message]) -> int | None:
-    found = [requested_words(message["content"]) for message in prompt if message["role"] == "user"]
-    return next((words for words in reversed(found) if words), None)
+    found = length_asked(message["content"] for message in prompt if message["role"] == "user")
+    return found.target or None if found else None

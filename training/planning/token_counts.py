@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from training.common.errors import MendableError
-from training.common.text import count_words, requested_words
+from training.common.lengths import requested_words
+from training.common.text import count_words
 from training.config.declarations import GroupSettings, Recipe, group_settings
 from training.config.recipe import RecipeSettings
 

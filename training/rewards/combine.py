@@ -23,12 +23,21 @@ Rewards = Mapping[str, float | None]
 """The rewards of one story by name; None is a missing value."""
 
 
+HIGHEST = 1e9
+"""The highest amount of a reward: beyond it sums and squares lose the other values, or overflow."""
+
+
+def usable(value: float) -> bool:
+    """Whether a reward is a number to learn from; otherwise it is missing."""
+    return math.isfinite(value) and abs(value) <= HIGHEST
+
+
 def total(rewards: Rewards, how: Combining) -> float | None:
-    """The weighted sum, clipped; None if a reward with a weight is missing."""
+    """The weighted sum, clipped; None if a reward with a weight is missing, or is not usable."""
     found = 0.0
     for name, weight in how.weights.items():
         value = rewards.get(name)
-        if value is None:
+        if value is None or not usable(value):
             return None
         found += weight * value
     return found if how.clip is None else min(max(found, -how.clip), how.clip)

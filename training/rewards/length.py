@@ -39,5 +39,6 @@ def score(answer: Answer, given: Resources) -> float | None:  # noqa: ARG001
 REWARD = Reward(
     name="length",
     meaning="Says how far the story misses the length that was asked for, from 0 to 1. It is a penalty, so its weight is negative.",
+    needs_target=True,
     score=score,
 )

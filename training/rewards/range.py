@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
-import regex
 from pydantic import BaseModel, ConfigDict, Field
 
+from training.common.lengths import length_asked
 from training.common.question import Question
 from training.common.text import Message
 from training.config.declarations import Answer, Resources, Reward
@@ -21,14 +21,6 @@ from training.rewards.counts import longwriter_words
 from training.teacher.fences import fenced
 
 MOST, WIDEST, UNIT = 12_000, 3_000, 100
-_NUMBER = r"(\d{1,3}(?:,\d{3})+|\d+)"
-_MOST = regex.compile(
-    rf"\b(?:at most|no more than|not more than|up to|under|maximum of|max\.?)\s+{_NUMBER}\s+words\b", regex.IGNORECASE
-)
-_LEAST = regex.compile(
-    rf"\b(?:at least|no less than|no fewer than|minimum of|over|more than)\s+{_NUMBER}\s+words\b", regex.IGNORECASE
-)
-_ABOUT = regex.compile(rf"{_NUMBER}[\s-]+words?\b", regex.IGNORECASE)
 
 
 class Range(NamedTuple):
@@ -57,17 +49,27 @@ class Predicted(BaseModel):
 
 
 def range_asked(prompt: Sequence[Message]) -> Range | None:
-    """The range from a number in the request; None if it names none.
+    """The range of a good answer from the length that the user's turns ask for (`training.common.lengths`); None if they name none.
 
     >>> [range_asked([{"role": "user", "content": text}]) for text in ("Write 2000 words.", "At most 500 words, please.", "At least 1,000 words.", "A poem.")]
     [Range(low=1800, high=2200), Range(low=450, high=500), Range(low=1000, high=1100), None]
     """
-    text = "\n".join(message["content"] for message in prompt if message["role"] == "user")
-    for pattern, low, high in ((_MOST, 0.9, 1.0), (_LEAST, 1.0, 1.1), (_ABOUT, 0.9, 1.1)):
-        if found := pattern.search(text):
-            words = int(found.group(1).replace(",", ""))
-            return Range(round(low * words), round(high * words)) if 0 < words <= MOST else UNANSWERABLE
-    return None
+    asked = length_asked(message["content"] for message in prompt if message["role"] == "user")
+    if asked is None:
+        return None
+    return _range(asked.low, asked.high)
+
+
+def _range(low: int | None, high: int | None) -> Range:
+    """N words are 0.9 N to 1.1 N, at most N are 0.9 N to N, at least N are N to 1.1 N; a range stays as it is."""
+    named = [one for one in (low, high) if one is not None]
+    if not 0 < min(named) <= MOST:
+        return UNANSWERABLE
+    if low is not None and high is not None and low < high:
+        return Range(low, min(high, MOST))
+    return Range(
+        round(0.9 * named[0]) if high is not None else named[0], round(1.1 * named[0]) if low is not None else named[0]
+    )
 
 
 def range_question(prompt: Sequence[Message]) -> Question[Predicted]:
@@ -107,6 +109,8 @@ def longwriter_length(text: str, low: int, high: int, longest: int) -> float:
 
 async def score(answer: Answer, given: Resources) -> float | None:
     found = range_asked(answer.prompt)
+    if found is None and answer.target:
+        found = _range(answer.target, answer.target)
     if found is None and given.ranges is not None:
         predicted = await given.ranges(range_question(answer.prompt))
         found = None if predicted is None else Range(predicted.low, predicted.high)
@@ -117,6 +121,7 @@ REWARD = Reward(
     name="range",
     meaning="LongWriter-Zero's reward for length: it is 1 within the range that was asked for, or that a model finds right.",
     needs=("ranges",),
+    needs_target=True,
     score=score,
     settings=RangeSettings,
 )

@@ -11,11 +11,11 @@ import math
 from collections.abc import Sequence
 
 from training.common.answers import split_answer
-from training.common.errors import MendableError
 from training.common.question import A, Question
 from training.config.declarations import Answer, Ask, Resources, Reward, Score
 from training.datasets.requests import Request
 from training.evaluate.repetition import repeated
+from training.rewards.combine import usable
 from training.rewards.counts import polaris_tokens, polaris_words
 from training.rewards.probes import addresses_a_judge
 from training.rewards.records import StoryScore
@@ -36,10 +36,11 @@ class Scoring:
     async def score(self, request: Request, raw: str) -> StoryScore:
         """The rewards of an answer as the model wrote it, with thinking and tags.
 
-        Raises MendableError if a judge cannot be asked at all (`training.teacher.client`), or a value is not a finite number.
+        A value that is not a finite number is missing, and counted in the note `not_finite`. Raises MendableError if a judge cannot be asked at
+        all (`training.teacher.client`).
         """
         thinking, text = split_answer(raw)
-        answer = Answer(request.prompt, request.target, raw, thinking, text)
+        answer = Answer(request.prompt, request.target, raw, thinking, text, request.thinks)
 
         async def scored(one: tuple[Reward, Resources]) -> Score:
             reward, given = one
@@ -47,20 +48,24 @@ class Scoring:
                 found = await reward.score(answer, given)
             else:
                 found = await asyncio.to_thread(reward.score, answer, given)
-            score = found if isinstance(found, Score) else Score(found)
-            if score.value is not None and not math.isfinite(score.value):
-                raise MendableError(
-                    f"The reward {reward.name} gave a story {score.value}, which is not a finite number."
-                )
-            return score
+            return _finite(found if isinstance(found, Score) else Score(found))
 
         notes = await asyncio.to_thread(measures, answer)
         scores = await each(self._rewards, scored, len(self._rewards))
         for one in scores:
-            notes |= one.notes
+            lost = notes.get("not_finite", 0.0) + one.notes.get("not_finite", 0.0)
+            notes |= {**one.notes, **({"not_finite": lost} if lost else {})}
         return StoryScore(
             {reward.name: one.value for (reward, _), one in zip(self._rewards, scores, strict=True)}, notes
         )
+
+
+def _finite(score: Score) -> Score:
+    """The score without what is not a finite number: neither a group's statistics nor a dump may hold it."""
+    notes = {name: float(value) for name, value in score.notes.items() if math.isfinite(value)}
+    if score.value is None or usable(score.value):
+        return Score(None if score.value is None else float(score.value), notes)
+    return Score(None, notes | {"not_finite": 1.0})
 
 
 def _resources_of(reward: Reward, settings: RewardSettings, resources: Resources) -> Resources:

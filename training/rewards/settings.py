@@ -76,6 +76,12 @@ class RewardSettings(own_settings(REWARDS), Combining):  # type: ignore[misc]
         None, description="Names the file of the principles in force, TOML or JSON."
     )
 
+    @property
+    def needs_target(self) -> str:
+        """The first reward that has no value for a request without a length; "" if there is none."""
+        given = [REWARDS[name] for name in self.weights]
+        return next((one.name for one in given if one.needs_target and not ("ranges" in one.needs and self.ranges)), "")
+
     @model_validator(mode="before")
     @classmethod
     def longest_belongs_to_range(cls, values: Any) -> Any:

@@ -181,9 +181,8 @@ class Gatherer:
         if story is None:
             sampling = self._sampling_of(name, place, len(request.tokens))
             written, version = await self._policy.generate(request.tokens, sampling)
-            story = Rollout(
-                written.tokens, written.logprobs, written.ended, self._decode(written.tokens.tolist()), version
-            )
+            text = request.begun + self._decode(written.tokens.tolist())
+            story = Rollout(written.tokens, written.logprobs, written.ended, text, version)
             one.dump.add_story(place, story)
         one.unwritten -= 1
         if not one.unwritten:

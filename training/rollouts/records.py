@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ import numpy.typing as npt
 
 from training.common.append_only import whole_lines
 from training.common.errors import MendableError
+from training.rewards.combine import usable
 from training.rewards.records import StoryScore
 
 Place = tuple[int, int]
@@ -44,6 +46,7 @@ class Rollout:
     ended: bool
     """Whether the policy ended it; otherwise it was cut."""
     text: str
+    """The whole answer: what the chat template begins it with, such as "<think>", and what the policy wrote."""
     policy: int
     """The number of updates of the policy that wrote it."""
 
@@ -74,7 +77,8 @@ class Dump:
     def add_score(self, place: Place, one: StoryScore) -> None:
         if place not in self.scores:
             self.scores[place] = one
-            self._write({"judged": place, "rewards": dict(one.rewards), "notes": dict(one.notes)})
+            rewards = {name: _usable(value) for name, value in one.rewards.items()}
+            self._write({"judged": place, "rewards": rewards, "notes": dict(one.notes)})
 
     def close(self) -> None:
         self._file.close()
@@ -108,9 +112,14 @@ class Dump:
             self.stories.setdefault((int(request), int(number)), one)
         else:
             request, number = line["judged"]
-            rewards = {str(name): None if value is None else float(value) for name, value in line["rewards"].items()}
-            notes = {str(name): float(value) for name, value in line["notes"].items()}
+            rewards = {str(name): _usable(value) for name, value in line["rewards"].items()}
+            notes = {str(name): float(value) for name, value in line["notes"].items() if math.isfinite(value)}
             self.scores.setdefault((int(request), int(number)), StoryScore(rewards, notes))
+
+
+def _usable(value: float | None) -> float | None:
+    """A reward of a dump; None for one that is not a finite number: the step would fail again at each restart."""
+    return float(value) if value is not None and usable(value) else None
 
 
 def step_name(step: int) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from training.common.records import Sample
 from training.datasets.requests import Request
-from training.rewards.combine import advantages, total
+from training.rewards.combine import advantages, total, usable
 from training.rollouts.gather import Group
 from training.rollouts.records import Logprobs, Tokens
 from training.rollouts.settings import GroupSettings
@@ -109,7 +109,7 @@ def _metrics(group: Group, settings: GroupSettings, found: list[float | None]) -
         value = total(score.rewards, how) if how.how == "weighted" else None
         values = {f"reward_{name}": one for name, one in score.rewards.items()} | {"reward": value} | dict(score.notes)
         for name, one in values.items():
-            if one is not None:
+            if one is not None and usable(one):
                 metrics[name] = metrics.get(name, 0.0) + one
                 metrics[f"of_{name}"] = metrics.get(f"of_{name}", 0.0) + 1
     return metrics

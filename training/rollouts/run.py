@@ -47,7 +47,13 @@ def open_rollouts(run: Run, settings: GroupSettings) -> Iterator[Rollouts]:
             run.log.log(note)
         context = max_text_tokens(settings.model, settings.context, run.log.log)
         requests, held_out = (
-            read_requests(paths, encoder, thinking=settings.thinking, room=context)
+            read_requests(
+                paths,
+                encoder,
+                thinking=settings.thinking,
+                room=context,
+                needs_target="" if settings.replay else settings.rewards.needs_target,
+            )
             for paths in (settings.data, settings.held_out)
         )
         humans = sum(one.human is not None for one in requests)

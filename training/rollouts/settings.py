@@ -106,7 +106,7 @@ class HumanSettings(Settings):
 
     weight: float = Field(0.4, ge=0, le=10)
     ramp: int = Field(15, ge=0, le=10**6, description="Sets the number of steps in which the weight grows from 0.")
-    cap: float | None = Field(3.0, gt=0, le=1e9, description="Caps its advantage.")
+    cap: float | None = Field(3.0, gt=0, le=1e9, description="Caps its advantage, above and below 0.")
     clamp: bool = Field(True, description="Counts an advantage below 0 as 0, so that no human story is unlearned.")
     own_count: bool = Field(
         True,
@@ -125,7 +125,7 @@ class HumanSettings(Settings):
         """The advantage that counts, and whether it was clamped."""
         if self.clamp and advantage < 0:
             return 0.0, True
-        return (advantage if self.cap is None else min(advantage, self.cap)), False
+        return (advantage if self.cap is None else min(max(advantage, -self.cap), self.cap)), False
 
 
 class GuardSettings(Settings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,10 @@ def test_with_a_human_story(tmp_path: Path, encoder: ChatEncoder) -> None:
     [
         (said("Write. It should be approximately 900 words long."), 900),
         (said("Not 5 words long, but 1,200 words long."), 1200),
-        (said("Write 900 words."), None),
+        (said("Write 900 words."), 900),
+        (said("A 2,000-word story."), 2000),
+        (said("写一篇两千字的小说"), 2000),
+        (said("Write."), None),
         (said("Write 900 words long prose.") | {"target": 700}, 700),
     ],
 )
@@ -83,6 +87,37 @@ def test_thinking_before_the_answer(tmp_path: Path, encoder: ChatEncoder) -> Non
     assert direct.human_answer == "<answer>\nThe lamp was lit.\n</answer>"
     (plain,) = read(tmp_path, encoder, line)
     assert plain.human_answer == "<think>\nA lamp, then.\n</think>\nThe lamp was lit."  # POLARIS' form
+
+
+def test_a_request_without_a_length_is_refused_where_a_reward_needs_one(tmp_path: Path, encoder: ChatEncoder) -> None:
+    path = models.write_lines(
+        tmp_path / "data.jsonl", [said("About 900 words."), said("Write.") | {"target": 50}, said("Write.")]
+    )
+    with pytest.raises(MendableError, match=r"line 3: The request names no length, and the reward length"):
+        read_requests([path], encoder, thinking="none", room=2048, needs_target="length")
+
+
+@pytest.mark.parametrize(
+    ("end", "thinking", "begun", "thinks"),
+    [
+        ("", "think", "", True),
+        ("<think>\n", "think", "<think>\n", True),
+        ("<think>\n", "none", "<think>\n", True),
+        ("<think>\n\n</think>\n\n", "none", "<think>\n\n</think>\n\n", False),
+        ("", "direct", "", False),
+    ],
+)
+def test_what_the_template_writes_of_the_answer(
+    tmp_path: Path, encoder: ChatEncoder, end: str, thinking: str, begun: str, thinks: bool
+) -> None:
+    tokenizer = copy.deepcopy(encoder.tokenizer)
+    tokenizer.chat_template = (
+        "{%- for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{%- endfor %}"
+        "{%- if add_generation_prompt %}<|im_start|>assistant\n{{ '" + repr(end)[1:-1] + "' }}{%- endif %}"
+    )
+    opened = ChatEncoder(tokenizer, encoder.source)
+    (request,) = read(tmp_path, opened, said("Say <think>"), thinking=thinking)
+    assert (request.begun, request.thinks) == (begun, thinks)
 
 
 def test_a_longer_human_story_is_cut(tmp_path: Path, encoder: ChatEncoder) -> None:

@@ -54,6 +54,18 @@ def test_what_could_not_be_scored_does_not_vote() -> None:
     assert advantages([GROUP[0], absent, *GROUP[1:]], None, POLARIS).policy == [alone[0], None, *alone[1:]]
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 1e300])
+@pytest.mark.parametrize(
+    "how", [POLARIS, combining("averaged", {"quality": 1.0, "length": -0.8}), combining("weighted", {"quality": 1.0})]
+)
+def test_what_is_no_number_does_not_vote(how: Combining, bad: float) -> None:
+    odd: Rewards = {"quality": bad, "length": 0.0}
+    alone = advantages(GROUP, None, how).policy
+    found = advantages([GROUP[0], odd, *GROUP[1:]], odd, how)
+    assert found.policy == [alone[0], None, *alone[1:]]
+    assert found.human is None
+
+
 def test_a_human_story_does_not_vote() -> None:
     without, low, high = (
         advantages(GROUP, human, POLARIS).policy

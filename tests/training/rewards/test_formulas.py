@@ -129,6 +129,22 @@ class TestForm:
         assert longwriter_form(answer) == reward
 
     @pytest.mark.parametrize(
+        ("answer", "reward"),
+        [
+            ("<answer>The story.</answer>", 1.0),
+            ("<think>\n\n</think>\n\n<answer>The story.</answer>\n", 1.0),  # the template has closed the thinking
+            (THINKING, 0.0),
+            ("The story.", 0.0),
+            ("<answer>a</answer><answer>b</answer>", 0.0),
+            ("<think></think><think></think><answer>a</answer>", 0.0),
+            ("<answer> </answer>", 0.0),
+            ("<answer>a</answer></think>", 0.0),
+        ],
+    )
+    def test_the_answer_alone_where_thinking_is_off(self, answer: str, reward: float) -> None:
+        assert longwriter_form(answer, thinks=False) == reward
+
+    @pytest.mark.parametrize(
         ("answer", "thinking", "text"),
         [
             (THINKING, "A plan.", "The story."),

@@ -209,10 +209,24 @@ class TestRanges:
             ("A book of 90000 words.", UNANSWERABLE),
             ("Say it in 0 words.", UNANSWERABLE),
             ("An essay on tea.", None),
+            ("Begin with the 3 words I love you. Between 800 and 1,000 words.", Range(800, 1000)),
+            ("Under 400 words, but at least 300 words.", Range(300, 400)),
+            ("Four scenes of 500 words each.", Range(1800, 2200)),
+            ("写一篇不少于一千字的文章", Range(1000, 1100)),
+            ("From 11,000 to 14,000 words.", Range(11_000, 12_000)),
         ],
     )
     def test_by_rule(self, text: str, words: Range | None) -> None:
         assert range_asked(self.said(text)) == words
+
+    def test_only_what_the_user_says_and_the_last_of_it(self) -> None:
+        prompt: list[Message] = [
+            {"role": "system", "content": "Never more than 50 words."},
+            *self.said("A 500-word essay."),
+            {"role": "assistant", "content": "Here are 700 words."},
+            *self.said("Make it 1,000 words."),
+        ]
+        assert range_asked(prompt) == Range(900, 1100)
 
     async def test_predicted_once(self, judge: FakeTeacher, tmp_path: Path) -> None:
         judge.answer = lambda body: json.dumps({"because": "An essay.", "low": 800, "high": 1000})

@@ -149,11 +149,42 @@ def test_a_reward_gets_what_it_needs_and_no_more(monkeypatch: pytest.MonkeyPatch
             assert error in str(raised.value.exceptions[0])
 
 
-def test_what_is_no_number_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    toy = Reward(name="toy", meaning="", score=lambda answer, given: float("nan"))
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), np.float32("nan"), 1e300])
+def test_what_is_no_number_is_absent_and_counted(monkeypatch: pytest.MonkeyPatch, value: float) -> None:
+    toy = Reward(name="toy", meaning="", score=lambda answer, given: Score(value, {"bad": float("nan"), "good": 1.0}))
     monkeypatch.setattr(scoring, "REWARDS", {"toy": toy})
-    with pytest.raises(MendableError, match="The reward toy gave a story nan, which is not a finite number"):
-        scored(RewardSettings.model_construct(weights={"toy": 1.0}), Resources())
+    found = scored(RewardSettings.model_construct(weights={"toy": 1.0}), Resources())
+    assert found.rewards == {"toy": None}
+    assert found.notes["not_finite"] == found.notes["good"] == 1.0
+    assert "bad" not in found.notes
+    json.dumps([dict(found.rewards), dict(found.notes)], allow_nan=False)
+
+
+def test_a_template_that_opens_the_thinking_is_part_of_the_form() -> None:
+    """The gatherer puts what the template has written before what the policy wrote."""
+    for begun, thinks, raw in (
+        ("<think>\n", True, RAW.removeprefix("<think>\n")),
+        ("<think>\n\n</think>\n\n", False, f"<answer>{STORY}</answer>"),
+    ):
+        request = Request(REQUEST.prompt, (1,), 900, None, "", begun, thinks)
+        found = asyncio.run(Scoring(settings("form"), Resources()).score(request, begun + raw))
+        assert found.rewards == {"form": 1.0}
+        assert found.notes["thinking_words"] == (2 if thinks else 0)
+
+
+def test_the_words_in_the_data_are_a_range_too() -> None:
+    request = Request(({"role": "user", "content": "Write."},), (1,), 100, None, "")
+    found = asyncio.run(Scoring(settings("range"), Resources()).score(request, "one two " * 50))
+    assert found.rewards == {"range": 1.0}
+    assert "not_finite" not in found.notes
+
+
+def test_which_reward_needs_a_length() -> None:
+    assert settings("form").needs_target == ""
+    assert settings("form", "length").needs_target == "length"
+    assert settings("range").needs_target == "range"
+    assert settings("range", ranges=JUDGE).needs_target == ""
+    assert settings("range", "length", ranges=JUDGE).needs_target == "length"
 
 
 def test_needs_of_several() -> None:

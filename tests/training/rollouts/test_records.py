@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,20 @@ def test_the_first_counts(tmp_path: Path) -> None:
     assert dump.path.read_text().count("\n") == 2
     assert again.stories[0, 0].tokens.tolist() == [1, 2, 3]
     assert again.scores[0, 0].rewards == {"length": 1.0}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])
+def test_what_is_no_number_is_absent_when_it_is_written_and_when_it_is_read(tmp_path: Path, value: float) -> None:
+    dump = Dump(tmp_path / "step.jsonl")
+    dump.add_score((0, 0), StoryScore({"length": value}))
+    dump.close()
+    assert json.loads(dump.path.read_text())["rewards"] == {"length": None}
+    line = {"judged": [0, 1], "rewards": {"length": value}, "notes": {"words": value, "more": 1.0}}
+    dump.path.write_text(json.dumps(line) + "\n")  # as earlier versions wrote it
+    again = Dump(dump.path)
+    again.close()
+    assert again.scores[0, 1].rewards == {"length": None}
+    assert again.scores[0, 1].notes["more"] == 1.0
 
 
 def test_a_line_that_a_kill_cut_short_is_taken_out(tmp_path: Path) -> None:

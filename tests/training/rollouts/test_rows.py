@@ -87,6 +87,7 @@ def test_polaris_mean_within_two_stories() -> None:
         (0.7, {}, 0.8, 0),  # .4 x 2
         (0.7, {"cap": 1.5}, 0.6, 0),  # .4 x 1.5
         (0.1, {}, -0.4, 0),  # unlearned, as in POLARIS
+        (0.1, {"cap": 0.5}, -0.2, 0),  # .4 x -.5: the cap holds below 0 too
         (0.1, {"clamp": True}, None, 1),
         (0.3, {}, None, 0),  # as good as the policy's mean
     ],

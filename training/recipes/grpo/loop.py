@@ -124,6 +124,8 @@ def means(groups: Sequence[ScoredGroup]) -> dict[str, float]:
             sums[name] += value
     found = {name: sums[name] / sums[f"of_{name}"] for name in sums if f"of_{name}" in sums}
     found |= {name: sums[name] / sums["stories"] for name in ("absent", "cut")}
+    if "not_finite" in sums:
+        found["not_finite"] = sums["not_finite"] / sums["stories"]
     found |= {"entropy": sums["surprise"] / max(sums["tokens_drawn"], 1), "tokens_drawn": sums["tokens_drawn"]}
     if sums["compared"]:
         found["deviation"] = sums["deviation"] / sums["compared"]

@@ -31,7 +31,8 @@ def main() -> None:
             model_server_url=env.model_server_url,
             model_server_key=env.model_server_key,
             model=env.model_path,
-            served_as=env.model,
+            served_as=env.served_model,
+            starter=not env.model and not env.model_server_url,
             model_context=env.model_context,
         )
         sys.exit(run(command, sys.argv[2:], site))

@@ -8,7 +8,10 @@ from pathlib import Path
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from workers import starter
+
 ROOT = Path(__file__).resolve().parent.parent
+TEST_MODEL = "demo/model"
 VERSION: str = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
 
 
@@ -43,10 +46,11 @@ class Env(BaseSettings):
     email_from: str = "longhand@localhost"
 
     # The model
-    model: str = "demo/model"
-    """The one setting that serves a real model: a folder, or a name such as Qwen/Qwen3.5-9B. Its tokenizer is read from the same place."""
+    model: str = ""
+    """A folder, or a name such as Qwen/Qwen3.5-9B; its tokenizer is read from the same place. Empty: the starter model, which `manage.py up`
+    downloads, or the small test model in demo/model where there is none in VAR."""
     model_name: str = ""
-    """The name on the pages. Empty: the last part of `model`, or "demo model"."""
+    """The name on the pages. Empty: the last part of `model`, or "demo model" for the test model."""
     model_context: int = Field(default=0, ge=0)
     """Context of a request in tokens, prompt and answer. 0: the value of the model server."""
     thinking: bool = False
@@ -96,14 +100,26 @@ class Env(BaseSettings):
         return value if value.is_absolute() else ROOT / value
 
     @property
+    def is_starter(self) -> bool:
+        return not self.model and starter.folder(self.var).is_dir()
+
+    @property
     def model_path(self) -> str:
         """The model as a path if it is an existing folder, otherwise its name."""
-        local = ROOT / self.model
-        return str(local) if local.is_dir() else self.model
+        if self.is_starter:
+            return str(starter.folder(self.var))
+        local = ROOT / self.served_model
+        return str(local) if local.is_dir() else self.served_model
+
+    @property
+    def served_model(self) -> str:
+        """The model's name in requests."""
+        return starter.NAME if self.is_starter else self.model or TEST_MODEL
 
     @property
     def is_demo(self) -> bool:
-        return self.model == "demo/model"
+        """Whether it is the small test model, whose text makes no sense."""
+        return self.served_model == TEST_MODEL
 
 
 env = Env()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from webapp.env import ROOT, VERSION, env
+from workers import starter
 
 django_stubs_ext.monkeypatch()
 
@@ -65,9 +67,11 @@ VAR = env.var
 LONGHAND_VERSION = VERSION
 
 # The model, and the limits of one person
-MODEL, MODEL_PATH, MODEL_NAME, MODEL_IS_DEMO = env.model, env.model_path, env.model_name, env.is_demo
+MODEL, MODEL_PATH, MODEL_NAME = env.served_model, env.model_path, env.model_name
+MODEL_IS_DEMO, MODEL_IS_STARTER = env.is_demo, env.is_starter
+STARTER_PROBLEM = os.environ.get(starter.PROBLEM, "")
 MODEL_SERVER_URL, MODEL_SERVER_KEY = env.model_server_url.rstrip("/"), env.model_server_key
-TEACHER_URL, TEACHER_MODEL, TEACHER_KEY = env.teacher_url.rstrip("/"), env.teacher_model or env.model, env.teacher_key
+TEACHER_URL, TEACHER_MODEL, TEACHER_KEY = env.teacher_url.rstrip("/"), env.teacher_model or MODEL, env.teacher_key
 TEACHER_OUTSIDE = bool(TEACHER_URL) and not env.teacher_inside
 if not TEACHER_URL:
     TEACHER_URL, TEACHER_KEY = MODEL_SERVER_URL, MODEL_SERVER_KEY
@@ -76,7 +80,7 @@ JUDGE_OUTSIDE = bool(JUDGE_URL) and not env.judge_inside
 if not JUDGE_URL:
     JUDGE_URL, JUDGE_KEY, JUDGE_OUTSIDE = TEACHER_URL, TEACHER_KEY, TEACHER_OUTSIDE
 SECOND_JUDGE_URL, SECOND_JUDGE_KEY = env.second_judge_url.rstrip("/"), env.second_judge_key
-SECOND_JUDGE_MODEL, SECOND_JUDGE_OUTSIDE = env.second_judge_model or env.model, not env.second_judge_inside
+SECOND_JUDGE_MODEL, SECOND_JUDGE_OUTSIDE = env.second_judge_model or MODEL, not env.second_judge_inside
 STORIES_AT_ONCE, WORDS_PER_DAY = env.stories_at_once, env.words_per_day
 PAIRS_PER_DAY = env.pairs_per_day
 STUDIO_DISK_GB = env.studio_disk_gb

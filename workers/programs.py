@@ -26,6 +26,8 @@ class Site:
     model: str
     served_as: str
     model_context: int
+    starter: bool = False
+    """Whether to download the starter model, and to serve it."""
 
 
 @dataclass

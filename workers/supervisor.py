@@ -1,6 +1,7 @@
 """`manage.py up`: starts the processes of one machine, keeps them running, and stops them in the right order.
 
-    lock var/  ->  PostgreSQL, Redis, vLLM (each unless its URL is set)  ->  migrate, demo accounts
+    lock var/  ->  the model: checked, or the starter model downloaded
+               ->  PostgreSQL, Redis, vLLM (each unless its URL is set)  ->  migrate, demo accounts
                ->  web, narrator, worker, trainer  ->  the page answers: print the address  ->  monitor
 
 One thread for each program starts it, forwards its output, and restarts it when it dies, after a pause that grows with repeated
@@ -23,18 +24,22 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from training.serving.process import CannotStart, Process, alive, free_port
 from training.serving.vllm import ModelServer
+from workers import starter
 from workers.embedded import running
 from workers.embedded.postgres import PostgreSQL
 from workers.embedded.redis import Redis
 from workers.embedded.state import home, private_folder, server_owner
 from workers.output import Output
 from workers.programs import Program, Site, programs
+from workers.servable import check_model
 
+ONCE = ("starter", "prepare")
 LONG_RUN = 20.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 20.0
 STOP_ORDER = (("web", "narrator", "worker", "trainer"), ("vllm", "redis"), ("postgres",))
@@ -68,6 +73,7 @@ class Supervisor:
         try:
             self._take_lock()
             port = self._port()
+            self._choose_model()
             model = self._start_servers(state)
             self._prepare()
             self._address = f"http://{'127.0.0.1' if self.site.host in ('', '0.0.0.0') else self.site.host}:{port}"  # noqa: S104
@@ -126,6 +132,26 @@ class Supervisor:
                 ) from None
         return self.site.port
 
+    def _choose_model(self) -> None:
+        """Make the starter model, if it is to be served and is not there; check any model that is to be served here. Raises CannotStart."""
+        site = self.site
+        if site.starter:
+            if not starter.folder(site.var).is_dir():
+                self.output.say(f"Downloading and converting the starter model, {starter.NAME} (93 MB, once) ...")
+            code, last = self._run_once("starter", "workers.starter", str(site.var))
+            if self.stopping.is_set():
+                raise CannotStart("Stopped while the starter model was being made.")
+            if code == 0:
+                self.site = replace(site, model=str(starter.folder(site.var)), served_as=starter.NAME)
+            else:
+                self._environment[starter.PROBLEM] = last
+                self.output.say(
+                    f"The starter model is not available: {last}. The small test model, whose stories make no sense, is served "
+                    "instead. The next start tries again; MODEL=... make run serves another model."
+                )
+        if not site.model_server_url:
+            check_model(self.site.model, context=site.model_context)
+
     def _start_servers(self, state: Path) -> ModelServer | None:
         """Start the servers without a URL, and wait until the database and Redis answer. The model is still loading then."""
         env = self._environment
@@ -166,27 +192,8 @@ class Supervisor:
         )
 
     def _prepare(self) -> None:
-        """Run the migrations and make the demo accounts, in a process that is killed with the supervisor."""
-        process = Process(
-            [sys.executable, "-m", "workers.prepare", *([] if self.site.debug else ["--static"])],
-            env=self._child_env(),
-            cwd=self.site.root,
-            stdout=subprocess.PIPE,
-        )
-        with self._changing:
-            if not self.stopping.is_set():
-                self._processes["prepare"] = process
-        assert process.output is not None
-        last = ""
-        for raw in process.output:
-            line = raw.decode(errors="replace").rstrip()
-            if last:
-                self.output.line("prepare", last)
-            last = line
-        code = process.wait()
-        with self._changing:
-            self._processes.pop("prepare", None)
-        process.stop()
+        """Run the migrations and make the demo accounts."""
+        code, last = self._run_once("prepare", "workers.prepare", *([] if self.site.debug else ["--static"]))
         if self.stopping.is_set():
             return
         if code != 0:
@@ -194,6 +201,31 @@ class Supervisor:
             raise CannotStart("The database could not be brought up to date; the lines above say why.")
         self._accounts = json.loads(last)
         self.output.say(f"The database is up to date ({self._elapsed()}).")
+
+    def _run_once(self, name: str, module: str, *arguments: str) -> tuple[int, str]:
+        """Run a module in a process that is killed with the supervisor. Returns its exit status and the last line that it printed."""
+        process = Process(
+            [sys.executable, "-m", module, *arguments],
+            env=self._child_env(),
+            cwd=self.site.root,
+            stdout=subprocess.PIPE,
+        )
+        with self._changing:
+            self._processes[name] = process
+        if self.stopping.is_set():
+            process.ask_to_stop()
+        assert process.output is not None
+        last = ""
+        for raw in process.output:
+            line = raw.decode(errors="replace").rstrip()
+            if last:
+                self.output.line(name, last)
+            last = line
+        code = process.wait()
+        with self._changing:
+            self._processes.pop(name, None)
+        process.stop()
+        return code, last
 
     # Monitoring
 
@@ -231,7 +263,7 @@ class Supervisor:
     def _note(self) -> None:
         """Write run.json again, since a process has a new id."""
         with self._changing:
-            pids = {name: process.pid for name, process in self._processes.items() if name != "prepare"}
+            pids = {name: process.pid for name, process in self._processes.items() if name not in ONCE}
             running.write(
                 self.site.var,
                 {
@@ -292,7 +324,7 @@ class Supervisor:
             left = dict(self._processes)
         if left:
             self.output.say("Stopping.")
-        for group in (("prepare",), *STOP_ORDER):
+        for group in (ONCE, *STOP_ORDER):
             found = [left[name] for name in group if name in left]
             for process in found:
                 process.ask_to_stop()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from functools import lru_cache
+from pathlib import Path
+
 from training.common.sampling import Sampling
 from writer.refusals import Refused
 from writer.stories.models import MAX_WORDS, MIN_WORDS, PREMISE_CHARS, TEXT_CHARS, TITLE_CHARS
@@ -40,3 +44,15 @@ def checked_sampling(sampling: Sampling) -> Sampling:
     if sampling.seed is not None and not 0 <= sampling.seed < 2**31:
         raise Refused("The seed must be a whole number from 0 to 2,147,483,647.", field="seed")
     return sampling
+
+
+@lru_cache(maxsize=64)
+def can_think(tokenizer: str) -> bool:
+    """Whether the chat template in this folder has a part for thinking. A published name counts as one that has: its template is not here."""
+    folder = Path(tokenizer)
+    template, settings = folder / "chat_template.jinja", folder / "tokenizer_config.json"
+    try:
+        text = template.read_text("utf-8") if template.is_file() else str(json.loads(settings.read_bytes()))
+    except (OSError, ValueError):
+        return True
+    return "think" in text

@@ -15,8 +15,11 @@ SERVE_ANOTHER = "MODEL=Qwen/Qwen3.5-9B make run"
 
 
 def site(request: HttpRequest) -> dict[str, Any]:  # noqa: ARG001
+    model = SimpleLazyObject(lambda: in_service_or_none() or ModelVersion())
     return {
-        "model": SimpleLazyObject(lambda: in_service_or_none() or ModelVersion()),
+        "model": model,
+        "model_is_small": SimpleLazyObject(lambda: model.is_demo or model.is_starter),
+        "starter_problem": settings.STARTER_PROBLEM,
         "serve_another": SERVE_ANOTHER,
         "version": settings.LONGHAND_VERSION,
         "debug": settings.DEBUG,

@@ -51,6 +51,11 @@ class ModelVersion(models.Model):
         return self.name
 
     @property
+    def is_starter(self) -> bool:
+        """Whether it is the starter model of the first run, which the site serves."""
+        return bool(settings.MODEL_IS_STARTER) and self.served_name == settings.MODEL
+
+    @property
     def ancestry(self) -> list[ModelVersion]:
         """This version and its ancestors, up to the first."""
         return [self] if self.parent is None else [self, *self.parent.ancestry]

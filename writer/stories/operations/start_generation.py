@@ -12,7 +12,7 @@ from django.utils import timezone
 from training.common.sampling import Sampling
 from writer.accounts.models import User
 from writer.refusals import NotNow, Refused, TooMuch
-from writer.stories.checks import checked_key, checked_sampling, checked_target
+from writer.stories.checks import can_think, checked_key, checked_sampling, checked_target
 from writer.stories.models import TEXT_CHARS, Generation, ModelVersion, Revision, State, Story
 from writer.stories.operations.deploy import in_service
 from writer.stories.operations.locking import lock_person, lock_story
@@ -87,7 +87,9 @@ def begin(
     sampling: Sampling,
     idempotency_key: str | None = None,
 ) -> Generation:
-    """A generation that continues `text`, which becomes the new head of the locked story."""
+    """A generation that continues `text`, which becomes the new head of the locked story. Raises Refused if it is to think and cannot."""
+    if sampling.thinking and not can_think(model.tokenizer):
+        raise Refused(f"{model.name} cannot think before it writes. Leave thinking out.", field="thinking")
     base = Revision(story=story, parent=parent, text=text, origins=origins, author=user)
     words = count_words(text)
     generation = Generation.objects.create(

@@ -9,11 +9,12 @@ from writer.accounts.models import User
 from writer.refusals import Missing, NotNow
 from writer.stories.models import ModelVersion
 from writer.stories.operations.deploy import in_service_or_none
+from writer.studio.defaults import on_processor
 from writer.studio.models import Evaluation
 from writer.studio.wake import call_keepers
 
-EACH, EACH_OF_A_DEMO = 5, 2
-"""Stories in each length bucket. The demo model runs on a processor, so it gets fewer."""
+EACH, EACH_ON_A_PROCESSOR = 5, 2
+"""Stories in each length bucket: fewer on a processor, where the demo model always runs."""
 
 
 def ask_evaluation(*, by: User, version_id: int) -> Evaluation:
@@ -35,7 +36,7 @@ def evaluate_new(version: ModelVersion, *, by: User | None = None) -> Evaluation
     asked = Evaluation.objects.create(
         version=version,
         against=champion if champion and champion.pk != version.pk else None,
-        each=EACH_OF_A_DEMO if version.root.is_demo else EACH,
+        each=EACH_ON_A_PROCESSOR if version.root.is_demo or on_processor(version) else EACH,
         by=by,
     )
     transaction.on_commit(call_keepers)

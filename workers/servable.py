@@ -1,0 +1,211 @@
+"""Whether the model server can serve a model: checked before it starts, so that a mistake is one sentence and not a traceback of vLLM.
+
+Only small files are read: configuration, tokenizer, chat template, and the heads of the weights' files. No code of a model's folder is run.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
+
+from training.serving.process import CannotStart
+
+LEAST_CONTEXT = 1024
+"""Tokens for the request, the latest part of the story, and an answer."""
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+
+class NotServable(CannotStart):
+    """The model cannot be served. The message says why, and what to do."""
+
+
+def check_model(model: str, *, context: int = 0) -> None:
+    """Raise NotServable unless vLLM can serve `model`, a folder or a name on the Hugging Face hub, with a context of `context` tokens (0: its own)."""
+    from workers.narrator.prompt import Prompter, UnusableModel
+
+    place = Path(model)
+    if place.is_dir():
+        check_folder(place, context=context)
+    elif place.suffix == ".gguf" or place.is_file():
+        raise NotServable(f"MODEL={model} is a file. Name a folder with config.json and the weights in safetensors.")
+    elif model.startswith(("/", ".", "~")) or model.count("/") > 1:
+        raise NotServable(
+            f"There is no folder {model}. MODEL names a folder, or a published model such as Qwen/Qwen3.5-9B."
+        )
+    else:
+        check_config(model, _published(model, "config.json"), context=context)
+    try:
+        Prompter(model)
+    except UnusableModel as error:
+        raise NotServable(f"{_sentence(error)} The model cannot be served: it must follow instructions.") from error
+    except Exception as error:  # the tokenizers library raises plain Exception, and a template any error
+        raise NotServable(
+            f"The tokenizer or the chat template of {model} cannot be read: {_sentence(error)}"
+        ) from error
+
+
+def check_folder(folder: Path, *, context: int = 0) -> None:
+    """Raise NotServable unless a folder holds a model for text generation, with all its weights."""
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if "adapter_config.json" in names:
+        base = _json(folder / "adapter_config.json").get("base_model_name_or_path") or "its base model"
+        raise NotServable(
+            f"{folder} holds an adapter and not a whole model. Serve {base}, or merge the adapter into it."
+        )
+    if "config.json" not in names:
+        gguf = any(name.endswith(".gguf") for name in names)
+        what = (
+            "It holds a GGUF file; use the model's folder with weights in safetensors instead"
+            if gguf
+            else "Is it the right folder"
+        )
+        raise NotServable(f"There is no model in {folder}: it has no config.json. {what}{'.' if gguf else '?'}")
+    check_config(str(folder), _json(folder / "config.json"), context=context)
+    _check_weights(folder, names)
+
+
+def check_config(model: str, config: dict[str, Any], *, context: int = 0) -> None:
+    """Raise NotServable for an architecture that vLLM does not serve, or a context that is too short or too long."""
+    given = config.get("architectures")
+    architectures = [str(name) for name in given] if isinstance(given, list) else []
+    if not architectures:
+        raise NotServable(
+            f"The config.json of {model} names no architecture, so vLLM cannot serve it. Download the model again."
+        )
+    known = known_architectures()
+    if known and not known.intersection(architectures):
+        scores = architectures[0].endswith(("ForSequenceClassification", "ForTokenClassification", "RewardModel"))
+        why = "scores texts and does not write any" if scores else "is not one that this version of vLLM can serve"
+        raise NotServable(f"The architecture of {model}, {architectures[0]}, {why}. Choose another model.")
+    text = config.get("text_config")
+    values = text if isinstance(text, dict) else config
+    positions = next(
+        (
+            values[name]
+            for name in ("max_position_embeddings", "n_positions", "seq_length")
+            if isinstance(values.get(name), int)
+        ),
+        0,
+    )
+    if positions and context > positions:
+        raise NotServable(
+            f"MODEL_CONTEXT is {context:,}, but {model} reads {positions:,} tokens at most. Lower it, or leave it out."
+        )
+    if 0 < (context or positions) < LEAST_CONTEXT:
+        which = "MODEL_CONTEXT" if context else f"The context of {model}"
+        raise NotServable(f"{which} is {context or positions:,} tokens; a story needs at least {LEAST_CONTEXT:,}.")
+
+
+def known_architectures() -> set[str]:
+    """The architectures for text generation in the installed vLLM's table, read without importing it. Empty if the table is not found."""
+    spec = find_spec("vllm")
+    if spec is None or not spec.submodule_search_locations:
+        return set()
+    try:
+        source = Path(spec.submodule_search_locations[0], "model_executor", "models", "registry.py").read_text("utf-8")
+    except OSError:
+        return set()
+    tables = {"_TEXT_GENERATION_MODELS", "_MULTIMODAL_MODELS", "_TRANSFORMERS_SUPPORTED_MODELS"}
+    found: set[str] = set()
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict) and ast.unparse(node.targets[0]) in tables:
+            found |= {str(key.value) for key in node.value.keys if isinstance(key, ast.Constant)}
+    return found
+
+
+def _check_weights(folder: Path, names: set[str]) -> None:
+    weights = {name for name in names if name.endswith(".safetensors")}
+    again = "Download the model again."
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        parts = set(_json(index).get("weight_map", {}).values())
+        if missing := sorted(parts - weights):
+            raise NotServable(
+                f"{len(missing)} of the {len(parts)} parts of the weights are missing in {folder}, such as {missing[0]}. {again}"
+            )
+    for name in sorted(weights):
+        if numbered := re.fullmatch(r"(.+)-\d+-of-(\d+)\.safetensors", name):
+            there = sum(
+                bool(re.fullmatch(rf"{re.escape(numbered[1])}-\d+-of-{numbered[2]}\.safetensors", one))
+                for one in weights
+            )
+            if there < int(numbered[2]):
+                raise NotServable(
+                    f"{int(numbered[2]) - there} of the {int(numbered[2])} parts of the weights are missing in {folder}. {again}"
+                )
+    if not weights:
+        if any(name.endswith(PICKLES) for name in names):
+            raise NotServable(
+                f"The weights in {folder} are a pickle, which can run code when it is loaded. Convert the model to safetensors first."
+            )
+        raise NotServable(f"There are no weights in {folder}: it has no file that ends in .safetensors. {again}")
+    for name in sorted(weights):
+        if not _whole(folder / name):
+            raise NotServable(f"{folder / name} is incomplete or not a safetensors file. {again}")
+
+
+def _whole(path: Path) -> bool:
+    """Whether a safetensors file has the size that its head states: eight bytes with the size of the JSON that follows, then the weights."""
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            if size > 100 * 2**20:  # the format's own limit
+                return False
+            head = json.loads(file.read(size))
+        ends = [entry["data_offsets"][1] for name, entry in head.items() if name != "__metadata__"]
+        return bool(ends) and path.stat().st_size == 8 + size + max(ends)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _published(model: str, name: str) -> dict[str, Any]:
+    """A JSON file of a model on the Hugging Face hub, or of its copy on this machine."""
+    try:
+        return _json(Path(hf_hub_download(model, name)))
+    except GatedRepoError:
+        raise NotServable(
+            f"{model} asks for an agreement. Accept it on its page, and set HF_TOKEN, or use another model."
+        ) from None
+    except (RepositoryNotFoundError, HFValidationError):
+        raise NotServable(
+            f"There is neither a folder nor a published model {model}. MODEL names a folder, or a model such as Qwen/Qwen3.5-9B."
+        ) from None
+    except LocalEntryNotFoundError:
+        raise NotServable(
+            f"{model} is neither a folder nor on this machine already, and the Hugging Face hub cannot be reached."
+        ) from None
+    except EntryNotFoundError:
+        raise NotServable(
+            f"The published model {model} has no {name}: it may hold a GGUF file or an adapter only. Choose another one."
+        ) from None
+    except OSError as error:
+        raise NotServable(f"{model} cannot be downloaded: {_sentence(error)}") from error
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        values = None
+    if not isinstance(values, dict):
+        raise NotServable(f"{path} cannot be read as JSON. Download the model again.")
+    return values
+
+
+def _sentence(error: Exception) -> str:
+    """The message of an error on one line, shortened, with a full stop."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    return (said if len(said) <= 300 else said[:300] + " ...").rstrip(".") + "."

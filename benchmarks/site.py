@@ -46,7 +46,7 @@ def running_site(model_url: str, model_key: str) -> Iterator[Site]:
     """Start the whole of Longhand in a temporary folder, with the given model server; with "" it starts its own."""
     with tempfile.TemporaryDirectory(prefix="longhand-bench-") as var:
         env = os.environ | {
-            "DEBUG": "1", "VAR": var, "PORT": str(free_port()), "MODEL_SERVER_URL": model_url, "MODEL_SERVER_KEY": model_key,
+            "DEBUG": "1", "VAR": var, "PORT": str(free_port()), "MODEL_SERVER_URL": model_url, "MODEL_SERVER_KEY": model_key, "MODEL": "demo/model",
             "STREAMS": "1000", "STORIES_AT_ONCE": "100000", "WORDS_PER_DAY": "1000000000",
             "PAIRS_PER_DAY": "1000000",
         }  # fmt: skip

@@ -72,7 +72,7 @@ def ensure(var: Path) -> Path:
             making.mkdir()
             gguf = _download(making / "download")
             convert(gguf, making)
-            shutil.rmtree(making / "download")
+            shutil.rmtree(making / "download", ignore_errors=True)
             making.rename(place)
         except OSError as error:
             raise CannotStart(f"{error.strerror or error}: {error.filename or place}") from error

@@ -37,6 +37,7 @@ class Site:
             "DEBUG": "true",
             "VAR": str(self.var),
             "PORT": "0",
+            "MODEL": "demo/model",
         }
         if not model_server:
             self.env["MODEL_SERVER_URL"] = "http://127.0.0.1:9"  # nobody: the page must be there all the same

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -171,3 +172,25 @@ def test_title_and_premise_are_changed_on_their_page(
     assert client.post(path, typed | {"premise": "Two keepers."})["Location"] == f"/stories/{story.pk}"
     story.refresh_from_db()
     assert (story.title, story.premise) == (typed["title"], "Two keepers.")
+
+
+@pytest.mark.parametrize(
+    ("template", "allowed"),
+    [("{{ messages[0].content }}", False), ("{% if enable_thinking %}<think>{% endif %}", True), (None, True)],
+)
+def test_a_model_without_thinking_is_not_asked_to_think(
+    script: Script, owner: User, story: Story, model: ModelVersion, tmp_path: Path, template: str | None, allowed: bool
+) -> None:
+    """A published name has no folder here whose template could be read, so it may think."""
+    if template is not None:
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": template}))
+    ModelVersion.objects.filter(pk=model.pk).update(tokenizer=str(tmp_path))
+    asked = json.dumps({"thinking": True})
+    answer = script(owner).post(f"/api/stories/{story.pk}/generations", asked, content_type="application/json")
+    assert (answer.status_code < 300) == allowed, answer.content
+    if not allowed:
+        assert answer.json()["field"] == "thinking"
+        assert "cannot think before it writes. Leave thinking out." in answer.content.decode()
+        asked = json.dumps({"thinking": False})
+        answer = script(owner).post(f"/api/stories/{story.pk}/generations", asked, content_type="application/json")
+        assert answer.status_code < 300, answer.content

@@ -91,6 +91,8 @@ class Env(BaseSettings):
     """Pairs that one editor may judge in 24 hours."""
     studio_disk_gb: int = Field(default=0, ge=0)
     """GB on each machine's disk for runs and model versions. 0: the free space."""
+    machine_address: str = ""
+    """The address at which other GPU workers reach this one, for runs on several machines. Empty: the one from which it reaches others."""
     lease_seconds: float = Field(default=10.0, gt=0)
     """Seconds after which a story is taken from a narrator that does not respond."""
 

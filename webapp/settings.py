@@ -84,6 +84,7 @@ SECOND_JUDGE_MODEL, SECOND_JUDGE_OUTSIDE = env.second_judge_model or MODEL, not 
 STORIES_AT_ONCE, WORDS_PER_DAY = env.stories_at_once, env.words_per_day
 PAIRS_PER_DAY = env.pairs_per_day
 STUDIO_DISK_GB = env.studio_disk_gb
+MACHINE_ADDRESS = env.machine_address
 MODEL_CONTEXT, MODEL_THINKING, STREAMS, LEASE_SECONDS = env.model_context, env.thinking, env.streams, env.lease_seconds
 
 INSTALLED_APPS = [

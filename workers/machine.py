@@ -1,15 +1,18 @@
-"""This machine in the database: its GPUs, its disk, and when it was last seen."""
+"""This machine in the database: its GPUs, its disk, and when it was last seen, by the database's clock; and its address in the network."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
 import subprocess
 from typing import NamedTuple
 
+import psutil
+from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from workers.folders import private, size, studio
 from writer.studio.models import Gpu, Machine
@@ -55,7 +58,7 @@ def register() -> Machine:
     """Register this machine and its GPUs. A missing GPU is removed when nothing holds it."""
     found = cards()
     with transaction.atomic():
-        machine, _ = Machine.objects.update_or_create(name=socket.gethostname(), defaults={"seen": timezone.now()})
+        machine, _ = Machine.objects.update_or_create(name=socket.gethostname(), defaults={"seen": Now()})
         for card in found:
             Gpu.objects.update_or_create(
                 machine=machine, index=card.number, defaults={"name": card.name, "memory": card.memory}
@@ -67,9 +70,27 @@ def register() -> Machine:
 
 def heartbeat(machine: Machine, *, measure: bool) -> None:
     """Store the time; with `measure` also the disk usage, for which all files are read."""
-    changes: dict[str, object] = {"seen": timezone.now()}
-    if measure:
+    Machine.objects.filter(pk=machine.pk).update(seen=Now())
+    if measure:  # which takes its time where there are many files
         folder = private(studio())
         disk = shutil.disk_usage(folder)
-        changes |= {"disk_total": disk.total, "disk_free": disk.free, "disk_runs": size(folder)}
-    Machine.objects.filter(pk=machine.pk).update(**changes)
+        found = {"disk_total": disk.total, "disk_free": disk.free, "disk_runs": size(folder)}
+        Machine.objects.filter(pk=machine.pk).update(seen=Now(), **found)
+
+
+def address() -> str:
+    """The address at which other machines reach this one: MACHINE_ADDRESS, or the one from which it reaches others."""
+    if settings.MACHINE_ADDRESS:
+        return str(settings.MACHINE_ADDRESS)
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # an address for documentation (RFC 5737): it only chooses a route, and nothing is sent
+        return str(probe.getsockname()[0])
+    return "127.0.0.1"
+
+
+def interface_of(own: str) -> str:
+    """The network interface that has this address or host name; empty if none has."""
+    with contextlib.suppress(OSError):
+        own = socket.gethostbyname(own)
+    interfaces = psutil.net_if_addrs().items()
+    return next((name for name, found in interfaces if any(one.address == own for one in found)), "")

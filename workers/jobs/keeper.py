@@ -1,6 +1,7 @@
 """The keeper of the studio's jobs: the periodic work of a GPU worker.
 
-runs         starts a follower for each run of this machine that has none, and for queued runs as GPUs become free
+runs         starts a follower for each run of this machine that has none, and for queued runs as GPUs become free; and this machine's part
+             of runs that other machines lead
 plans        plans drafts, one at a time
 reports      sends evaluations whose versions are loaded to a worker
 arenas       makes pairs of finished stories, and counts votes
@@ -15,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import redis
 import structlog
@@ -25,6 +27,8 @@ from workers import machine
 from workers.folders import private, run_folder
 from workers.jobs import arenas, evaluate, imports
 from workers.jobs.runs import claim, planning
+from workers.jobs.runs.node import node_folder
+from workers.jobs.runs.only_one import is_held
 from workers.periodic import Periodic
 from workers.processes import ROOT, site_socket
 from writer.studio.models import Machine
@@ -42,6 +46,7 @@ class Keeper(Periodic):
     def __init__(self) -> None:
         super().__init__("keeper", LOOK)
         self._followers: dict[int, tuple[subprocess.Popen[bytes], float]] = {}
+        self._parts: dict[int, subprocess.Popen[bytes]] = {}
         self._machine: Machine | None = None
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="background")
         self._background: dict[str, Future[None]] = {}
@@ -73,8 +78,14 @@ class Keeper(Periodic):
         if self._machine is None:
             return
         self._followers = {run: one for run, one in self._followers.items() if one[0].poll() is None}
+        claim.release_leaderless()
         for run_id in claim.unfollowed(self._machine):
             self._replace(run_id)
+        self._parts = {run: one for run, one in self._parts.items() if one.poll() is None}
+        for run_id in claim.taking_part(self._machine):
+            folder = node_folder(run_id, self._machine.name)
+            if run_id not in self._parts and not is_held(folder):
+                self._parts[run_id] = self._start(run_id, folder, "--node")
         while (run := claim.claim(self._machine)) is not None:
             self._follow(run.pk)
 
@@ -85,11 +96,14 @@ class Keeper(Periodic):
             self._follow(run_id)
 
     def _follow(self, run_id: int) -> None:
+        self._followers[run_id] = self._start(run_id, run_folder(run_id)), time.monotonic()
+
+    def _start(self, run_id: int, folder: Path, *options: str) -> subprocess.Popen[bytes]:
         """Start a follower in its own session, which no signal to this worker reaches."""
         inherited = site_socket()
-        with (private(run_folder(run_id)) / "follower.log").open("ab") as output:
+        with (private(folder) / "follower.log").open("ab") as output:
             follower = subprocess.Popen(
-                [sys.executable, str(ROOT / "manage.py"), "follow_run", str(run_id)],
+                [sys.executable, str(ROOT / "manage.py"), "follow_run", str(run_id), *options],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -97,8 +111,8 @@ class Keeper(Periodic):
                 start_new_session=True,
                 pass_fds=[inherited] if inherited >= 0 else [],
             )
-        self._followers[run_id] = follower, time.monotonic()
-        log.info("follower_started", run=run_id)
+        log.info("follower_started", run=run_id, options=options)
+        return follower
 
     # The rest
 

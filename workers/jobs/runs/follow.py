@@ -5,11 +5,15 @@
 All writes are fenced (`workers.lease`). The outcome is read from the run's folder, since the training may be the child of another
 process: either a model is there, or the last event says that it failed and why. Otherwise it died; it is then restarted and resumes
 from its last complete checkpoint.
+
+Of a run on several machines there is one follower, on the machine that leads it; `workers.jobs.runs.node` has the others' part. Each start
+opens a new rendezvous, which is written into the row. A machine whose part has ended takes it out of the row: then the other parts end too.
 """
 
 from __future__ import annotations
 
 import contextlib
+import secrets
 import signal
 import subprocess
 import time
@@ -20,15 +24,17 @@ import structlog
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
 from training.common.errors import EXIT_MENDABLE, MendableError, disk_errors_explained
+from training.serving.process import free_port
 from workers import processes
 from workers.folders import private, run_folder
-from workers.jobs.runs import command, rewards, stages
-from workers.jobs.runs.claim import take_over
+from workers.jobs.runs import command, stages
+from workers.jobs.runs.claim import gone, take_over
 from workers.jobs.runs.events import last_end, last_lines, new_events, store
 from workers.jobs.runs.material import prepare
 from workers.jobs.runs.only_one import only_one
-from workers.jobs.runs.results import end, outcome, register
+from workers.jobs.runs.results import end, is_finished, register
 from workers.lease import Lease, Lost, expired
+from workers.machine import address
 from workers.processes import ask_to_stop, kill, processes_of, site_is_gone
 from writer.studio.models import Run, RunState
 from writer.studio.registry import DECLARED, is_stage
@@ -40,6 +46,10 @@ POLL_SECONDS, RENEW_SECONDS = 0.25, 3.0
 MAX_CRASHES = 3
 DATABASE_PATIENCE = 300.0
 """Seconds that a training continues while the database is unreachable; then it saves and stops."""
+TO_END = 10.0
+"""Seconds in which this machine's part of a run ends by itself after that of another machine."""
+RENDEZVOUS = "rendezvous"
+"""The file in a run's folder by which another machine sees that it has the same folder."""
 
 log = structlog.get_logger()
 
@@ -55,6 +65,9 @@ class Follower:
         self._child: subprocess.Popen[bytes] | None = None
         self._shutting_down = self._stop_sent = False
         self._died_at = -1
+        self._rendezvous = ""
+        self._parted: float | None = None
+        self._gone: list[str] = []
         self._rows: set[int] = set()
         self._began = 0
         self._site_socket = processes.site_socket()
@@ -79,11 +92,18 @@ class Follower:
     def _is_late(self) -> bool:
         return Run.objects.filter(expired(), pk=self.run_id).exists()
 
+    @property
+    def _here(self) -> str:
+        """This machine's name."""
+        assert self.run.machine is not None
+        return self.run.machine.name
+
     def _run(self) -> None:
         beat = 0.0
+        self._rendezvous = (self.run.rendezvous or {}).get("id", "")
         alive = bool(processes_of(self.folder))
         unwanted = self.run.wish or self._shutting_down
-        if not alive and not unwanted and not outcome(self.run, self.folder).is_dir():
+        if not alive and not unwanted and not is_finished(self.run, self.folder):
             self._start()
             alive = True
         checked = time.monotonic()
@@ -95,6 +115,7 @@ class Follower:
                 self._beat()
                 self._forward_wishes()
                 self._check_consents()
+                self._check_machines()
             if now - checked > 1.0:
                 checked = now
                 alive = bool(processes_of(self.folder))
@@ -114,24 +135,38 @@ class Follower:
 
     def _beat(self) -> None:
         self._retry(self.lease.renew)
-        self._retry(lambda: self.run.refresh_from_db(fields=["wish", "failures"]))
+        self._retry(lambda: self.run.refresh_from_db(fields=["wish", "failures", "rendezvous"]))
 
     # Starting and stopping
 
     def _start(self) -> None:
         """Start the training. Raises Lost if it cannot be started, in which case the run has been ended."""
         settings = self._or_end("it was started", lambda: prepare(self.run))
-        gpus = self._retry(lambda: list(self.run.gpus_held.order_by("index").values_list("index", "memory")))
-        numbers = [index for index, memory in gpus] if any(memory for _, memory in gpus) else None
         self._began = self.events.stat().st_size if self.events.exists() else 0
-        argv = command.command(self.run.recipe, settings, self.run.gpus if numbers else 1)
-        environment = command.environment(self.folder, numbers)
-        if DECLARED[self.run.recipe].has_group("teacher"):
-            environment |= stages.key()
-        if DECLARED[self.run.recipe].has_group("rewards"):
-            environment |= rewards.keys()
-        self._child = processes.start(argv, environment, self.folder)
+        if self.run.nodes > 1:
+            self._open_rendezvous()
+        self._child = self._retry(lambda: command.start(self.run, settings, self.folder, self._here))
         log.info("run_started", run=self.run_id, attempt=self.lease.attempt, pid=self._child.pid)
+
+    def _open_rendezvous(self) -> None:
+        """Tell the other machines of the run to start their parts. None trains before all have come, so nothing of an earlier start is at work."""
+        self._rendezvous, self._parted = f"{self.run_id}-{secrets.token_hex(8)}", None
+        (self.folder / RENDEZVOUS).write_text(self._rendezvous)
+        place = {"id": self._rendezvous, "endpoint": f"{address()}:{free_port()}"}
+        self.run.rendezvous = {"machines": self.run.rendezvous["machines"]} | place
+        self._retry(lambda: self.lease.write(rendezvous=self.run.rendezvous))
+
+    def _check_machines(self) -> None:
+        """End this machine's part of the run after that of another one has ended, or when another one is gone."""
+        if self.run.nodes == 1 or not self._rendezvous:
+            return
+        now = self.run.rendezvous or {}
+        self._gone = self._retry(lambda: gone([name for name in now.get("machines", ()) if name != self._here]))
+        if self._parted is None and now.get("id") != self._rendezvous:
+            self._parted = time.monotonic()
+        if self._gone or (self._parted is not None and time.monotonic() - self._parted > TO_END):
+            log.warning("run_parted", run=self.run_id, gone=self._gone)
+            self._kill()
 
     def _forward_wishes(self) -> None:
         self._shutting_down = self._shutting_down or site_is_gone(self._site_socket)
@@ -171,7 +206,7 @@ class Follower:
         status = self._child.poll() if self._child else None
         self._kill()  # processes that a launcher left; they still use the GPUs
         self._beat()
-        if outcome(self.run, self.folder).is_dir():
+        if is_finished(self.run, self.folder):
             self._or_end("its result was stored", lambda: register(self.run, self.lease.attempt, self.folder))
         elif self.run.wish:
             self._end(RunState.STOPPED, "")
@@ -179,9 +214,16 @@ class Follower:
             self._end(RunState.QUEUED, "")
         elif (problem := self._problem(status)) is not None:
             self._end(RunState.FAILED, problem.replace(f"{self.folder}/", ""))
+        elif self._gone or self._stopped_elsewhere():
+            self._end(RunState.QUEUED, "")  # it is resumed on as many machines as it asks for
         else:
             return not self._restarted()
         return True
+
+    def _stopped_elsewhere(self) -> bool:
+        """Whether the run was saved and stopped because another machine of it shuts down."""
+        last = last_end(self.events, self._began) if self.run.nodes > 1 else None
+        return last is not None and last.outcome == "stopped"
 
     def _problem(self, status: int | None) -> str | None:
         """Why the training failed, if a restart would not help; None if it died. `status` is known only for a child of this process."""
@@ -225,9 +267,9 @@ class Follower:
         log.info("run_ended", run=self.run_id, state=state, problem=problem)
 
     def _kill_if_ended(self) -> None:
-        """Kill the processes of a run that was ended in the database, but not those of another follower."""
-        state = self._retry(lambda: Run.objects.filter(pk=self.run_id).values_list("state", flat=True).first())
-        if state != RunState.RUNNING:
+        """Kill the processes of a run that was ended in the database, or that another machine leads, but not those of another follower."""
+        running = Run.objects.filter(pk=self.run_id, state=RunState.RUNNING, machine=self.run.machine)
+        if not self._retry(running.exists):
             kill(self.folder)
 
     # While the database is unreachable

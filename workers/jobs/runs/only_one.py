@@ -38,6 +38,18 @@ def only_one(folder: Path, is_late: Callable[[], bool]) -> Iterator[None]:
         yield
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a process holds the lock."""
+    try:
+        with (folder / ".follower").open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 def _kill_holder(file: IO[str]) -> None:
     file.seek(0)
     number = file.read().strip()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ MOST_ROLLOUTS = 8 * 2**20
 
 
 def end(run: Run, attempt: int, state: str, problem: str) -> bool:
-    """End the run; returns False if this attempt no longer holds it. Its processes must be gone, since its GPUs become free."""
+    """End the run; returns False if this attempt no longer holds it. Its processes on this machine must be gone: its GPUs become free."""
     with transaction.atomic():
         found = held(run, attempt).select_for_update().first()
         if found is None:
@@ -39,6 +41,11 @@ def end(run: Run, attempt: int, state: str, problem: str) -> bool:
 def outcome(run: Run, folder: Path) -> Path:
     """The folder that exists when the run has finished its work."""
     return folder / ("dataset" if is_stage(run.recipe) else "model")
+
+
+def is_finished(run: Run, folder: Path) -> bool:
+    """Whether the run has finished its work. The folder is listed, since a network file system remembers for a while that a name was absent."""
+    return outcome(run, folder).name in os.listdir(folder)
 
 
 def register(run: Run, attempt: int, folder: Path) -> None:
@@ -111,8 +118,12 @@ def _name(run: Run) -> str:
 
 
 def _end(run: Run, state: str, problem: str) -> None:
-    run.state, run.problem, run.lease_until, run.wish = state, problem[:1000], None, ""
+    run.state, run.problem, run.lease_until, run.wish, run.rendezvous = state, problem[:1000], None, "", None
     if state in ENDED:
         run.finished = timezone.now()
-    run.save(update_fields=["state", "problem", "lease_until", "wish", "finished", "version", "made", "report"])
-    Gpu.objects.filter(run=run).update(run=None)
+    fields = ["state", "problem", "lease_until", "wish", "rendezvous", "finished", "version", "made", "report"]
+    run.save(update_fields=fields)
+    gpus = Gpu.objects.filter(run=run)
+    if run.nodes > 1:  # the other machines free theirs when their processes have ended
+        gpus = gpus.filter(machine__name=socket.gethostname())
+    gpus.update(run=None)

@@ -1,7 +1,7 @@
 """Machines with GPU workers. The row of a GPU is its lease: it refers to the run or model server that holds it.
 
 The lease does not expire. It ends when the machine's worker has found that the process has ended: with a timeout, two runs could
-share a GPU.
+share a GPU. A run on several machines holds GPUs of all of them, and each machine frees its own.
 """
 
 from __future__ import annotations

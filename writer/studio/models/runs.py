@@ -5,7 +5,8 @@ settings; the run's folder on its machine contains the rest.
                 ^---------'  its process died: resume from the last complete checkpoint
 
 A draft is being planned, or has been planned and waits to be started. A run belongs to the machine that began it, where its
-checkpoints are; a file lock on this machine prevents it from running twice.
+checkpoints are; a file lock on this machine prevents it from running twice. A run on several machines belongs to whichever of them leads
+it, since its folder is on all of them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from writer.editorial.models import Snapshot
 from writer.stories.models import ModelVersion
 from writer.studio.models.machines import Machine
 
-MOST_GPUS = 64
+MOST_GPUS = MOST_NODES = 64
 PERSON = settings.AUTH_USER_MODEL  # Run has a field `settings`
 
 
@@ -83,7 +84,12 @@ class Run(models.Model):
     reward_model = models.ForeignKey(
         ModelVersion, models.PROTECT, null=True, related_name="preferred_by", help_text="Whose preference is a reward"
     )
-    gpus = models.PositiveSmallIntegerField(default=1, validators=[MinValueValidator(0), MaxValueValidator(MOST_GPUS)])
+    nodes = models.PositiveSmallIntegerField(
+        default=1, validators=[MinValueValidator(1), MaxValueValidator(MOST_NODES)], help_text="Machines"
+    )
+    gpus = models.PositiveSmallIntegerField(
+        default=1, validators=[MinValueValidator(0), MaxValueValidator(MOST_GPUS)], help_text="On each of its machines"
+    )
     note = models.CharField(max_length=500, blank=True)
     plan = models.JSONField(null=True, help_text="What the dry run found")
     cloned_from = models.ForeignKey("self", models.SET_NULL, null=True, related_name="clones")
@@ -101,6 +107,9 @@ class Run(models.Model):
         default=0, help_text="The fence: only the follower with this number may write"
     )
     lease_until = models.DateTimeField(null=True)
+    rendezvous = models.JSONField(
+        null=True, help_text="Of a run on several machines: their names, and where its processes meet, under which id"
+    )
     failures = models.PositiveSmallIntegerField(default=0, help_text="Deaths in a row without a new checkpoint")
 
     step = models.PositiveIntegerField(default=0)
@@ -137,6 +146,7 @@ class Run(models.Model):
             models.CheckConstraint(
                 condition=Q(base=None, gpus=0) | Q(base__isnull=False, gpus__gte=1), name="run_trains_a_model_or_none"
             ),
+            models.CheckConstraint(condition=Q(nodes=1) | Q(nodes__gt=1, gpus__gte=1), name="run_has_gpus_everywhere"),
             models.CheckConstraint(
                 condition=~Q(state="running") | Q(machine__isnull=False, lease_until__isnull=False),
                 name="running_on_a_machine",
@@ -155,6 +165,11 @@ class Run(models.Model):
         """The label of its recipe; the name if the recipe is no longer installed."""
         declared = RECIPES.get(self.recipe) or STAGES.get(self.recipe)
         return declared.label if declared else self.recipe
+
+    @property
+    def all_gpus(self) -> int:
+        """Its GPUs on all machines."""
+        return self.nodes * self.gpus
 
 
 class EventKind(models.TextChoices):

@@ -1,4 +1,5 @@
-"""`manage.py follow_run RUN`: runs a training until it ends. The keeper of the GPU worker starts it, in its own process."""
+"""`manage.py follow_run RUN`: runs a training until it ends. The keeper of the GPU worker starts it, in its own process; with `--node` on the
+machines that take part in a run without leading it."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from workers.jobs.runs.follow import Follower
+from workers.jobs.runs.node import Node
 from writer.studio.models import Run
 
 
@@ -17,8 +19,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("run", type=int, help="number of the run")
+        parser.add_argument("--node", action="store_true", help="take part in a run that another machine leads")
 
-    def handle(self, *_args: Any, run: int, **_options: Any) -> None:
+    def handle(self, *_args: Any, run: int, node: bool = False, **_options: Any) -> None:
         if not Run.objects.filter(pk=run).exists():
             raise CommandError(f"There is no run {run}.")
-        Follower(run).follow()
+        if node:
+            Node(run).take_part()
+        else:
+            Follower(run).follow()

@@ -37,7 +37,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAMS = (
     ["-m", "training"], ["-m", "celery"], ["-m", "uvicorn"], ["-m", "tests.upstream.server"], ["-m", "tests.e2e.prepare"], ["-m", "tests.e2e.shell"],
-    ["-m", "torch.distributed.run"], [str(ROOT / "manage.py"), "narrate"], [str(ROOT / "manage.py"), "follow_run"],
+    ["-m", "torch.distributed.run"], ["-m", "tests.machines"], [str(ROOT / "manage.py"), "narrate"], [str(ROOT / "manage.py"), "follow_run"],
     ["-c", "import sys;exec(eval(sys.stdin.readline()))"],  # as execnet starts the processes of pytest-xdist
 )  # fmt: skip
 IMPORTED = (
@@ -196,6 +196,7 @@ def become(order: dict[str, Any]) -> None:
     if order["session"]:
         os.setsid()
     os.chdir(order["folder"])
+    server = os.environ["LONGHAND_TESTS"]
     os.environ.clear()  # the C library, too, looks into this memory no more
     environment = [f"{name}={value}" for name, value in order["environment"].items()]
     where = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[45:49]
@@ -203,7 +204,7 @@ def become(order: dict[str, Any]) -> None:
         start, end = map(int, where[place : place + 2])
         shown = "".join(f"{part}\0" for part in parts).encode()
         ctypes.memmove(start, shown[: end - start].ljust(end - start, b"\0"), end - start)
-    os.environ |= order["environment"]
+    os.environ |= {"LONGHAND_TESTS": server} | order["environment"]  # for what it starts itself, as torchrun does
     at_once = bool(os.environ.get("PYTHONUNBUFFERED")) or order["argv"][1] == "-u"
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - as long as the process
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115

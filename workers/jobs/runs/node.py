@@ -106,8 +106,9 @@ class Node:
         elif (run.wish == "stop" or self._shutting_down) and self._asked != self._joined:
             self._asked = self._joined
             ask_to_stop(self.folder)
-        alive = bool(processes_of(self.folder))
-        if not alive and (self._child is None or self._child.poll() != 0):
+        status = self._child.poll() if self._child else -1
+        alive = status is None or bool(processes_of(self.folder))
+        if not alive and status != 0:
             self._give_up()
         return alive
 

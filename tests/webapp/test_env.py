@@ -46,14 +46,14 @@ def test_every_page_says_what_a_small_model_cannot_do(
     assert "starter model" not in foot()
     settings.STARTER_PROBLEM = "the Python package index cannot be reached"
     assert (
-        "The starter model could not be downloaded (the Python package index cannot be reached), so the small test model writes here. "
+        "The starter model could not be downloaded (the Python package index cannot be reached), so this small test model takes its place. "
         "The next start tries again."
     ) in foot()
 
     settings.MODEL, settings.MODEL_PATH, settings.MODEL_IS_DEMO = starter.NAME, f"/models/{starter.NAME}", False
     settings.MODEL_IS_STARTER, settings.STARTER_PROBLEM = True, ""
     assert ensure_model_version().name == starter.NAME
-    assert f"{starter.NAME} is the starter model: it follows instructions" in foot()
+    assert f"<b>{starter.NAME}</b>. It is the starter model: it follows instructions" in foot()
     assert "could not be downloaded" not in foot()
 
     settings.MODEL = settings.MODEL_PATH = "Qwen/Qwen3.5-9B"

@@ -1,4 +1,4 @@
-"""The initial values of a run: adapters in float32 where there is no GPU, the recipe's own where there is one."""
+"""The initial values of a run: adapters and small micro-batches where there is no GPU, the recipe's own where there is one."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def card(memory: int) -> None:
     Gpu.objects.create(machine=machine, index=machine.gpus.count(), name="card", memory=memory)
 
 
-def adapters_in_float32(values: dict[str, Any]) -> bool:
-    return bool(values["learner"]["lora"]) and values["learner"]["precision"] == "float32"
+def of_a_processor(values: dict[str, Any]) -> bool:
+    return bool(values["learner"]["lora"]) and values["learner"]["tokens_per_micro_batch"] == 2048
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -37,11 +37,11 @@ def test_a_processor_trains_adapters_and_a_gpu_what_the_recipe_says(recipe: str,
     child = ModelVersion.objects.create(name="its child", served_name="child", tokenizer="x", parent=published)
     for base in (published, child):
         assert on_processor(base)
-        assert adapters_in_float32(defaults_of(recipe, base))
+        assert of_a_processor(defaults_of(recipe, base))
     assert evaluate_new(child).each == EACH_ON_A_PROCESSOR
     card(80 * 10**9)
     assert not on_processor(child)
-    assert defaults_of(recipe, child)["learner"]["precision"] == "bfloat16"
+    assert defaults_of(recipe, child) == defaults_of(recipe, None)
     assert evaluate_new(published).each == EACH
 
 
@@ -51,7 +51,7 @@ def test_before_a_machine_is_known_only_the_starter_model_counts_as_one_for_proc
     assert not on_processor(published)
     settings.MODEL_IS_STARTER, settings.MODEL = True, "published"
     assert on_processor(published)
-    assert adapters_in_float32(defaults_of("dpo", published))
+    assert of_a_processor(defaults_of("dpo", published))
 
 
 def test_the_demo_model_keeps_values_of_its_own(model: ModelVersion) -> None:

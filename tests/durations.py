@@ -18,7 +18,7 @@ KEPT = "longhand/durations"
 WORTH_KEEPING, WORTH_PRINTING, LONG_RUN = 0.5, 5.0, 60.0
 """Seconds of a test, of a test or fixture, and of a run."""
 FIRST = {
-    "circle": 300, "browser": 250, "own model server": 200, "rollout server": 150, "tests/repository/test_checks.py": 90,
+    "circle": 300, "browser": 250, "own model server": 200, "first run": 90, "rollout server": 150, "tests/repository/test_checks.py": 90,
     "tests/training/recipes/test_runs.py": 40, "tests/faults/test_gpu_worker.py": 30, "tests/faults/test_runs.py": 30,
     "tests/faults/test_supervisor.py": 30, "tests/training/test_model/test_demo_learns.py": 30,
 }  # fmt: skip

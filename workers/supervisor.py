@@ -317,6 +317,10 @@ class Supervisor:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
         self.stopping.set()
+        if (
+            making := self._processes.get("starter")
+        ) is not None:  # a download may take minutes, and nothing waits for it
+            making.ask_to_stop()
 
     def _stop(self) -> None:
         self.stopping.set()

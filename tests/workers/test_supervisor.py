@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.processes import mentioning, wait_for
 from tests.servers import DEMO_MODEL, ROOT
 from training.serving.process import CannotStart
 from workers import starter
@@ -52,3 +58,23 @@ def test_another_model_is_checked_and_a_server_elsewhere_is_not(tmp_path: Path) 
     with pytest.raises(CannotStart, match="There is no folder"):
         supervisor(tmp_path / "var", model=nothing, starts=False)._choose_model()
     supervisor(tmp_path / "var", model=nothing, starts=False, url="http://127.0.0.1:9")._choose_model()
+
+
+def test_ctrl_c_ends_a_download_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PIP_NO_INDEX")
+    var, log = tmp_path / "var", tmp_path / "up.log"
+    with socket.create_server(("127.0.0.1", 0)) as index:  # it accepts, and never answers
+        env = os.environ | {
+            "VAR": str(var), "PORT": "0", "MODEL": "", "PIP_INDEX_URL": f"http://127.0.0.1:{index.getsockname()[1]}/simple",
+            "PIP_CONFIG_FILE": os.devnull, "DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none", "REDIS_URL": "redis://127.0.0.1:9",
+        }  # fmt: skip
+        with log.open("wb") as out:
+            up = subprocess.Popen([sys.executable, "manage.py", "up"], cwd=ROOT, env=env, stdout=out, stderr=out)
+        index.settimeout(60)
+        asking, _ = index.accept()
+        with asking:
+            up.send_signal(signal.SIGINT)
+            assert up.wait(20) == 1
+    assert "Stopped while the starter model was being made." in log.read_text()
+    wait_for(lambda: mentioning(str(var)) == {}, "nothing is left", 20)
+    assert {path.name for path in (var / "models").iterdir()} <= {"lock", f"{starter.NAME}.new"}

@@ -118,16 +118,30 @@ def test_from_nothing_to_a_story(
     assert took <= SECONDS
 
 
+@pytest.fixture(scope="module")
+def ready(site: FirstRun) -> FirstRun:
+    """The site with its model loaded, also where the first test is left out."""
+
+    def loaded() -> bool:
+        try:
+            return httpx.get(f"{site.server}/health", timeout=5).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    wait_for(loaded, "the model is loaded", SECONDS)
+    return site
+
+
 class Verdict(BaseModel):
     because: str = Field(max_length=80)
     score: Literal[1, 2, 3, 4, 5]
 
 
 def test_as_a_teacher_or_judge_it_answers_with_a_schema(
-    site: FirstRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ready: FirstRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TEACHER_KEY", site.key)
-    settings = TeacherSettings(url=site.server, model=starter.NAME, seconds=240)
+    monkeypatch.setenv("TEACHER_KEY", ready.key)
+    settings = TeacherSettings(url=ready.server, model=starter.NAME, seconds=240)
 
     async def ask() -> Verdict:
         async with Teacher(settings, tmp_path / "calls.jsonl") as teacher:
@@ -137,17 +151,17 @@ def test_as_a_teacher_or_judge_it_answers_with_a_schema(
     assert asyncio.run(ask()).score in range(1, 6)
 
 
-def test_an_adapter_in_service_is_the_merged_model(site: FirstRun, tmp_path: Path) -> None:
-    base = starter.folder(site.var)
+def test_an_adapter_in_service_is_the_merged_model(ready: FirstRun, tmp_path: Path) -> None:
+    base = starter.folder(ready.var)
     folder = adapted(tmp_path, base=base)
-    headers = {"Authorization": f"Bearer {site.key}"}
+    headers = {"Authorization": f"Bearer {ready.key}"}
     given = {"lora_name": "turned", "lora_path": str(folder / "adapter")}
-    httpx.post(f"{site.server}/v1/load_lora_adapter", json=given, headers=headers, timeout=120).raise_for_status()
+    httpx.post(f"{ready.server}/v1/load_lora_adapter", json=given, headers=headers, timeout=120).raise_for_status()
     tokens = AutoTokenizer.from_pretrained(base).encode("In 1926 the lamp was lit, and nobody came up the stairs.")
 
     def served(name: str) -> torch.Tensor:
         asked = {"model": name, "prompt": tokens, "max_tokens": 1, "prompt_logprobs": 0}
-        answer = httpx.post(f"{site.server}/v1/completions", json=asked, headers=headers, timeout=240).json()
+        answer = httpx.post(f"{ready.server}/v1/completions", json=asked, headers=headers, timeout=240).json()
         found = answer["choices"][0]["prompt_logprobs"][1:]
         return torch.tensor([given[str(token)]["logprob"] for given, token in zip(found, tokens[1:], strict=True)])
 

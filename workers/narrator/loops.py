@@ -3,6 +3,9 @@
 There are three kinds of loops: a run of 32 words that occurred before; 200 words with few different phrases of four words; and one
 word 15 times in 48 words, since models also repeat a name in ever new order. From 12 words of a run, or 11 occurrences of a word, the
 text is suspicious and is held back. Prose is far from all three: three of 250 human stories (1.3 million words) trigger it.
+
+Two more are loops in which the number of words stands still, so that a story would never reach its length: inside a word ("BabaBabaBaba"),
+and without words ("!!!!!!").
 """
 
 from __future__ import annotations
@@ -16,6 +19,10 @@ _GRAM = 8
 _SUSPICIOUS, _LOOP = 12, 32
 _WINDOW, _DISTINCT = 200, 0.5
 _WORD_WINDOW, _WORD_SUSPICIOUS, _WORD_LOOP = 48, 11, 15
+_LONG_WORD, _PERIOD = 40, 13
+"""Letters of which at least three repetitions are seen. Languages without spaces have words as long, but none that repeat themselves."""
+_WORDLESS_SUSPICIOUS, _WORDLESS_LOOP = 40, 100
+"""Characters without a word among them. A line of dashes or stars has 80 at most."""
 
 
 class LoopGuard:
@@ -24,6 +31,7 @@ class LoopGuard:
         self._given = 0
         self._clear()
         self.add(text)
+        self._wordless = 0
         self.looping = False
         self._given = len(self._words)
 
@@ -36,17 +44,23 @@ class LoopGuard:
         self._phrases: Counter[tuple[int, ...]] = Counter()
         self._recent: Counter[int] = Counter()
         self._frequent = 0
+        self._wordless = 0
 
     def __len__(self) -> int:
         return len(self._words)
 
     @property
     def suspicious(self) -> bool:
-        return self._run >= _SUSPICIOUS or self._frequent > 0
+        return self._run >= _SUSPICIOUS or self._frequent > 0 or self._wordless >= _WORDLESS_SUSPICIOUS
 
     def add(self, text: str) -> None:
+        end = -self._wordless
         for match in WORD.finditer(text):
+            end = match.end()
             self._add(hash(match[0].lower()))
+            self.looping |= end - match.start() >= _LONG_WORD and _repeats(match[0][-_LONG_WORD:])
+        self._wordless = len(text) - end
+        self.looping |= self._wordless >= _WORDLESS_LOOP
 
     def _add(self, word: int) -> None:
         words = self._words
@@ -91,6 +105,8 @@ class LoopGuard:
 
     def rewind(self, size: int) -> None:
         """Forget all words after the first `size`, which were not released."""
+        self._wordless = 0
+        self.looping = False
         if size == len(self._words):
             return
         words = self._words[:size]
@@ -98,3 +114,8 @@ class LoopGuard:
         for word in words:
             self._add(word)
         self.looping = False
+
+
+def _repeats(letters: str) -> bool:
+    """Whether they are one piece of at most _PERIOD letters again and again."""
+    return any(letters[period:] == letters[:-period] for period in range(1, _PERIOD + 1))

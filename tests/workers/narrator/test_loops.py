@@ -67,8 +67,46 @@ def test_the_commonest_word_of_prose_is_none() -> None:
 def test_what_a_person_wrote_may_repeat_itself() -> None:
     guard = LoopGuard("ha " * 300)
     assert not guard.looping
+    guard = LoopGuard("=" * 300)
+    guard.add("\n\n")
+    assert not guard.looping
     guard.add(prose(500, 8))
     assert not guard.looping
+
+
+@pytest.mark.parametrize("unit", ["a", "Baba", "ha'", "Bababebop", "!", ". ", "…", "~-", "🌊", "* "])
+def test_a_loop_that_adds_no_word_is_seen(unit: str) -> None:
+    """As the narrator gets it: a long word comes in pieces of 49 letters, everything else as it is written."""
+    guard = LoopGuard(prose(1000, 9))
+    again = (unit * 100)[:400]
+    size = 49 if unit[0].isalpha() else 3
+    at = shown = 0
+    while not guard.looping:
+        guard.add(again[at : at + size])
+        shown += 0 if guard.suspicious or guard.looping else size
+        at += size
+        assert at < 110
+    assert shown < 50, "the rest is held back, and so never shown"
+    kept = len(guard)
+    guard.rewind(kept)
+    guard.add(" And then he went home.")
+    assert (guard.looping, guard.suspicious) == (False, False)
+
+
+def test_long_words_and_lines_without_words_are_none() -> None:
+    guard = LoopGuard()
+    for text in (
+        "Rindfleischetikettierungsüberwachungsaufgabenübertragungsgesetz, ",
+        "Llanfairpwllgwyngyllgogerychwyrndrobwllllantysiliogogogoch. ",
+        "เมื่อวานนี้ฉันไปตลาดกับแม่และซื้อผลไม้หลายอย่างกลับมาบ้านเพื่อทำขนมให้น้อง ",
+        "Nooooooooooo! ",
+        "\n\n* * *\n\n",
+        "-" * 72 + "\n\n",
+    ):
+        guard.add(text)
+        assert not guard.looping, text
+    guard.add("She went on.")
+    assert not guard.suspicious
 
 
 @given(st.integers(0, 120), st.integers(0, 60))

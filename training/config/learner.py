@@ -46,7 +46,7 @@ class LearnerSettings(Settings):
         description="Limits the tokens of a micro-batch in one process, which bounds the memory and changes no result.",
     )
 
-    learning_rate: Annotated[float, First()] = Field(1e-5, gt=0, le=1)
+    learning_rate: Annotated[float, First()] = Field(1e-5, ge=0, le=1)
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     warmup_share: float = Field(
         0.05, ge=0, le=1, description="Sets the share of steps in which the learning rate rises."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -14,7 +14,9 @@ class TeacherSettings(Settings):
     """A model behind an OpenAI-compatible address. `key_variable` names the environment variable that has the key."""
 
     url: Annotated[str, FilledIn("http://filled.in")] = Field(
-        pattern=r"^https?://", max_length=500, description="Names the server, without the /v1."
+        pattern=r"^https?://",
+        max_length=500,
+        description="Names the server, with its path and query if it has any; /v1 is added to a path without a version.",
     )
     model: Annotated[str, FilledIn()] = Field(
         min_length=1, max_length=200, description="Names the model, as the server does."
@@ -29,6 +31,19 @@ class TeacherSettings(Settings):
     seconds: float = Field(600.0, gt=0, le=7200, description="Limits the time for one answer.")
     tries: int = Field(6, ge=1, le=20, description="Limits the attempts for a request that fails.")
     temperature: float = Field(0.7, ge=0, le=2)
+    top_p: float | None = Field(
+        None, gt=0, le=1, description="Samples from the likeliest tokens with this probability together."
+    )
+    reasoning_effort: Literal["default", "none", "minimal", "low", "medium", "high"] = Field(
+        "default",
+        description="Asks a model that thinks first for more or less of it; with default nothing is asked for.",
+    )
+    most_answer_tokens: int | None = Field(
+        None,
+        ge=1,
+        le=2**20,
+        description="Limits one answer, with its thinking; if empty, each question has a limit of its own.",
+    )
     structured: bool = Field(
         True, description="Lets the server enforce the schema of answers; if off, only the prompt asks for it."
     )

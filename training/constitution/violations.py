@@ -89,7 +89,7 @@ async def _violations(
     settings: ViolationsSettings, goods: Sequence[GoodText], principles: Mapping[str, VersionedPrinciple], at: Stage
 ) -> Path:
     tally = Tally()
-    async with Teacher(settings.teacher, at.calls) as teacher:
+    async with Teacher(settings.teacher, at.calls, say=at.log.log) as teacher:
         maker = ViolationMaker(settings, teacher, principles)
         items = [Item(good) for good in goods]
         fits = await at.each(list(enumerate(items)), lambda one: maker.fit(*one), teacher)

@@ -25,6 +25,7 @@ from training.common.errors import AskedToStop, disk_errors_explained
 from training.common.events import EventLog
 from training.common.redaction import redact
 from training.common.run_lock import run_lock
+from training.config.places import check_places
 from training.config.settings import Settings
 from training.teacher.client import Teacher, each
 
@@ -88,6 +89,7 @@ class Stage:
 @contextmanager
 def stage(settings: Settings, run_dir: Path) -> Iterator[Stage]:
     """Open the folder of a run of a stage, locked, and log how the run ends."""
+    check_places(settings, run_dir)
     with disk_errors_explained(run_dir), run_lock(run_dir):
         (run_dir / "settings.json").write_text(redact(settings.model_dump_json(indent=2)) + "\n", "utf-8")
         log = EventLog(run_dir / "events.jsonl")

@@ -82,7 +82,7 @@ def backtranslate(settings: BacktranslateSettings) -> Path:
 async def _backtranslate(settings: BacktranslateSettings, goods: Sequence[GoodText], at: Stage) -> Path:
     # One task after another: the server's prefix cache holds what the questions of a task share.
     items = [Item(good, TASKS[task]) for task in settings.tasks for good in goods]
-    async with Teacher(settings.teacher, at.calls) as teacher:
+    async with Teacher(settings.teacher, at.calls, say=at.log.log) as teacher:
         maker = ExerciseMaker(settings, teacher)
         results = await at.each(items, maker.exercise, teacher)
         cost = teacher.metrics()

@@ -66,7 +66,7 @@ def all_situations(settings: ToolsSettings) -> list[Situation]:
 
 
 async def _tools(settings: ToolsSettings, found: Sequence[Situation], at: Stage) -> Path:
-    async with Teacher(settings.teacher, at.calls) as teacher:
+    async with Teacher(settings.teacher, at.calls, say=at.log.log) as teacher:
         maker = ConversationMaker(settings, teacher)
         results = await at.each(found, maker.row, teacher)
         cost = teacher.metrics()

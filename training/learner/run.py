@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, nullcontext, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
@@ -31,16 +31,20 @@ import torch
 import torch.distributed as dist
 from pydantic import ValidationError
 from tqdm import tqdm
+from transformers import PreTrainedTokenizerFast
 
 from training.common.errors import AskedToStop, MendableError, disk_error, disk_errors_explained
 from training.common.events import EventLog
 from training.common.redaction import redact
 from training.common.run_lock import run_lock
+from training.config.places import check_places
 from training.config.recipe import MAY_CHANGE, RecipeSettings
 from training.learner import processes
 from training.learner.checkpoints import latest_checkpoint, save_checkpoint
 from training.learner.engine import Learner, dtype_of
-from training.learner.models import can_pack, load_model
+from training.learner.facts import beginning_of, dated, model_hash
+from training.learner.learned import LearnedGuard
+from training.learner.models import can_pack, load_model, load_tokenizer
 from training.learner.schedule import learning_rate_factor
 from training.learner.stopping import stop_on_sigterm
 
@@ -74,9 +78,11 @@ class Run:
             if self.settings.learner.zero_stage and not dist.is_initialized():
                 _join_processes()
                 self._stack.callback(dist.destroy_process_group)
+            check_places(self.settings, self.folder)
             if self.first:
                 self._stack.enter_context(run_lock(self.folder))
             self._fix_precision()
+            self.began: datetime = processes.broadcast(beginning_of(self.folder))
             self.log = EventLog(self.folder / "events.jsonl" if self.first else None)
             self._stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _stop_now))
             self._stack = self._stack.pop_all()
@@ -123,6 +129,10 @@ class Run:
             case KeyboardInterrupt():
                 self.log.ended("interrupted")
 
+    def load_tokenizer(self) -> PreTrainedTokenizerFast:
+        """The tokenizer of the model that the settings name. For its chat template it is always the day on which the run began."""
+        return dated(load_tokenizer(self.settings.model), self.began)
+
     def load_learner(self, *, reward: bool = False) -> Learner:
         """The model that the settings name, ready to learn; with `reward`, as a model that answers one number a text."""
         self._found = latest_checkpoint(self.folder / "checkpoints", self.log.log)
@@ -135,14 +145,28 @@ class Run:
                 )
         with self.log.phase("model"):
             model = load_model(self.settings.model, self.settings.learner, reward=reward)
+            self._check_base()
             return Learner(model, self.settings.learner, packed=can_pack(model, self.settings.learner, self.log.log))
+
+    def _check_base(self) -> None:
+        self._base = processes.broadcast(model_hash(self.settings.model) if self.first else "")
+        if self._found and self._found[1].get("base", self._base) != self._base:
+            raise MendableError(
+                f"{self.folder} holds a run that began with another model: the files in {self.settings.model} were changed since. Put them back, "
+                "or choose another run_dir."
+            )
 
     def steps(self, learner: Learner, total: int, data: str, evaluate: Evaluate | None = None) -> Iterator[int]:
         """The steps that are still to be done, from 0. `data` is the fingerprint of what they learn from."""
         self._asked_to_stop = self._stack.enter_context(stop_on_sigterm())
         self.learner, self.total, self.evaluate = learner, total, evaluate
-        self._facts: dict[str, Any] = {"settings": self._dumped, "data": data, "total": total}
+        self._facts: dict[str, Any] = {
+            "settings": self._dumped, "data": data, "total": total, "base": self._base, "began": self.began.isoformat(),
+        }  # fmt: skip
+        self.learned = LearnedGuard()
         step = self.done = self._resume()
+        if not self.settings.learner.learning_rate:
+            self.log.log("The learning rate is 0, so the weights stay as they are.")
         if self.first:
             text = redact(json.dumps(self._dumped, indent=2, ensure_ascii=False))
             (self.folder / "settings.json").write_text(text + "\n")
@@ -161,15 +185,24 @@ class Run:
                 self._stopped = self._stops(step)
                 if self._stopped:
                     return
+        self.learned.check_end()
         self.finished = True
 
     def log_step(
-        self, step: int, shares: dict[str, float], *, divide: float = 1.0, also: Mapping[str, float] | None = None
+        self,
+        step: int,
+        shares: dict[str, float],
+        *,
+        divide: float = 1.0,
+        also: Mapping[str, float] | None = None,
+        nothing: str = "",
     ) -> None:
-        """Move the weights by the step's gradients, and log its metrics. Raises MendableError where a value is not finite.
+        """Move the weights by the step's gradients, and log its metrics. Raises MendableError where a value is not finite, and where the run
+        learns nothing (`training.learner.learned`).
 
         `shares` are this process' shares of the metrics, `loss` and `tokens` among them; they are added up over the processes. `also` are
-        metrics as they are. The gradients are divided by `divide` first: for a step whose size is known only at its end.
+        metrics as they are. The gradients are divided by `divide` first: for a step whose size is known only at its end. `nothing` is a clause
+        that says why there was nothing to learn in the step, if so.
         """
         metrics = processes.sum_across_ranks(shares) | dict(also or {})
         if not math.isfinite(metrics["loss"]):
@@ -186,6 +219,7 @@ class Run:
             "memory_gib": _peak_memory(),
         }
         self.log.metrics(step + 1, bar=self._bar, of=self.total, **metrics)
+        self.learned.count(norm, nothing)
 
     def _nonsense(self, what: str) -> MendableError:
         saved = [path.name for path in sorted((self.folder / "checkpoints").glob("step-*"))]
@@ -219,7 +253,8 @@ class Run:
             self.learner.engine.save(folder)
             torch.save({"cpu": torch.get_rng_state()}, folder / f"random-{processes.rank()}.pt")
 
-        save_checkpoint(self.folder / "checkpoints", step, write, self._facts, self.settings.keep)
+        facts = self._facts | {"learned": self.learned.steps}
+        save_checkpoint(self.folder / "checkpoints", step, write, facts, self.settings.keep)
 
     def _resume(self) -> int:
         """Put everything back as the newest whole checkpoint has it; the number of steps done, 0 for a new run."""
@@ -227,6 +262,11 @@ class Run:
             return 0
         checkpoint, manifest = self._found
         if manifest["data"] != self._facts["data"] or manifest["total"] != self.total:
+            if manifest["data"] == self._facts["data"] and "began" not in manifest:
+                raise MendableError(
+                    f"{self.folder} holds a run of an earlier version, which left out the rest of an epoch that fills no step: finish it with that "
+                    "version, or choose another run_dir."
+                )
             raise MendableError(
                 f"{self.folder} holds a run on other data: the files were changed since. Put them back, or choose another run_dir."
             )
@@ -234,6 +274,7 @@ class Run:
         state = torch.load(checkpoint / f"random-{processes.rank()}.pt", weights_only=True)
         torch.set_rng_state(state["cpu"])
         step = int(manifest["step"])
+        self.learned = LearnedGuard(step, manifest.get("learned", step))
         self.log.resumed(checkpoint, step)
         return step
 
@@ -289,14 +330,15 @@ def order(examples: int, epoch: int, seed: int) -> list[int]:
 
 
 def batches_of(examples: int, batch: int, settings: RecipeSettings) -> tuple[Callable[[int], list[int]], int]:
-    """Which examples a step takes, `batch` of them, and how many steps an epoch has; the rest at an epoch's end is dropped."""
-    per_epoch = examples // batch
-    if not per_epoch:
+    """Which examples a step takes, `batch` of them, and how many steps an epoch has; the last step of an epoch takes the rest."""
+    if examples < batch:
         files = ", ".join(map(str, settings.data))
         raise MendableError(
             f"The data ({files}) has {examples} examples, fewer than one step takes (batch = {batch}): lower `batch` in the "
             "settings, or add data."
         )
+
+    per_epoch = math.ceil(examples / batch)
 
     def of_step(step: int) -> list[int]:
         epoch, place = divmod(step, per_epoch)

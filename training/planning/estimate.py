@@ -90,8 +90,8 @@ class Plan:
         """Steps of the run; None if neither the settings nor the data determine them."""
         if self.settings.steps or not self.known:
             return self.settings.steps
-        # like the recipes, which drop what is left at an epoch's end and does not fill a step
-        return max(1, round(self.settings.epochs * max(1, int(self.texts.examples / self.examples))))
+        # like the recipes, whose last step of an epoch takes the rest
+        return max(1, round(self.settings.epochs * math.ceil(self.texts.examples / self.examples - 1e-9)))
 
     @property
     def token_flops(self) -> float:

@@ -10,7 +10,7 @@ from training.config.recipe import RecipeSettings
 from training.datasets.encoding import ChatEncoder, ContextLimit, Pairs, pairs
 from training.learner.batches import Batch
 from training.learner.engine import Learner
-from training.learner.models import load_tokenizer, max_text_tokens
+from training.learner.models import max_text_tokens
 from training.learner.processes import sum_across_ranks
 from training.learner.run import Run
 
@@ -21,7 +21,7 @@ PairLoss = Callable[[Sequence[int], Batch, torch.Tensor], tuple[torch.Tensor, to
 def load_pairs(run: Run, settings: RecipeSettings) -> tuple[Pairs, Pairs]:
     """Read and encode the pairs to train on, and the held-out pairs."""
     with run.log.phase("data"):
-        encoder = ChatEncoder(load_tokenizer(settings.model), settings.model)
+        encoder = ChatEncoder(run.load_tokenizer(), settings.model)
         for note in encoder.notes:
             run.log.log(note)
         fit = ContextLimit(max_text_tokens(settings.model, settings.context, run.log.log), settings.overlong)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from training.datasets.encoding import ChatEncoder
 from training.datasets.jsonl import ChatMessage
 from training.learner.batches import to_batch
 from training.learner.engine import dtype_of
+from training.learner.facts import dated
 from training.learner.models import load_model, load_tokenizer
 from training.learner.scorer import Scorer
 
@@ -21,9 +23,9 @@ from training.learner.scorer import Scorer
 class PreferenceModel:
     """Scores answers in log-odds: the difference of two scores tells how surely one is preferred. It reads one answer at a time."""
 
-    def __init__(self, folder: Path, device: torch.device, precision: Precision) -> None:
+    def __init__(self, folder: Path, device: torch.device, precision: Precision, began: datetime) -> None:
         settings = LearnerSettings(precision=precision, gradient_checkpointing=False)
-        self._encoder = ChatEncoder(load_tokenizer(folder), folder)
+        self._encoder = ChatEncoder(dated(load_tokenizer(folder), began), folder)
         model = load_model(folder, settings, reward=True)
         self._positions = int(model.config.get_text_config().max_position_embeddings)
         self._scorer = Scorer(model).to(device, dtype_of(settings)).eval()

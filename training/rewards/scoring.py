@@ -33,6 +33,11 @@ class Scoring:
             (REWARDS[name], _resources_of(REWARDS[name], settings, resources)) for name in settings.weights
         ]
 
+    @property
+    def why_absent(self) -> str:
+        """The newest reason why a judge had no answer; "" if there was none."""
+        return next((one.why_absent for one in self.teachers if one.why_absent), "")
+
     async def score(self, request: Request, raw: str) -> StoryScore:
         """The rewards of an answer as the model wrote it, with thinking and tags.
 

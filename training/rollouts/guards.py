@@ -40,15 +40,19 @@ class Guards:
         self._settings, self._say = settings, say
         self._times: defaultdict[str, int] = defaultdict(int)
 
-    def check(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Check the metrics of a step. Raises Halted if a bound was exceeded too often in a row. A missing metric neither counts nor resets."""
+    def check(self, step: int, metrics: Mapping[str, float], why_absent: str = "") -> None:
+        """Check the metrics of a step. Raises Halted if a bound was exceeded too often in a row. A missing metric neither counts nor resets.
+
+        `why_absent` is a clause that says why stories could not be scored.
+        """
         found = {one.measure: one for one in exceeded(self._settings, metrics)}
         for measure in list(self._times):
             if measure not in found and measure in metrics:
                 del self._times[measure]
         for measure, one in found.items():
             self._times[measure] += 1
-            said = f"step {step + 1}: {one.meaning} is {one.value:.3g}, and {one.bound:g} is the {'most' if one.above else 'least'}"
+            because = f", because {why_absent}" if measure == "absent" and why_absent else ""
+            said = f"step {step + 1}: {one.meaning} is {one.value:.3g}, and {one.bound:g} is the {'most' if one.above else 'least'}{because}"
             if self._times[measure] >= self._settings.patience:
                 raise Halted(
                     f"The run stopped itself at {said}, {self._times[measure]} times in a row (`guards` in the settings). The newest checkpoint is from before; "
@@ -69,6 +73,7 @@ def exceeded(settings: GuardSettings, metrics: Mapping[str, float]) -> Iterator[
             "the ratio of words written to words asked for, or its inverse,",
         )
     for measure, bound, above, meaning in (
+        ("absent", settings.absent, True, "the share of stories that could not be scored"),
         ("repeated", settings.repetition, True, "the share of runs of four tokens that stood before"),
         ("entropy", settings.entropy, False, "the entropy, in nats a token,"),
         (

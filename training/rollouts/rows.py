@@ -105,6 +105,9 @@ def _metrics(group: Group, settings: GroupSettings, found: list[float | None]) -
     metrics |= {"cut": float(sum(not story.ended for story in group.stories))}
     metrics |= {"surprise": float(-sum(np.nansum(story.logprobs, dtype=np.float64) for story in group.stories))}
     how = settings.rewards
+    for name in how.weights:
+        if missing := sum(score.rewards.get(name) is None for score in group.scores):
+            metrics[f"absent_{name}"] = float(missing)
     for score in group.scores:
         value = total(score.rewards, how) if how.how == "weighted" else None
         values = {f"reward_{name}": one for name, one in score.rewards.items()} | {"reward": value} | dict(score.notes)

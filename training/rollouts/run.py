@@ -10,7 +10,7 @@ after a resume too. With `replay` no story is written or scored: the groups come
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -20,8 +20,9 @@ from training.datasets.encoding import ChatEncoder
 from training.datasets.requests import Request, read_requests
 from training.learner import processes
 from training.learner.engine import Learner
-from training.learner.models import load_tokenizer, max_text_tokens
+from training.learner.models import max_text_tokens
 from training.learner.run import Run
+from training.rewards.scoring import Scoring
 from training.rollouts.agreement import AgreementText, saved_text
 from training.rollouts.gather import Gatherer, Group, GroupRequest
 from training.rollouts.guards import Guards
@@ -42,7 +43,7 @@ def open_rollouts(run: Run, settings: GroupSettings) -> Iterator[Rollouts]:
     """Read the requests and start what writes and scores stories."""
     settings = settings.model_copy(update={"learner": run.settings.learner})  # with the run's precision
     with run.log.phase("data"):
-        encoder = ChatEncoder(load_tokenizer(settings.model), settings.model)
+        encoder = ChatEncoder(run.load_tokenizer(), settings.model)
         for note in encoder.notes:
             run.log.log(note)
         context = max_text_tokens(settings.model, settings.context, run.log.log)
@@ -82,6 +83,7 @@ class Rollouts:
         self._gatherer: Gatherer | None = None
         self._policy: Policy | None = None
         self._text: AgreementText | None = None
+        self._scoring: Scoring | None = None
         self._requested: dict[int, list[GroupRequest]] = {}
         self._begun = -1
         self._groups: list[Group] = []
@@ -103,7 +105,9 @@ class Rollouts:
             server, sync, seconds=given.seconds, tolerance=given.logprob_tolerance, restarts=given.restarts, say=self.run.log.log
         )  # fmt: skip
         sampling = settings.sampling.model_dump(exclude={"most_tokens"})
-        scoring, second = make_scoring(settings, self.encoder), make_second_judge(settings)
+        say = self.run.log.log
+        scoring, second = make_scoring(settings, self.encoder, self.run.began, say), make_second_judge(settings, say)
+        self._scoring = scoring
         self._monitors = Monitors(settings, scoring, second, folder)
         self._gatherer = stack.enter_context(
             Gatherer(
@@ -188,6 +192,14 @@ class Rollouts:
             yield processes.broadcast(next(source) if source else None)
         if source:
             next(source, None)
+
+    def why_absent(self, metrics: Mapping[str, float]) -> str:
+        """A clause that says which rewards the stories of a step miss, and the newest reason of a judge; "" if none is missing."""
+        names = [name.removeprefix("absent_") for name in metrics if name.startswith("absent_")]
+        if not names:
+            return ""
+        reason = self._scoring.why_absent if self._scoring else ""
+        return f"stories have no {' and no '.join(names)}" + (f" ({reason})" if reason else "")
 
     def _divergence(self, learner: Learner, first: Sequence[GroupRequest]) -> dict[str, float]:
         """By the stories of the first step. The learner learned from them, so it is lower than on others, and in a short run may be below 0."""

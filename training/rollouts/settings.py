@@ -161,6 +161,12 @@ class GuardSettings(Settings):
     length_ratio: float | None = Field(
         1.6, gt=0, le=1000, description="Bounds the ratio of words written to words asked for, and its inverse."
     )
+    absent: float | None = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Bounds the share of stories that could not be scored, so that nothing is learned from them.",
+    )
     repetition: float | None = Field(
         0.3, gt=0, le=1, description="Bounds the share of runs of four tokens that stood before."
     )

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx2
 
 from training.common.text import storable
+from training.serving.address import endpoint
 from training.serving.http import MOST_BYTES, Unavailable, check, connections, failure
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ class Completion:
 
 
 class ModelClient:
-    """Use it with `async with`. `url` is without the /v1; `own`: the server belongs to the site, whatever its address (see `http.py`)."""
+    """Use it with `async with`. `url` may have a path and a query (`address.py`); `own`: the server belongs to the site, whatever its address
+    (`http.py`)."""
 
     def __init__(
         self,
@@ -55,8 +57,9 @@ class ModelClient:
         import openai  # takes more than a second, so it is imported only where it is used
 
         self._seconds = seconds
+        self._endpoint = endpoint(url)
         self._openai = openai.AsyncOpenAI(
-            base_url=url,
+            base_url=self._endpoint.base,
             api_key=key or "none",
             max_retries=0,
             http_client=connections(url, seconds=seconds, at_once=at_once, own=own, most_bytes=most_bytes),
@@ -68,7 +71,9 @@ class ModelClient:
             "OpenAI-Organization": none,
             "OpenAI-Project": none,
         }
-        self._options: RequestOptions = {"headers": headers}
+        if key and "api-version" in self._endpoint.query:  # Azure's deployments want the key so
+            headers["api-key"] = key
+        self._options: RequestOptions = {"headers": headers, "params": self._endpoint.query}
 
     async def __aenter__(self) -> Self:
         return self
@@ -109,6 +114,7 @@ class ModelClient:
     async def _sent(self, path: str, body: Mapping[str, Any] | None) -> httpx2.Response:
         from openai import APIConnectionError, APIStatusError
 
+        path = self._endpoint.route(path)
         try:
             async with asyncio.timeout(self._seconds):
                 if body is None:

@@ -7,25 +7,29 @@ Answered questions are not asked again, so a stage that was killed resumes from 
 with a reworded prompt is another question; a replay that finds an answer to none ends with a MendableError.
 If the server is unavailable, slow, or answers 429 or 5xx, the request is retried with back-off. If an answer is cut short or does not
 match the schema, the question is asked once more, with another seed. A question without an answer is `Absent`, with the reason, and
-only its row fails. A refused key, a missing model, and a server that has stopped answering end the stage, so that no rows are lost
-because of a wrong setting.
+only its row fails. A refused key, a missing model, a server that has stopped answering, and one that refuses question after question end the
+stage, so that no rows are lost because of a wrong setting. A field of the request that a server does not take (`max_tokens`, `temperature`) is
+left out or renamed, and said.
 
-Answers are untrusted: limited in size, validated, and only used as data.
+Answers are untrusted: limited in size, validated, and only used as data. Texts never become control tokens (`training.common.control_strings`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from pydantic import ValidationError
 
+from training.common.control_strings import joined, parted
 from training.common.errors import MendableError
 from training.common.question import A, Question
+from training.common.redaction import redact
 from training.common.text import storable
 from training.config.teacher import TeacherSettings
 from training.serving.client import Completion, ModelClient
@@ -39,6 +43,13 @@ Done = TypeVar("Done")
 CHARACTERS_A_TOKEN = 3
 SILENT = 20
 """Failed requests in a row, without any answer between them, after which the server counts as gone."""
+REFUSED, REFUSED_LATER = 10, 100
+"""Refused requests in a row after which all are refused: before the first answer, and after it, since texts that are too long may come together."""
+_MAY_GO = ("max_tokens", "top_p", "temperature", "seed", "reasoning_effort")
+_NOT_TAKEN = re.compile(
+    r"unsupported|not support|unrecogni[sz]ed|unknown|unexpected|not (?:allowed|permitted|accepted)|extra|deprecated|only the default|both|instead",
+    re.IGNORECASE,
+)
 
 
 class Absent(Exception):
@@ -48,14 +59,25 @@ class Absent(Exception):
 class Teacher:
     """Use it with `async with`, in one thread."""
 
-    def __init__(self, settings: TeacherSettings, calls: Path, environment: dict[str, str] | None = None) -> None:
-        self.settings = settings
+    def __init__(
+        self,
+        settings: TeacherSettings,
+        calls: Path,
+        environment: dict[str, str] | None = None,
+        *,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.settings, self._say = settings, say
+        self.why_absent = ""
+        """Why the newest question without an answer has none."""
         self.calls, self._path = Calls(calls), calls
         self._found: set[bool] = set()
         self.budget = Budget(settings.most_tokens, settings.most_money, settings.price_in, settings.price_out)
         self._requests, self._tokens = Pace(settings.requests_per_minute), Pace(settings.tokens_per_minute)
         self._turn = asyncio.Semaphore(settings.at_once)
-        self._silent = 0
+        self._silent = self._refusals = 0
+        self._answers = any(one.answer is not None for one in self.calls.kept.values())
+        self._left_out: set[str] = set()
         key = (os.environ if environment is None else environment).get(settings.key_variable, "")
         self._client = ModelClient(
             settings.url, key, seconds=settings.seconds, at_once=settings.at_once, own=settings.inside
@@ -85,7 +107,14 @@ class Teacher:
 
     async def ask(self, question: Question[A]) -> A:
         """The answer to a question. Raises Absent if there is none, and MendableError if no question can be answered."""
-        why = ""
+        try:
+            return await self._ask(question)
+        except Absent as absent:
+            self.why_absent = str(absent)
+            raise
+
+    async def _ask(self, question: Question[A]) -> A:
+        why, texts = "", [message["content"] for message in question.messages]
         for again in range(2):
             kept = await self._answered(self._body(question, question.seed + again))
             if kept.answer is None:
@@ -94,7 +123,7 @@ class Teacher:
                 why = kept.failed
                 continue
             try:
-                found = question.answer.model_validate_json(storable(_json_in(kept.answer)))
+                found = question.answer.model_validate_json(storable(_json_in(joined(kept.answer, texts))))
             except ValidationError as error:
                 first = error.errors()[0]
                 where = ".".join(map(str, first["loc"])) or "it"
@@ -109,11 +138,15 @@ class Teacher:
         temperature = self.settings.temperature if question.temperature is None else question.temperature
         body: dict[str, Any] = {
             "model": self.settings.model,
-            "messages": list(question.messages),
-            "max_tokens": question.most_tokens,
+            "messages": [{**message, "content": parted(message["content"])} for message in question.messages],
+            "max_tokens": self.settings.most_answer_tokens or question.most_tokens,
             "temperature": temperature,
             "seed": seed,
         }
+        if self.settings.top_p is not None:
+            body["top_p"] = self.settings.top_p
+        if self.settings.reasoning_effort != "default":
+            body["reasoning_effort"] = self.settings.reasoning_effort
         if self.settings.structured:
             shape = {"name": question.answer.__name__, "strict": True, "schema": question.answer.model_json_schema()}
             body["response_format"] = {"type": "json_schema", "json_schema": shape}
@@ -148,7 +181,7 @@ class Teacher:
                 async with self._turn:
                     await self._requests.take()
                     await self._tokens.take(tokens_in + asked["max_tokens"])
-                    found = await self._client.complete(asked)
+                    found = await self._complete(asked)
             except Unavailable as error:
                 failed, lost = str(error), lost + tokens_in * error.reached
                 wait = error.wait(attempt)
@@ -160,7 +193,8 @@ class Teacher:
                 self._silent = 0
                 return self._refused(error), (lost, 0), attempt
             else:
-                self._silent = 0
+                self._silent = self._refusals = 0
+                self._answers = True
                 used_in, used_out = _tokens_of(found, tokens_in)
                 cut_short = "the answer was cut short" if found.finish_reason == "length" else ""
                 return Kept(found.text, cut_short), (used_in + lost, used_out), attempt
@@ -171,17 +205,49 @@ class Teacher:
             )
         return Kept(None, failed), (lost, 0), self.settings.tries
 
+    async def _complete(self, asked: dict[str, Any]) -> Completion:
+        """Send a request, without the fields that the server has refused so far."""
+        while True:
+            body = {name: value for name, value in asked.items() if name not in self._left_out}
+            if "max_tokens" in self._left_out:
+                body["max_completion_tokens"] = asked["max_tokens"]
+            try:
+                return await self._client.complete(body)
+            except Refused as error:
+                name = refused_field(error, body)
+                if name is None:
+                    raise
+                if name not in self._left_out:
+                    self._left_out.add(name)
+                    how = "max_completion_tokens is sent instead" if name == "max_tokens" else "it is left out"
+                    self._say(f"{self.settings.model} at {self.settings.url} does not take {name}: {how}.")
+
     def _refused(self, error: Refused) -> Kept:
         """Handle a refused request. Raises MendableError if no request can succeed."""
+        said = redact(str(error))
         if error.status in (401, 403):
             raise MendableError(
-                f"The teacher at {self.settings.url} refuses the key: put the right one into {self.settings.key_variable}."
+                f"The teacher at {self.settings.url} refuses the key: put the right one into {self.settings.key_variable} ({said})."
             )
         if error.status == 404:
             raise MendableError(
-                f"There is no model {self.settings.model} at {self.settings.url}: correct `teacher` in the settings."
+                f"There is no model {self.settings.model} at {self.settings.url}: correct `teacher` in the settings ({said})."
             )
-        return Kept(None, str(error))
+        self._refusals += 1
+        if self._refusals >= (REFUSED_LATER if self._answers else REFUSED):
+            raise MendableError(
+                f"The teacher at {self.settings.url} refuses one question after another: {said}. Correct its settings; the same command resumes "
+                "where this one ended."
+            )
+        return Kept(None, said)
+
+
+def refused_field(error: Refused, body: Mapping[str, Any]) -> str | None:
+    """The field of a request that its server does not take, by the words of the refusal; None if it refused something else."""
+    said = str(error)
+    if error.status not in (400, 422) or not _NOT_TAKEN.search(said):
+        return None
+    return next((name for name in _MAY_GO if name in body and re.search(rf"\b{name}\b", said)), None)
 
 
 async def each(items: Iterable[Item], work: Callable[[Item], Awaitable[Done]], at_once: int) -> list[Done]:

@@ -10,14 +10,14 @@ from longhand_toy import ToySettings
 from training.common.records import Sample
 from training.datasets.encoding import ChatEncoder, ContextLimit, conversations, fingerprint
 from training.learner.finish import finish
-from training.learner.models import load_tokenizer, max_text_tokens
+from training.learner.models import max_text_tokens
 from training.learner.run import Run, batches_of, steps_of
 from training.recipes.sft.loop import learn
 
 
 def toy(settings: ToySettings) -> Path | None:
     with Run(settings) as run:
-        encoder = ChatEncoder(load_tokenizer(settings.model), settings.model)
+        encoder = ChatEncoder(run.load_tokenizer(), settings.model)
         fit = ContextLimit(max_text_tokens(settings.model, settings.context, run.log.log), settings.overlong)
         examples = [(ending(one, settings.last),) for (one,) in conversations(settings.data, encoder, fit)]
         take, per_epoch = batches_of(len(examples), settings.batch, settings)

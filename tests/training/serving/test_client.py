@@ -113,6 +113,44 @@ def test_messages_and_token_ids_go_out_as_they_were_given(script: Script) -> Non
     assert sent == [("/v1/chat/completions", "Bearer a-key", CHAT), ("/v1/completions", None, TOKENS)]
 
 
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("", "/v1/chat/completions"),
+        ("/", "/v1/chat/completions"),
+        ("/v1", "/v1/chat/completions"),
+        ("/v1/", "/v1/chat/completions"),
+        ("/judge", "/judge/v1/chat/completions"),
+        ("/openai/v1", "/openai/v1/chat/completions"),
+        ("/api/paas/v4/", "/api/paas/v4/chat/completions"),
+        ("/v1beta/openai/", "/v1beta/openai/chat/completions"),
+        ("/v1/chat/completions", "/v1/chat/completions"),
+        ("/openai/v1/?api-version=preview", "/openai/v1/chat/completions?api-version=preview"),
+        (
+            "/openai/deployments/a?api-version=2026-01-01",
+            "/openai/deployments/a/chat/completions?api-version=2026-01-01",
+        ),
+    ],
+)
+def test_an_address_may_have_any_path_and_a_query(script: Script, path: str, target: str) -> None:
+    ask(script.url + path, key="a-key")
+    ((asked, headers, _),) = script.asked
+    assert asked == target
+    assert headers["authorization"] == "Bearer a-key"
+    assert headers.get("api-key") == ("a-key" if "api-version" in path else None)
+
+
+@pytest.mark.parametrize("path", ["", "/v1", "/"])
+def test_other_routes_are_beside_the_v1(script: Script, path: str) -> None:
+    async def both() -> None:
+        async with ModelClient(script.url + path, seconds=5, at_once=1) as client:
+            await client.ask("/tokenize", {})
+            await client.ask("/v1/models")
+
+    asyncio.run(both())
+    assert [one for one, _, _ in script.asked] == ["/tokenize", "/v1/models"]
+
+
 def test_what_the_environment_has_for_openai_goes_to_nobody_else(
     script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,8 @@ class FakeTeacher:
     def __init__(self, answer: Callable[[dict[str, Any]], str]) -> None:
         self.answer = answer
         self.fault: Callable[[dict[str, Any], int], str] = lambda body, time: ""
+        self.words = b""
+        """What it says to the fault "refuse STATUS"."""
         self.seconds = 0.0
         self.retry_after: str | None = None
         self.asked: list[dict[str, Any]] = []
@@ -90,6 +92,8 @@ class _Handler(Handler):
             self.reply(int(fault), b'{"error": {"message": "not now"}}', headers)
         elif fault == "refuse":
             self.reply(400, b'{"error": {"message": "maximum context length exceeded"}}')
+        elif fault.startswith("refuse "):
+            self.reply(int(fault.removeprefix("refuse ")), self.fake.words)
         elif fault == "key":
             self.reply(401, b"{}")
         elif fault == "no_model":

@@ -15,7 +15,7 @@ from training.rollouts.settings import GroupSettings
 class GrpoLearnerSettings(LearnerSettings):
     """Defaults as in POLARIS: a small, constant learning rate."""
 
-    learning_rate: Annotated[float, First()] = Field(1e-6, gt=0, le=1)
+    learning_rate: Annotated[float, First()] = Field(1e-6, ge=0, le=1)
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_share: float = Field(
         0.0, ge=0, le=1, description="Sets the share of steps in which the learning rate rises."

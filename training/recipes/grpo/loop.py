@@ -49,8 +49,10 @@ def grpo(settings: GrpoSettings) -> Path | None:
             for group in rollouts.groups(step):
                 one.take(group)
             metrics = one.end() | rollouts.check(learner, step, first, last=step == total - 1)
-            rollouts.guards.check(step, metrics)
-            run.log_step(step, one.shares, divide=one.count, also=metrics | rollouts.metrics)
+            absent = rollouts.why_absent(metrics)
+            rollouts.guards.check(step, metrics, absent)
+            nothing = absent if metrics["absent"] == 1 else "the stories of each group had the same rewards"
+            run.log_step(step, one.shares, divide=one.count, also=metrics | rollouts.metrics, nothing=nothing)
         return finish(run, learner)
 
 
@@ -124,8 +126,8 @@ def means(groups: Sequence[ScoredGroup]) -> dict[str, float]:
             sums[name] += value
     found = {name: sums[name] / sums[f"of_{name}"] for name in sums if f"of_{name}" in sums}
     found |= {name: sums[name] / sums["stories"] for name in ("absent", "cut")}
-    if "not_finite" in sums:
-        found["not_finite"] = sums["not_finite"] / sums["stories"]
+    rare = [name for name in sums if name == "not_finite" or name.startswith("absent_")]
+    found |= {name: sums[name] / sums["stories"] for name in rare}
     found |= {"entropy": sums["surprise"] / max(sums["tokens_drawn"], 1), "tokens_drawn": sums["tokens_drawn"]}
     if sums["compared"]:
         found["deviation"] = sums["deviation"] / sums["compared"]

@@ -49,7 +49,7 @@ def batches_by_tokens(examples: Examples, settings: PretrainSettings) -> tuple[C
                 filled = 0
             steps[-1].append(example)
             filled += size
-        return steps[: max(1, len(steps) - 1)]  # without the last, which is not a full step
+        return steps
 
     if not examples:
         raise MendableError("The data has no text to learn from.")

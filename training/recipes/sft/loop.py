@@ -9,7 +9,7 @@ from training.common.records import Sample
 from training.datasets.encoding import ChatEncoder, ContextLimit, conversations, fingerprint
 from training.learner.engine import Learner
 from training.learner.finish import finish
-from training.learner.models import load_tokenizer, max_text_tokens
+from training.learner.models import max_text_tokens
 from training.learner.processes import sum_across_ranks
 from training.learner.run import Run, batches_of, steps_of
 from training.objectives.sft import nll
@@ -22,7 +22,7 @@ def sft(settings: SftSettings) -> Path | None:
     """Train, or resume training. Returns the folder of the model, or None if the run was asked to stop before its last step."""
     with Run(settings) as run:
         with run.log.phase("data"):
-            encoder = ChatEncoder(load_tokenizer(settings.model), settings.model)
+            encoder = ChatEncoder(run.load_tokenizer(), settings.model)
             for note in encoder.notes:
                 run.log.log(note)
             fit = ContextLimit(max_text_tokens(settings.model, settings.context, run.log.log), settings.overlong)

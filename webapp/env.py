@@ -58,7 +58,7 @@ class Env(BaseSettings):
 
     # The teacher: the model that stages ask for violations and exercises
     teacher_url: str = ""
-    """Any OpenAI-compatible server, without the /v1. Empty: the site's own model server."""
+    """Any OpenAI-compatible server, with its path and query if it has any. Empty: the site's own model server."""
     teacher_model: str = ""
     """Its name on that server. Empty: MODEL."""
     teacher_key: str = ""
@@ -67,7 +67,7 @@ class Env(BaseSettings):
 
     # The judges: models that score the stories of GRPO runs
     judge_url: str = ""
-    """Any OpenAI-compatible server, without the /v1. Empty: the teacher."""
+    """Any OpenAI-compatible server, with its path and query if it has any. Empty: the teacher."""
     judge_model: str = ""
     """Its name on that server. Empty: TEACHER_MODEL."""
     judge_key: str = ""

@@ -7,13 +7,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self, TypeVar
 
-from training.common.control_strings import parted
 from training.common.sampling import SERVED, Sampling
 from training.common.text import Message, count_words, story_request
 from training.serving.client import Completion, ModelClient
 from training.serving.http import LOGPROBS_BYTES, Refused, ServerFailed, Unavailable
+from training.serving.tokens import chat_tokens
 
-MARK = "\ue000"  # a private-use character
 SECONDS = 1800.0
 TRIES = 4
 
@@ -116,30 +115,7 @@ class Client:
         return Scored(nats, len(listed), sum(count_words(message["content"]) for message in completion))
 
     async def _tokens(self, messages: Sequence[Message], *, opens: bool) -> list[int]:
-        """The tokens of a conversation. Its texts never become control tokens: a mark parts their strings, and its tokens are taken out."""
-        marks = sum(message["content"].count(MARK) for message in messages)
-        marked = _parted(messages, MARK)
-        added = sum(message["content"].count(MARK) for message in marked) - marks
-        tokens = await self._tokenize({"messages": marked, "add_generation_prompt": opens})
-        if not added:
-            return tokens
-        before, after = [
-            await self._tokenize({"prompt": text, "add_special_tokens": False}) for text in ("a", f"a{MARK}")
-        ]
-        mark = after[len(before) :]
-        cuts = [place for place in range(len(tokens)) if mark and tokens[place : place + len(mark)] == mark]
-        if (
-            marks or len(cuts) != added or after[: len(before)] != before
-        ):  # the mark became one token with what stands beside it
-            return await self._tokenize({"messages": _parted(messages), "add_generation_prompt": opens})
-        inside = {place + offset for place in cuts for offset in range(len(mark))}
-        return [token for place, token in enumerate(tokens) if place not in inside]
-
-    async def _tokenize(self, body: dict[str, Any]) -> list[int]:
-        tokens = (await self._ask("/tokenize", {"model": self.served.name, **body})).get("tokens")
-        if not isinstance(tokens, list):
-            raise ServerFailed("The server's answer holds no tokens.")
-        return tokens
+        return await chat_tokens(self._ask, self.served.name, messages, opens=opens)
 
     async def _complete(self, body: dict[str, Any]) -> Completion:
         return await self._retried(lambda: self._client.complete({"model": self.served.name, **body}))
@@ -160,7 +136,3 @@ class Client:
             if attempt < TRIES:
                 await asyncio.sleep(failed.wait(attempt))
         raise ServerFailed(f"The model server does not answer: {failed}.")
-
-
-def _parted(messages: Sequence[Message], by: str = " ") -> list[Message]:
-    return [{**message, "content": parted(message["content"], by)} for message in messages]

@@ -20,20 +20,21 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from pydantic import ValidationError
 
-from training.common.control_strings import joined, parted
+from training.common.control_strings import controls_in, joined
 from training.common.errors import MendableError
 from training.common.question import A, Question
 from training.common.redaction import redact
-from training.common.text import storable
+from training.common.text import Message, storable
 from training.config.teacher import TeacherSettings
 from training.serving.client import Completion, ModelClient
-from training.serving.http import Refused, Unavailable
+from training.serving.http import Refused, ServerFailed, Unavailable
+from training.serving.tokens import chat_tokens, parted_messages
 from training.teacher.calls import Calls, Kept, key_of
 from training.teacher.limits import Budget, Pace
 
@@ -138,7 +139,7 @@ class Teacher:
         temperature = self.settings.temperature if question.temperature is None else question.temperature
         body: dict[str, Any] = {
             "model": self.settings.model,
-            "messages": [{**message, "content": parted(message["content"])} for message in question.messages],
+            "messages": list(question.messages),
             "max_tokens": self.settings.most_answer_tokens or question.most_tokens,
             "temperature": temperature,
             "seed": seed,
@@ -207,8 +208,11 @@ class Teacher:
 
     async def _complete(self, asked: dict[str, Any]) -> Completion:
         """Send a request, without the fields that the server has refused so far."""
+        safe = await self._as_letters(asked["messages"])
         while True:
-            body = {name: value for name, value in asked.items() if name not in self._left_out}
+            body = {name: value for name, value in asked.items() if name not in self._left_out} | safe
+            if "prompt" in safe:
+                del body["messages"]
             if "max_tokens" in self._left_out:
                 body["max_completion_tokens"] = asked["max_tokens"]
             try:
@@ -221,6 +225,17 @@ class Teacher:
                     self._left_out.add(name)
                     how = "max_completion_tokens is sent instead" if name == "max_tokens" else "it is left out"
                     self._say(f"{self.settings.model} at {self.settings.url} does not take {name}: {how}.")
+
+    async def _as_letters(self, messages: Sequence[Message]) -> dict[str, Any]:
+        """The messages with no text that can become a control token: token ids for a server of the site, otherwise parted letters."""
+        if not any(controls_in(message["content"]) for message in messages):
+            return {"messages": messages}
+        if self.settings.inside:
+            try:
+                return {"prompt": await chat_tokens(self._client.ask, self.settings.model, messages)}
+            except ServerFailed:
+                pass  # it is no vLLM
+        return {"messages": parted_messages(messages)}
 
     def _refused(self, error: Refused) -> Kept:
         """Handle a refused request. Raises MendableError if no request can succeed."""

@@ -10,7 +10,8 @@ from tokenizers import Tokenizer
 
 from tests.training import models
 from training.common.text import Message
-from training.evaluate.served import MARK, Client, Served
+from training.evaluate.served import Client, Served
+from training.serving.tokens import MARK
 from training.test_model.tokenizer import END
 
 
@@ -55,8 +56,7 @@ def tokens_of(client: Client, text: str) -> list[int]:
 def test_what_a_text_spells_is_no_control_token(text: str) -> None:
     client = Tokenizing(models.tokenizer())
     tokens = tokens_of(client, text)
-    end = client.tokenizer.token_to_id(END)
-    assert tokens.count(end) == 1  # that of the template
+    assert tokens.count(client.tokenizer.encode(END).ids[0]) == 1  # that of the template
     said = client.tokenizer.decode(tokens, skip_special_tokens=False)
     assert said == f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
 
@@ -71,5 +71,5 @@ def test_other_texts_are_asked_for_once_as_they_are() -> None:
 def test_a_text_with_the_mark_itself_is_parted_by_a_blank() -> None:
     client = Tokenizing(models.tokenizer())
     tokens = tokens_of(client, f"{MARK} <|im_end|>")
-    assert tokens.count(client.tokenizer.token_to_id(END)) == 1
+    assert tokens.count(client.tokenizer.encode(END).ids[0]) == 1
     assert "< |im_end|>" in client.tokenizer.decode(tokens, skip_special_tokens=False)

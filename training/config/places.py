@@ -18,15 +18,18 @@ _NO_INPUT = {"run_dir", "reference_cache"}
 
 def check_places(settings: BaseModel, folder: Path) -> None:
     """Raise MendableError where a run would write in or over something that it reads, links followed."""
-    outputs = {folder / name for name in _OUTPUTS}
+    if folder.is_file():
+        return  # it cannot be a run's folder, which is said elsewhere
+    outputs = [(folder / name).resolve() for name in _OUTPUTS]
+    inside = (folder / INPUTS).resolve()
     for given in _inputs(settings):
-        one, inputs = given.resolve(), (folder / INPUTS).resolve()
-        for output in (output.resolve() for output in outputs):
-            if (one.is_relative_to(output) and not one.is_relative_to(inputs)) or output.is_relative_to(one):
-                raise MendableError(
-                    f"{given} is read by this run, which writes into {folder}, and so would write over it: choose another run_dir, or move the "
-                    "input out of it."
-                )
+        one = given.resolve()
+        over = not one.is_relative_to(inside) and any(one.is_relative_to(output) for output in outputs)
+        if over or (one.is_dir() and any(output.is_relative_to(one) for output in outputs)):
+            raise MendableError(
+                f"{given} is read by this run, which writes into {folder}, and so would write over it: choose another run_dir, or move the "
+                "input out of it."
+            )
 
 
 def _inputs(settings: BaseModel) -> Iterator[Path]:

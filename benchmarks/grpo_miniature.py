@@ -27,6 +27,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, TypeVar
 
@@ -216,7 +217,7 @@ def judged(judge: Path, asked: Sequence[Piece], texts: Sequence[str]) -> list[fl
     from training.rewards.preference_model import PreferenceModel
 
     torch.set_num_threads(2)
-    prefer = PreferenceModel(judge, torch.device("cpu"), "float32")
+    prefer = PreferenceModel(judge, torch.device("cpu"), "float32", datetime.now(UTC))
     return [
         prefer.score(Answer(one.request, one.target, text, "", text)) for one, text in zip(asked, texts, strict=True)
     ]

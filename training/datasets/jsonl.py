@@ -226,8 +226,8 @@ def read_jsonl(paths: Iterable[Path], kind: type[Line]) -> Iterator[tuple[str, L
             first = next((one for one in errors if one["type"] == "missing" and len(one["loc"]) == 1), errors[0])
             where = ".".join(map(str, first["loc"])) or "the line"
             what = first["msg"].removeprefix("Value error, ")
-            if first["type"] == "missing" and len(first["loc"]) == 1 and hasattr(kind, "wanted"):
-                what += f"; {kind.wanted}, and this line has {', '.join(map(str, first['input'])) or 'nothing'}"
+            if first["type"] == "missing" and len(first["loc"]) == 1 and (wanted := getattr(kind, "wanted", "")):
+                what += f"; {wanted}, and this line has {', '.join(map(str, first['input'])) or 'nothing'}"
             raise MendableError(f"{path}, line {number} is not {_noun(kind)}: {where}: {what}.") from None
 
 

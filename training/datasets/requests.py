@@ -94,7 +94,9 @@ def _request(line: RequestLine, encoder: ChatEncoder, thinking: str, room: int) 
         told = line.messages[-1]
         if not encoder.learnable(told):
             raise MendableError("nothing to learn: the human answer has no text.")
-        answer = _as_policy(told.content, line.thinking or told.reasoning_content or "", thinking)
+        thought, text = told.parts
+        text = told.content if thought is None else text.lstrip()
+        answer = _as_policy(text, line.thinking or thought or "", thinking)
         human = encoder.encode([*asked, ChatMessage(role="assistant", content=answer)], only_last=True)
         if len(human) > room:
             human = Sample(human.tokens[:room], human.weights[:room])

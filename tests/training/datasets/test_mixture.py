@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ from pydantic import ValidationError
 
 from tests.training import models
 from tests.training.conftest import made_up_story
+from tests.training.recipes.runs import RECIPES as RUN
+from tests.training.recipes.runs import Name, make_settings
+from training.common.errors import MendableError
 from training.datasets.encoding import ChatEncoder, ContextLimit, conversations, texts
 from training.datasets.mixture import weighted
 from training.learner.models import load_tokenizer
@@ -78,3 +82,20 @@ def test_the_plan_counts_what_is_learned(folder: Path, files: tuple[Path, Path])
     assert mixed.tokens == pytest.approx(0.5 * one.tokens + 2 * other.tokens)
     assert mixed.squares == pytest.approx(0.5 * one.squares + 2 * other.squares)
     assert mixed.longest == max(one.longest, other.longest)
+
+
+@pytest.mark.parametrize("name", ["sft", "pretrain"])
+def test_a_run_learns_the_mixture_and_keeps_it(tmp_path: Path, name: Name) -> None:
+    """Also after a stop: what is drawn depends on the seed alone."""
+    settings = make_settings(name, tmp_path, steps=1, checkpoint_every=1, data_weights=(0.5,))
+    assert RUN[name](settings)
+    both = settings.model_copy(update={"data": settings.data * 2, "data_weights": (0.25, 0.25)})
+    with pytest.raises(MendableError, match=r"other settings .*data_weights"):
+        RUN[name](both)
+    again = settings.model_copy(update={"run_dir": tmp_path / "again"})
+    assert RUN[name](again)
+    manifests = [
+        json.loads((tmp_path / run / "checkpoints" / "step-000001" / "manifest.json").read_bytes())["data"]
+        for run in ("run", "again")
+    ]
+    assert manifests[0] == manifests[1]

@@ -14,7 +14,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from tests.published import SOURCES, lay
 from tests.training import models
 from training.common.records import Sample
-from training.datasets.encoding import ChatEncoder, LiteralEncoder, texts
+from training.datasets.control_tokens import LiteralEncoder
+from training.datasets.encoding import ChatEncoder, texts
 from training.datasets.jsonl import ChatMessage
 from training.datasets.requests import read_requests
 
@@ -37,7 +38,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("published")
 
 
-@pytest.fixture(scope="module", params=sorted(SOURCES, key=lambda family: SOURCES[family].tokenizer))
+@pytest.fixture(scope="module", params=sorted(SOURCES, key=lambda name: SOURCES[name].tokenizer))
 def family(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -148,7 +149,8 @@ def test_as_a_teacher_or_judge_it_answers_with_a_schema(
             messages = [{"role": "user", "content": "Score this story from 1 to 5: The lamp was lit, and nobody came."}]
             return await teacher.ask(Question(messages, Verdict, 100))  # type: ignore[arg-type]
 
-    assert asyncio.run(ask()).score in range(1, 6)
+    with ThreadPoolExecutor() as apart:  # the browser has an event loop in this thread
+        assert apart.submit(asyncio.run, ask()).result().score in range(1, 6)
 
 
 def test_an_adapter_in_service_is_the_merged_model(ready: FirstRun, tmp_path: Path) -> None:

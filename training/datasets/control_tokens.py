@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-from transformers import PreTrainedTokenizerFast
+from tokenizers import Tokenizer
 
 from training.common.errors import MendableError
 
@@ -66,17 +66,19 @@ class LiteralEncoder:
     blank lines, which a story needs. Raises MendableError for a tokenizer that does not give a text back.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+    def __init__(self, tokenizer: Tokenizer, source: object) -> None:
         self._tokenizer = tokenizer
-        back = str(tokenizer.decode(self._encoded(_PROBE)[0], clean_up_tokenization_spaces=False))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        back = tokenizer.decode(self._encoded(_PROBE)[0], skip_special_tokens=False)
         if (
             back.strip() != _PROBE
         ):  # transformers' LlamaTokenizer drops the spaces of a tokenizer of another kind, such as DeepSeek's
             raise MendableError(
-                f"The tokenizer in {tokenizer.name_or_path} makes {back!r} of {_PROBE!r}: set tokenizer_class in its tokenizer_config.json to "
+                f"The tokenizer in {source} makes {back!r} of {_PROBE!r}: set tokenizer_class in its tokenizer_config.json to "
                 "PreTrainedTokenizerFast, or use the model's own tokenizer."
             )
-        added = tokenizer.added_tokens_decoder.items()
+        added = tokenizer.get_added_tokens_decoder().items()
         self.controls = {number: token.content for number, token in added if token.content.replace("▁", " ").strip()}
         self.pattern = _any_of([DELIMITER, *self.controls.values()])
         # Llama 2's tokenizer begins each string with a space. After a division there must be none, so the rest follows a line break there.
@@ -111,23 +113,23 @@ class LiteralEncoder:
                 for start, stop in spans
                 if start < bound < stop and literal.find(1, bound, stop) >= 0
             }
-            if more <= cuts:
-                return tokens, [start for start, _ in spans]
+            if more <= cuts:  # what is left is a control token of a single character, which cannot be divided
+                kept = [
+                    (token, start)
+                    for token, (start, stop) in zip(tokens, spans, strict=True)
+                    if token not in self.controls or literal.find(1, start, stop) < 0
+                ]
+                return [token for token, _ in kept], [start for _, start in kept]
             cuts |= more
 
     def _encoded(self, text: str, before: str = "") -> tuple[list[int], list[tuple[int, int]]]:
-        found = self._tokenizer(
-            before + text,
-            add_special_tokens=False,
-            split_special_tokens=False,
-            return_offsets_mapping=True,
-            return_attention_mask=False,
-            verbose=False,
-        )
+        if self._tokenizer.encode_special_tokens:  # not set without need: another thread may be encoding
+            self._tokenizer.encode_special_tokens = False
+        found = self._tokenizer.encode(before + text, add_special_tokens=False)
         kept = [
             (token, (start - len(before), stop - len(before)))
-            for token, (start, stop) in zip(found["input_ids"], found["offset_mapping"], strict=True)
-            if start >= len(before) or not before
+            for token, (start, stop) in zip(found.ids, found.offsets, strict=True)
+            if start >= len(before)
         ]
         return [token for token, _ in kept], [span for _, span in kept]
 

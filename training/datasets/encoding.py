@@ -62,7 +62,7 @@ class ChatEncoder:
         self.end = int(tokenizer.eos_token_id)
         self.special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
         self.vocabulary = vocabulary_of(tokenizer)
-        self._encode = LiteralEncoder(tokenizer)
+        self._encode = LiteralEncoder(tokenizer.backend_tokenizer, source)
 
     def encode(
         self, messages: Sequence[ChatMessage], *, tools: Sequence[ToolSchema] | None = None, only_last: bool = False
@@ -293,7 +293,8 @@ def texts(
     if tokenizer.eos_token_id is None:
         raise MendableError(_NO_END.format(tokenizer.name_or_path))
     vocabulary = vocabulary_of(tokenizer)
-    encode, begin = LiteralEncoder(tokenizer), beginning(tokenizer)
+    encode = LiteralEncoder(tokenizer.backend_tokenizer, tokenizer.name_or_path)
+    begin = beginning(tokenizer)
     found: list[tuple[Sample]] = []
     for number, path in enumerate(paths):
         lines = []

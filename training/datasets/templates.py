@@ -70,10 +70,10 @@ class ChatTemplate:
         try:
             text = self._rendered(self._joined(turns), tools, generate=generate)
         except Exception as error:
-            roles = ", ".join(str(turn["role"]) for turn in turns) or "no messages"
+            roles = ", ".join(str(turn["role"]) for turn in turns) or "none"
             raise MendableError(
-                f"{self._name} refuses a conversation ({roles}): {str(error).rstrip('.')}. Change the conversation, or use a model "
-                "whose template takes it."
+                f"{self._name} refuses a conversation: {str(error).rstrip('.')}. Its roles are {roles}: change the conversation, or use a "
+                "model whose template takes it."
             ) from error
         return text if text.startswith(self._beginning) else self._beginning + text
 

@@ -22,11 +22,11 @@ def load_pairs(run: Run, settings: RecipeSettings) -> tuple[Pairs, Pairs]:
     """Read and encode the pairs to train on, and the held-out pairs."""
     with run.log.phase("data"):
         encoder = ChatEncoder(run.load_tokenizer(), settings.model)
-        for note in encoder.notes:
-            run.log.log(note)
         fit = ContextLimit(max_text_tokens(settings.model, settings.context, run.log.log), settings.overlong)
         train, held_out = pairs(settings.data, encoder, fit), pairs(settings.held_out, encoder, fit)
         run.log.log(f"{len(train.examples)} pairs to learn, {len(held_out.examples)} held out; {fit.summary()}.")
+        for note in encoder.notes:
+            run.log.log(note)
         return train, held_out
 
 

@@ -44,8 +44,6 @@ def open_rollouts(run: Run, settings: GroupSettings) -> Iterator[Rollouts]:
     settings = settings.model_copy(update={"learner": run.settings.learner})  # with the run's precision
     with run.log.phase("data"):
         encoder = ChatEncoder(run.load_tokenizer(), settings.model)
-        for note in encoder.notes:
-            run.log.log(note)
         context = max_text_tokens(settings.model, settings.context, run.log.log)
         requests, held_out = (
             read_requests(
@@ -57,6 +55,8 @@ def open_rollouts(run: Run, settings: GroupSettings) -> Iterator[Rollouts]:
             )
             for paths in (settings.data, settings.held_out)
         )
+        for note in encoder.notes:
+            run.log.log(note)
         humans = sum(one.human is not None for one in requests)
         run.log.log(f"{len(requests):,} requests, {humans:,} of them with a human story; {len(held_out):,} held out.")
         if not settings.replay:

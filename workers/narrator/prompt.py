@@ -1,8 +1,7 @@
 """Prompts as token ids: the chat template may contain control tokens, people's texts may not.
 
-The template is rendered around placeholders. Its own parts are encoded with control tokens, the contents without: where a
-person's text contains the name of one (`<|im_end|>`, `<think>`), the text is cut after its first character, and the pieces are
-encoded separately. Tokenizer and template are read as files; no code of a model's folder is run.
+The template is rendered around placeholders. Its own parts are encoded with control tokens, the contents without
+(`training.datasets.control_tokens`), as in training. Tokenizer and template are read as files; no code of a model's folder is run.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from array import array
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,9 @@ from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
+from training.common.errors import MendableError
 from training.common.text import SENTENCE_END, Message, last_sentence_start
+from training.datasets.control_tokens import LiteralEncoder
 
 _PLACE = "longhand7d1f0c5e{}e5c0f1d7"
 _THINK, _THOUGHT = "<think>\n", "\n</think>\n\n"
@@ -123,14 +123,15 @@ class Prompter:
         if not isinstance(source, str):
             raise UnusableModel(f"{place} has no chat template.")
         self._tokenizer = Tokenizer.from_file(str(vocabulary))
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
+        try:
+            self._encode = LiteralEncoder(self._tokenizer, place)
+            self._added = set(self._encode.controls)
+        except MendableError as error:
+            raise UnusableModel(str(error)) from error
+        begins = self._tokenizer.encode("x").tokens[:1]
+        self._beginning = begins[0] if begins == [self._token("bos_token")] else ""
         self._thinking = thinking
         self._template = _environment().from_string(source)
-        added = self._tokenizer.get_added_tokens_decoder()
-        self._added = set(added)
-        names = sorted({token.content for token in added.values() if len(token.content) > 1}, key=len, reverse=True)
-        self._names = regex.compile("(?=(?:" + "|".join(map(regex.escape, names)) + "))") if names else None
         self._frames: dict[tuple[str, ...], list[str]] = {}
         self.opens_thinking = self._frame([{"role": "user", "content": "x"}])[-1].rstrip().endswith("<think>")
         self.stop_ids = self._stop_ids()
@@ -202,27 +203,7 @@ class Prompter:
         return str(self._tokenizer.decode(tokens, skip_special_tokens=False))
 
     def _plain_with_offsets(self, text: str) -> tuple[list[int], list[int]]:
-        cuts = {match.start() + 1 for match in self._names.finditer(text)} if self._names else set()
-        while True:
-            bounds = [0, *sorted(cuts), len(text)]
-            ids: list[int] = []
-            starts: list[int] = []
-            bad: set[int] = set()
-            for begin, end in pairwise(bounds):
-                encoding = self._tokenizer.encode(text[begin:end], add_special_tokens=False)
-                ids += encoding.ids
-                starts += [begin + start for start, _ in encoding.offsets]
-                # A normalizer may have made a control token from other characters.
-                bad |= {
-                    begin + start + 1
-                    for token, (start, stop) in zip(encoding.ids, encoding.offsets, strict=True)
-                    if token in self._added and stop - start > 1
-                }
-            if not bad - cuts:
-                break
-            cuts |= bad
-        kept = [(token, start) for token, start in zip(ids, starts, strict=True) if token not in self._added]
-        return [token for token, _ in kept], [start for _, start in kept]
+        return self._encode.with_starts(text, bytearray(b"\1") * len(text))
 
     def _fitting(self, text: str, room: int, cached: CachedStory | None) -> tuple[list[int], int]:
         """The tokens of the end of `text` that fits, cached ones where possible, and the character at which it begins."""
@@ -254,16 +235,22 @@ class Prompter:
 
     def _encode_request(self, messages: list[Message]) -> list[int]:
         frame = self._frame(messages)
-        tokens = self._control(frame[0])
-        for message, after in zip(messages, frame[1:], strict=True):
-            tokens += self.plain(message["content"]) + self._control(after)
-        return tokens
+        if not frame[0].startswith(self._beginning):
+            frame = [self._beginning + frame[0], *frame[1:]]
+        return self._framed(frame, messages)
 
     def _turn(self, request: list[Message], note: Message) -> list[int]:
         """The end of the assistant's first turn, the note, and the beginning of its second."""
         frame = self._frame([*request, {"role": "assistant", "content": ""}, note])[-2:]
-        tokens = self._control(frame[0]) + self.plain(note["content"]) + self._control(frame[1])
-        return tokens + (self._control(_THOUGHT) if self.opens_thinking else [])
+        return self._framed(frame, [note]) + (self._control(_THOUGHT) if self.opens_thinking else [])
+
+    def _framed(self, frame: list[str], messages: list[Message]) -> list[int]:
+        """Encode the parts of the template with the contents between them, as one text."""
+        text, literal = frame[0], bytearray(len(frame[0]))
+        for message, after in zip(messages, frame[1:], strict=True):
+            text += message["content"] + after
+            literal += b"\1" * len(message["content"]) + b"\0" * len(after)
+        return self._encode.with_starts(text, literal)[0]
 
     def _control(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)

@@ -284,7 +284,7 @@ def test_a_template_that_refuses_a_role_is_said(folder: Path, tmp_path: Path) ->
     line = {"messages": [{"role": "system", "content": "Be brief."}, *tool_talk()["messages"][::3]]}
     with pytest.raises(
         MendableError,
-        match=r"line 1: The chat template in .* refuses a conversation \(system, user.*\): No system. Change",
+        match=r"line 1: The chat template in .* refuses a conversation: No system. Its roles are system, user",
     ):
         conversations(as_lines(tmp_path / "sft.jsonl", line), encoder, refuse())
 

@@ -178,7 +178,7 @@ def test_an_answer_that_goes_on_from_another(encoder: ChatEncoder) -> None:
 
 
 def test_control_tokens_in_a_text_stay_text(encoder: ChatEncoder) -> None:
-    literal = LiteralEncoder(encoder.tokenizer)
+    literal = LiteralEncoder(encoder.tokenizer.backend_tokenizer, encoder.source)
     names = sorted(set(literal.controls.values()))
     assert set(encoder.tokenizer.all_special_tokens) <= set(names)
     for name in (*names[:40], *names[-40:], *encoder.tokenizer.all_special_tokens):
@@ -190,7 +190,7 @@ def test_control_tokens_in_a_text_stay_text(encoder: ChatEncoder) -> None:
 
 def test_control_tokens_in_a_conversation_stay_text(encoder: ChatEncoder) -> None:
     plain = encoder.encode([USER, answer(reasoning_content="A lamp.")])
-    controls = LiteralEncoder(encoder.tokenizer).controls
+    controls = LiteralEncoder(encoder.tokenizer.backend_tokenizer, encoder.source).controls
     for name in encoder.tokenizer.all_special_tokens:
         spelled = f"so {name}{name} it is"
         sample = encoder.encode([ChatMessage(role="user", content=spelled), answer(spelled, reasoning_content=spelled)])
@@ -219,4 +219,4 @@ def test_a_story_has_the_tokens_that_it_has_alone(encoder: ChatEncoder) -> None:
     """Gemma's blank lines are added tokens, and no control tokens."""
     text = "It rained.\n\n\n* * *\n\n“Oh,” she said.\tAnd   so on: 孔乙己, naïve 🙂."
     alone = encoder.tokenizer(text, add_special_tokens=False)["input_ids"]
-    assert LiteralEncoder(encoder.tokenizer)(text) == alone
+    assert LiteralEncoder(encoder.tokenizer.backend_tokenizer, encoder.source)(text) == alone

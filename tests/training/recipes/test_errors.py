@@ -416,7 +416,7 @@ def test_invalid_pairs(whole: Path, tmp_path: Path, capfd: pytest.CaptureFixture
     line = json.loads(good.splitlines()[0])
     other: list[tuple[Any, str]] = [
         ({"prompt": line["prompt"]}, "line 1 is not a preference: chosen: Field required"),
-        ({"prompt": "Write.", "chosen": "A", "rejected": "B"}, "line 1 is not a preference: prompt: Input should be a v"),
+        ({"prompt": 7, "chosen": "A", "rejected": "B"}, "line 1 is not a preference: prompt: Input should be a v"),
         (line | {"chosen": line["prompt"]}, "line 1 .*: the last message of chosen and rejected is not the assistant's"),
         (line | {"label": 0.2}, "line 1 is not a preference: label: Input should be greater than or equal to 0.5"),
     ]  # fmt: skip

@@ -23,12 +23,12 @@ def sft(settings: SftSettings) -> Path | None:
     with Run(settings) as run:
         with run.log.phase("data"):
             encoder = ChatEncoder(run.load_tokenizer(), settings.model)
-            for note in encoder.notes:
-                run.log.log(note)
             fit = ContextLimit(max_text_tokens(settings.model, settings.context, run.log.log), settings.overlong)
             examples = conversations(settings.data, encoder, fit, settings.data_weights, settings.seed)
             held_out = conversations(settings.held_out, encoder, fit)
             run.log.log(f"{len(examples)} conversations to learn, {len(held_out)} held out; {fit.summary()}.")
+            for note in encoder.notes:
+                run.log.log(note)
             take, per_epoch = batches_of(len(examples), settings.batch, settings)
         learner = run.load_learner()
         evaluate = held_out_loss(learner, held_out)

@@ -1,8 +1,8 @@
 """Machines of a test: GPU workers with a network, processes, a name, `/tmp` and `/dev/shm` of their own, joined by a bridge. Only root can make them.
 
-    machines([...], shared, copied, ...)    starts one process for each: `python -m tests.machines`, whose order comes in its environment
-    that process                            enters its namespaces, and forks the machine's first process, which dies with it, and with which all die
-    the first process                       mounts what it has, and is what `workers.jobs.keeper` is, with a warm server of its own (`tests.warm`)
+machines([...], shared, copied, ...)    starts one process for each: `python -m tests.machines`, whose order comes in its environment
+that process                            enters its namespaces, and forks the machine's first process, which dies with it, and with which all die
+the first process                       mounts what it has, and is what `workers.jobs.keeper` is, with a warm server of its own (`tests.warm`)
 """
 
 from __future__ import annotations
@@ -92,7 +92,12 @@ class NetworkMachine:
     ) -> None:  # fmt: skip
         self.name, self._log, self._network = name, log, network
         self.namespace, self.address, self._port = network.join()
-        order = {"name": name, "namespace": self.namespace, "shared": list(map(str, shared)), "copied": list(map(str, copied))}
+        order = {
+            "name": name,
+            "namespace": self.namespace,
+            "shared": list(map(str, shared)),
+            "copied": list(map(str, copied)),
+        }
         self._environment = {**environment, "MACHINE_ADDRESS": self.address, ORDER: json.dumps(order)}
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -28,7 +28,10 @@ ZERO = 2
 def two(site: Path, base: ModelVersion) -> Iterator[list[NetworkMachine]]:
     runs = private(site / "studio" / "runs")
     database = parse_qs(urlsplit(os.environ["DATABASE_URL"]).query)["host"][0]
-    environment = dict(os.environ) | {"DJANGO_SETTINGS_MODULE": "webapp.settings", "MODEL_SERVER_URL": "http://127.0.0.1:9"}
+    environment = dict(os.environ) | {
+        "DJANGO_SETTINGS_MODULE": "webapp.settings",
+        "MODEL_SERVER_URL": "http://127.0.0.1:9",
+    }
     with machines(["left", "right"], [runs, Path(database)], [Path(base.tokenizer)], environment, site) as made:
         wait(lambda: Machine.objects.count() == 2, why="no machine has registered")
         yield made
@@ -91,7 +94,10 @@ def test_a_machine_goes_dark_and_comes_back(two: list[NetworkMachine], run: Run)
     hours_pass(other)
     wait(lambda: state(run) == RunState.QUEUED, 60, "the run continues with half of its processes")
     assert not leader.pids("dpo")
-    wait(lambda: holders() == {(leader.name, None), (other.name, run.pk)}, why="the GPU of the machine that is there is not free")
+    wait(
+        lambda: holders() == {(leader.name, None), (other.name, run.pk)},
+        why="the GPU of the machine that is there is not free",
+    )
     other.boot()
     check_done(run)
     assert run.attempt == 2

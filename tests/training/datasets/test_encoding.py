@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, normalizers
+from tokenizers import AddedToken, normalizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from tests.training import models
@@ -294,6 +294,27 @@ def test_a_tokenizer_that_does_not_give_a_text_back_is_refused(folder: Path) -> 
     tokenizer.backend_tokenizer.normalizer = normalizers.Replace(" ", "")
     with pytest.raises(MendableError, match=r"makes 'Astory.*set tokenizer_class"):
         ChatEncoder(tokenizer, folder)
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_a_beginning_that_the_tokenizer_adds_is_there_once(folder: Path, tmp_path: Path, written: bool) -> None:
+    """Whether the template writes it or not, in conversations, prompts, and texts, and not in the pieces of a text."""
+    tokenizer = load_tokenizer(folder)
+    tokenizer.add_special_tokens({"bos_token": PAD})
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{PAD} $A", special_tokens=[(PAD, tokenizer.convert_tokens_to_ids(PAD))]
+    )
+    if written:
+        tokenizer.chat_template = "{{ bos_token }}" + tokenizer.chat_template
+    encoder = ChatEncoder(tokenizer, folder)
+    begins = tokenizer.bos_token_id
+    messages = messages_of("A story?", f"He typed {PAD}.", "More?", "It was dark.")
+    for tokens in (encoder.encode(messages).tokens.tolist(), encoder.encode_prompt(messages[:1])):
+        assert (tokens[0], tokens.count(begins)) == (begins, 1)
+    pieces = texts(as_lines(tmp_path / "text.jsonl", *[{"text": made_up_story(one)} for one in (1, 2)]), tokenizer, 64)
+    all_tokens = [token for (sample,) in pieces for token in sample.tokens.tolist()]
+    assert len(pieces) > 4
+    assert (all_tokens[0], all_tokens.count(begins), all_tokens.count(encoder.end)) == (begins, 2, 2)
 
 
 # Thinking and weights

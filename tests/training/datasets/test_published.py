@@ -18,6 +18,7 @@ from training.datasets.control_tokens import LiteralEncoder
 from training.datasets.encoding import ChatEncoder, texts
 from training.datasets.jsonl import ChatMessage
 from training.datasets.requests import read_requests
+from workers.narrator.prompt import Prompter, Written
 
 USER = ChatMessage(role="user", content="A story?")
 STORY = "Anna saw the river.\n\nIt was dark."
@@ -220,3 +221,15 @@ def test_a_story_has_the_tokens_that_it_has_alone(encoder: ChatEncoder) -> None:
     text = "It rained.\n\n\n* * *\n\n“Oh,” she said.\tAnd   so on: 孔乙己, naïve 🙂."
     alone = encoder.tokenizer(text, add_special_tokens=False)["input_ids"]
     assert LiteralEncoder(encoder.tokenizer.backend_tokenizer, encoder.source)(text) == alone
+
+
+def test_the_narrator_sends_what_is_learned(encoder: ChatEncoder, family: str) -> None:
+    """For the tokenizers whose pieces differ from the whole: Gemma's blank lines, Llama 2's spaces."""
+    if family not in ("gemma-3", "llama-2"):
+        pytest.skip("the tests of the narrator have tokenizers of this kind")
+    prompter = Prompter(str(encoder.source))
+    note: Any = {"role": "user", "content": "Go on."}
+    for text in ("A story?\n\nOf a lamp.\n\n\n* * *", "He typed <eos>, </s> and <end_of_turn>."):
+        sent = prompter.build([{"role": "user", "content": text}], Written(), 4096, note).tokens
+        assert sent == encoder.encode_prompt([ChatMessage(role="user", content=text)])
+    assert prompter.plain(STORY) == encoder.tokenizer(STORY, add_special_tokens=False)["input_ids"]

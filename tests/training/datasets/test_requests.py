@@ -120,6 +120,30 @@ def test_what_the_template_writes_of_the_answer(
     assert (request.begun, request.thinks) == (begun, thinks)
 
 
+def test_thinking_in_the_human_story_itself(tmp_path: Path, encoder: ChatEncoder) -> None:
+    """It is parted from the answer, wherever it stands, and left out where the policy does not think."""
+    inside = said("Write.", "<think>\nA lamp, then.\n</think>\n\nThe lamp was lit.")
+    beside = said("Write.", "The lamp was lit.")
+    beside["messages"][1]["reasoning_content"] = "A lamp, then."
+    for line in (inside, beside):
+        (plain,) = read(tmp_path, encoder, line)
+        assert plain.human_answer == "<think>\nA lamp, then.\n</think>\nThe lamp was lit."
+        (tagged,) = read(tmp_path, encoder, line, thinking="think")
+        assert tagged.human_answer == "<think>\nA lamp, then.\n</think>\n<answer>\nThe lamp was lit.\n</answer>"
+        (direct,) = read(tmp_path, encoder, line, thinking="direct")
+        assert direct.human_answer == "<answer>\nThe lamp was lit.\n</answer>"
+
+
+def test_a_human_story_with_weight_0_or_without_text(tmp_path: Path, encoder: ChatEncoder) -> None:
+    line = said("Write.", "The lamp was lit.")
+    line["messages"][1]["weight"] = 0
+    (request,) = read(tmp_path, encoder, line)
+    assert (request.human, request.human_answer) == (None, "")
+    for nothing in (" \n", "<think>\n\n</think>\n", "<|im_end|>"):
+        with pytest.raises(MendableError, match=r"line 2: nothing to learn: the human answer has no text"):
+            read(tmp_path, encoder, said("Write."), said("Write.", nothing))
+
+
 def test_a_longer_human_story_is_cut(tmp_path: Path, encoder: ChatEncoder) -> None:
     (request,) = read(tmp_path, encoder, said("Write.", "The lamp was lit. " * 50), room=64)
     assert request.human is not None

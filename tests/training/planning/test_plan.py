@@ -303,6 +303,9 @@ def planned(folder: Path, recipe: str, data: Path, **changes: Any) -> Any:
         lambda text: {"text": text},
         lambda text: {"messages": [{"role": "user", "content": ""}, {"role": "assistant", "content": text}]},
         lambda text: {"prompt": [], "completion": [{"role": "assistant", "content": text}]},
+        lambda text: {"prompt": "", "completion": text},
+        lambda text: {"instruction": "", "output": text},
+        lambda text: {"conversations": [{"from": "human", "value": ""}, {"from": "gpt", "value": text}]},
     ],
 )
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz"])
@@ -486,6 +489,13 @@ def test_a_step_of_grpo_is_its_requests_times_their_stories(tmp_path: Path) -> N
         sampling={"most_tokens": 1000},
     )
     texts = found.texts
+    in_other_forms = [
+        {"prompt": "It should be 100 words long.", "completion": "One human word " * 20},
+        {"instruction": "A tale, please.", "target": 200},
+        {"prompt": [{"role": "user", "content": "Another tale."}]},
+        {"conversations": [{"from": "human", "value": "One more tale. It should be 9,000 words long."}]},
+    ]
+    assert grpo_plan(tmp_path, in_other_forms, words=400, sampling={"most_tokens": 1000}).texts == texts
     assert texts.stories == 3 + 4 + 4 + 4
     assert texts.prompt_tokens == 1.5 * (3 * 6 + 4 * 3 + 4 * 2 + 4 * 10)  # "9,000" are two
     assert texts.answer_tokens == 3 * 150 + 4 * 300 + 4 * 600 + 4 * 1000

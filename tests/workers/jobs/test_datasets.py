@@ -111,6 +111,15 @@ def test_a_corpus_becomes_a_data_set_that_a_run_reads(base: ModelVersion, site: 
         (TEXT | {"author": "A", "pages": 3}, "texts", "pretrain", TEXT | {"author": "A"}, 6),
         (TALK | {"source": "x"}, "conversations", "sft", TALK, 5),
         (TWO_PARTS, "conversations", "sft", TALK, 5),
+        ({"prompt": "Light it.", "completion": "It is lit."}, "conversations", "sft", TALK, 5),
+        ({"instruction": "Light it.", "input": "", "output": "It is lit."}, "conversations", "sft", TALK, 5),
+        (
+            {"conversations": [{"from": "human", "value": "Light it."}, {"from": "gpt", "value": "It is lit."}]},
+            "conversations",
+            "sft",
+            TALK,
+            5,
+        ),
         (BETTER | {"label": 0.75, "pair": 3}, "preference", "dpo", BETTER | {"label": 0.75}, 6),
     ],
 )

@@ -39,7 +39,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("published")
 
 
-@pytest.fixture(scope="module", params=sorted(SOURCES, key=lambda name: SOURCES[name].tokenizer))
+FAMILIES = sorted(SOURCES, key=lambda family: SOURCES[family].tokenizer)
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
 def family(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -51,7 +52,7 @@ class Network:
         self.name = f"{PREFIX}{os.getpid()}"
         self._joined: list[str] = []
 
-    def __enter__(self) -> Network:
+    def __enter__(self) -> Self:
         self._clear()
         _do(f"ip netns add {self.name}")
         _do(f"ip -n {self.name} link add bridge type bridge")
@@ -180,8 +181,8 @@ def main() -> None:
     _die_with_parent()
     socket.sethostname(order["name"])
     _mount(order["shared"], order["copied"])
-    os.environ["LONGHAND_TESTS"] = "/tmp/warm"  # noqa: S108 - its own
-    Path("/tmp/warm").mkdir()  # noqa: S108
+    os.environ["LONGHAND_TESTS"] = "/tmp/warm"
+    Path("/tmp/warm").mkdir()
     serve = _warm_server()
     if serve is not None:
         warm.become(serve)
@@ -196,7 +197,7 @@ def _mount(shared: Sequence[str], copied: Sequence[str]) -> None:
     for number, path in enumerate(folders):
         Path(f"/mnt/{number}").mkdir()
         _do(f"mount --bind {path} /mnt/{number}")
-    for path in ("/tmp", "/dev/shm"):  # noqa: S108
+    for path in ("/tmp", "/dev/shm"):
         _do(f"mount -t tmpfs tmpfs {path}")
     for number, path in enumerate(folders):
         Path(path).mkdir(parents=True)

@@ -83,7 +83,9 @@ def address() -> str:
     if settings.MACHINE_ADDRESS:
         return str(settings.MACHINE_ADDRESS)
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(("192.0.2.1", 9))  # an address for documentation (RFC 5737): it only chooses a route, and nothing is sent
+        probe.connect(
+            ("192.0.2.1", 9)
+        )  # kept for documentation (RFC 5737): it only chooses a route, and nothing is sent
         return str(probe.getsockname()[0])
     return "127.0.0.1"
 

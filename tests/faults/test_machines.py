@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -102,3 +103,46 @@ def test_a_machine_goes_dark_and_comes_back(two: list[NetworkMachine], run: Run)
     check_done(run)
     assert run.attempt == 2
     assert RunEvent.objects.filter(run=run, kind="resumed").exists()
+
+
+@pytest.mark.soak
+def test_a_rank_is_killed(two: list[NetworkMachine], run: Run) -> None:
+    """Both machines' parts end and begin anew, and the run keeps its GPUs."""
+    wait(at_step(run, 3), 240, "the run did not get going")
+    leader, other = leader_and_other(run, two)
+    before = set(leader.pids("dpo"))
+    os.kill(max(other.pids("dpo")), signal.SIGKILL)
+    wait(lambda: before.isdisjoint(leader.pids("dpo")), why="the leading machine's part does not end")
+    check_done(run)
+    assert run.attempt == 1
+    assert RunEvent.objects.filter(run=run, kind="resumed").exists()
+
+
+@pytest.mark.soak
+def test_the_leading_machine_goes_dark(two: list[NetworkMachine], run: Run) -> None:
+    """The other one takes the run over when there are two again, and the old one gives back what it held."""
+    wait(at_step(run, 3), 240, "the run did not get going")
+    leader, other = leader_and_other(run, two)
+    leader.cut()
+    hours_pass(leader)
+    wait(lambda: state(run) == RunState.QUEUED, 60, "the run waits for a machine that is gone")
+    wait(lambda: holders() == {(leader.name, run.pk), (other.name, None)}, why="the other machine keeps its GPU")
+    assert not other.pids("dpo")
+    leader.boot()
+    check_done(run)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("at_once", [False, True])
+def test_stop_and_kill_reach_all_machines(
+    two: list[NetworkMachine], queued: Callable[..., Run], admin: User, at_once: bool
+) -> None:
+    run = queued(steps=400, zero_stage=ZERO)
+    Run.objects.filter(pk=run.pk).update(nodes=2)
+    wait(at_step(run, 3), 240, "the run did not get going")
+    stop_run(by=admin, run_id=run.pk, at_once=at_once)
+    wait(lambda: state(run) == RunState.STOPPED, 60, "it does not stop")
+    wait(lambda: holders() == {("left", None), ("right", None)}, why="a machine keeps its GPU")
+    assert not [pid for one in two for pid in one.pids("dpo")]
+    saved = (run_folder(run) / "checkpoints" / f"step-{run.step:06}").is_dir()
+    assert saved or at_once

@@ -26,6 +26,7 @@ from training.datasets.requests import Request
 from training.rewards.records import StoryScore
 from training.rollouts.policy import Policy
 from training.rollouts.records import HUMAN, Dump, Place, Rollout
+from training.rollouts.spread import Spread
 
 R = TypeVar("R")
 
@@ -71,7 +72,7 @@ class Gatherer:
     """Use it with `with`. `decode` turns an answer's tokens into text; `sampling` are vLLM's sampling parameters without seed and max_tokens."""
 
     def __init__(
-        self, policy: Policy, scorer: StoryScorer, folder: Path, decode: Callable[[Sequence[int]], str], sampling: Mapping[str, Any],
+        self, policy: Policy | Spread, scorer: StoryScorer, folder: Path, decode: Callable[[Sequence[int]], str], sampling: Mapping[str, Any],
         *, context: int, most_tokens: int, seed: int,
     ) -> None:  # fmt: skip
         self._policy, self._scorer, self._folder = policy, scorer, folder

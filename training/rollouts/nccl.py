@@ -25,9 +25,9 @@ class Nccl:
 
     model = ""
 
-    def __init__(self, workers: int) -> None:
-        """`workers` are the GPUs of the server."""
-        self._workers = workers
+    def __init__(self, workers: int, address: str) -> None:
+        """`workers` are the GPUs of the server, and `address` is this machine's, at which the server reaches it."""
+        self._workers, self._address = workers, address
         self.weights: Weights = {}
         self._engine: Any = None
 
@@ -53,7 +53,7 @@ class Nccl:
 
         if self._engine is None:
             info = NCCLTrainerInitInfo(
-                master_address="127.0.0.1", master_port=free_port(), world_size=self._workers + 1
+                master_address=self._address, master_port=free_port(), world_size=self._workers + 1
             )
             url = str(client.url)
             self._engine = WeightTransferTrainerFactory.trainer_init(

@@ -21,6 +21,10 @@ from training.rollouts.sync import Sync, Weights, check_logprobs
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0
 
 
+class ServerLost(MendableError):
+    """A server failed more often than it may be restarted or waited for."""
+
+
 class Server(Protocol):
     key: str
     served_as: str
@@ -105,7 +109,7 @@ class Policy:
             wait = FIRST_WAIT
             while self._restarts == seen:
                 if not self._restarts_left:
-                    raise MendableError(
+                    raise ServerLost(
                         f"The rollout server fails again and again: {unavailable}. If the run started it, its log is in the run's folder. The same "
                         "command resumes where this one ended."
                     ) from None

@@ -33,9 +33,10 @@ from training.rollouts.policy import Policy
 from training.rollouts.records import Logprobs, read_dump, step_name
 from training.rollouts.replay import replayed_groups
 from training.rollouts.rows import policy_sample
-from training.rollouts.server import make_server
+from training.rollouts.server import make_servers
 from training.rollouts.settings import GroupSettings
-from training.rollouts.sync import Weights, fixed_text, make_sync, server_weights
+from training.rollouts.spread import Spread, Stored
+from training.rollouts.sync import Sync, Weights, fixed_text, make_sync, server_weights
 
 
 @contextmanager
@@ -81,7 +82,7 @@ class Rollouts:
         self.metrics: dict[str, float] = {}
         """Of the newest step: seconds, and the difference of log-probabilities between server and learner."""
         self._gatherer: Gatherer | None = None
-        self._policy: Policy | None = None
+        self._policy: Policy | Spread | None = None
         self._text: AgreementText | None = None
         self._scoring: Scoring | None = None
         self._requested: dict[int, list[GroupRequest]] = {}
@@ -96,14 +97,19 @@ class Rollouts:
         folder.mkdir(parents=True, exist_ok=True)
         sync = make_sync(settings)
         stack.callback(sync.close)
-        server = make_server(settings, context)
-        stack.callback(server.stop)
-        self._rounded = "bfloat16" in (settings.learner.precision, server.dtype)
-        server.begin()
-        given = settings.rollouts
-        self._policy = Policy(
-            server, sync, seconds=given.seconds, tolerance=given.logprob_tolerance, restarts=given.restarts, say=self.run.log.log
-        )  # fmt: skip
+        given, policies = settings.rollouts, list[Policy]()
+        servers = make_servers(settings, context)
+        self._rounded = "bfloat16" in (settings.learner.precision, *(server.dtype for server in servers))
+        for server in servers:
+            stack.callback(server.stop)
+            server.begin()
+            transfer: Sync = Stored(sync) if policies else sync
+            policies.append(
+                Policy(
+                    server, transfer, seconds=given.seconds, tolerance=given.logprob_tolerance, restarts=given.restarts, say=self.run.log.log
+                )
+            )  # fmt: skip
+        self._policy = Spread(policies, self.run.log.log) if len(policies) > 1 else policies[0]
         sampling = settings.sampling.model_dump(exclude={"most_tokens"})
         say = self.run.log.log
         scoring, second = make_scoring(settings, self.encoder, self.run.began, say), make_second_judge(settings, say)

@@ -103,7 +103,7 @@ class GivenServer:
         """Do nothing: the run does not own it."""
 
 
-def make_server(settings: GroupSettings, context: int) -> Server:
-    """The server at the address of the settings, or one of the run's own."""
+def make_servers(settings: GroupSettings, context: int) -> list[Server]:
+    """The servers at the addresses of the settings, or one of the run's own."""
     given = settings.rollouts
-    return GivenServer(given.url, given.key_variable) if given.url else OwnServer(settings, context)
+    return [GivenServer(url, given.key_variable) for url in given.urls] or [OwnServer(settings, context)]

@@ -49,19 +49,20 @@ class SamplingSettings(Settings):
         return f"{sampled}, which is what the learner scores"
 
 
+Url = Annotated[str, Field(pattern=r"^(https?://.*)?$", max_length=500)]
+
+
 class RolloutSettings(Settings):
     """The vLLM server that writes the stories, and how it gets the weights."""
 
-    url: Annotated[str, FilledIn()] = Field(
+    url: Annotated[Url | tuple[Url, ...], FilledIn()] = Field(
         "",
-        pattern=r"^(https?://.*)?$",
-        max_length=500,
-        description="Names the server, without the /v1; where it is empty, the run starts a server of its own.",
+        description="Names the server, or several in a list, without the /v1; where it is empty, the run starts a server of its own.",
     )
     key_variable: Annotated[str, FilledIn()] = Field("ROLLOUT_KEY", pattern=r"^[A-Z][A-Z0-9_]*$", max_length=100)
     sync: Annotated[Literal["memory", "nccl"], FilledIn()] = Field(
         "memory",
-        description="Transfers weights through this machine's shared memory, or between GPUs; adapters always go through memory.",
+        description="Transfers weights through this machine's shared memory (through the run's folder, if a server is on another machine), or between GPUs; adapters always go the first way.",
     )
     tensor_parallel: int = Field(
         1, ge=1, le=64, description="Sets the number of GPUs that share each layer of the run's own server."
@@ -99,6 +100,20 @@ class RolloutSettings(Settings):
         le=100,
         description="Limits how often a server of the run's own that died is restarted.",
     )
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The addresses of the servers; none where the run starts its own."""
+        given = (self.url,) if isinstance(self.url, str) else self.url
+        return tuple(one.rstrip("/") for one in given if one)
+
+    @model_validator(mode="after")
+    def every_server_is_reached(self) -> RolloutSettings:
+        if len(set(self.urls)) < len(self.urls):
+            raise ValueError("url names a server twice")
+        if self.sync == "nccl" and len(self.urls) > 1:
+            raise ValueError("sync nccl reaches one server: name one in url, or take sync memory")
+        return self
 
 
 class HumanSettings(Settings):

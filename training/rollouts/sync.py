@@ -9,8 +9,8 @@
 
 `load` may be called again with the same weights, since a restarted server has those of its model.
 
-There are three methods: files in the machine's shared memory that the server reloads in place, LoRA adapters in the same way, and vLLM's
-NCCL transfer between GPUs. Every wait has a time limit. A server that fails at any point raises `ServerUnavailable`; one whose log-probabilities differ
+There are three methods: files in the machine's shared memory, or in the run's folder for a server on another machine, that the server reloads in
+place; LoRA adapters in the same way; and vLLM's NCCL transfer between GPUs. Every wait has a time limit. A server that fails at any point raises `ServerUnavailable`; one whose log-probabilities differ
 from the learner's raises `LogprobMismatch`: its stories would not be the policy's, and the run stops rather than learn from them.
 """
 
@@ -20,12 +20,14 @@ import fcntl
 import json
 import os
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import numpy as np
 import torch
@@ -62,14 +64,15 @@ class Sync(Protocol):
 
 
 class SharedFolder:
-    """A folder in the machine's shared memory, if there is one; only the learner's user may read it.
+    """A folder in the machine's shared memory, if there is one, or in `base`; only the learner's user may read it.
 
     A learner that was killed cannot remove its folder, which holds all weights of a model, so the next learner does. Each folder is locked by its
     process; the kernel releases the lock when the process ends.
     """
 
-    def __init__(self) -> None:
-        base = SHARED if SHARED.is_dir() else Path(tempfile.gettempdir())
+    def __init__(self, base: Path | None = None) -> None:
+        base = base or (SHARED if SHARED.is_dir() else Path(tempfile.gettempdir()))
+        base.mkdir(parents=True, exist_ok=True)
         for other in base.glob(f"{PREFIX}*"):
             _remove_if_abandoned(other)
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
@@ -108,12 +111,12 @@ class PausedServer:
 
 
 class SharedMemory:
-    """Transfers all weights as safetensors, which the server's own loader reloads in place. The server is on this machine, with a GPU or without."""
+    """Transfers all weights as safetensors, which the server's own loader reloads in place. The server sees the folder, and has a GPU or none."""
 
     model = ""
 
-    def __init__(self) -> None:
-        self._folder = SharedFolder()
+    def __init__(self, base: Path | None = None) -> None:
+        self._folder = SharedFolder(base)
 
     def put(self, weights: Weights) -> None:
         _write(weights, self._folder.path / "model.safetensors")
@@ -136,8 +139,8 @@ class Adapter:
 
     model = POLICY
 
-    def __init__(self, lora: Lora, model: Path) -> None:
-        self._folder = SharedFolder()
+    def __init__(self, lora: Lora, model: Path, base: Path | None = None) -> None:
+        self._folder = SharedFolder(base)
         config = {
             "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": lora.rank, "lora_alpha": lora.alpha, "lora_dropout": 0.0, "bias": "none",
             "target_modules": "all-linear", "base_model_name_or_path": model.name, "inference_mode": True,
@@ -190,14 +193,35 @@ def fixed_text(vocabulary: int, tokens: int = 256) -> Tokens:
 
 
 def make_sync(settings: GroupSettings) -> Sync:
-    """The transfer method of the settings."""
+    """The transfer method of the settings. Files go through the run's folder, which all see, if a server is on another machine."""
+    urls = settings.rollouts.urls
+    here = all(map(on_this_machine, urls))
+    base = None if here else settings.run_dir / "checkpoints"  # they go when the run is over
     if settings.learner.lora:
-        return Adapter(settings.learner.lora, settings.model)
+        return Adapter(settings.learner.lora, settings.model, base)
     if settings.rollouts.sync == "nccl":
         from training.rollouts.nccl import Nccl
 
-        return Nccl(settings.rollouts.tensor_parallel)
-    return SharedMemory()
+        return Nccl(settings.rollouts.tensor_parallel, address_towards(urls[0]) if urls else "127.0.0.1")
+    return SharedMemory(base)
+
+
+def on_this_machine(url: str) -> bool:
+    """Whether the address is one of this machine: only those can be bound."""
+    with suppress(OSError):
+        for family, kind, _, _, address in socket.getaddrinfo(urlsplit(url).hostname, 0, type=socket.SOCK_DGRAM):
+            with socket.socket(family, kind) as probe:
+                probe.bind(address)
+                return True
+    return False
+
+
+def address_towards(url: str) -> str:
+    """This machine's address in the network of a server. Nothing is sent."""
+    family, kind, _, _, address = socket.getaddrinfo(urlsplit(url).hostname, 9, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(family, kind) as probe:
+        probe.connect(address)
+        return str(probe.getsockname()[0])
 
 
 def server_weights(weights: Weights, settings: GroupSettings) -> Weights:

@@ -99,8 +99,8 @@ def _could_run(run: Run, machine: Machine) -> bool:
 
 def _begin(run: Run, machine: Machine, gpus: list[Gpu]) -> Run:
     Gpu.objects.filter(pk__in=[gpu.pk for gpu in gpus]).update(run=run)
-    names = Machine.objects.filter(pk__in={gpu.machine_id for gpu in gpus}).order_by("name").values_list("name", flat=True)
-    rendezvous = {"machines": list(names)} if run.nodes > 1 else None
+    machines = Machine.objects.filter(gpus__in=gpus).distinct().order_by("name")
+    rendezvous = {"machines": list(machines.values_list("name", flat=True))} if run.nodes > 1 else None
     begun = {"started": Coalesce("started", Now()), "lease_until": lease.until(LEASE), "rendezvous": rendezvous}
     Run.objects.filter(pk=run.pk).update(state=RunState.RUNNING, machine=machine, problem="", **begun)
     run.refresh_from_db()

@@ -45,7 +45,7 @@ def start(run: Run, settings: Path, folder: Path, machine: str) -> subprocess.Po
     if run.nodes > 1:
         assert run.machine is not None
         leads = run.machine.name == machine
-        meeting = Meeting(run.nodes, run.rendezvous["endpoint"], run.rendezvous["id"], leads, address())
+        meeting = Meeting(run.nodes, run.meeting["endpoint"], run.meeting["id"], leads, address())
     given = (sockets(meeting.address) if meeting else {}) | environment(folder, numbers)
     if DECLARED[run.recipe].has_group("teacher"):
         given |= stages.key()

@@ -37,7 +37,7 @@ from workers.lease import Lease, Lost, expired
 from workers.machine import address
 from workers.processes import ask_to_stop, kill, processes_of, site_is_gone
 from writer.studio.models import Run, RunState
-from writer.studio.registry import DECLARED, is_stage
+from writer.studio.registry import is_stage
 
 T = TypeVar("T")
 
@@ -100,7 +100,7 @@ class Follower:
 
     def _run(self) -> None:
         beat = 0.0
-        self._rendezvous = (self.run.rendezvous or {}).get("id", "")
+        self._rendezvous = self.run.meeting.get("id", "")
         alive = bool(processes_of(self.folder))
         unwanted = self.run.wish or self._shutting_down
         if not alive and not unwanted and not is_finished(self.run, self.folder):
@@ -153,14 +153,14 @@ class Follower:
         self._rendezvous, self._parted = f"{self.run_id}-{secrets.token_hex(8)}", None
         (self.folder / RENDEZVOUS).write_text(self._rendezvous)
         place = {"id": self._rendezvous, "endpoint": f"{address()}:{free_port()}"}
-        self.run.rendezvous = {"machines": self.run.rendezvous["machines"]} | place
+        self.run.rendezvous = {"machines": self.run.meeting["machines"]} | place
         self._retry(lambda: self.lease.write(rendezvous=self.run.rendezvous))
 
     def _check_machines(self) -> None:
         """End this machine's part of the run after that of another one has ended, or when another one is gone."""
         if self.run.nodes == 1 or not self._rendezvous:
             return
-        now = self.run.rendezvous or {}
+        now = self.run.meeting
         self._gone = self._retry(lambda: gone([name for name in now.get("machines", ()) if name != self._here]))
         if self._parted is None and now.get("id") != self._rendezvous:
             self._parted = time.monotonic()

@@ -87,12 +87,12 @@ class Node:
         found = Run.objects.select_related("base", "machine").filter(pk=self.run_id, state=RunState.RUNNING).first()
         if found is None or found.machine is None or found.machine.name == self.machine:
             return None
-        return found if self.machine in (found.rendezvous or {}).get("machines", ()) else None
+        return found if self.machine in found.meeting.get("machines", ()) else None
 
     def _look(self, run: Run) -> bool:
         """Start or end this machine's part, as the run's row says. Returns whether it is at work."""
         self._shutting_down = self._shutting_down or site_is_gone(self._site_socket)
-        wanted = run.rendezvous.get("id", "")
+        wanted = run.meeting.get("id", "")
         if wanted != self._joined:
             self._joined = wanted if wanted and _holds(self.folder / JOINED, wanted) else ""
             if not self._joined:
@@ -113,7 +113,7 @@ class Node:
         return alive
 
     def _join(self, run: Run) -> None:
-        wanted = run.rendezvous["id"]
+        wanted = run.meeting["id"]
         if problem := self._problem(run, wanted):
             self._patiently(lambda: end(run, run.attempt, RunState.FAILED, problem))
             return
@@ -132,7 +132,7 @@ class Node:
                     f"The machine {self.machine} does not see the run's folder, {run_folder(run)}. A run on several machines needs the same folder "
                     "at the same path on all of them: share it, or use one machine."
                 )
-            if (newer := self._patiently(self._read)) is None or newer.rendezvous.get("id") != wanted:
+            if (newer := self._patiently(self._read)) is None or newer.meeting.get("id") != wanted:
                 return ""  # it will not be joined: the next look finds out
             time.sleep(POLL_SECONDS)
         if run.recipe not in DECLARED:
@@ -153,7 +153,7 @@ class Node:
             with transaction.atomic():
                 found = with_it.select_for_update().first()
                 if found is not None:
-                    with_it.update(rendezvous={"machines": found.rendezvous["machines"]})
+                    with_it.update(rendezvous={"machines": found.meeting["machines"]})
 
         self._patiently(take_out)
         self._joined = ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -45,7 +44,7 @@ def outcome(run: Run, folder: Path) -> Path:
 
 def is_finished(run: Run, folder: Path) -> bool:
     """Whether the run has finished its work. The folder is listed, since a network file system remembers for a while that a name was absent."""
-    return outcome(run, folder).name in os.listdir(folder)
+    return outcome(run, folder) in folder.iterdir()
 
 
 def register(run: Run, attempt: int, folder: Path) -> None:

@@ -11,7 +11,7 @@ it, since its folder is on all of them.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -170,6 +170,11 @@ class Run(models.Model):
     def all_gpus(self) -> int:
         """Its GPUs on all machines."""
         return self.nodes * self.gpus
+
+    @property
+    def meeting(self) -> dict[str, Any]:
+        """`rendezvous`: `machines`, and, while its processes meet or have met, `id` and `endpoint`."""
+        return self.rendezvous or {}
 
 
 class EventKind(models.TextChoices):

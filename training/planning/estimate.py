@@ -57,6 +57,8 @@ class Plan:
     mfu: float = 0.4
     server: Server | None = None
     """The run's own server, which writes its stories."""
+    nodes: int = 1
+    """Machines, of which each has the same part of the GPUs."""
     changes: list[str] = field(default_factory=list)
 
     @property
@@ -149,13 +151,14 @@ def make_plan(
     settings: RecipeSettings,
     *,
     gpus: int = 4,
+    nodes: int = 1,
     gpu: str = "a100-80",
     texts: int | None = None,
     words: float | None = None,
     tokens_per_word: float = 1.35,
     mfu: float = 0.4,
 ) -> Plan:
-    """Estimate a run. `texts` and `words` are the number and the length of the texts to assume where the data files do not exist; `mfu` is
+    """Estimate a run on `nodes` machines with `gpus` GPUs each. `texts` and `words` are the number and the length of the texts to assume where the data files do not exist; `mfu` is
     the share of the GPUs' FLOP/s that is reached, counting recomputed activations as work.
 
     Raises MendableError for impossible values, for a model of unknown shape, and where none of the data can be used.
@@ -163,11 +166,13 @@ def make_plan(
     if gpu not in CARDS:
         raise MendableError(f"The GPU {gpu!r} is not known: choose one of {', '.join(CARDS)}.")
     if (
-        gpus < 1
+        min(gpus, nodes) < 1
         or not 0 < mfu <= 1
         or min(tokens_per_word, 1 if words is None else words, 1 if texts is None else texts) <= 0
     ):
-        raise MendableError("A plan needs at least one GPU, texts, words and tokens above 0, and mfu between 0 and 1.")
+        raise MendableError(
+            "A plan needs at least one GPU and one machine, texts, words and tokens above 0, and mfu between 0 and 1."
+        )
     shape, source = find_shape(settings.model)
     found = count_texts(recipe, settings, tokens_per_word, words or DEFAULT_WORDS)
     known = bool(found.examples) or texts is not None
@@ -178,10 +183,11 @@ def make_plan(
                 f"({settings.context:,} tokens), {found.unread:,} lines have no text."
             )
         found = _assumed(recipe, settings, texts, words, tokens_per_word)
-    gpus, card = gpus if settings.learner.zero_stage else 1, CARDS[gpu]
+    gpus, nodes = (gpus, nodes) if settings.learner.zero_stage else (1, 1)
+    card = CARDS[gpu]
     server = _server(recipe, settings, shape, gpus, card)
-    setup = _setup(recipe, settings, shape, gpus, found.longest, card)
-    plan = Plan(recipe, settings, shape, source, card, gpu, setup, found, known, mfu, server)
+    setup = _setup(recipe, settings, shape, nodes * gpus, found.longest, card)
+    plan = Plan(recipe, settings, shape, source, card, gpu, setup, found, known, mfu, server, nodes)
     if not plan.fits:
         plan.changes = _changes(plan)
     return plan

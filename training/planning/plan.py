@@ -19,6 +19,7 @@ from training.planning.costs import (
     traffic_bytes,
 )
 from training.planning.estimate import Plan, preference_shape
+from training.planning.machines import needs
 from training.planning.shapes import matmul_parameters
 
 
@@ -53,10 +54,11 @@ Rows = list[tuple[str, str]]
 def format_plan(plan: Plan) -> str:
     """Return sections of lines, each with a figure, its meaning and its origin."""
     sections = {
-        f"{plan.recipe.name} of {plan.settings.model.name} on {plan.setup.gpus} x {plan.card_name}": _model(plan),
+        f"{plan.recipe.name} of {plan.settings.model.name} on {_cards(plan)}": _model(plan),
         "Memory of each GPU (1 GB is 10^9 bytes)": _memory(plan),
         "The server that writes the stories": _server(plan),
         "Memory of the host, and disk": _elsewhere(plan),
+        "Several machines": needs(plan.setup, plan.nodes, plan.micro_steps),
         "Work": _work(plan),
         f"Time, with {plan.card.flops / 1e12:.0f} TFLOP/s a GPU": _hours(plan),
     }
@@ -66,6 +68,11 @@ def format_plan(plan: Plan) -> str:
     for title, rows in sections.items():
         lines += [title, *(f"  {value:>{width}}  {what}" for value, what in rows), ""]
     return "\n".join([*lines, *_conclusion(plan)])
+
+
+def _cards(plan: Plan) -> str:
+    machines = f"{plan.nodes} machines of " if plan.nodes > 1 else ""
+    return f"{machines}{plan.setup.gpus // plan.nodes} x {plan.card_name}"
 
 
 def _model(plan: Plan) -> Rows:

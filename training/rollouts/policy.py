@@ -59,6 +59,7 @@ class Policy:
         self._restarting = asyncio.Lock()
         self._ready = asyncio.Event()  # set when the server has the weights; requests wait for it
         self._restarts = 0
+        self._lost: ServerLost | None = None
 
     async def __aenter__(self) -> Self:
         self._client = TokenClient(self.server.url, self.server.key, self.server.served_as, seconds=self._seconds)
@@ -88,6 +89,8 @@ class Policy:
         """A story, and the version of the weights that wrote it. Raises MendableError if the server fails permanently."""
         while True:
             await self._ready.wait()
+            if self._lost:
+                raise self._lost
             restarts, version = self._restarts, self.version
             try:
                 return await self._client.generate(prompt, sampling, model=self.sync.model), version
@@ -109,10 +112,12 @@ class Policy:
             wait = FIRST_WAIT
             while self._restarts == seen:
                 if not self._restarts_left:
-                    raise ServerLost(
+                    self._lost = ServerLost(
                         f"The rollout server fails again and again: {unavailable}. If the run started it, its log is in the run's folder. The same "
                         "command resumes where this one ended."
-                    ) from None
+                    )
+                    self._ready.set()  # for the requests that wait: they fail, too
+                    raise self._lost from None
                 self._restarts_left -= 1
                 self._ready.clear()
                 self._say(

@@ -48,6 +48,7 @@ from training.planning.costs import (
 )
 from training.planning.estimate import make_plan
 from training.planning.plan import format_plan
+from training.planning.machines import between_bytes
 from training.planning.shapes import KNOWN, linears, lora_parameters, matmul_parameters, parameters, read_shape
 from training.recipes.registry import read_run
 
@@ -399,6 +400,26 @@ def test_more_gpus_need_less_memory_each_and_less_time(tmp_path: Path) -> None:
     assert few.hours(few.step_flops, 0.5) == pytest.approx(2 * few.hours(few.step_flops))
 
 
+@pytest.mark.parametrize("stage", [2, 3])
+def test_machines_are_more_gpus_and_need_more(tmp_path: Path, stage: int) -> None:
+    path = settings_file(tmp_path, zero_stage=stage)
+    two, one = make_plan(*read_run(path), gpus=4, nodes=2), make_plan(*read_run(path), gpus=8)
+    assert (two.setup, two.nodes, one.nodes) == (one.setup, 2, 1)
+    micro_steps = two.micro_steps if stage == 3 else 1
+    sent = between_bytes(two.setup, two.micro_steps)
+    copies = 3 * micro_steps if stage == 3 else 2
+    assert sent == pytest.approx(copies * two.setup.bytes_per_weight * two.setup.total * 7 / 8)
+    text = format_plan(two)
+    assert "on 2 machines of 4 x a100-80" in text
+    for need in ("1 folder", "1 port", "rendezvous", "not run", f"{sent / 1e9:.1f} GB"):
+        assert need in text
+    assert "machines" not in format_plan(one)
+
+
+def test_without_zero_a_run_uses_one_machine(tmp_path: Path) -> None:
+    assert make_plan(*read_run(settings_file(tmp_path)), gpus=4, nodes=2).nodes == 1
+
+
 @pytest.mark.parametrize(
     ("text", "flags", "message"),
     [
@@ -413,6 +434,7 @@ def test_more_gpus_need_less_memory_each_and_less_time(tmp_path: Path) -> None:
         ),
         ("", {"gpu": "tpu"}, "The GPU 'tpu' is not known"),
         ("", {"gpus": 0}, "at least one GPU"),
+        ("", {"nodes": 0}, "one machine"),
         ("", {"mfu": 1.1}, "mfu between 0 and 1"),
         ("", {"texts": 0}, "texts, words and tokens above 0"),
     ],

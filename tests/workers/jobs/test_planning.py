@@ -46,14 +46,14 @@ def snapshot(db: None) -> Snapshot:
 def draft(base: ModelVersion, admin: User, snapshot: Snapshot) -> Draft:
     """A run that nobody has planned yet; by default preferences, eight a step."""
 
-    def made(*, recipe: str = "dpo", starts_itself: bool = False, gpus: int = 1, **changes: Any) -> Run:
+    def made(*, recipe: str = "dpo", starts_itself: bool = False, gpus: int = 1, nodes: int = 1, **changes: Any) -> Run:
         dataset, learned = changes.pop("dataset", None), changes.pop("snapshot", snapshot)
         values = (
             defaults_of(recipe, base) | ({} if recipe == "pretrain" else {"batch": 8}) | {"context": 1024} | changes
         )
         return Run.objects.create(
             recipe=recipe, settings=values, base=base, snapshot=None if dataset else learned, dataset=dataset,
-            by=admin, starts_itself=starts_itself, gpus=gpus,
+            by=admin, starts_itself=starts_itself, gpus=gpus, nodes=nodes,
         )  # fmt: skip
 
     return made
@@ -332,6 +332,19 @@ def test_hours_by_the_last_good_run(draft: Draft, base: ModelVersion, gpus: int)
     assert plan["hours_from"] == f"by the speed of run {good.pk}"
     tokens = plan["steps"] * 8 * plan["tokens"] / plan["rows"]
     assert plan["gpu_hours"] == pytest.approx(tokens / 500 / 3600, rel=0.01), "twice the speed on twice the GPUs"
+
+
+def test_several_machines(draft: Draft, base: ModelVersion) -> None:
+    """What they need is in the plan, and what has not been run is said."""
+    register()
+    learner = defaults_of("dpo", base)["learner"] | {"zero_stage": 2}
+    plan = planned(draft(nodes=2, learner=learner))
+    assert "2 machines of 1 x" in plan["text"]
+    assert "not run  on GPUs of several machines" in plan["text"]
+    waits, not_run = plan["notes"][-2:]
+    assert waits == "It waits until 2 machines have 1 GPUs each; 1 are registered."
+    assert "have not been run on GPUs yet" in not_run
+    assert not any("machines" in note for note in planned(draft())["notes"])
 
 
 def test_hours_by_arithmetic(draft: Draft) -> None:

@@ -67,6 +67,7 @@ def planned(draft: Callable[..., Run]) -> Run:
     [
         ({"base": "99"}, "base"), ({"base": "1; rm"}, "base"), ({"base": "9" * 20}, "base"), ({"data": "snapshot:99"}, "data"),
         ({"data": "dataset:/etc"}, "data"), ({"data": ""}, "data"), ({"gpus": "0"}, "gpus"), ({"gpus": "65"}, "gpus"),
+        ({"nodes": "0"}, "nodes"), ({"nodes": "65"}, "nodes"), ({"nodes": "two"}, "nodes"), ({"nodes": "2"}, "learner.zero_stage"),
         ({"gpus": "²"}, "gpus"), ({"gpus": "2"}, "learner.zero_stage"), ({"note": "x" * 501}, "note"),
     ],
 )  # fmt: skip
@@ -192,6 +193,22 @@ def test_a_clone_begins_with_what_was_set(
     assert (shown["beta"], shown["learner.learning_rate"]) == ("0.25", "1.2345678e-06")
     assert page.context["given"]["data"] == f"snapshot:{run.snapshot_id}"
     assert page.context["given"]["note"] == "The first try"
+
+
+def test_a_run_on_several_machines(
+    draft: Callable[..., Run], typed: dict[str, str], admin: User, sign_in: Callable[..., Client]
+) -> None:
+    run = draft(typed=typed | {"learner.zero_stage": "2"}, nodes="2", gpus="4")
+    assert (run.nodes, run.gpus, run.all_gpus) == (2, 4, 8)
+    browser = sign_in(admin)
+    form = browser.get(f"/studio/runs/new/dpo?clone={run.pk}")
+    assert (form.context["given"]["nodes"], form.context["given"]["gpus"]) == ("2", "4")
+    assert "Not yet run on GPUs" in form.content.decode()
+    machine = Machine.objects.create(name="left", seen=timezone.now())
+    Run.objects.filter(pk=run.pk).update(machine=machine, rendezvous={"machines": ["left", "right"]}, plan=PLAN)
+    page = browser.get(f"/studio/runs/{run.pk}").content.decode()
+    assert "on left, right" in page
+    assert "2 machines, 4 GPUs each" in page
 
 
 def test_the_page_says_what_is_otherwise_than_in_the_last_good_run(

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.db import DatabaseError, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
 from training.common.errors import MendableError
@@ -25,7 +25,7 @@ from workers.folders import lines_in, model_path, private, run_folder, size, stu
 from workers.jobs.runs import stage_plan
 from workers.jobs.runs.material import prepare
 from writer.editorial.models import Making
-from writer.studio.models import Gpu, Run, RunState
+from writer.studio.models import Gpu, Machine, Run, RunState
 from writer.studio.operations.ask_run import queue_run
 from writer.studio.registry import DECLARED, judges_named
 
@@ -98,9 +98,11 @@ def _plan(run: Run) -> dict[str, Any]:
         path = _fit_batch(run, path, rows, min(context or run.settings["context"], run.settings["context"]), notes)
     gpu = Gpu.objects.filter(memory__gt=0).order_by("-memory").first()
     card = next((name for part, name in CARDS.items() if gpu is not None and part in gpu.name), "a100-80")
-    plan = make_plan(*read_run(path), gpus=run.gpus, gpu=card, tokens_per_word=TOKENS_PER_WORD)
+    plan = make_plan(*read_run(path), gpus=run.gpus, nodes=run.nodes, gpu=card, tokens_per_word=TOKENS_PER_WORD)
     if gpu is None:
         notes.append("No GPU is registered: it will run on a processor, and the figures are those of an A100.")
+    if run.nodes > 1:
+        notes += _machines(run)
     needs = int(
         checkpoint_bytes(plan.setup) * (run.settings["keep"] + 1) + 2 * plan.setup.bytes_per_weight * plan.setup.total
     )
@@ -129,6 +131,19 @@ def _plan(run: Run) -> dict[str, Any]:
     elif gpu is not None and not plan.fits:
         found["problem"] = "It does not fit into a GPU's memory. The whole plan below says what would help."
     return found
+
+
+def _machines(run: Run) -> list[str]:
+    able = Machine.objects.annotate(number=Count("gpus")).filter(number__gte=run.gpus).count()
+    waits = (
+        []
+        if able >= run.nodes
+        else [f"It waits until {run.nodes} machines have {run.gpus} GPUs each; {able} are registered."]
+    )
+    return [
+        *waits,
+        "Runs on several machines have not been run on GPUs yet; what they need is in the whole plan below.",
+    ]
 
 
 def _fit_batch(run: Run, path: Path, rows: int, context: int, notes: list[str]) -> Path:
@@ -171,10 +186,10 @@ def _hours(run: Run, plan: Any) -> tuple[float | None, str]:
             if "tokens_per_second" in body.get("values", {})
         ]
         if speeds:
-            speed = sorted(speeds)[len(speeds) // 2] * run.gpus / max(1, last.gpus)
-            return tokens / speed / 3600 * run.gpus, f"by the speed of run {last.pk}"
+            speed = sorted(speeds)[len(speeds) // 2] * run.all_gpus / max(1, last.all_gpus)
+            return tokens / speed / 3600 * run.all_gpus, f"by the speed of run {last.pk}"
     if Gpu.objects.filter(memory__gt=0).exists() and plan.steps:
-        return plan.likely_hours * run.gpus, f"computed, at {plan.mfu:.0%} of the cards' arithmetic"
+        return plan.likely_hours * run.all_gpus, f"computed, at {plan.mfu:.0%} of the cards' arithmetic"
     return None, "no run of this kind has been made on a processor yet"
 
 

@@ -22,7 +22,7 @@ from writer.stories.text import checked_text
 from writer.studio.defaults import defaults_of
 from writer.studio.forms import read
 from writer.studio.models import ENDED, Dataset, DatasetKind, Gpu, Run, RunState
-from writer.studio.models.runs import MOST_GPUS
+from writer.studio.models.runs import MOST_GPUS, MOST_NODES
 from writer.studio.registry import DECLARED, is_stage, kinds_read
 from writer.studio.wake import call_keepers
 
@@ -66,6 +66,7 @@ def draft_run(
     corpus: str = "",
     reward_model: str = "",
     gpus: str = "1",
+    nodes: str = "1",
     note: str = "",
     key: str | None = None,
     cloned_from: int | None = None,
@@ -75,7 +76,7 @@ def draft_run(
     if values is None:
         name, problem = next(iter(form.errors.items()))
         raise Refused(problem, field=name)
-    fields = _of_stage(recipe, corpus) if is_stage(recipe) else _of_training(values, base, gpus)
+    fields = _of_stage(recipe, corpus) if is_stage(recipe) else _of_training(values, base, gpus, nodes)
     if DECLARED[recipe].has_group("rewards"):
         fields |= _of_rewards(values, reward_model, fields["gpus"])
     if data not in dict(data_for(recipe)):
@@ -95,15 +96,19 @@ def draft_run(
     )
 
 
-def _of_training(values: dict[str, Any], base: str, gpus: str) -> dict[str, Any]:
+def _of_training(values: dict[str, Any], base: str, gpus: str, nodes: str) -> dict[str, Any]:
     version = bases().filter(pk=int(base)).first() if base.isdecimal() and len(base) < 10 else None
     if version is None:
         raise Refused("Choose the version to start from.", field="base")
     if not (gpus.isdecimal() and len(gpus) < 4 and 1 <= int(gpus) <= MOST_GPUS):
         raise Refused(f"From 1 to {MOST_GPUS} GPUs.", field="gpus")
+    if not (nodes.isdecimal() and len(nodes) < 4 and 1 <= int(nodes) <= MOST_NODES):
+        raise Refused(f"From 1 to {MOST_NODES} machines.", field="nodes")
+    if int(nodes) > 1 and not values["learner"]["zero_stage"]:
+        raise Refused("Several machines need ZeRO stage 1, 2 or 3.", field="learner.zero_stage")
     if int(gpus) > 1 and not values["learner"]["zero_stage"]:
         raise Refused("Several GPUs need ZeRO stage 1, 2 or 3.", field="learner.zero_stage")
-    return {"base": version, "gpus": int(gpus)}
+    return {"base": version, "gpus": int(gpus), "nodes": int(nodes)}
 
 
 def _of_rewards(values: dict[str, Any], reward_model: str, gpus: int) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from writer.studio.operations.ask_run import (
 from writer.studio.registry import DECLARED, current, is_stage, judges_named, teacher_named
 
 AT_ONCE = 2000
-_GIVEN = ("base", "data", "corpus", "reward_model", "gpus", "note", "key", "clone")
+_GIVEN = ("base", "data", "corpus", "reward_model", "nodes", "gpus", "note", "key", "clone")
 LISTED = 100
 
 
@@ -78,6 +78,7 @@ def run_new(request: HttpRequest, recipe: str) -> HttpResponse:
             corpus=given["corpus"],
             reward_model=given["reward_model"],
             gpus=given["gpus"] or "1",
+            nodes=given["nodes"] or "1",
             note=given["note"],
             key=given["key"] or None,
             cloned_from=int(given["clone"]) if given["clone"].isdecimal() and len(given["clone"]) < 9 else None,
@@ -89,13 +90,13 @@ def run_new(request: HttpRequest, recipe: str) -> HttpResponse:
 
 
 def _fresh(request: HttpRequest, recipe: str) -> HttpResponse:
-    given = {"key": secrets.token_urlsafe(16), "gpus": "1"}
+    given = {"key": secrets.token_urlsafe(16), "gpus": "1", "nodes": "1"}
     clone = request.GET.get("clone", "")
     if clone.isdecimal() and len(clone) < 9 and (run := Run.objects.filter(pk=int(clone), recipe=recipe).first()):
         data = f"snapshot:{run.snapshot_id}" if run.snapshot_id else f"dataset:{run.dataset_id}"
         given |= {"base": str(run.base_id), "data": data, "corpus": str(run.corpus_id)}
         given |= {"reward_model": str(run.reward_model_id or "")}
-        given |= {"gpus": str(run.gpus), "clone": clone, "note": run.note}
+        given |= {"gpus": str(run.gpus), "nodes": str(run.nodes), "clone": clone, "note": run.note}
         return _form(request, form_of(recipe, run.settings), given)
     base = bases().filter(deployments__state="serving").first() or bases().first()
     root = base.root if base else None

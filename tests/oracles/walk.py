@@ -22,14 +22,14 @@ MANY = 12
 
 def sum_of_small_gradients(stage: int) -> float:
     """The norm of a step's gradients in bfloat16, over that of one text on the first process: the step has that text, and small parts of the same
-    gradient on both processes and in more micro-batches. Without loss it is 1 + (2 MANY + 1) SMALL."""
+    gradient on both processes in more micro-batches. Without loss it is 1 + 2 MANY SMALL."""
     one = learner("qwen3", precision="bfloat16", zero_stage=stage, clip_norm=1e6)
     text = Sample.from_lists(list(range(5, 25)), [1.0] * 20)
 
     def norm(small: float, divide: float) -> float:
         for number in range(MANY + 1):
             for _, batch in one.split_across_ranks([(text,)] * dist.get_world_size(), last=number == MANY):
-                one.backward(one(batch).sum() * (1.0 if number == rank() == 0 else small))
+                one.backward(one(batch).sum() * (small if number else float(rank() == 0)))
         return one.update(0.0, divide) * divide
 
     return norm(SMALL, 4.0) / norm(0.0, 1.0)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from training.config.markers import First, NotAsked
+from training.config.markers import UNTRIED, First, NotAsked
 from training.config.settings import Settings
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -29,10 +29,11 @@ class LearnerSettings(Settings):
     )
     zero_stage: Literal[0, 1, 2, 3] = Field(
         0,
-        description="With 0, plain torch runs one process; with 1 to 3, DeepSpeed shards optimizer, gradients, weights.",
+        description="With 0, plain torch runs one process; with 1 to 3, DeepSpeed shards optimizer, gradients, weights. "
+        + UNTRIED,
     )
     offload: Literal["none", "optimizer", "all"] = Field(
-        "none", description="Determines what DeepSpeed keeps in the host's memory."
+        "none", description="Determines what DeepSpeed keeps in the host's memory. " + UNTRIED
     )
     gradient_checkpointing: bool = True
     lora: Lora | None = None

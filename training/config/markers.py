@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 from pydantic.fields import FieldInfo
 
 Marker = TypeVar("Marker")
+UNTRIED = "Computed or tried on processors: no GPU has run this yet."
+"""Said of each thing that needs a GPU, until one has run it."""
 
 
 @dataclass(frozen=True)

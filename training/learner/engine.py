@@ -47,7 +47,7 @@ class Engine(Protocol):
     def update(self, rate: float, divide: float) -> float: ...
     def save(self, folder: Path) -> None: ...
     def load(self, folder: Path) -> None: ...
-    def weights(self) -> dict[str, torch.Tensor]: ...
+    def weights(self, *, trained: bool = False) -> dict[str, torch.Tensor]: ...
 
 
 def parameter_groups(named: Iterator[tuple[str, torch.nn.Parameter]], decay: float) -> list[dict[str, Any]]:
@@ -107,8 +107,9 @@ class PlainEngine:
             for name, one in self.trained.items():
                 one.copy_(self.masters[name])
 
-    def weights(self) -> dict[str, torch.Tensor]:
-        return {name: one.detach() for name, one in self.module.state_dict().items()}
+    def weights(self, *, trained: bool = False) -> dict[str, torch.Tensor]:
+        """Return all weights, or those that are trained."""
+        return {name: one.detach() for name, one in (self.trained if trained else self.module.state_dict()).items()}
 
 
 def _accumulate_into(master: torch.nn.Parameter) -> Any:
@@ -174,12 +175,14 @@ class ZeroEngine:
         self.engine.load_checkpoint(str(folder), tag="deepspeed", load_module_strict=False)
         self.engine.optimizer.loss_scale = 1.0  # checkpoints of version 0.1 hold that of their last step
 
-    def weights(self) -> dict[str, torch.Tensor]:
-        """Return all weights on process 0, nothing on the others."""
+    def weights(self, *, trained: bool = False) -> dict[str, torch.Tensor]:
+        """Return all weights, or those that are trained, on process 0, nothing on the others."""
         import deepspeed
 
         kept: dict[str, torch.Tensor] = {}
         for name, one in self.engine.module.named_parameters(remove_duplicate=False):
+            if trained and not one.requires_grad:
+                continue
             with deepspeed.zero.GatheredParameters([one], enabled=self.stage == 3):
                 if processes.rank() == 0:
                     kept[name] = one.detach().cpu().clone()
@@ -198,7 +201,8 @@ def _config(settings: LearnerSettings) -> dict[str, Any]:
         "gradient_clipping": settings.clip_norm,
         "bf16": {"enabled": dtype_of(settings) == torch.bfloat16},
         "data_types": {"grad_accum_dtype": "fp32"},
-        "communication_data_type": "fp32",
+        # Stage 1 sends the sums over all micro-batches; the others send those of one, in the precision in which it was computed.
+        **({"communication_data_type": "fp32"} if settings.zero_stage == 1 else {}),
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,

@@ -12,13 +12,13 @@ from training.planning.shapes import Shape, head_parameters, lora_parameters, ma
 
 CHUNK = 64
 """Tokens that Gated DeltaNet processes together, in transformers and in the kernels."""
-TILE = 2**24
-"""Logits in memory at once (training/objectives/logprobs.py)."""
+TILE = 2**29
+"""Logits in a GPU's memory at once (training/objectives/logprobs.py)."""
 
 # DeepSpeed 0.19's defaults, in elements (deepspeed/runtime/zero/config.py).
 LIVE_PARAMETERS = 10**9
-BUCKET_ELEMENTS = 5 * 10**8
 SUB_GROUP_ELEMENTS = 10**9
+BUCKET_ELEMENTS = 5 * 10**8
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,18 +175,17 @@ class Memory:
 
 
 def state_bytes(setup: Setup) -> dict[str, float]:
-    """Return the bytes of weights, gradients and Adam's states on one GPU: 2 + 2 + 4 + 8 per parameter in bfloat16, 4 + 4 + 8 in float32.
+    """Return the bytes of weights, gradients and Adam's states on one GPU: 2 + 4 + 4 + 8 per parameter in bfloat16, 4 + 4 + 8 in float32.
 
-    Plain torch accumulates gradients in float32 (training/learner/engine.py). With offload the optimizer's states are in the host's
-    memory, and from stage 2 on the gradients too.
+    Gradients add up in float32 (training/learner/engine.py). With offload the optimizer's states are in the host's memory, and at stage 3 the
+    gradients too.
     """
     learner, trained = setup.learner, setup.trained
     half = setup.bytes_per_weight == 2
-    gradient = 4 if half and not learner.zero_stage else setup.bytes_per_weight
     offloaded = learner.offload != "none"
     return {
         "weights": 0 if learner.offload == "all" else setup.bytes_per_weight * setup.total * setup.zero_share(3),
-        "gradients": 0 if offloaded and learner.zero_stage > 1 else gradient * trained * setup.zero_share(2),
+        "gradients": 0 if offloaded and learner.zero_stage == 3 else 4 * trained * setup.zero_share(2),
         "float32 copies": 0 if offloaded or not half else 4 * trained * setup.zero_share(1),
         "Adam's two moments": 0 if offloaded else 8 * trained * setup.zero_share(1),
     }
@@ -196,39 +195,41 @@ def activation_bytes(setup: Setup) -> dict[str, float]:
     """Return the bytes of activations of the largest micro-batch. With gradient checkpointing the inputs of all layers and the outputs of
     attention are kept (training/learner/recompute.py), and one layer at a time is recomputed.
 
-    Where the head is trained, its gradient is accumulated in float32 beside one tile's product (logprobs.py), before any layer's backward pass.
+    Where the head is trained, its gradient is accumulated in float32 beside one tile's product (logprobs.py). The head is done before any layer's
+    backward pass. A tile is there in float32 and in the model's precision, and in the forward pass also as a temporary copy in float32.
     """
     shape, tokens = setup.shape, setup.tokens
     scale = setup.bytes_per_weight / 2
     kinds = [layer_bytes(shape, delta=True)] * shape.delta + [layer_bytes(shape, delta=False)] * shape.attention
     learns = setup.head and setup.learner.lora is None
     head = (4 + setup.bytes_per_weight) * head_parameters(shape) if learns else 0
+    tile = min(TILE, tokens * shape.vocabulary) if setup.head else 0
+    head = max(10 * tile, head + 6 * tile)
+    at_head = "gradient of the head, and a tile of logits" if learns else "tile of logits"
     found: dict[str, float] = {"final hidden states": 3 * setup.bytes_per_weight * shape.hidden * tokens}
     if setup.learner.gradient_checkpointing:
         found["inputs of the layers"] = setup.bytes_per_weight * shape.hidden * tokens * shape.layers
         output = setup.bytes_per_weight * shape.head_size + 4  # with the log-sum-exp, in float32
         found["outputs of attention"] = output * shape.heads * shape.attention * tokens
         layer = 1.16 * scale * max(kinds) * tokens
-        found["one layer recomputed" if layer >= head else "gradient of the head"] = max(layer, head)
+        found["one layer recomputed" if layer >= head else at_head] = max(layer, head)
     else:
         found["activations of all layers"] = scale * (sum(kinds) + 0.16 * max(kinds)) * tokens
-        found["gradient of the head"] = head
-    if setup.head:
-        # in float32, in the model's precision, and a temporary copy
-        found["tile of logits"] = 2.5 * 4 * TILE
+        found[at_head] = head
     return found
 
 
 def buffer_bytes(setup: Setup) -> dict[str, float]:
     """Return the bytes of DeepSpeed's buffers: gathered weights of the current layers, and gradients in transfer (two overlapping buckets).
-    The largest matrix does not fit into a bucket and has a buffer of its own."""
+    At stage 1 they are sums in float32. The largest matrix does not fit into a bucket and has a buffer of its own."""
     stage, item, total = setup.learner.zero_stage, setup.bytes_per_weight, setup.total
+    sent = 4 if stage == 1 else item
     largest = head_parameters(setup.shape)
     if not stage:
         return {}
-    buckets: dict[str, float] = {"buckets of gradients": item * min(2 * BUCKET_ELEMENTS, 2 * setup.trained)}
+    buckets: dict[str, float] = {"buckets of gradients": sent * min(2 * BUCKET_ELEMENTS, 2 * setup.trained)}
     if setup.learner.lora is None:
-        buckets["gradient of the embedding"] = item * largest
+        buckets["gradient of the embedding"] = sent * largest
     gathered: dict[str, float] = (
         {"gathered weights": item * min(LIVE_PARAMETERS + largest, total)} if stage == 3 else {}
     )
@@ -386,3 +387,8 @@ def sync_seconds(setup: Setup) -> float:
     3.6
     """
     return 2 * sync_bytes(setup) / HOST_BANDWIDTH
+
+
+def shared_memory_bytes(setup: Setup) -> float:
+    """Return the bytes of /dev/shm on the way to the server: the weights that are written, and those before, which it may still read."""
+    return 2 * sync_bytes(setup)

@@ -1,7 +1,7 @@
 """An estimate of what a run needs, from its settings, the model's shape and the data. The terms are in costs.py.
 
-Everything is computed, not measured: memory is estimated on the high side, and hours leave out loading data, checkpoints, evaluation and
-waiting for other GPUs.
+Everything is computed, not measured: memory is estimated on the high side, and hours leave out loading data, evaluation and waiting for
+other GPUs.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from training.planning.costs import (
     token_bytes,
     writing_seconds,
 )
+from training.planning.pauses import checkpoint_seconds, tile_seconds
 from training.planning.shapes import Shape, find_shape, parameters
 from training.planning.token_counts import DEFAULT_WORDS, TokenCounts, count_texts
 
@@ -114,6 +115,16 @@ class Plan:
         """The least number of micro-batches of a step, each of which gathers the weights under ZeRO-3."""
         return math.ceil(self.step_tokens / self.setup.tokens / self.setup.gpus)
 
+    @property
+    def tile_hours(self) -> float:
+        """Hours of one step in which a GPU adds up the gradients of the head's tiles, if all tokens are learned."""
+        return tile_seconds(self.setup, self.card, self.step_tokens / self.setup.gpus) / 3600
+
+    @property
+    def checkpoints(self) -> int:
+        """How many the run writes."""
+        return math.ceil((self.steps or 0) / self.settings.checkpoint_every)
+
     def hours(self, flops: float, mfu: float = 1.0) -> float:
         return flops / (self.card.flops * mfu * self.setup.gpus) / 3600
 
@@ -134,12 +145,14 @@ class Plan:
 
     def step_hours(self, mfu: float = 1.0, bandwidth_share: float = 1.0) -> float:
         """Hours of one step. Where stories are written a step ahead, the longer of writing and learning counts; otherwise their sum."""
-        learning, writing = self.hours(self.step_flops, mfu), self.writing_hours / bandwidth_share
+        learning, writing = self.hours(self.step_flops, mfu) + self.tile_hours, self.writing_hours / bandwidth_share
         stale = self.groups is not None and self.groups.rollouts.max_staleness
         return (max(learning, writing) if stale else learning + writing) + self.sync_hours
 
     def run_hours(self, mfu: float = 1.0, bandwidth_share: float = 1.0) -> float:
-        return (self.steps or 0) * self.step_hours(mfu, bandwidth_share) + self.hours(self.reference_flops, mfu)
+        steps = (self.steps or 0) * self.step_hours(mfu, bandwidth_share)
+        saving = self.checkpoints * checkpoint_seconds(self.setup) / 3600
+        return steps + saving + self.hours(self.reference_flops, mfu)
 
     @property
     def likely_hours(self) -> float:

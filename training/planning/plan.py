@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from training.config.learner import LearnerSettings
+from training.config.markers import UNTRIED
 from training.planning.costs import (
     BANDWIDTH_SHARE,
     RESERVE,
@@ -15,11 +16,13 @@ from training.planning.costs import (
     memory,
     passes,
     server_weights,
+    shared_memory_bytes,
     sync_bytes,
     traffic_bytes,
 )
 from training.planning.estimate import Plan, preference_shape
 from training.planning.machines import needs
+from training.planning.pauses import DISK_BANDWIDTH, checkpoint_seconds
 from training.planning.shapes import matmul_parameters
 
 
@@ -49,25 +52,31 @@ def _count(number: float) -> str:
 
 
 Rows = list[tuple[str, str]]
+MARK = "*"
+"""Of lines that are computed and that no GPU has shown."""
+
+
+def _untried(rows: Rows) -> Rows:
+    return [(value, f"{what} {MARK}") for value, what in rows]
 
 
 def format_plan(plan: Plan) -> str:
     """Return sections of lines, each with a figure, its meaning and its origin."""
     sections = {
         f"{plan.recipe.name} of {plan.settings.model.name} on {_cards(plan)}": _model(plan),
-        "Memory of each GPU (1 GB is 10^9 bytes)": _memory(plan),
-        "The server that writes the stories": _server(plan),
+        "Memory of each GPU (1 GB is 10^9 bytes)": _untried(_memory(plan)),
+        "The server that writes the stories": _untried(_server(plan)),
         "Memory of the host, and disk": _elsewhere(plan),
         "Several machines": needs(plan.setup, plan.nodes, plan.micro_steps),
         "Work": _work(plan),
-        f"Time, with {plan.card.flops / 1e12:.0f} TFLOP/s a GPU": _hours(plan),
+        f"Time, with {plan.card.flops / 1e12:.0f} TFLOP/s a GPU": _untried(_hours(plan)),
     }
     sections = {title: rows for title, rows in sections.items() if rows}
     width = max(len(value) for rows in sections.values() for value, _ in rows)
     lines: list[str] = []
     for title, rows in sections.items():
         lines += [title, *(f"  {value:>{width}}  {what}" for value, what in rows), ""]
-    return "\n".join([*lines, *_conclusion(plan)])
+    return "\n".join([*lines, f"{MARK} {UNTRIED}", *_conclusion(plan)])
 
 
 def _cards(plan: Plan) -> str:
@@ -151,7 +160,16 @@ def _elsewhere(plan: Plan) -> Rows:
     copies = "for weights in transfer to the rollout server: gathered, written, and the previous ones"
     return [
         *((_gb(size), f"of the host's memory, {what}") for what, size in host_bytes(plan.setup).items()),
-        *([(_gb(3 * synced), f"of the host's memory, {copies}")] if synced else []),
+        *(
+            [
+                (
+                    _gb(3 * synced),
+                    f"of the host's memory, {copies}; {_gb(shared_memory_bytes(plan.setup))} of them in /dev/shm",
+                )
+            ]
+            if synced
+            else []
+        ),
         (
             _gb(checkpoint),
             f"of disk for a checkpoint; {_gb(checkpoint * (keep + 1))} for {keep} that are kept and one being written",
@@ -247,6 +265,8 @@ def _hours(plan: Plan) -> Rows:
                 f"a whole step: {order}, and the weights, without judges",
             )
         )
+    if plan.tile_hours:
+        rows.append((_time(plan.tile_hours), "of one step for adding up the gradients of the head's tiles"))
     gathered = traffic_bytes(plan.setup)
     if gathered:
         seconds = gathered / plan.card.link
@@ -260,6 +280,8 @@ def _hours(plan: Plan) -> Rows:
         rows.append(
             (_time(plan.hours(plan.reference_flops, plan.mfu)), f"the reference model's pass at {plan.mfu:.0%}")
         )
+    saving = _time(checkpoint_seconds(plan.setup) / 3600)
+    rows.append((saving, f"for each checkpoint to be written and hashed, at {DISK_BANDWIDTH / 1e9:g} GB/s each"))
     if plan.steps:
         rows.append((_time(plan.run_hours()), "the run at full FLOP/s" + " and full bandwidth" * bool(plan.server)))
         rows.append(
@@ -275,7 +297,9 @@ def _hours(plan: Plan) -> Rows:
 def _conclusion(plan: Plan) -> list[str]:
     spare = plan.card.memory - memory(plan.setup).peak
     if plan.fits:
-        return [f"It fits: {_gb(spare)} of each GPU are free."]
+        shared = shared_memory_bytes(plan.setup) if plan.sync_hours else 0
+        room = f" /dev/shm needs {_gb(shared)}: in a container its size is TRAINER_SHM." if shared else ""
+        return [f"It fits: {_gb(spare)} of each GPU are free.{room}"]
     if plan.max_concurrent_sequences == 0:
         return [
             f"It does not fit: the rollout server's share of memory holds no story of {plan.texts.longest:,} tokens. It needs:",

@@ -69,6 +69,7 @@ def open_rollouts(run: Run, settings: GroupSettings) -> Iterator[Rollouts]:
         if run.first and not settings.replay:
             with run.log.phase("rollout server"):
                 rollouts.open(stack, context)
+        processes.barrier()  # a server that measures the GPU's free memory would count what a learner takes meanwhile
         yield rollouts
 
 
@@ -238,7 +239,7 @@ class Rollouts:
         if processes.broadcast(self._policy and self._policy.version) == version:
             return
         began = time.monotonic()
-        weights = server_weights(learner.engine.weights(), self.settings)
+        weights = server_weights(learner.engine.weights(trained=bool(self.settings.learner.lora)), self.settings)
         self._text = text = processes.broadcast(self._text or (self._agreement_text(weights) if self._policy else None))
         expected = learner_logprobs(learner, text.array)[-text.compared :]
         if self._policy and self._gatherer:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import AliasChoices, Field, model_validator
 
-from training.config.markers import FilledIn, Part
+from training.config.markers import UNTRIED, FilledIn, Part
 from training.config.recipe import RecipeSettings
 from training.config.settings import Settings
 from training.config.teacher import TeacherSettings
@@ -65,13 +65,14 @@ class RolloutSettings(Settings):
         description="Transfers weights through this machine's shared memory (through the run's folder, if a server is on another machine), or between GPUs; adapters always go the first way.",
     )
     tensor_parallel: int = Field(
-        1, ge=1, le=64, description="Sets the number of GPUs that share each layer of the run's own server."
+        1, ge=1, le=64, description="Sets the number of GPUs that share each layer of the run's own server. " + UNTRIED
     )
     gpu_memory: float = Field(
         0.25,
         gt=0,
         lt=1,
-        description="Sets the share of each GPU's memory that the run's own server may take; the learner has the rest.",
+        description="Sets the share of each GPU's memory that the run's own server may take; the learner has the rest. "
+        + UNTRIED,
     )
     logprob_tolerance: float = Field(
         0.02,

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,12 @@ from tests.training.conftest import ROOT, made_up_story
 from training.common.errors import MendableError
 from training.common.text import count_words
 from training.config.learner import LearnerSettings
+from training.config.markers import UNTRIED
 from training.learner.attention import ATTENTION
+from training.objectives.logprobs import GPU_TILE
 from training.planning.costs import (
     CARDS,
+    TILE,
     Server,
     Setup,
     activation_bytes,
@@ -47,10 +51,12 @@ from training.planning.costs import (
     writing_seconds,
 )
 from training.planning.estimate import make_plan
-from training.planning.plan import format_plan
 from training.planning.machines import between_bytes
+from training.planning.pauses import DISK_BANDWIDTH, HASH_BANDWIDTH
+from training.planning.plan import MARK, format_plan
 from training.planning.shapes import KNOWN, linears, lora_parameters, matmul_parameters, parameters, read_shape
 from training.recipes.registry import read_run
+from training.rollouts.settings import RolloutSettings
 
 NINE = KNOWN["Qwen3.5-9B"]
 SMALL: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 4, "vocab_size": 300}
@@ -173,10 +179,10 @@ def test_passes(learner: dict[str, Any], factor: int) -> None:
     assert passes(LearnerSettings(**learner)) == factor
 
 
-def test_states_under_zero_3_are_16_bytes_a_parameter_over_the_cards() -> None:
+def test_states_under_zero_3_are_18_bytes_a_parameter_over_the_cards() -> None:
     setup = Setup(NINE, LearnerSettings(zero_stage=3), 4, 8192)
-    assert sum(state_bytes(setup).values()) / 1e9 == pytest.approx(35.8, abs=0.05)
-    assert 4 * sum(state_bytes(setup).values()) / 1e9 == pytest.approx(143, abs=0.5)
+    assert sum(state_bytes(setup).values()) / 1e9 == pytest.approx(40.3, abs=0.05)
+    assert 4 * sum(state_bytes(setup).values()) / 1e9 == pytest.approx(161, abs=0.5)
     assert state_bytes(setup)["weights"] * 4 / 1e9 == pytest.approx(17.9, abs=0.05)
 
 
@@ -185,11 +191,11 @@ def test_states_under_zero_3_are_16_bytes_a_parameter_over_the_cards() -> None:
     [
         ({"zero_stage": 0}, 2 + 4 + 4 + 8, 0),
         ({"zero_stage": 0, "precision": "float32"}, 4 + 4 + 8, 0),
-        ({"zero_stage": 1}, 2 + 2 + 12 / 4, 0),
-        ({"zero_stage": 2}, 2 + 2 / 4 + 12 / 4, 0),
-        ({"zero_stage": 3}, 16 / 4, 0),
+        ({"zero_stage": 1}, 2 + 4 + 12 / 4, 0),
+        ({"zero_stage": 2}, 2 + 4 / 4 + 12 / 4, 0),
+        ({"zero_stage": 3}, 18 / 4, 0),
         ({"zero_stage": 3, "precision": "float32"}, 16 / 4, 0),
-        ({"zero_stage": 1, "offload": "optimizer"}, 2 + 2, 16),
+        ({"zero_stage": 1, "offload": "optimizer"}, 2 + 4, 16),
         ({"zero_stage": 3, "offload": "optimizer"}, 2 / 4, 16),
         ({"zero_stage": 3, "offload": "all"}, 0, 18),
     ],
@@ -204,7 +210,7 @@ def test_adapters_train_little_and_keep_the_weights() -> None:
     setup = Setup(NINE, LearnerSettings(zero_stage=3, lora={"rank": 32}), 4, 8192)
     states = state_bytes(setup)
     assert states["weights"] == 2 * setup.total / 4
-    assert sum(states.values()) - states["weights"] == 14 * lora_parameters(NINE, 32) / 4
+    assert sum(states.values()) - states["weights"] == 16 * lora_parameters(NINE, 32) / 4
     assert checkpoint_bytes(setup) == 14 * lora_parameters(NINE, 32)
     assert "gradient of the head" not in activation_bytes(setup)
 
@@ -566,7 +572,7 @@ def test_the_longer_counts_where_stories_are_written_a_step_ahead(tmp_path: Path
         grpo_plan(tmp_path),
         grpo_plan(tmp_path, rollouts={"gpu_memory": 0.2, "tensor_parallel": 4, "max_staleness": 1}),
     )
-    learning, writing, sync = one.hours(one.step_flops), one.writing_hours, one.sync_hours
+    learning, writing, sync = one.hours(one.step_flops) + one.tile_hours, one.writing_hours, one.sync_hours
     assert sync * 3600 == pytest.approx(sync_seconds(one.setup)) == pytest.approx(2 * 2 * 8_953_803_264 / 10e9)
     assert one.step_hours() == pytest.approx(learning + writing + sync)
     assert other.step_hours() == pytest.approx(max(learning, writing) + sync)
@@ -605,3 +611,33 @@ def test_a_preference_model_needs_memory_beside_the_learner(tmp_path: Path) -> N
     assert "the preference model, on the first GPU" in format_plan(with_it)
     missing = grpo_plan(tmp_path, rewards=rewards | {"preference": "not/there"})
     assert "the preference model does not exist yet" in format_plan(missing)
+
+
+def test_what_no_gpu_ran_is_marked_line_by_line(tmp_path: Path) -> None:
+    text = format_plan(grpo_plan(tmp_path))
+    of_gpus = [part for part in text.split("\n\n") if part.startswith(("Memory of each GPU", "The server", "Time"))]
+    assert len(of_gpus) == 3
+    assert all(line.endswith(MARK) for part in of_gpus for line in part.splitlines()[1:])
+    assert f"\n{MARK} {UNTRIED}\n" in text
+    for name in ("zero_stage", "offload"):
+        assert UNTRIED in str(LearnerSettings.model_fields[name].description)
+    for name in ("tensor_parallel", "gpu_memory"):
+        assert UNTRIED in str(RolloutSettings.model_fields[name].description)
+
+
+def test_tiles_checkpoints_and_shared_memory_are_counted(tmp_path: Path) -> None:
+    found = grpo_plan(tmp_path)
+    text = format_plan(found)
+    size = 2 * 2 * 8_953_803_264
+    assert f"{size / 1e9:.1f} GB of them in /dev/shm" in text
+    assert f"/dev/shm needs {size / 1e9:.1f} GB: in a container its size is TRAINER_SHM." in text
+    adapters = grpo_plan(tmp_path, learner={"zero_stage": 3, "lora": {}})
+    assert found.tile_hours > 0 == adapters.tile_hours  # a frozen head has no gradient
+    ten, one = (
+        replace(found, settings=found.settings.model_copy(update={"steps": 10, "checkpoint_every": every}))
+        for every in (1, 10)
+    )
+    saved = checkpoint_bytes(found.setup) * (1 / DISK_BANDWIDTH + 1 / HASH_BANDWIDTH)
+    assert (ten.run_hours() - one.run_hours()) * 3600 == pytest.approx(9 * saved)
+    assert TILE == GPU_TILE
+    assert GPU_TILE // NINE.vocabulary > 2000

@@ -367,6 +367,11 @@ def test_a_stage_knows_the_proxies(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert command.environment(tmp_path, None)[name] == "proxy.example"
 
 
+def test_a_run_knows_how_torch_allocates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+    assert command.environment(tmp_path, [0])["PYTORCH_CUDA_ALLOC_CONF"] == "expandable_segments:True"
+
+
 def test_without_a_teacher(
     stories: Dataset, constitution: None, site: Path, drafted: Callable[..., Run], settings: Settings
 ) -> None:

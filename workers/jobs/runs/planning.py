@@ -189,7 +189,10 @@ def _hours(run: Run, plan: Any) -> tuple[float | None, str]:
             speed = sorted(speeds)[len(speeds) // 2] * run.all_gpus / max(1, last.all_gpus)
             return tokens / speed / 3600 * run.all_gpus, f"by the speed of run {last.pk}"
     if Gpu.objects.filter(memory__gt=0).exists() and plan.steps:
-        return plan.likely_hours * run.all_gpus, f"computed, at {plan.mfu:.0%} of the cards' arithmetic"
+        return (
+            plan.likely_hours * run.all_gpus,
+            f"computed, at {plan.mfu:.0%} of the cards' arithmetic, which no GPU has shown yet",
+        )
     return None, "no run of this kind has been made on a processor yet"
 
 

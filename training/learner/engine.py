@@ -51,12 +51,15 @@ class Engine(Protocol):
 
 
 def parameter_groups(named: Iterator[tuple[str, torch.nn.Parameter]], decay: float) -> list[dict[str, Any]]:
-    """Return optimizer groups of the trained parameters: matrices with weight decay, vectors (norms, biases) without."""
-    trained = [parameter for _, parameter in named if parameter.requires_grad]
-    return [
-        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": decay},
-        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
-    ]
+    """Return optimizer groups of the trained parameters: matrices with weight decay, vectors (norms, biases) without.
+
+    A parameter that is divided among processes has its shape in `ds_shape`.
+    """
+    matrices, vectors = [], []
+    for _, parameter in named:
+        if parameter.requires_grad:
+            (matrices if len(getattr(parameter, "ds_shape", parameter.shape)) > 1 else vectors).append(parameter)
+    return [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
 
 
 class PlainEngine:
@@ -128,13 +131,7 @@ class ZeroEngine:
     """ZeRO 1 to 3 (arXiv 1910.02054): optimizer states, gradients and weights are sharded over the processes."""
 
     def __init__(self, module: torch.nn.Module, settings: LearnerSettings) -> None:
-        import deepspeed
-        from deepspeed.runtime.engine import ZERO_OPTIMIZATION, DeepSpeedEngine
-
-        # For stage 1 in bfloat16 with gradients in float32 it would take another optimizer, without the loss scale that `update` divides by.
-        DeepSpeedEngine._do_optimizer_sanity_check = lambda *_: ZERO_OPTIMIZATION  # noqa: SLF001
-        # On a CPU it would compile collectives of its own, which takes a minute, and which spin while they wait; gloo's do not.
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        deepspeed = import_deepspeed()
         self.stage, self.processes = settings.zero_stage, processes.world_size()
         groups = [
             group for group in parameter_groups(module.named_parameters(), settings.weight_decay) if group["params"]
@@ -144,7 +141,7 @@ class ZeroEngine:
             optimizer: torch.optim.Optimizer = torch.optim.AdamW(groups, **adam, fused=True)
         else:
             optimizer = deepspeed.ops.adam.DeepSpeedCPUAdam(groups, **adam)
-        self.engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=_config(settings))
+        self.engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=deepspeed_config(settings))
         self.module = self.engine
 
     def backward(self, loss: torch.Tensor, *, last: bool) -> None:
@@ -189,7 +186,18 @@ class ZeroEngine:
         return kept
 
 
-def _config(settings: LearnerSettings) -> dict[str, Any]:
+def import_deepspeed() -> Any:
+    import deepspeed
+    from deepspeed.runtime.engine import ZERO_OPTIMIZATION, DeepSpeedEngine
+
+    # For stage 1 in bfloat16 with gradients in float32 it would take another optimizer, without the loss scale that `update` divides by.
+    DeepSpeedEngine._do_optimizer_sanity_check = lambda *_: ZERO_OPTIMIZATION  # noqa: SLF001
+    # On a CPU it would compile collectives of its own, which takes a minute, and which spin while they wait; gloo's do not.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    return deepspeed
+
+
+def deepspeed_config(settings: LearnerSettings) -> dict[str, Any]:
     zero: dict[str, Any] = {"stage": settings.zero_stage, "contiguous_gradients": True, "overlap_comm": True}
     if settings.offload != "none":
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}

@@ -21,6 +21,7 @@ from training.common.errors import MendableError
 from training.config.learner import LearnerSettings, Lora
 from training.learner.attention import ATTENTION
 from training.learner.engine import dtype_of
+from training.learner.parts import loaded_in_parts
 from training.learner.recompute import keep_attention_outputs
 from training.learner.scorer import LogprobHead
 
@@ -35,17 +36,18 @@ def load_model(folder: Path, settings: LearnerSettings, *, reward: bool = False)
     more = {"num_labels": 1} if reward else {}
     model: PreTrainedModel
     try:
-        model, found = kind.from_pretrained(
-            folder,
-            dtype=dtype_of(settings),
-            attn_implementation=ATTENTION,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # reported in `found` and refused below, with a message of our own
-            **more,
-        )
+        with loaded_in_parts(settings):
+            model, found = kind.from_pretrained(
+                folder,
+                dtype=dtype_of(settings),
+                attn_implementation=ATTENTION,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # reported in `found` and refused below, with a message of our own
+                **more,
+            )
     except Exception as error:  # transformers raises many kinds of errors for a damaged folder
         raise MendableError(f"The model in {folder} cannot be read: {one_line(error)}") from error
     check_weights(folder, model, found, new={"score.weight"} if reward else set())

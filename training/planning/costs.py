@@ -245,14 +245,19 @@ def update_bytes(setup: Setup) -> float:
 
 
 def memory(setup: Setup) -> Memory:
-    """Return the memory of one GPU. At startup each has the whole model, before ZeRO shards it."""
+    """Return the memory of one GPU. At startup it has the whole model, or at stage 3 its share and one weight (training/learner/parts.py)."""
     return Memory(
         resident=state_bytes(setup),
         transient=activation_bytes(setup) | buffer_bytes(setup),
         update=update_bytes(setup),
-        startup=setup.bytes_per_weight * setup.total,
+        startup=setup.bytes_per_weight * (setup.total * setup.zero_share(3) + _largest(setup)),
         other=setup.other_bytes,
     )
+
+
+def _largest(setup: Setup) -> int:
+    """The largest weight, which each process has whole while it loads its parts; 0 where it loads the whole model."""
+    return head_parameters(setup.shape) if setup.learner.zero_stage == 3 and setup.gpus > 1 else 0
 
 
 def host_bytes(setup: Setup) -> dict[str, float]:
@@ -260,7 +265,8 @@ def host_bytes(setup: Setup) -> dict[str, float]:
 
     Float32 weights, moments and gradients are 16 bytes per trained parameter; with offload "all" the weights are there too.
     """
-    found = {"at startup, when each process loads the model": float(setup.bytes_per_weight * setup.total * setup.gpus)}
+    held = _largest(setup) or setup.total
+    found = {"at startup, when each process loads the model": float(setup.bytes_per_weight * held * setup.gpus)}
     if setup.learner.offload != "none":
         weights = setup.bytes_per_weight * setup.total if setup.learner.offload == "all" else 0
         found["offloaded"] = 16 * setup.trained + weights

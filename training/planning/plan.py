@@ -121,7 +121,7 @@ def _memory(plan: Plan) -> Rows:
     if found.update > sum(found.transient.values()):
         rows.append((_gb(states + found.update), "while the weights are updated, without activations"))
     if found.startup > found.peak - RESERVE - found.other - 1:
-        rows.append((_gb(found.startup), "the whole model at the start, before it is sharded"))
+        rows.append((_gb(found.startup), "at the start, while the model is loaded"))
     rows.append((_gb(found.peak), f"at the peak, of the GPU's {_gb(plan.card.memory)}"))
     return rows
 

@@ -59,6 +59,7 @@ from training.recipes.registry import read_run
 from training.rollouts.settings import RolloutSettings
 
 NINE = KNOWN["Qwen3.5-9B"]
+PAPERS = ROOT / "training" / "recipes" / "files" / "papers"
 SMALL: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 4, "vocab_size": 300}
 CONFIGS = {
     "qwen3_5": Qwen3_5TextConfig(
@@ -641,3 +642,18 @@ def test_tiles_checkpoints_and_shared_memory_are_counted(tmp_path: Path) -> None
     assert (ten.run_hours() - one.run_hours()) * 3600 == pytest.approx(9 * saved)
     assert TILE == GPU_TILE
     assert GPU_TILE // NINE.vocabulary > 2000
+
+
+def test_a_model_of_72_billion_is_loaded_in_parts() -> None:
+    """No GPU of 80 GB holds it whole, and no machine holds it once for each process."""
+    recipe, settings = read_run(PAPERS / "longwriter-zero-reward-model.toml")
+    learner = settings.learner.model_copy(update={"tokens_per_micro_batch": 16_384})
+    settings = settings.model_copy(update={"context": 8192, "learner": learner})
+    found = make_plan(recipe, settings, gpus=64, gpu="a100-80", texts=1000, words=3000)
+    assert 2 * found.setup.total > found.card.memory
+    assert memory(found.setup).startup < 2 * found.setup.total / 64 + 3e9
+    assert sum(host_bytes(found.setup).values()) < 64 * 3e9
+    assert found.fits
+    whole = replace(found.setup, learner=learner.model_copy(update={"zero_stage": 2}))
+    assert memory(whole).startup == 2 * found.setup.total
+    assert sum(host_bytes(whole).values()) == 64 * 2 * found.setup.total

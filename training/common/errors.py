@@ -15,6 +15,12 @@ class MendableError(Exception):
     """An error that the user can correct; its message explains it and says what to do, in one line."""
 
 
+def one_line(error: Exception) -> str:
+    """Return an error's message on one line, shortened to 300 characters."""
+    message = " ".join(str(error).split()) or type(error).__name__
+    return message if len(message) <= 300 else message[:300] + " ..."
+
+
 class AskedToStop(BaseException):
     """Raised on SIGTERM while there is nothing to save. Not an Exception, like KeyboardInterrupt, so that no handler of errors catches it."""
 

@@ -11,13 +11,22 @@ import shutil
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
-from training.config.learner import LearnerSettings, Lora
+from training.common.errors import MendableError
+from training.config.learner import LearnerSettings
+from training.learner.check import auto_class, read_config
 from training.learner.engine import dtype_of
-from training.learner.models import load_tokenizer
+from training.learner.models import check_weights, load_tokenizer
+from training.learner.names import adapter_weights, bare_model, merge_adapters, source_weights
+from training.learner.probe import Outputs, Tokens, eager_outputs
+
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1}
+"""In nats a token, or of a reward: by how much an export may differ from the learner, whose attention and adapters are computed in another order."""
 
 
 def save_model(
@@ -27,31 +36,76 @@ def save_model(
     folder: Path,
     card: str,
     settings: LearnerSettings,
+    probe: tuple[Tokens, Outputs],
 ) -> None:
-    """Write a model's folder atomically, with the tokenizer of `source`. `weights` have the names that the learner's engine gives them."""
+    """Write a model's folder atomically, with the tokenizer of `source`. `weights` have the names that the learner's engine gives them.
+
+    Raises MendableError if transformers, reading the folder, does not compute what the learner does: `probe` is a text, and the learner's outputs.
+    """
     weights = {name.removeprefix("model."): one for name, one in weights.items()}
+    bare = bare_model(model)
     temporary = folder.with_name(f".{folder.name}-writing")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    if settings.lora:
+    if model is not bare:
         _save_adapter(weights, model, source, folder.with_name("adapter"))
-        weights = merge_adapters(weights, settings.lora)
-    config = (model.get_base_model() if settings.lora else model).config
-    bare = type(model.get_base_model() if settings.lora else model)
-    config.architectures = [bare.__name__]
-    config.dtype = dtype_of(settings)
-    config.save_pretrained(temporary)
-    values = json.loads((temporary / "config.json").read_text()) | {"use_cache": True}
-    (temporary / "config.json").write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
-    _save_weights(weights, temporary, tied=bool(config.get_text_config().tie_word_embeddings))
+        weights = merge_adapters(weights, model)
+    weights = source_weights(weights, model)
+    if type(bare.config) is type(read_config(source)):
+        bare.config.architectures = [type(bare).__name__]
+        bare.config.save_pretrained(temporary)
+    else:  # the language model of a model that has other parts too, which are kept
+        weights = _other_parts(source, weights) | weights
+        for path in [source / "config.json", *source.glob("*processor_config.json")]:
+            shutil.copyfile(path, temporary / path.name)
+    _set_config(temporary / "config.json", dtype_of(settings))
+    _save_weights(weights, temporary, tied=bool(bare.config.get_text_config().tie_word_embeddings))
+    del weights
     if (source / "generation_config.json").is_file():
         shutil.copyfile(source / "generation_config.json", temporary / "generation_config.json")
     load_tokenizer(source).save_pretrained(temporary)
     (temporary / "README.md").write_text(card, encoding="utf-8")
     for path in temporary.iterdir():
         path.chmod(0o644)  # safetensors makes files that only their owner can read; the server may be another user
+    read_back(temporary, *probe, dtype_of(settings), reward=hasattr(bare, "score"))
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
+
+
+def read_back(folder: Path, text: Tokens, expected: Outputs, dtype: torch.dtype, *, reward: bool) -> None:
+    """Raise MendableError unless transformers loads all weights of the folder, and computes the `expected` outputs of a text."""
+    model, found = auto_class(reward=reward).from_pretrained(
+        folder,
+        dtype=dtype,
+        attn_implementation="eager",
+        local_files_only=True,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+    )
+    check_weights(folder, model, found, new=set())
+    difference = float(np.abs(eager_outputs(model.eval(), text) - expected).mean())
+    if not difference <= TOLERANCE[dtype] * max(1.0, float(np.abs(expected).max()) if reward else 1.0):
+        raise MendableError(
+            f"The model that was written to {folder}, read by transformers, differs from the trained one by {difference:.4f} nats a token, so it was "
+            "not kept. The run's checkpoints hold what was learned. Please report it, with the kind of the model."
+        )
+
+
+def _set_config(path: Path, dtype: torch.dtype) -> None:
+    values = json.loads(path.read_text()) | {"use_cache": True}
+    for part in (values, *(one for one in values.values() if isinstance(one, dict) and "dtype" in one)):
+        part.pop("torch_dtype", None)
+        part["dtype"] = str(dtype).removeprefix("torch.")
+    path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
+
+
+def _other_parts(source: Path, own: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the weights of the source that the language model does not have, such as an image encoder's."""
+    found = {}
+    for path in sorted(source.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            found |= {name: file.get_tensor(name) for name in file.keys() if name not in own}  # noqa: SIM118 - not a dictionary
+    return found
 
 
 SHARD_BYTES = 5 * 2**30
@@ -78,33 +132,7 @@ def _save_adapter(weights: dict[str, torch.Tensor], model: PreTrainedModel, sour
     config = cast("Any", model).peft_config["default"]
     config.base_model_name_or_path, config.inference_mode = source.name, True
     config.save_pretrained(folder)
-    adapter = {name: one.detach().cpu().contiguous() for name, one in adapter_weights(weights).items()}
+    adapter = {name: one.detach().cpu().contiguous() for name, one in adapter_weights(weights, model).items()}
     save_file(adapter, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     for path in folder.iterdir():
         path.chmod(0o644)
-
-
-def adapter_weights(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return the adapters' weights, under the names of peft's files."""
-    return {
-        name.replace(".default.weight", ".weight"): one
-        for name, one in weights.items()
-        if ".lora_A." in name or ".lora_B." in name
-    }
-
-
-def merge_adapters(weights: dict[str, torch.Tensor], lora: Lora) -> dict[str, torch.Tensor]:
-    """Return the weights with adapters merged in, W + (alpha / rank) B A, under the names of the model without adapters."""
-    plain: dict[str, torch.Tensor] = {}
-    for name, one in weights.items():
-        bare = name.removeprefix("base_model.model.")
-        if ".lora_" in bare or ".original_module." in bare:
-            continue
-        bare = bare.replace(".base_layer.", ".").replace(".modules_to_save.default.", ".")
-        down = weights.get(name.replace(".base_layer.weight", ".lora_A.default.weight"))
-        if name.endswith(".base_layer.weight") and down is not None:
-            up = weights[name.replace(".base_layer.weight", ".lora_B.default.weight")]
-            change = (up.float() @ down.float()) * (lora.alpha / lora.rank)
-            one = (one.float() + change).to(one.dtype)
-        plain[bare] = one
-    return plain

@@ -15,8 +15,11 @@ from training.common.redaction import redact
 from training.learner import processes
 from training.learner.engine import Learner
 from training.learner.export import save_model
+from training.learner.probe import fixed_text, learner_logprobs
 from training.learner.run import Run
 
+PROBE = 64
+"""Tokens of the text by which the export is compared with the learner."""
 _CARD = """---
 library_name: transformers
 pipeline_tag: {task}
@@ -47,11 +50,12 @@ def finish(run: Run, learner: Learner) -> Path | None:
         return None
     folder = run.folder / "model"
     with run.log.phase("export"), disk_errors_explained(folder):
+        text = fixed_text(learner.model.config.get_text_config().vocab_size, PROBE)
+        probe = text, learner_logprobs(learner, text)
         weights = learner.engine.weights()
         if processes.rank() == 0:
-            save_model(
-                weights, learner.model, run.settings.model, folder, _card(run, learner.model), run.settings.learner
-            )
+            source, card = run.settings.model, _card(run, learner.model)
+            save_model(weights, learner.model, source, folder, card, run.settings.learner, probe)
         processes.barrier()
     run.log.model_saved(folder)
     return folder

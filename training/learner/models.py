@@ -9,30 +9,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
-from training.common.errors import MendableError
+from training.common.errors import MendableError, one_line
 from training.config.learner import LearnerSettings, Lora
 from training.learner.attention import ATTENTION
+from training.learner.check import adopt, auto_class, check_model, context_of, read_config, recurrent_layers
 from training.learner.engine import dtype_of
 from training.learner.parts import loaded_in_parts
 from training.learner.recompute import keep_attention_outputs
-from training.learner.scorer import LogprobHead
 
 
-def load_model(folder: Path, settings: LearnerSettings, *, reward: bool = False) -> PreTrainedModel:
+def load_model(
+    folder: Path, settings: LearnerSettings, *, reward: bool = False, trained: bool = True
+) -> PreTrainedModel:
     """Load a causal language model, or a `reward` model with one output per text, with adapters if the settings have them.
 
-    Raises MendableError for a folder, weights or a model that cannot be trained here.
+    Raises MendableError for a folder, weights or a model that cannot be read, or `trained`, here.
     """
     check_folder(folder)
-    kind: Any = AutoModelForSequenceClassification if reward else AutoModelForCausalLM
+    config = read_config(folder)
+    check_model(folder, config, reward=reward, packing=settings.packing != "off", trained=trained)
+    kind = auto_class(reward=reward)
     more = {"num_labels": 1} if reward else {}
     model: PreTrainedModel
     try:
@@ -51,13 +49,10 @@ def load_model(folder: Path, settings: LearnerSettings, *, reward: bool = False)
     except Exception as error:  # transformers raises many kinds of errors for a damaged folder
         raise MendableError(f"The model in {folder} cannot be read: {one_line(error)}") from error
     check_weights(folder, model, found, new={"score.weight"} if reward else set())
-    return prepare(model, settings)
-
-
-def one_line(error: Exception) -> str:
-    """Return an error's message on one line, shortened to 300 characters."""
-    message = " ".join(str(error).split()) or type(error).__name__
-    return message if len(message) <= 300 else message[:300] + " ..."
+    model = prepare(model, settings)
+    if trained and not any(one.requires_grad for one in model.parameters()):
+        raise MendableError(f"The model in {folder} has no weights that are trained: all of them are frozen.")
+    return model
 
 
 def check_weights(folder: Path, model: PreTrainedModel, found: dict[str, Any], new: set[str]) -> None:
@@ -84,21 +79,24 @@ def check_weights(folder: Path, model: PreTrainedModel, found: dict[str, Any], n
 
 def prepare(model: PreTrainedModel, settings: LearnerSettings) -> PreTrainedModel:
     """Return the model ready for training: our attention and head, gradient checkpointing, adapters. Raises MendableError if it cannot be."""
-    model.set_attn_implementation(ATTENTION)
-    text = model.config.get_text_config()
-    for name in ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier"):
-        if getattr(text, name, None) not in (None, 1.0):
-            raise MendableError(f"The model changes its logits by {name}, which is not supported.")
-    head = model.get_output_embeddings()
-    if head is not None:
-        if head.bias is not None:
-            raise MendableError("The model's output head has a bias, which is not supported.")
-        model.set_output_embeddings(LogprobHead(head))
+    adopt(model)
+    for name in other_parts(model):
+        model.get_submodule(name).requires_grad_(False)
     if settings.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": keep_attention_outputs})
     model.config.use_cache = False
     model.train()
     return add_adapters(model, settings.lora) if settings.lora else model
+
+
+def other_parts(model: PreTrainedModel) -> list[str]:
+    """Return the names of the parts that read no text, such as an image encoder."""
+    base: Any = model.base_model
+    decoder = base.get_decoder()
+    if decoder is base:
+        return []
+    prefix = model.base_model_prefix
+    return [f"{prefix}.{name}" for name, part in base.named_children() if decoder not in list(part.modules())]
 
 
 def add_adapters(model: PreTrainedModel, lora: Lora) -> PreTrainedModel:
@@ -110,20 +108,22 @@ def add_adapters(model: PreTrainedModel, lora: Lora) -> PreTrainedModel:
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules="all-linear",
+        exclude_modules="|".join(rf"{re.escape(name)}\..*" for name in other_parts(model)) or None,
         task_type=TaskType.SEQ_CLS if reward else TaskType.CAUSAL_LM,
         modules_to_save=["score"] if reward else None,
     )
-    adapted: PreTrainedModel = get_peft_model(model, config, autocast_adapter_dtype=False)
+    try:
+        adapted: PreTrainedModel = get_peft_model(model, config, autocast_adapter_dtype=False)
+    except ValueError as error:
+        raise MendableError(f"This model cannot have adapters: {one_line(error)} Train all of its weights.") from error
     return adapted
 
 
 def max_text_tokens(folder: Path, context: int, log: Callable[[str], None]) -> int:
     """Return the most tokens that a text may have: `context`, or the model's positions if these are fewer, which is logged."""
     check_folder(folder)
-    values = json.loads((folder / "config.json").read_bytes())
-    text = values.get("text_config")
-    positions = (text if isinstance(text, dict) else values).get("max_position_embeddings")
-    if not isinstance(positions, int) or positions >= context:
+    positions = context_of(read_config(folder))
+    if positions is None or positions >= context:
         return context
     log(f"The model has {positions:,} positions, fewer than context ({context:,}): no text may be longer than that.")
     return positions
@@ -139,6 +139,12 @@ def check_folder(folder: Path) -> None:
         raise MendableError(f"{folder / 'config.json'} is not JSON: {error}.") from None
     if not isinstance(values, dict):
         raise MendableError(f"{folder / 'config.json'} is not a model's configuration: it is not a JSON object.")
+    adapters = [name for name in ("adapter_config.json", "adapter_model.safetensors") if (folder / name).is_file()]
+    if adapters:
+        raise MendableError(
+            f"{folder} holds an adapter ({adapters[0]}) beside a model, and it is not clear which of the two is meant: move the adapter "
+            "into a folder of its own."
+        )
     weights = list(folder.glob("*.safetensors"))
     pickles = [path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl") for path in folder.glob(pattern)]
     if not weights and pickles:
@@ -176,8 +182,7 @@ def can_pack(model: PreTrainedModel, settings: LearnerSettings, log: Callable[[s
     Layers with a recurrent state (Qwen3.5's gated delta net) carry it from one text into the next, which no attention mask prevents
     (Yang et al., arXiv 2412.06464). Only the GPU kernels of flash-linear-attention and causal-conv1d reset it where a text ends.
     """
-    text = model.config.get_text_config()
-    recurrent = sorted(set(getattr(text, "layer_types", None) or []) - {"full_attention", "sliding_attention"})
+    recurrent = recurrent_layers(model.config)
     if settings.packing == "off" or not recurrent or _kernels_for_recurrent_layers():
         return settings.packing != "off"
     reason = (

@@ -51,4 +51,5 @@ class Scorer(torch.nn.Module):
         hidden_ND = hidden_BTD.flatten(0, 1)
         if hasattr(bare, "score"):
             return cast("torch.Tensor", bare.score(hidden_ND[batch.last_S]).float()[:, 0])
-        return cast("torch.Tensor", bare.lm_head(hidden_ND[batch.learned_N], batch.targets_N, temperature))
+        head = bare.get_output_embeddings()
+        return cast("torch.Tensor", head(hidden_ND[batch.learned_N], batch.targets_N, temperature))

@@ -26,7 +26,7 @@ class PreferenceModel:
     def __init__(self, folder: Path, device: torch.device, precision: Precision, began: datetime) -> None:
         settings = LearnerSettings(precision=precision, gradient_checkpointing=False)
         self._encoder = ChatEncoder(dated(load_tokenizer(folder), began), folder)
-        model = load_model(folder, settings, reward=True)
+        model = load_model(folder, settings, reward=True, trained=False)
         self._positions = int(model.config.get_text_config().max_position_embeddings)
         self._scorer = Scorer(model).to(device, dtype_of(settings)).eval()
         self._device = device

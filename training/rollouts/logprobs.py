@@ -1,25 +1,16 @@
-"""Log-probabilities of the current learner, for a fixed text, and for stories that were sampled before."""
+"""Log-probabilities of the current learner, for stories that were sampled before."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from training.common.records import Sample
 from training.learner import processes
 from training.learner.engine import Learner
-from training.rollouts.records import Logprobs, Tokens
-
-
-def learner_logprobs(learner: Learner, text: Tokens) -> Logprobs:
-    """log p of all tokens except the first, [T - 1], computed by all processes and returned to all."""
-    sample = Sample(text, np.ones(len(text), dtype=np.float32))
-    (found,) = [answer for _, _, answer in learner.infer([(sample,)])] or [torch.empty(0)]
-    gathered = [one for one in processes.all_gather(found.float().cpu().numpy()) if len(one)]
-    answer: Logprobs = gathered[0]
-    return answer
+from training.learner.probe import learner_logprobs as learner_logprobs  # noqa: PLC0414 - a name of this module, too
+from training.rollouts.records import Logprobs
 
 
 def divergence(learner: Learner, stories: Sequence[tuple[Sample, Logprobs]], temperature: float = 1.0) -> float | None:

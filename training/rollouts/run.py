@@ -239,7 +239,8 @@ class Rollouts:
         if processes.broadcast(self._policy and self._policy.version) == version:
             return
         began = time.monotonic()
-        weights = server_weights(learner.engine.weights(trained=bool(self.settings.learner.lora)), self.settings)
+        sent = learner.engine.weights(trained=bool(self.settings.learner.lora))
+        weights = server_weights(sent, self.settings, learner.model)
         self._text = text = processes.broadcast(self._text or (self._agreement_text(weights) if self._policy else None))
         expected = learner_logprobs(learner, text.array)[-text.compared :]
         if self._policy and self._gatherer:

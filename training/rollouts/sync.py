@@ -32,12 +32,14 @@ from urllib.parse import urlsplit
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from transformers import PreTrainedModel
 
 from training.common.errors import MendableError
 from training.config.learner import Lora
-from training.learner.export import adapter_weights
+from training.learner.names import adapter_weights, source_weights
+from training.learner.probe import fixed_text as fixed_text  # noqa: PLC0414 - a name of this module, too
 from training.rollouts.client import TokenClient
-from training.rollouts.records import Logprobs, Tokens
+from training.rollouts.records import Logprobs
 from training.rollouts.settings import GroupSettings
 
 SECONDS = 600.0
@@ -181,15 +183,10 @@ def check_logprobs(server: Logprobs, learner: Logprobs, tolerance: float) -> flo
     if not difference <= tolerance:
         raise LogprobMismatch(
             f"After the weights were transferred, the server's log-probabilities are {difference:.4f} nats a token from the learner's, and {tolerance:g} "
-            "are allowed. Usual causes: a model whose embeddings are tied to its head (on processors the server keeps the old head), a server with other "
+            "are allowed. Usual causes: a server with other "
             "settings than the run's, or a precision in which the two differ that much (`rollouts.logprob_tolerance` in the settings)."
         )
     return difference
-
-
-def fixed_text(vocabulary: int, tokens: int = 256) -> Tokens:
-    """The random tokens that every check reads, always the same, so that all of the embedding and the head takes part."""
-    return np.random.default_rng(0).integers(0, vocabulary, tokens).astype(np.int32)
 
 
 def make_sync(settings: GroupSettings) -> Sync:
@@ -224,7 +221,9 @@ def address_towards(url: str) -> str:
         return str(probe.getsockname()[0])
 
 
-def server_weights(weights: Weights, settings: GroupSettings) -> Weights:
-    """The learner's weights under the server's names."""
-    bare = {name.removeprefix("model."): one for name, one in weights.items()}
-    return adapter_weights(bare) if settings.learner.lora else bare
+def server_weights(weights: Weights, settings: GroupSettings, model: PreTrainedModel | None = None) -> Weights:
+    """The learner's weights under the server's names: those of the folder that both read, if they loaded the learner's `model` from it."""
+    own = {name.removeprefix("model."): one for name, one in weights.items()}
+    if settings.learner.lora:
+        return adapter_weights(own, model)
+    return source_weights(own, model) if model else own

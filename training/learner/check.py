@@ -11,6 +11,7 @@ their own, positions of their own, texts of a packed row that see each other).
 
 from __future__ import annotations
 
+import copy
 import json
 import warnings
 from functools import lru_cache
@@ -33,6 +34,7 @@ from training.common.records import Sample
 from training.learner.attention import ATTENTION
 from training.learner.batches import to_batch
 from training.learner.scorer import LogprobHead, Scorer
+from training.planning.shapes import positions
 
 SUPPORTED = "Llama (SmolLM2 too), Mistral, Qwen2, Qwen3, Qwen3.5 and Gemma 3"
 """The kinds of docs/models.md that are trained. Others are trained where this check finds that they hold."""
@@ -64,12 +66,7 @@ def read_config(folder: Path) -> PretrainedConfig:
 
 def context_of(config: PretrainedConfig) -> int | None:
     """Return the positions that a model has, whatever its kind calls them; None where it has no limit."""
-    text = config.get_text_config()
-    for name in ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length"):
-        found = getattr(text, name, None)
-        if isinstance(found, int) and found > 0:
-            return found
-    return None
+    return positions(config.get_text_config().to_dict())
 
 
 def recurrent_layers(config: PretrainedConfig) -> list[str]:
@@ -154,7 +151,10 @@ def _small(kind: type[PretrainedConfig], values: str, reward: bool) -> tuple[Pre
         part.pad_token_id = part.bos_token_id = part.eos_token_id = None
         part.num_labels = 1
     make = auto_class(reward=reward).from_config
-    eager, ours = (make(config, dtype=torch.float32, attn_implementation=one).eval() for one in ("eager", ATTENTION))
+    # each with a configuration of its own, which holds its attention
+    eager, ours = (
+        make(copy.deepcopy(config), dtype=torch.float32, attn_implementation=one).eval() for one in ("eager", ATTENTION)
+    )
     torch.manual_seed(0)
     for one in eager.parameters():
         if one.ndim > 1:

@@ -55,11 +55,11 @@ def save_model(
         bare.config.architectures = [type(bare).__name__]
         bare.config.save_pretrained(temporary)
     else:  # the language model of a model that has other parts too, which are kept
-        weights = _other_parts(source, weights) | weights
+        weights |= _other_parts(source, {*weights, *bare.all_tied_weights_keys})
         for path in [source / "config.json", *source.glob("*processor_config.json")]:
             shutil.copyfile(path, temporary / path.name)
     _set_config(temporary / "config.json", dtype_of(settings))
-    _save_weights(weights, temporary, tied=bool(bare.config.get_text_config().tie_word_embeddings))
+    _save_weights(weights, temporary)
     del weights
     if (source / "generation_config.json").is_file():
         shutil.copyfile(source / "generation_config.json", temporary / "generation_config.json")
@@ -99,7 +99,7 @@ def _set_config(path: Path, dtype: torch.dtype) -> None:
     path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
 
 
-def _other_parts(source: Path, own: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _other_parts(source: Path, own: set[str]) -> dict[str, torch.Tensor]:
     """Return the weights of the source that the language model does not have, such as an image encoder's."""
     found = {}
     for path in sorted(source.glob("*.safetensors")):
@@ -111,12 +111,10 @@ def _other_parts(source: Path, own: dict[str, torch.Tensor]) -> dict[str, torch.
 SHARD_BYTES = 5 * 2**30
 
 
-def _save_weights(weights: dict[str, torch.Tensor], folder: Path, *, tied: bool) -> None:
+def _save_weights(weights: dict[str, torch.Tensor], folder: Path) -> None:
     from huggingface_hub import split_torch_state_dict_into_shards
 
     kept = {name: one.detach().cpu().contiguous() for name, one in weights.items()}
-    if tied:
-        kept.pop("lm_head.weight", None)
     plan = split_torch_state_dict_into_shards(kept, max_shard_size=SHARD_BYTES)
     for name, parts in plan.filename_to_tensors.items():
         save_file({part: kept[part] for part in parts}, folder / name, metadata={"format": "pt"})

@@ -24,8 +24,10 @@ def bare_model(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def source_weights(weights: Weights, model: PreTrainedModel) -> dict[str, torch.Tensor]:
-    """Return weights of all of the model under the source's names."""
-    found: dict[str, torch.Tensor] = revert_weight_conversion(bare_model(model), dict(weights))
+    """Return weights of the model under the source's names, without those that are tied to others (a head that is the embedding)."""
+    bare = bare_model(model)
+    own = {name: one for name, one in weights.items() if name not in bare.all_tied_weights_keys}
+    found: dict[str, torch.Tensor] = revert_weight_conversion(bare, own)
     return found
 
 

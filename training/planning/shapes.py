@@ -121,6 +121,22 @@ def find_shape(model: Path) -> tuple[Shape, str]:
     )
 
 
+POSITIONS = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length")
+"""What kinds of models call the number of their positions."""
+
+
+def positions(values: dict[str, Any]) -> int | None:
+    """Return the positions that a model has by the values of its `config.json`; None where it has no limit.
+
+    >>> positions({"n_positions": 1024}), positions({"text_config": {"max_position_embeddings": 8192}})
+    (1024, 8192)
+    """
+    text = values.get("text_config")
+    values = text if isinstance(text, dict) else values
+    found = (values.get(name) for name in POSITIONS)
+    return next((one for one in found if isinstance(one, int) and one > 0), None)
+
+
 def read_shape(config: Path) -> Shape:
     """Return the shape in a `config.json` of transformers. That of a vision-language model has the text model's under `text_config`."""
     try:

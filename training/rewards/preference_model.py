@@ -14,6 +14,7 @@ from training.config.learner import LearnerSettings, Precision
 from training.datasets.encoding import ChatEncoder
 from training.datasets.jsonl import ChatMessage
 from training.learner.batches import to_batch
+from training.learner.check import context_of
 from training.learner.engine import dtype_of
 from training.learner.facts import dated
 from training.learner.models import load_model, load_tokenizer
@@ -27,7 +28,7 @@ class PreferenceModel:
         settings = LearnerSettings(precision=precision, gradient_checkpointing=False)
         self._encoder = ChatEncoder(dated(load_tokenizer(folder), began), folder)
         model = load_model(folder, settings, reward=True, trained=False)
-        self._positions = int(model.config.get_text_config().max_position_embeddings)
+        self._positions = context_of(model.config)  # None: a slice without an end
         self._scorer = Scorer(model).to(device, dtype_of(settings)).eval()
         self._device = device
         self._one = asyncio.Lock()

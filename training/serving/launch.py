@@ -1,4 +1,4 @@
-"""Start vLLM's own server on a processor, with its arguments: `python -m training.serving.launch --model ...`, with three bugs fixed.
+"""Start vLLM's own server on a processor, with its arguments: `python -m training.serving.launch --model ...`, with four bugs fixed.
 
 vLLM's processes wait for each other in loops of `sched_yield`. If they occupy all cores, Linux from 6.18 on also makes the other
 programs of the machine wait for seconds. With `time.sleep(0)`, which vLLM itself uses for older Pythons, they wait as briefly and
@@ -6,6 +6,9 @@ release the core.
 
 On processors, its LoRA code copies an adapter's weights for each token, and applies the last adapter to tokens without one (their index
 is -1). Here the tokens of each adapter are multiplied together, and tokens without one are not changed.
+
+When weights are reloaded in place, it packs each matrix for the processor again, except an output head that is tied to the embedding: the
+head of the first weights would go on. Here it is packed again, too.
 
 If a prompt with a seed is read in several steps, vLLM resets the random numbers of all steps before the last by an offset, which CPU
 generators do not support, so that vLLM crashes. Here the generators are seeded again, since none of their numbers were used.
@@ -27,6 +30,9 @@ from typing import Any
 import torch
 from vllm.distributed import utils
 from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
+from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
+from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmbedding
+from vllm.model_executor.model_loader.reload import inplace
 from vllm.v1.engine import utils as engines
 from vllm.v1.executor import multiproc_executor
 
@@ -79,6 +85,18 @@ def _add_lora_linear(
 PunicaWrapperCPU.adapters = []
 PunicaWrapperCPU.update_metadata = _update_metadata
 PunicaWrapperCPU.add_lora_linear = _add_lora_linear
+
+_finalize = inplace.finalize_layerwise_reload
+
+
+def _finalize_and_pack_heads(model: torch.nn.Module, *args: Any, **named: Any) -> None:
+    _finalize(model, *args, **named)
+    for module in model.modules():
+        if isinstance(module, VocabParallelEmbedding) and hasattr(module, "cpu_linear"):
+            dispatch_cpu_unquantized_gemm(module, remove_weight=False)
+
+
+inplace.finalize_layerwise_reload = _finalize_and_pack_heads
 
 if __name__ == "__main__":
     runpy.run_module("vllm.entrypoints.launchers.api_server.entry", run_name="__main__", alter_sys=False)

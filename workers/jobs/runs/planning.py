@@ -19,6 +19,7 @@ from training.config.declarations import Stage
 from training.planning.costs import checkpoint_bytes, memory
 from training.planning.estimate import make_plan
 from training.planning.plan import format_plan
+from training.planning.shapes import positions
 from training.planning.token_counts import count_texts
 from training.recipes.registry import RECIPES, read_run
 from workers.folders import lines_in, model_path, private, run_folder, size, studio
@@ -210,8 +211,7 @@ def _positions(folder: Path) -> int | None:
         values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    found = values.get("max_position_embeddings") or values.get("text_config", {}).get("max_position_embeddings")
-    return int(found) if found else None
+    return positions(values)
 
 
 def clear_old_drafts(days: int = 7) -> None:

@@ -1,0 +1,16 @@
+from enum import Enum
+
+from torchvision.transforms import functional, v2
+
+
+class InterpolationMode(Enum):
+    NEAREST = "nearest"
+    NEAREST_EXACT = "nearest-exact"
+    BILINEAR = "bilinear"
+    BICUBIC = "bicubic"
+    BOX = "box"
+    HAMMING = "hamming"
+    LANCZOS = "lanczos"
+
+
+__all__ = ["InterpolationMode", "functional", "v2"]

@@ -1,0 +1,1 @@
+"""No operation on pictures."""

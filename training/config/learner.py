@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from training.common.served import SERVED_RANK
 from training.config.markers import UNTRIED, First, NotAsked
 from training.config.settings import Settings
 
@@ -15,7 +16,12 @@ Precision = Literal["auto", "float32", "bfloat16"]
 class Lora(Settings):
     """Low-rank adapters on all linear layers except the head (arXiv 2106.09685). The model's own weights are frozen."""
 
-    rank: int = Field(32, ge=1, le=512)
+    rank: int = Field(
+        32,
+        ge=1,
+        le=512,
+        description=f"Sets the size of the adapters. Above {SERVED_RANK}, the result is served as a whole model, by a server of its own.",
+    )
     alpha: int = Field(64, ge=1, le=4096, description="Scales the adapters' output by alpha / rank.")
     dropout: float = Field(0.0, ge=0, lt=1)
 

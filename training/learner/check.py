@@ -16,7 +16,7 @@ import json
 import warnings
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -104,7 +104,7 @@ def check_model(folder: Path, config: PretrainedConfig, *, reward: bool, packing
             f"The model in {folder} cannot be read: transformers has no {what} model of its kind ({type(config).__name__}). Supported are {SUPPORTED}."
         )
     packed = packing and not recurrent_layers(config)
-    if wrong := _wrong(type(config), config.to_json_string(use_diff=False), reward, packed):
+    if wrong := _wrong(cast("Any", type(config)), config.to_json_string(use_diff=False), reward, packed):
         raise MendableError(wrong)
 
 
@@ -205,4 +205,4 @@ def _eager(model: PreTrainedModel, text: Tokens) -> torch.Tensor:
 def _ours(model: PreTrainedModel, texts: list[Tokens], packed: bool) -> list[torch.Tensor]:
     samples = [Sample(text, np.ones(len(text), dtype=np.float32)) for text in texts]
     found: torch.Tensor = Scorer(model)(to_batch(samples, packed=packed, device=torch.device("cpu")))
-    return list(found.split([1 if hasattr(model, "score") else len(text) - 1 for text in texts]))
+    return list(torch.split(found, [1 if hasattr(model, "score") else len(text) - 1 for text in texts]))

@@ -6,6 +6,7 @@ base model can load.
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -101,7 +102,7 @@ def _set_config(path: Path, dtype: torch.dtype) -> None:
 
 def _other_parts(source: Path, own: set[str]) -> dict[str, torch.Tensor]:
     """Return the weights of the source that the language model does not have, such as an image encoder's."""
-    found = {}
+    found: dict[str, torch.Tensor] = {}
     for path in sorted(source.glob("*.safetensors")):
         with safe_open(path, "pt") as file:
             found |= {name: file.get_tensor(name) for name in file.keys() if name not in own}  # noqa: SIM118 - not a dictionary
@@ -127,8 +128,10 @@ def _save_adapter(weights: dict[str, torch.Tensor], model: PreTrainedModel, sour
     """Write the adapters, before the model's own folder, whose existence means that everything is complete."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    config = cast("Any", model).peft_config["default"]
+    config = copy.copy(cast("Any", model).peft_config["default"])
     config.base_model_name_or_path, config.inference_mode = source.name, True
+    # by their last names, since the source may have other ones before them
+    config.target_modules = {name.rpartition(".")[2] for name in config.target_modules}
     config.save_pretrained(folder)
     adapter = {name: one.detach().cpu().contiguous() for name, one in adapter_weights(weights, model).items()}
     save_file(adapter, folder / "adapter_model.safetensors", metadata={"format": "pt"})

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.pytorch_utils import Conv1D
 
 from training.common.errors import MendableError, one_line
 from training.config.learner import LearnerSettings, Lora
@@ -111,6 +112,7 @@ def add_adapters(model: PreTrainedModel, lora: Lora) -> PreTrainedModel:
         exclude_modules="|".join(rf"{re.escape(name)}\..*" for name in other_parts(model)) or None,
         task_type=TaskType.SEQ_CLS if reward else TaskType.CAUSAL_LM,
         modules_to_save=["score"] if reward else None,
+        fan_in_fan_out=any(isinstance(one, Conv1D) for one in model.modules()),
     )
     try:
         adapted: PreTrainedModel = get_peft_model(model, config, autocast_adapter_dtype=False)

@@ -19,7 +19,7 @@ _PEFT = "base_model.model."
 
 def bare_model(model: PreTrainedModel) -> PreTrainedModel:
     """Return the model itself, without the wrapper of its adapters."""
-    bare: PreTrainedModel = model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]
+    bare: PreTrainedModel = model.get_base_model() if hasattr(model, "peft_config") else model
     return bare
 
 

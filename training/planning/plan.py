@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from training.common.served import SERVED_RANK
 from training.config.learner import LearnerSettings
 from training.config.markers import UNTRIED
 from training.planning.costs import (
@@ -88,6 +89,13 @@ def _model(plan: Plan) -> Rows:
     shape, learner = plan.shape, plan.settings.learner
     kinds = f": {shape.attention} with attention, {shape.delta} with Gated DeltaNet" if shape.delta else ""
     trained = f"trained, adapters of rank {learner.lora.rank}" if learner.lora else "trained, all of them"
+    whole = learner.lora is not None and learner.lora.rank > SERVED_RANK
+    served = [
+        (
+            f"rank {SERVED_RANK}",
+            "is the highest that the site's server loads: the result is served as a whole model, by a server of its own",
+        )
+    ]
     single = [] if learner.zero_stage else [("1 GPU", "because zero_stage 0 is one process")]
     return [
         *single,
@@ -98,6 +106,7 @@ def _model(plan: Plan) -> Rows:
         ),
         (_count(matmul_parameters(shape, head=plan.setup.head)), "of these are multiplied with each token (N_mm)"),
         (_count(plan.setup.trained), trained),
+        *(served if whole else []),
     ]
 
 

@@ -15,13 +15,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Literal
 
+from training.common.served import SERVED_RANK
 from training.serving.http import ServerFailed, models_of
 from training.serving.process import CannotStart, Process, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PROCESSOR = Path("/proc/cpuinfo")
 """CPU flags of bfloat16 support: avx512_bf16 or amx_bf16, or on ARM bf16."""
-ADAPTER_RANK, ADAPTERS = 64, 4
+ADAPTER_RANK, ADAPTERS = SERVED_RANK, 4
 """The highest rank that is served, and the number of active adapters: in service, previous, and two that are being evaluated."""
 
 ADAPTED = (

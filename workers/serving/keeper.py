@@ -17,6 +17,7 @@ import structlog
 from django.utils import timezone
 
 from training.evaluate.served import Served
+from training.serving.vllm import ADAPTER_RANK
 from workers.addresses import server_of, site_server
 from workers.folders import version_folder
 from workers.machine import register
@@ -25,7 +26,9 @@ from workers.serving import own
 from workers.serving.loading import (
     CannotLoad,
     NoRoom,
+    adapter_rank,
     check_adapter,
+    check_applied,
     check_weights,
     load_adapter,
     served_names,
@@ -115,6 +118,8 @@ class ServingKeeper(Periodic):
                 self._check(version, folder, "adapter")
                 check_adapter(folder / "adapter")
                 load_adapter(url, key, version.served_name, folder / "adapter")
+                assert version.parent is not None  # an adapter has a base (`_as_adapter`)
+                check_applied(url, key, version.served_name, version.parent.served_name)
             return True
         if not own.running(version):
             self._check(version, folder, "model")
@@ -168,7 +173,9 @@ class ServingKeeper(Periodic):
 
 
 def _as_adapter(version: ModelVersion, at_site: set[str]) -> bool:
-    """Whether the site's own server can load it as an adapter, because it serves the version's base model."""
+    """Whether the site's own server can load it as an adapter: it serves the version's base model, and the rank is not too high for it."""
     parent = version.parent
     has_one = any(name.startswith("adapter/") for name in version.manifest)
-    return has_one and parent is not None and not parent.sha256 and parent.served_name in at_site
+    if not has_one or parent is None or parent.sha256 or parent.served_name not in at_site:
+        return False
+    return adapter_rank(version_folder(version) / "adapter") <= ADAPTER_RANK

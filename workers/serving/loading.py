@@ -19,6 +19,8 @@ from training.serving.http import ServerFailed, ask_own, models_of
 SECONDS = 120.0
 SMOKE = ("The Lamp", "A keeper lights the lamp and somebody knocks.")
 SMOKE_WORDS = 40
+PROBE = {"prompt": SMOKE[1], "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0}
+"""A text whose log-probabilities must differ with and without an adapter."""
 
 
 class CannotLoad(Exception):
@@ -55,6 +57,14 @@ def check_adapter(folder: Path) -> None:
         raise CannotLoad("The adapter is of a kind that this site does not serve.")
 
 
+def adapter_rank(folder: Path) -> int:
+    """The rank of an adapter; 0 if it cannot be read, which `check_adapter` reports."""
+    try:
+        return int(json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["r"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
 def load_adapter(url: str, key: str, name: str, folder: Path) -> None:
     body = {"lora_name": name, "lora_path": str(folder)}
     try:
@@ -62,6 +72,25 @@ def load_adapter(url: str, key: str, name: str, folder: Path) -> None:
     except ServerFailed as error:
         if name not in (served_names(url, key) or ()):
             raise CannotLoad(f"The model server did not load the adapter: {error}.") from None
+
+
+def check_applied(url: str, key: str, name: str, base: str) -> None:
+    """Unload an adapter that does not change what the model `base` computes, and raise CannotLoad."""
+    if changes_nothing(url, key, name, base):
+        unload_adapter(url, key, name)
+        raise CannotLoad(
+            "The adapter changes nothing on the model server: its weights have other names than the modules of the model there, or it learned nothing."
+        )
+
+
+def changes_nothing(url: str, key: str, name: str, base: str) -> bool:
+    """Whether the server gives a fixed text the same log-probabilities with an adapter as without it. False if it does not answer."""
+    try:
+        found = [ask_own(url, "/v1/completions", key, PROBE | {"model": one}, seconds=SECONDS) for one in (name, base)]
+        with_adapter, without = (one.json()["choices"][0]["prompt_logprobs"] for one in found)
+    except (ServerFailed, ValueError, KeyError, IndexError, TypeError):
+        return False
+    return bool(with_adapter == without)
 
 
 def unload_adapter(url: str, key: str, name: str) -> None:

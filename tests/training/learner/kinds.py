@@ -30,7 +30,8 @@ def config(kind: str, **changes: Any) -> Any:
         "n_positions": POSITIONS,
         "initializer_range": 0.15,
     }
-    picture = {"hidden_size": 16, "intermediate_size": 16}
+    picture: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 16}
+    values: dict[str, Any]
     match kind:
         case "qwen3_5":
             recurrent = {

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from transformers import AttentionInterface
 
 from tests.training.learner import kinds
 from training.common.errors import MendableError
@@ -87,7 +88,7 @@ def test_each_fault_of_attention_is_found(fault: str, monkeypatch: pytest.Monkey
 
     if fault == "later tokens are seen":
         monkeypatch.setattr(attention, "_causal", bidirectional)
-    monkeypatch.setitem(attention.AttentionInterface._global_mapping, attention.ATTENTION, wrong)
+    monkeypatch.setitem(AttentionInterface._global_mapping, attention.ATTENTION, wrong)
     said = {
         "texts see each other": "texts in one row",
         "later tokens are seen": "attention differs",

@@ -55,7 +55,8 @@ def parameter_groups(named: Iterator[tuple[str, torch.nn.Parameter]], decay: flo
 
     A parameter that is divided among processes has its shape in `ds_shape`.
     """
-    matrices, vectors = [], []
+    matrices: list[torch.nn.Parameter] = []
+    vectors: list[torch.nn.Parameter] = []
     for _, parameter in named:
         if parameter.requires_grad:
             (matrices if len(getattr(parameter, "ds_shape", parameter.shape)) > 1 else vectors).append(parameter)

@@ -34,7 +34,7 @@ def loaded_in_parts(settings: LearnerSettings) -> Iterator[None]:
     set_weight = core_model_loading.set_param_for_module
 
     def set_part(model: torch.nn.Module, name: str, *args: Any) -> None:
-        set_weight(model, name, *args)  # type: ignore[arg-type]
+        set_weight(model, name, *args)
         module, _, own = name.rpartition(".")
         weight = getattr(model.get_submodule(module), own, None)
         if isinstance(weight, torch.nn.Parameter) and weight.device.type != "meta":

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ from tests.training.conftest import ROOT
     ids=["250 MB", "2 GB"],
 )
 def test_a_process_needs_half_of_the_weights(hidden: int, layers: int, tmp_path: Path) -> None:
-    shape = {
+    shape: dict[str, Any] = {
         "hidden_size": hidden,
         "intermediate_size": 4 * hidden,
         "num_hidden_layers": layers,

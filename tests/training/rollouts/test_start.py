@@ -34,7 +34,7 @@ def test_no_process_goes_on_before_the_server_has_its_memory(tmp_path: Path, mon
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_adapters_are_handed_over_without_the_weights_below_them(precision: Any) -> None:
-    settings = LearnerSettings(precision=precision, lora={"rank": 4, "alpha": 8}, threads=1)  # type: ignore[arg-type]
+    settings = LearnerSettings(precision=precision, lora={"rank": 4, "alpha": 8}, threads=1)
     learner = Learner(prepare(models.random_model("qwen3"), settings), settings, packed=True)
     every, trained = learner.engine.weights(), learner.engine.weights(trained=True)
     assert trained.keys() == {name for name in every if ".lora_" in name}

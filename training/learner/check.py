@@ -105,7 +105,7 @@ def check_model(folder: Path, config: PretrainedConfig, *, reward: bool, packing
         )
     packed = packing and not recurrent_layers(config)
     if wrong := _wrong(cast("Any", type(config)), config.to_json_string(use_diff=False), reward, packed):
-        raise MendableError(wrong)
+        raise MendableError(f"The model in {folder} {wrong}")
 
 
 def has_experts(config: PretrainedConfig) -> bool:
@@ -125,13 +125,12 @@ def _wrong(kind: type[PretrainedConfig], values: str, reward: bool, packed: bool
             if reason and packed and not _difference(*models, packed=False):
                 reason += "; with packing 'off' it is supported"
     except MendableError as error:
-        return str(error)
+        return f"cannot be trained here: {error}"
     except Exception as error:  # noqa: BLE001 - what a kind of model lacks shows as errors of any type
         reason = f"it does not run with the attention of this library: {one_line(error)[:100]}"
-    what = "as a reward model " if reward else ""
+    what = " as a reward model" if reward else ""
     return (
-        reason
-        and f"This kind of model ({kind.model_type}) is not supported {what}({reason}). Supported are {SUPPORTED}."
+        reason and f"is of a kind that is not supported{what}: {kind.model_type} ({reason}). Supported are {SUPPORTED}."
     )
 
 

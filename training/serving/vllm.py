@@ -69,6 +69,12 @@ def precision(model: str, wanted: str = "") -> str:
     return "bfloat16" if recurrent and on_processor() else "float32"
 
 
+def reads_pictures(model: str) -> bool:
+    """Whether a model has an image encoder beside its language model."""
+    config = Path(model) / "config.json"
+    return config.is_file() and '"vision_config"' in config.read_text("utf-8")
+
+
 class ModelServer:
     name = "vllm"
 
@@ -125,6 +131,8 @@ class ModelServer:
         if self.adapters:
             argv += ["--enable-lora", "--max-lora-rank", str(self.adapters), "--max-loras", str(ADAPTERS)]
             argv += ["--lora-target-modules", *ADAPTED]
+        if reads_pictures(self.model):
+            argv += ["--language-model-only"]  # which saves the memory of the image encoder
         if on_processor():
             argv += ["--enforce-eager"]  # compiling takes longer than it saves for the demo model
         return argv

@@ -40,7 +40,7 @@ def test_a_window_that_our_attention_refuses_to_exceed() -> None:
 @pytest.mark.parametrize("kind", ["bloom", "mpt", "gpt_neo", "falcon", "xglm", "mamba"])
 def test_kinds_that_do_not_hold_are_refused_by_name(kind: str) -> None:
     with pytest.raises(
-        MendableError, match=rf"kind of model \({kind}\) is not supported.*Supported are Llama"
+        MendableError, match=rf"The model in folder is of a kind that is not supported: {kind} .*Supported are Llama"
     ) as refusal:
         checked(kind)
     assert "\n" not in str(refusal.value)

@@ -160,7 +160,7 @@ def test_an_export_that_is_not_the_learner_is_not_kept(
 
 def test_in_bfloat16_rounding_passes_and_another_weight_does_not(tmp_path: Path) -> None:
     source = kinds.save("qwen3", tmp_path / "source")
-    settings = LearnerSettings(gradient_checkpointing=False, threads=1, lora=LORA)
+    settings = LearnerSettings(precision="bfloat16", gradient_checkpointing=False, threads=1, lora=LORA)
     learner = Learner(load_model(source, settings), settings, packed=False)
     with torch.no_grad():
         for name, one in learner.model.named_parameters():
@@ -168,7 +168,7 @@ def test_in_bfloat16_rounding_passes_and_another_weight_does_not(tmp_path: Path)
                 one.normal_(0, 0.1)
     expected = learner_logprobs(learner, TEXT)
     folder = exported(learner, source, tmp_path)
-    read_back(folder, TEXT, expected, "bfloat16", reward=False)
+    read_back(folder, TEXT, expected, torch.bfloat16, reward=False)
     shutil.copyfile(source / "model.safetensors", folder / "model.safetensors")
     with pytest.raises(MendableError, match="differs from the trained one"):
-        read_back(folder, TEXT, expected, "bfloat16", reward=False)
+        read_back(folder, TEXT, expected, torch.bfloat16, reward=False)

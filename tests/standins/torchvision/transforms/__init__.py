@@ -1,6 +1,6 @@
 from enum import Enum
 
-from torchvision.transforms import functional, v2
+from . import functional, v2
 
 
 class InterpolationMode(Enum):

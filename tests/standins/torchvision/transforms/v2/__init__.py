@@ -1,3 +1,3 @@
-from torchvision.transforms.v2 import functional
+from . import functional
 
 __all__ = ["functional"]

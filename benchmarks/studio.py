@@ -98,19 +98,22 @@ def make_adapter(folder: Path) -> None:
     import torch
 
     from training.config.learner import LearnerSettings, Lora
+    from training.learner.engine import Learner
     from training.learner.export import save_model
     from training.learner.models import load_model
+    from training.learner.probe import fixed_text, learner_logprobs
 
     base = ROOT / "demo" / "model"
     settings = LearnerSettings(precision="float32", lora=Lora(rank=8, alpha=16))
-    model = load_model(base, settings)
     torch.manual_seed(1)
+    learner = Learner(load_model(base, settings), settings, packed=False)
     with torch.no_grad():
-        for name, weight in model.named_parameters():
+        for name, weight in learner.model.named_parameters():
             if ".lora_B." in name:
                 weight.normal_(0, 0.02)
-    weights = {f"model.{name}": one for name, one in model.state_dict().items()}
-    save_model(weights, model, base, folder / "model", "# A version\n", settings)
+    text = fixed_text(learner.model.config.get_text_config().vocab_size, 16)
+    probe = text, learner_logprobs(learner, text)
+    save_model(learner.engine.weights(), learner.model, base, folder / "model", "# A version\n", settings, probe)
 
 
 def vote() -> None:

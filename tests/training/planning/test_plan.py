@@ -518,7 +518,7 @@ def test_a_step_of_grpo_is_its_requests_times_their_stories(tmp_path: Path) -> N
         sampling={"most_tokens": 1000},
     )
     texts = found.texts
-    in_other_forms = [
+    in_other_forms: list[dict[str, Any]] = [
         {"prompt": "It should be 100 words long.", "completion": "One human word " * 20},
         {"instruction": "A tale, please.", "target": 200},
         {"prompt": [{"role": "user", "content": "Another tale."}]},

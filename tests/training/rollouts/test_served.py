@@ -56,9 +56,10 @@ def test_what_a_server_gets_is_what_it_computes(kind: str, dtype: str, mean: flo
             for sync, learner in ((adapter, adapted), (memory, whole)):
                 await sync.load(client)
                 served = await client.prompt_logprobs(TEXT.tolist(), model=sync.model)
-                found.append(
-                    tuple(float(np.abs(served - one).mean()) for one in (learner_logprobs(learner, TEXT), base))
+                from_learner, from_base = (
+                    np.abs(served - one).mean() for one in (learner_logprobs(learner, TEXT), base)
                 )
+                found.append((float(from_learner), float(from_base)))
                 sync.close()
         return found
 

@@ -252,7 +252,7 @@ def test_each_rendezvous_is_joined_once(part: Node, monkeypatch: pytest.MonkeyPa
         joined.append(run.meeting["id"])
         return Part(None)
 
-    monkeypatch.setattr(node.command, "start", start)
+    monkeypatch.setattr("workers.jobs.runs.command.start", start)
     folder = run_folder(part.run_id)
     (folder / RENDEZVOUS).write_text("first")
     for _ in range(3):

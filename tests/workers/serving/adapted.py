@@ -8,19 +8,22 @@ import torch
 
 from tests.servers import DEMO_MODEL
 from training.config.learner import LearnerSettings, Lora
+from training.learner.engine import Learner
 from training.learner.export import save_model
 from training.learner.models import load_model
+from training.learner.probe import fixed_text, learner_logprobs
 
 
 def adapted(folder: Path, seed: int = 1, base: Path = DEMO_MODEL) -> Path:
     """A model with an adapter that turns it round, as a run leaves both."""
     settings = LearnerSettings(precision="float32", lora=Lora(rank=8, alpha=16))
     torch.manual_seed(seed)
-    model = load_model(base, settings)
+    learner = Learner(load_model(base, settings), settings, packed=False)
     with torch.no_grad():
-        for name, weight in model.named_parameters():
+        for name, weight in learner.model.named_parameters():
             if ".lora_B." in name:
                 weight.normal_(0, 0.2)
-    weights = {f"model.{name}": one for name, one in model.state_dict().items()}
-    save_model(weights, model, base, folder / "model", "# A version\n", settings)
+    text = fixed_text(learner.model.config.get_text_config().vocab_size, 16)
+    probe = text, learner_logprobs(learner, text)
+    save_model(learner.engine.weights(), learner.model, base, folder / "model", "# A version\n", settings, probe)
     return folder

@@ -90,7 +90,7 @@ def settings(folder: Path, run: Path, steps: int = 3, **learner: Any) -> GrpoSet
 
 
 def run(given: GrpoSettings, server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollouts, "make_server", lambda *_: server)
+    monkeypatch.setattr(rollouts, "make_servers", lambda *_: [server])
     try:
         grpo(given)
     finally:

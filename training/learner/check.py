@@ -37,7 +37,7 @@ from training.learner.scorer import LogprobHead, Scorer
 from training.planning.shapes import positions
 
 SUPPORTED = "Llama (SmolLM2 too), Mistral, Qwen2, Qwen3, Qwen3.5 and Gemma 3"
-"""The kinds of docs/models.md that are trained. Others are trained where this check finds that they hold."""
+"""Kinds that are known to hold. Others are trained where this check finds that they hold."""
 Tokens = npt.NDArray[np.int32]
 TOLERANCE = 1e-3
 """In nats, of log-probabilities in float32. Kernels differ by 1e-5; a token that sees a wrong one, by a tenth and more."""

@@ -19,9 +19,10 @@ OURS = {name: service for name, service in SERVICES.items() if "build" in servic
 EXAMPLE = (ROOT / "deploy" / "longhand.env.example").read_text()
 FOR_COMPOSE = {
     "SITE_HOST", "POSTGRES_PASSWORD", "WORKER_PASSWORD", "REDIS_PASSWORD", "SERVING_GPUS", "TRAINING_GPUS", "TRAINER_NAME",
+    "TRAINER_SHM",
 }  # fmt: skip
 """Names that only docker-compose.yml reads."""
-OF_OTHERS = {"HF_HOME", "CUDA_VISIBLE_DEVICES", "WORKER_DATABASE_URL"}
+OF_OTHERS = {"HF_HOME", "CUDA_VISIBLE_DEVICES", "PYTORCH_CUDA_ALLOC_CONF", "WORKER_DATABASE_URL"}
 """Read by libraries, and by `workers.prepare`, not by our settings."""
 
 

@@ -53,6 +53,6 @@ def test_a_story_of_600_words(chrome: Browser, real_stack: Stack) -> None:
     assert story["full_text"].split("\n\n")[0].endswith(" 🕯 So it was.")
     assert abs(story["words"] - 600) <= 90
     expect(back.page.locator("#ending")).to_contain_text("Asked for 600 words, got")
-    expect(back.page.get_by_text("Written by the demo model.")).to_be_visible()
+    expect(back.page.get_by_text("Written by the demo model, temperature 0.8, min-p 0.05.")).to_be_visible()
     back.no_complaints()
     context.close()

@@ -212,7 +212,7 @@ def test_the_circle(window: Callable[[str], Page], real: Stack, record_property:
     real.wait_state(story, "done", 240)
     writer = window("writer")
     writer.goto(f"{real.url}/stories/{story}")
-    expect(writer.get_by_text(f"Written by the {name}.")).to_be_visible()
+    expect(writer.get_by_text(f"Written by the {name}, temperature 0.8, min-p 0.05.")).to_be_visible()
 
     admin.goto(f"{real.url}/studio/")
     check(admin, "studio", "light")

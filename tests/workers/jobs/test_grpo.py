@@ -48,7 +48,9 @@ def demo(site: Path) -> ModelVersion:
 def requests(site: Path) -> Dataset:
     folder, lines = private(site / "brought"), []
     for number in range(4):
-        asked = [dict(one) for one in story_request(title=f"The lamp, {number}", premise="A keeper alone.", target=30)]
+        asked = [
+            dict(one) for one in story_request(title=f"The lamp, {number}", premise="A keeper alone.", target=1000)
+        ]
         human = {"role": "assistant", "content": f"The lamp was lit at {number}. Nobody came up the stairs that night."}
         lines.append({"messages": [*asked, human] if number % 2 else asked})
     (folder / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -21,6 +21,8 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
+from training.common.errors import one_line
+from training.planning.shapes import positions
 from training.serving.process import CannotStart
 
 LEAST_CONTEXT = 1024
@@ -90,23 +92,14 @@ def check_config(model: str, config: dict[str, Any], *, context: int = 0) -> Non
         scores = architectures[0].endswith(("ForSequenceClassification", "ForTokenClassification", "RewardModel"))
         why = "scores texts and does not write any" if scores else "is not one that this version of vLLM can serve"
         raise NotServable(f"The architecture of {model}, {architectures[0]}, {why}. Choose another model.")
-    text = config.get("text_config")
-    values = text if isinstance(text, dict) else config
-    positions = next(
-        (
-            values[name]
-            for name in ("max_position_embeddings", "n_positions", "seq_length")
-            if isinstance(values.get(name), int)
-        ),
-        0,
-    )
-    if positions and context > positions:
+    most = positions(config) or 0
+    if most and context > most:
         raise NotServable(
-            f"MODEL_CONTEXT is {context:,}, but {model} reads {positions:,} tokens at most. Lower it, or leave it out."
+            f"MODEL_CONTEXT is {context:,}, but {model} reads {most:,} tokens at most. Lower it, or leave it out."
         )
-    if 0 < (context or positions) < LEAST_CONTEXT:
+    if 0 < (context or most) < LEAST_CONTEXT:
         which = "MODEL_CONTEXT" if context else f"The context of {model}"
-        raise NotServable(f"{which} is {context or positions:,} tokens; a story needs at least {LEAST_CONTEXT:,}.")
+        raise NotServable(f"{which} is {context or most:,} tokens; a story needs at least {LEAST_CONTEXT:,}.")
 
 
 def known_architectures() -> set[str]:
@@ -207,5 +200,4 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _sentence(error: Exception) -> str:
     """The message of an error on one line, shortened, with a full stop."""
-    said = " ".join(str(error).split()) or type(error).__name__
-    return (said if len(said) <= 300 else said[:300] + " ...").rstrip(".") + "."
+    return one_line(error).rstrip(".") + "."

@@ -200,6 +200,6 @@ def test_stories_a_step_behind_are_weighed(requests: list[Request], tmp_path: Pa
 
 
 def _logprobs(learner: Any, tokens: Any) -> Any:
-    from training.rollouts.logprobs import learner_logprobs
+    from training.learner.probe import learner_logprobs
 
     return learner_logprobs(learner, tokens)

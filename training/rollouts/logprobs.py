@@ -9,7 +9,6 @@ import numpy as np
 from training.common.records import Sample
 from training.learner import processes
 from training.learner.engine import Learner
-from training.learner.probe import learner_logprobs as learner_logprobs  # noqa: PLC0414 - a name of this module, too
 from training.rollouts.records import Logprobs
 
 

@@ -21,13 +21,14 @@ from training.datasets.requests import Request, read_requests
 from training.learner import processes
 from training.learner.engine import Learner
 from training.learner.models import max_text_tokens
+from training.learner.probe import fixed_text, learner_logprobs
 from training.learner.run import Run
 from training.rewards.scoring import Scoring
 from training.rollouts.agreement import AgreementText, saved_text
 from training.rollouts.gather import Gatherer, Group, GroupRequest
 from training.rollouts.guards import Guards
 from training.rollouts.judging import make_scoring, make_second_judge
-from training.rollouts.logprobs import divergence, learner_logprobs
+from training.rollouts.logprobs import divergence
 from training.rollouts.monitors import Monitors
 from training.rollouts.policy import Policy
 from training.rollouts.records import Logprobs, read_dump, step_name
@@ -36,7 +37,7 @@ from training.rollouts.rows import policy_sample
 from training.rollouts.server import make_servers
 from training.rollouts.settings import GroupSettings
 from training.rollouts.spread import Spread, Stored
-from training.rollouts.sync import Sync, Weights, fixed_text, make_sync, server_weights
+from training.rollouts.sync import Sync, Weights, make_sync, server_weights
 
 
 @contextmanager

@@ -37,7 +37,6 @@ from transformers import PreTrainedModel
 from training.common.errors import MendableError
 from training.config.learner import Lora
 from training.learner.names import adapter_weights, source_weights
-from training.learner.probe import fixed_text as fixed_text  # noqa: PLC0414 - a name of this module, too
 from training.rollouts.client import TokenClient
 from training.rollouts.records import Logprobs
 from training.rollouts.settings import GroupSettings

@@ -27,12 +27,12 @@ from training.common.records import Sample
 from training.common.text import story_request
 from training.learner.engine import Learner
 from training.learner.models import load_model
+from training.learner.probe import fixed_text, learner_logprobs
 from training.recipes.grpo import GrpoSettings
-from training.rollouts.logprobs import learner_logprobs
 from training.rollouts.policy import Policy
 from training.rollouts.records import Logprobs, Tokens
 from training.rollouts.server import OwnServer
-from training.rollouts.sync import Adapter, LogprobMismatch, SharedMemory, fixed_text, server_weights
+from training.rollouts.sync import Adapter, LogprobMismatch, SharedMemory, server_weights
 from training.serving.vllm import importable
 
 pytestmark = [

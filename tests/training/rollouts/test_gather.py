@@ -16,11 +16,12 @@ import torch
 from tests.training.rollouts.fake import FakeServer
 from training.common.errors import MendableError
 from training.datasets.requests import Request
+from training.learner.probe import fixed_text
 from training.rewards.records import StoryScore
 from training.rollouts import policy as policies
 from training.rollouts.gather import Gatherer, Group, GroupRequest
 from training.rollouts.policy import Policy
-from training.rollouts.sync import LogprobMismatch, SharedMemory, fixed_text
+from training.rollouts.sync import LogprobMismatch, SharedMemory
 
 FIXED = fixed_text(300, 16)
 

@@ -34,7 +34,8 @@ def main() -> None:
     for one in model.parameters():
         with deepspeed.zero.GatheredParameters([one]):
             total += one.double().sum().item()
-    print(json.dumps([rank(), peak, total]), flush=True)
+    sys.stdout.write(f"{json.dumps([rank(), peak, total])}\n")  # at once: print writes the end of the line by itself
+    sys.stdout.flush()
     dist.destroy_process_group()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from django.conf import settings
 
 from writer.stories.models import ModelVersion
+from writer.studio.adapters import continued_version
 from writer.studio.models import Dataset, Run
 
 
@@ -35,6 +36,14 @@ def files_of(dataset: Dataset) -> list[Path]:
 def model_path(version: ModelVersion) -> Path:
     """The folder with the complete weights of the version."""
     return version_folder(version) / "model" if version.sha256 else Path(version.tokenizer)
+
+
+def weights_of(run: Run) -> dict[str, Path]:
+    """The settings of a training that name the weights from which it begins: the model, and the adapter that it continues, if any."""
+    assert run.base is not None
+    if (adapted := continued_version(run)) is None:
+        return {"model": model_path(run.base)}
+    return {"model": model_path(adapted), "adapter": version_folder(run.base) / "adapter"}
 
 
 def lines_in(path: Path) -> int:

@@ -21,6 +21,13 @@ class RecipeSettings(Settings):
 
     run_dir: Path
     model: Path = Field(description="Names a folder in Hugging Face's layout with safetensors.")
+    adapter: Path | None = Field(
+        None,
+        description=(
+            "Names a folder with an adapter of `model` in peft's layout, which the run continues: `learner.lora` has its rank and alpha. To merge "
+            "it instead, name the merged model as `model`."
+        ),
+    )
     data: tuple[Path, ...] = Field(min_length=1, description="Names JSON Lines files, plain or gzipped.")
     held_out: tuple[Path, ...] = ()
     learner: Annotated[LearnerSettings, Part("Adapter, optimiser, memory", 70)] = LearnerSettings()

@@ -38,8 +38,10 @@ def save_model(
     card: str,
     settings: LearnerSettings,
     probe: tuple[Tokens, Outputs],
+    base: str = "",
 ) -> None:
-    """Write a model's folder atomically, with the tokenizer of `source`. `weights` have the names that the learner's engine gives them.
+    """Write a model's folder atomically, with the tokenizer of `source`. `weights` have the names that the learner's engine gives them; `base` is the
+    SHA-256 of `source`, which the adapter's file names, so that it is continued on no other model.
 
     Raises MendableError if transformers, reading the folder, does not compute what the learner does: `probe` is a text, and the learner's outputs.
     """
@@ -49,7 +51,7 @@ def save_model(
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     if model is not bare:
-        _save_adapter(weights, model, source, folder.with_name("adapter"))
+        _save_adapter(weights, model, source, folder.with_name("adapter"), base)
         weights = merge_adapters(weights, model)
     weights = source_weights(weights, model)
     if type(bare.config) is type(read_config(source)):
@@ -124,7 +126,9 @@ def _save_weights(weights: dict[str, torch.Tensor], folder: Path) -> None:
         (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
 
 
-def _save_adapter(weights: dict[str, torch.Tensor], model: PreTrainedModel, source: Path, folder: Path) -> None:
+def _save_adapter(
+    weights: dict[str, torch.Tensor], model: PreTrainedModel, source: Path, folder: Path, base: str
+) -> None:
     """Write the adapters, before the model's own folder, whose existence means that everything is complete."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -134,6 +138,7 @@ def _save_adapter(weights: dict[str, torch.Tensor], model: PreTrainedModel, sour
     config.target_modules = {name.rpartition(".")[2] for name in config.target_modules}
     config.save_pretrained(folder)
     adapter = {name: one.detach().cpu().contiguous() for name, one in adapter_weights(weights, model).items()}
-    save_file(adapter, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    metadata = {"format": "pt"} | ({"base": base} if base else {})
+    save_file(adapter, folder / "adapter_model.safetensors", metadata=metadata)
     for path in folder.iterdir():
         path.chmod(0o644)

@@ -1,4 +1,4 @@
-"""The facts of a run, which its checkpoints hold: when it began, and the base model by its hash.
+"""The facts of a run, which its checkpoints hold: when it began, and the base model, and the adapter that it continues, by their hashes.
 
 A chat template may write today's date (Llama 3.2's does), so a run encodes its conversations as on the day on which it began, whenever it resumes.
 """
@@ -32,10 +32,15 @@ def dated(tokenizer: PreTrainedTokenizerFast, moment: datetime) -> PreTrainedTok
     return tokenizer
 
 
+def model_files(folder: Path) -> list[Path]:
+    """The configuration and the weights of a model or an adapter, in order."""
+    return sorted([*folder.glob("config.json"), *folder.glob("adapter_config.json"), *folder.glob("*.safetensors")])
+
+
 def model_hash(folder: Path) -> str:
-    """SHA-256 over the configuration and the weights of a model's folder."""
+    """SHA-256 over the configuration and the weights of a model's or an adapter's folder."""
     sha = hashlib.sha256()
-    for path in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
+    for path in model_files(folder):
         with path.open("rb") as file:
             sha.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
     return sha.hexdigest()

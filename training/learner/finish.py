@@ -28,7 +28,7 @@ tags: [longhand, {recipe}]
 
 # {name}
 
-Made by `python -m training {recipe}` from the model in `{model}`: {steps:,} steps, {tokens:,.0f} tokens.
+Made by `python -m training {recipe}` from the model in `{model}`{continued}: {steps:,} steps, {tokens:,.0f} tokens.
 
 | measure | at the end |
 |---|---:|
@@ -55,7 +55,9 @@ def finish(run: Run, learner: Learner) -> Path | None:
         weights = learner.engine.weights()
         if processes.rank() == 0:
             source, card = run.settings.model, _card(run, learner.model)
-            save_model(weights, learner.model, source, folder, card, run.settings.learner, probe)
+            save_model(
+                weights, learner.model, source, folder, card, run.settings.learner, probe, run.began_with["base"]
+            )
         processes.barrier()
     run.log.model_saved(folder)
     return folder
@@ -76,8 +78,11 @@ def _card(run: Run, model: PreTrainedModel) -> str:
         recipe=recipe,
         name=f"{settings.model.name}, {recipe}",
         model=settings.model.name,
+        continued=", whose adapter it continues" if settings.adapter else "",
         steps=run.total,
         tokens=sum(values.get("tokens", 0) for values in metrics.values()),
         figures="\n".join(f"| {name.replace('_', ' ')} | {last[name]:.4g} |" for name in figures),
-        settings=redact(settings.model_dump_json(indent=2, exclude={"run_dir", "data", "held_out", "model"})),
+        settings=redact(
+            settings.model_dump_json(indent=2, exclude={"run_dir", "data", "held_out", "model", "adapter"})
+        ),
     )

@@ -1,4 +1,4 @@
-"""Log-probabilities of texts under the reference model, the one before training: computed once and cached by hash."""
+"""Log-probabilities of texts under the reference model, the one before training, with the adapter that is continued: computed once and cached by hash."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from training.common.errors import MendableError, disk_errors_explained
 from training.learner import processes
 from training.learner.batches import Example
 from training.learner.engine import Learner
+from training.learner.facts import model_files
 from training.objectives.dpo import text_logprobs
 
 _VERSION = "1"
@@ -21,14 +22,22 @@ _VERSION = "1"
 
 
 def reference_logprobs(
-    learner: Learner, pairs: Sequence[Example], *, model: Path, data: str, precision: str, folder: Path
+    learner: Learner,
+    pairs: Sequence[Example],
+    *,
+    model: Path,
+    adapter: Path | None = None,
+    data: str,
+    precision: str,
+    folder: Path,
 ) -> torch.Tensor:
     """Return sums of log-probabilities over the learned tokens of both texts of each pair, [P, 2], in nats, float64, under the present model.
 
-    They are cached in `folder` under a hash of the model's files, the data's fingerprint and the precision. Raises MendableError if one is not
+    They are cached in `folder` under a hash of the files of the model and of the `adapter` that the run continues, the data's fingerprint and the
+    precision. Raises MendableError if one is not
     finite.
     """
-    key = processes.broadcast(_key(model, data, precision) if processes.rank() == 0 else "")
+    key = processes.broadcast(_key(model, adapter, data, precision) if processes.rank() == 0 else "")
     path = folder / f"reference-{key}.safetensors"
     cached: torch.Tensor | None = processes.broadcast(_cached(path, len(pairs)) if processes.rank() == 0 else None)
     if cached is None:
@@ -60,9 +69,9 @@ def _cached(path: Path, pairs: int) -> torch.Tensor | None:
     return sums_P2 if tuple(sums_P2.shape) == (pairs, 2) else None
 
 
-def _key(model: Path, data: str, precision: str) -> str:
+def _key(model: Path, adapter: Path | None, data: str, precision: str) -> str:
     sha = hashlib.sha256(f"{_VERSION}\n{data}\n{precision}\n".encode())
-    for path in sorted([model / "config.json", *model.glob("*.safetensors")]):
+    for path in [*model_files(model), *(model_files(adapter) if adapter else ())]:
         with path.open("rb") as file:
             sha.update(hashlib.file_digest(file, "sha256").digest())
     return sha.hexdigest()[:32]

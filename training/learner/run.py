@@ -37,9 +37,11 @@ from training.common.errors import AskedToStop, MendableError, disk_error, disk_
 from training.common.events import EventLog
 from training.common.redaction import redact
 from training.common.run_lock import run_lock
+from training.config.adapter import with_adapter
 from training.config.places import check_places
 from training.config.recipe import MAY_CHANGE, RecipeSettings
 from training.learner import processes
+from training.learner.adapters import load_adapter
 from training.learner.checkpoints import latest_checkpoint, save_checkpoint
 from training.learner.engine import Learner, dtype_of
 from training.learner.facts import beginning_of, dated, model_hash
@@ -64,9 +66,9 @@ class Run:
     """
 
     def __init__(self, settings: RecipeSettings) -> None:
-        self.settings, self.folder = settings, settings.run_dir
+        self.settings, self.folder = with_adapter(settings), settings.run_dir
         # Only once, before there is anything to interrupt: what a signal raises in a serializer becomes an error of pydantic.
-        self._dumped = settings.model_dump(mode="json")
+        self._dumped = self.settings.model_dump(mode="json")
         self.first = processes.rank() == 0
         self._stack = ExitStack()
         self.finished = self._stopped = False
@@ -146,22 +148,31 @@ class Run:
         with self.log.phase("model"):
             model = load_model(self.settings.model, self.settings.learner, reward=reward)
             self._check_base()
+            if self.settings.adapter:
+                load_adapter(model, self.settings.adapter, self.began_with["base"])
             return Learner(model, self.settings.learner, packed=can_pack(model, self.settings.learner, self.log.log))
 
     def _check_base(self) -> None:
-        self._base = processes.broadcast(model_hash(self.settings.model) if self.first else "")
-        if self._found and self._found[1].get("base", self._base) != self._base:
+        self.began_with = {"base": self._hash_of(self.settings.model, "base", "model")}
+        if self.settings.adapter:
+            self.began_with["adapter"] = self._hash_of(self.settings.adapter, "adapter", "adapter")
+
+    def _hash_of(self, folder: Path, fact: str, what: str) -> str:
+        """The SHA-256 of a folder that the run began with. Raises MendableError if the checkpoint has another one."""
+        found: str = processes.broadcast(model_hash(folder) if self.first else "")
+        if self._found and self._found[1].get(fact, found) != found:
             raise MendableError(
-                f"{self.folder} holds a run that began with another model: the files in {self.settings.model} were changed since. Put them back, "
+                f"{self.folder} holds a run that began with another {what}: the files in {folder} were changed since. Put them back, "
                 "or choose another run_dir."
             )
+        return found
 
     def steps(self, learner: Learner, total: int, data: str, evaluate: Evaluate | None = None) -> Iterator[int]:
         """The steps that are still to be done, from 0. `data` is the fingerprint of what they learn from."""
         self._asked_to_stop = self._stack.enter_context(stop_on_sigterm())
         self.learner, self.total, self.evaluate = learner, total, evaluate
         self._facts: dict[str, Any] = {
-            "settings": self._dumped, "data": data, "total": total, "base": self._base, "began": self.began.isoformat(),
+            "settings": self._dumped, "data": data, "total": total, "began": self.began.isoformat(), **self.began_with,
         }  # fmt: skip
         self.learned = LearnedGuard()
         step = self.done = self._resume()

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from training.common.errors import MendableError
+from training.config.adapter import with_adapter
 from training.config.declarations import GroupSettings, Recipe, group_settings
 from training.config.learner import LearnerSettings
 from training.config.recipe import RecipeSettings
@@ -186,6 +187,7 @@ def make_plan(
         raise MendableError(
             "A plan needs at least one GPU and one machine, texts, words and tokens above 0, and mfu between 0 and 1."
         )
+    settings = with_adapter(settings)
     shape, source = find_shape(settings.model)
     found = count_texts(recipe, settings, tokens_per_word, words or DEFAULT_WORDS)
     known = bool(found.examples) or texts is not None

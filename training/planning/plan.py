@@ -89,6 +89,7 @@ def _model(plan: Plan) -> Rows:
     shape, learner = plan.shape, plan.settings.learner
     kinds = f": {shape.attention} with attention, {shape.delta} with Gated DeltaNet" if shape.delta else ""
     trained = f"trained, adapters of rank {learner.lora.rank}" if learner.lora else "trained, all of them"
+    trained += ", which the run continues" * bool(plan.settings.adapter)
     whole = learner.lora is not None and learner.lora.rank > SERVED_RANK
     served = [
         (

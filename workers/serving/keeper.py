@@ -36,6 +36,7 @@ from workers.serving.loading import (
     unload_adapter,
 )
 from writer.stories.models import Deployment, DeploymentState, ModelVersion
+from writer.studio.adapters import adapted_version
 from writer.studio.models import Machine, Serving, ServingState
 from writer.studio.operations.deploy import switch, switch_failed
 from writer.studio.wanted import wanted_versions
@@ -118,8 +119,9 @@ class ServingKeeper(Periodic):
                 self._check(version, folder, "adapter")
                 check_adapter(folder / "adapter")
                 load_adapter(url, key, version.served_name, folder / "adapter")
-                assert version.parent is not None  # an adapter has a base (`_as_adapter`)
-                check_applied(url, key, version.served_name, version.parent.served_name)
+                adapted = adapted_version(version)
+                assert adapted is not None  # as `_as_adapter` found
+                check_applied(url, key, version.served_name, adapted.served_name)
             return True
         if not own.running(version):
             self._check(version, folder, "model")
@@ -173,9 +175,8 @@ class ServingKeeper(Periodic):
 
 
 def _as_adapter(version: ModelVersion, at_site: set[str]) -> bool:
-    """Whether the site's own server can load it as an adapter: it serves the version's base model, and the rank is not too high for it."""
-    parent = version.parent
-    has_one = any(name.startswith("adapter/") for name in version.manifest)
-    if not has_one or parent is None or parent.sha256 or parent.served_name not in at_site:
+    """Whether the site's own server can load it as an adapter: it serves the model that the adapter changes, and the rank is not too high for it."""
+    adapted = adapted_version(version)
+    if adapted is None or adapted.sha256 or adapted.served_name not in at_site:
         return False
     return adapter_rank(version_folder(version) / "adapter") <= ADAPTER_RANK

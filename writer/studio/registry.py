@@ -8,7 +8,7 @@ from functools import cache
 from typing import Annotated, Any, get_origin
 
 from django.conf import settings
-from pydantic import BaseModel, create_model
+from pydantic import BaseModel, Field, create_model
 
 from training.config.declarations import Recipe, Stage
 from training.config.fields import always_on, group_of, is_filled_in
@@ -36,14 +36,25 @@ def kinds_read(recipe: str) -> list[DatasetKind]:
     return [DatasetKind(kind) for kind in DECLARED[recipe].learns_from]
 
 
+OF_THE_STUDIO = {"merge_adapter", "mix"}
+"""Settings of a form that are no settings of the recipe: whether the adapter of the base is merged first, and, if pairs of several sources are mixed,
+their shares."""
+_MERGE = (
+    "Begins from whole weights, into which the adapter of the version is merged. Otherwise the run continues that adapter, of the same rank and alpha, "
+    "and makes an adapter of the same model"
+)
+
+
 @cache
 def form_class(recipe: str) -> type[Settings]:
-    """The settings class of a form: the declared one and, if pairs of several sources are mixed, their shares."""
+    """The settings class of a form: the declared one with `OF_THE_STUDIO`, as far as they are the recipe's."""
     declared = DECLARED[recipe]
-    if isinstance(declared, Recipe) and declared.mix is not None:
-        mix: Any = (Annotated[declared.mix, Part("How much of each source", 80)], declared.mix())
-        return create_model(f"Mixed{declared.settings.__name__}", __base__=declared.settings, mix=mix)
-    return declared.settings
+    if not isinstance(declared, Recipe):
+        return declared.settings
+    more: dict[str, Any] = {"merge_adapter": (bool, Field(False, description=_MERGE))}
+    if declared.mix is not None:
+        more["mix"] = (Annotated[declared.mix, Part("How much of each source", 80)], declared.mix())
+    return create_model(f"Studio{declared.settings.__name__}", __base__=declared.settings, **more)
 
 
 def teacher_named() -> str:

@@ -18,11 +18,13 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tests.servers import DEMO_MODEL
 from tests.training import models
 from tests.training.conftest import ROOT
 from tests.training.recipes.runs import metric_by_step, weights
+from tests.workers.serving.adapted import adapted
 from training.common.records import Sample
 from training.common.text import story_request
 from training.learner.engine import Learner
@@ -223,6 +225,21 @@ def test_it_learns_and_logs_its_metrics(given: dict[str, Any], tmp_path: Path) -
         stories = [tuple(line["story"]) for line in lines if "story" in line]
         assert len(stories) == len(set(stories))
         assert {line["policy"] for line in lines if "story" in line} == {step}
+
+
+def test_it_continues_an_adapter(given: dict[str, Any], tmp_path: Path) -> None:
+    """The first stories are written with it, and what the policy moves away from is the model with it."""
+    begun = adapted(tmp_path / "begun") / "adapter"
+    settings = make(tmp_path, rollouts=given, adapter=begun, steps=2)
+    finish(start(settings))
+    run = settings.run_dir
+    assert max(metric_by_step(run, "server_apart").values()) < BOUND
+    assert metric_by_step(run, "apart")[1] < BOUND
+    assert abs(metric_by_step(run, "divergence")[1]) < BOUND
+    before, after = (load_file(folder / "adapter_model.safetensors") for folder in (begun, run / "adapter"))
+    assert before.keys() == after.keys()
+    moved = max((before[name] - one).abs().max().item() for name, one in after.items())
+    assert 0 < moved < 1e-2, "it learned on from there"
 
 
 @pytest.mark.soak

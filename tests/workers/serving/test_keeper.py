@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from django.utils import timezone
 
 from tests.servers import ServedModel
 from tests.workers.serving.adapted import adapted
@@ -18,13 +19,13 @@ from training.evaluate.served import Client, Served
 from training.serving.http import ServerFailed
 from training.serving.vllm import ADAPTERS
 from workers.addresses import site_server
-from workers.serving.keeper import ServingKeeper
+from workers.serving.keeper import ServingKeeper, _as_adapter
 from workers.serving.loading import load_adapter, served_names, unload_adapter
 from writer.accounts.models import User
 from writer.stories.models import Deployment, DeploymentState, ModelVersion
 from writer.stories.operations.deploy import in_service
 from writer.stories.operations.models import ensure_model_version
-from writer.studio.models import Serving, ServingState
+from writer.studio.models import Dataset, DatasetKind, Run, Serving, ServingState
 from writer.studio.operations.deploy import promote, roll_back
 
 PROMPT: list[Message] = [{"role": "user", "content": "Write a short story."}]
@@ -103,6 +104,32 @@ def test_the_adapter_is_what_was_merged(keeper: ServingKeeper, version: ModelVer
     theirs = -float(picked[-learned:].sum())
     assert ours == pytest.approx(theirs, rel=0.02)  # bfloat16
     assert abs(base - theirs) > 10 * abs(ours - theirs)
+
+
+def test_a_version_that_continues_an_adapter_is_an_adapter_of_the_same_model(
+    keeper: ServingKeeper, version: ModelVersion, home: ModelVersion, admin: User, tmp_path: Path
+) -> None:
+    folder = adapted(tmp_path / "studio" / "runs" / "2", seed=2, adapter=tmp_path / "studio" / "runs" / "1" / "adapter")
+    manifest = make_manifest(folder, ["model", "adapter"])
+    made = ModelVersion.objects.create(
+        name="demo model, dpo 2", served_name=f"longhand-{tmp_path.name}-2", tokenizer=str(folder / "model"), parent=version,
+        folder="runs/2", manifest=manifest, sha256=sha256_of(manifest),
+    )  # fmt: skip
+    data = Dataset.objects.create(name="data", kind=DatasetKind.PREFERENCE, folder="data")
+    run = Run.objects.create(
+        recipe="dpo", settings={"merge_adapter": False}, base=version, dataset=data, version=made, state="done", finished=timezone.now()
+    )  # fmt: skip
+    try:
+        promote(by=admin, version_id=made.pk, overrule=True, reason="It is a test of ours.")
+        keeper.look()
+        serving = Serving.objects.get(version=made)
+        assert (serving.adapter, serving.state, serving.problem) == (True, ServingState.READY, "")
+        assert in_service() == made
+    finally:
+        unload_adapter(*site_server(), made.served_name)
+    Serving.objects.filter(version=made).delete()
+    Run.objects.filter(pk=run.pk).update(settings={"merge_adapter": True})
+    assert not _as_adapter(made, {home.served_name}), "its adapter changes the merged weights"
 
 
 def test_who_has_no_adapter_writes_without_one(home: ModelVersion, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Direct preference optimisation with the model that the run starts from as the reference.
+"""Direct preference optimisation with the model that the run starts from as the reference: with its adapter, if the run continues one.
 
 The reference's log-probabilities never change, so they are computed once, before the first step, and cached by hash: no second model is in
 memory, and other runs with the same model and data use the cache.
@@ -51,6 +51,7 @@ def reference_sums(learner: Learner, some: Pairs, settings: DpoSettings) -> torc
         learner,
         some.examples,
         model=settings.model,
+        adapter=settings.adapter,
         data=fingerprint(some.examples),
         precision=learner.settings.precision,
         folder=settings.reference_cache or settings.run_dir,

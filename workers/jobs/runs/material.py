@@ -16,14 +16,14 @@ from training.constitution.mix import mix
 from training.constitution.pairs import SourcedPreference, facts_of
 from training.constitution.settings import Mix
 from training.recipes.registry import RECIPES
-from workers.folders import model_path, private, run_folder
+from workers.folders import private, run_folder, weights_of
 from workers.jobs import datasets
 from workers.jobs.runs import rewards, stages
 from writer.editorial.models import Making, SnapshotKind, SnapshotRow
 from writer.editorial.snapshots.formats import example_of
 from writer.studio.held_out import is_held_out
 from writer.studio.models import Run
-from writer.studio.registry import DECLARED, kinds_read
+from writer.studio.registry import DECLARED, OF_THE_STUDIO, kinds_read
 
 
 def prepare(run: Run) -> Path:
@@ -32,7 +32,7 @@ def prepare(run: Run) -> Path:
     data = private(folder / "data")
     declared = DECLARED[run.recipe]
     paths = stages.reads(run, data) if isinstance(declared, Stage) else _of_training(run, data)
-    values = {name: value for name, value in run.settings.items() if name != "mix"}
+    values = {name: value for name, value in run.settings.items() if name not in OF_THE_STUDIO}
     settings: Settings = declared.settings.model_validate(values | paths | {"run_dir": str(folder)})
     path = folder / "run.json"
     _replace(path, settings.model_dump_json(indent=2).encode())
@@ -47,7 +47,7 @@ def _of_training(run: Run, data: Path) -> dict[str, Any]:
         _write(run, train, held_out)
     filled_in = rewards.filled_in(run, data) if RECIPES[run.recipe].has_group("rewards") else {}
     return filled_in | {
-        "model": str(model_path(run.base)),
+        **{name: str(path) for name, path in weights_of(run).items()},
         "data": [str(train)],
         "held_out": [str(held_out)] if held_out.stat().st_size else [],
     }

@@ -24,7 +24,7 @@ import structlog
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 
 from workers import processes
-from workers.folders import model_path, private, run_folder
+from workers.folders import private, run_folder, weights_of
 from workers.jobs.runs import command
 from workers.jobs.runs.follow import RENDEZVOUS
 from workers.jobs.runs.only_one import only_one
@@ -137,9 +137,10 @@ class Node:
             time.sleep(POLL_SECONDS)
         if run.recipe not in DECLARED:
             return f"The machine {self.machine} has no recipe {run.recipe!r}: install the package that declares it there, too."
-        if run.base is not None and not model_path(run.base).is_dir():
+        missing = [path for path in weights_of(run).values() if not path.is_dir()] if run.base else []
+        if missing:
             return (
-                f"The machine {self.machine} has no model at {model_path(run.base)}. A run on several machines needs the model that it starts from "
+                f"The machine {self.machine} has no model at {missing[0]}. A run on several machines needs the model that it starts from "
                 "at the same path on all of them: share or copy it, or use one machine."
             )
         return ""

@@ -179,7 +179,9 @@ def _fit_batch(run: Run, path: Path, rows: int, context: int, notes: list[str]) 
 def _hours(run: Run, plan: Any) -> tuple[float | None, str]:
     """GPU hours and how they were estimated: by the speed of the last run of the recipe, or computed if there is a GPU."""
     tokens = (plan.steps or 0) * plan.step_tokens
-    last = Run.objects.filter(recipe=run.recipe, base=run.base, state=RunState.DONE).order_by("-finished").first()
+    assert run.base is not None
+    done = Run.objects.filter(recipe=run.recipe, state=RunState.DONE, base__isnull=False).order_by("-finished")
+    last = next((one for one in done.select_related("base")[:20] if one.base and one.base.root == run.base.root), None)
     if last is not None and tokens:
         speeds = [
             body["values"]["tokens_per_second"]

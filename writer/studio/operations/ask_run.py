@@ -19,6 +19,7 @@ from writer.stories.checks import checked_key
 from writer.stories.models import ModelVersion
 from writer.stories.operations.deploy import in_service
 from writer.stories.text import checked_text
+from writer.studio.adapters import adapted_version, lora_of
 from writer.studio.defaults import defaults_of
 from writer.studio.forms import read
 from writer.studio.models import ENDED, Dataset, DatasetKind, Gpu, Run, RunState
@@ -108,7 +109,30 @@ def _of_training(values: dict[str, Any], base: str, gpus: str, nodes: str) -> di
         raise Refused("Several machines need ZeRO stage 1, 2 or 3.", field="learner.zero_stage")
     if int(gpus) > 1 and not values["learner"]["zero_stage"]:
         raise Refused("Several GPUs need ZeRO stage 1, 2 or 3.", field="learner.zero_stage")
+    _check_continued(version, values)
     return {"base": version, "gpus": int(gpus), "nodes": int(nodes)}
+
+
+def _check_continued(version: ModelVersion, values: dict[str, Any]) -> None:
+    """Raise Refused if the run would continue the version's adapter and cannot."""
+    adapted = None if values["merge_adapter"] else adapted_version(version)
+    if adapted is None:
+        return
+    if adapted.retired is not None:
+        raise Refused(
+            f"The weights of {adapted}, which the adapter of {version} changes, have been deleted: merge the adapter.",
+            field="merge_adapter",
+        )
+    lora, own = values["learner"]["lora"], lora_of(version)
+    if lora is None:
+        raise Refused(
+            f"The run continues the adapter of {version}: turn LoRA on, or merge the adapter.", field="learner.lora"
+        )
+    if different := [name for name, value in own.items() if lora[name] != value]:
+        raise Refused(
+            f"The adapter of {version} has rank {own['rank']} and alpha {own['alpha']}: enter these, or merge the adapter.",
+            field=f"learner.lora.{different[0]}",
+        )
 
 
 def _of_rewards(values: dict[str, Any], reward_model: str, gpus: int) -> dict[str, Any]:
@@ -146,14 +170,13 @@ def retrain(*, by: User, key: str | None = None) -> Run:
 
     The snapshot contains votes, corrected passages, and the violations that editors accepted or corrected.
 
-    It starts from the base of the version in service, so that the new version is this base trained on all judgements, and can be
-    loaded as an adapter of it.
+    It starts from the version in service. If that is an adapter, the run continues it, and the new version is an adapter of the same model.
     """
     with transaction.atomic():
         _one_asking(by)
         if (before := _asked_before(key)) is not None:
             return before
-        base = in_service().root
+        base = in_service()
         snapshot = ask_snapshot(by=by, query=SnapshotQuery(least_votes=1, violations="accepted"))
         return _draft(
             by=by,

@@ -10,6 +10,7 @@ from writer.accounts.audit import record
 from writer.accounts.models import User
 from writer.refusals import Missing, NotNow
 from writer.stories.models import LIVE_STATES, Deployment, DeploymentState, Generation, ModelVersion
+from writer.studio.adapters import continued_version
 from writer.studio.models import ENDED, Run
 from writer.studio.wake import call_keepers
 from writer.studio.wanted import wanted_versions
@@ -32,6 +33,9 @@ def retire(*, by: User, version_id: int) -> ModelVersion:
             raise NotNow("It is writing a story. Wait until that is finished.")
         if Run.objects.filter(Q(base=version) | Q(reward_model=version)).exclude(state__in=ENDED).exists():
             raise NotNow("A run starts from it, or uses it as a reward model. Wait until that has ended.")
+        waiting = Run.objects.exclude(state__in=ENDED).exclude(base=None).select_related("base__parent")
+        if any(continued_version(run) == version for run in waiting):
+            raise NotNow("A run continues an adapter of it. Wait until that has ended.")
         if version.pk in wanted_versions():
             raise NotNow("It is still loaded as the previous version, or is being evaluated.")
         version.retired = timezone.now()

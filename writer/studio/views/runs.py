@@ -99,9 +99,8 @@ def _fresh(request: HttpRequest, recipe: str) -> HttpResponse:
         given |= {"gpus": str(run.gpus), "nodes": str(run.nodes), "clone": clone, "note": run.note}
         return _form(request, form_of(recipe, run.settings), given)
     base = bases().filter(deployments__state="serving").first() or bases().first()
-    root = base.root if base else None
-    given |= {"base": str(root.pk) if root else "", "data": request.GET.get("data", "")}
-    return _form(request, form_of(recipe, defaults_of(recipe, root)), given)
+    given |= {"base": str(base.pk) if base else "", "data": request.GET.get("data", "")}
+    return _form(request, form_of(recipe, defaults_of(recipe, base)), given)
 
 
 def _form(request: HttpRequest, form: Form, given: dict[str, Any], *, status: int = 200) -> HttpResponse:

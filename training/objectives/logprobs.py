@@ -1,8 +1,10 @@
 """Log-probabilities of given tokens from hidden states, without the logits of a whole story in memory.
 
 The logits of a story of 12,000 words are 16 GB with a vocabulary of 248,320. Here they are computed for a few tokens at a time, reduced to one
-number per token and discarded; the backward pass computes them again. Only this step is fused, and no loss: objectives are functions of
-log-probabilities.
+number per token and discarded. Only this step is fused, and no loss: objectives are functions of log-probabilities.
+
+The backward pass computes the logits again, because the head's gradient needs the loss. Where the head is frozen, as with adapters, the forward pass
+computes the gradient of each log-probability in the hidden states at once, which is all that the backward pass needs: a third of the work less.
 """
 
 from __future__ import annotations
@@ -28,32 +30,49 @@ class _TokenLogprobs(torch.autograd.Function):
     ) -> torch.Tensor:
         logprobs_N = hidden_ND.new_empty(len(targets_N), dtype=torch.float32)
         lse_N = torch.empty_like(logprobs_N)
+        to_hidden, to_weight = ctx.needs_input_grad[:2]
+        ctx.frozen = to_hidden and not to_weight
+        slopes_ND = torch.empty_like(hidden_ND) if ctx.frozen else None
         for part in _parts(len(targets_N), len(weight_VD), tile):
             logits_nV = _logits(hidden_ND[part], weight_VD, temperature)
             torch.logsumexp(logits_nV, dim=-1, out=lse_N[part])
             logprobs_N[part] = logits_nV.gather(1, targets_N[part, None])[:, 0] - lse_N[part]
-        ctx.save_for_backward(hidden_ND, weight_VD, targets_N, lse_N)
+            if slopes_ND is not None:
+                slopes_nV = _slopes(logits_nV, lse_N[part], targets_N[part], temperature)
+                torch.mm(slopes_nV.to(hidden_ND.dtype), weight_VD, out=slopes_ND[part])
+        if slopes_ND is not None:
+            ctx.save_for_backward(slopes_ND)
+        else:
+            ctx.save_for_backward(hidden_ND, weight_VD, targets_N, lse_N)
         ctx.tile, ctx.temperature = tile, temperature
         return logprobs_N
 
     @staticmethod
     def backward(ctx: Any, grad_N: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None, None, None]:
+        if ctx.frozen:
+            (slopes_ND,) = ctx.saved_tensors
+            return (slopes_ND * grad_N[:, None]).to(slopes_ND.dtype), None, None, None, None
         hidden_ND, weight_VD, targets_N, lse_N = ctx.saved_tensors
-        to_hidden, to_weight = ctx.needs_input_grad[:2]
-        grad_hidden = torch.empty_like(hidden_ND) if to_hidden else None
-        grad_weight = torch.zeros_like(weight_VD, dtype=torch.float32) if to_weight else None
+        grad_hidden = torch.empty_like(hidden_ND) if ctx.needs_input_grad[0] else None
+        grad_weight = torch.zeros_like(weight_VD, dtype=torch.float32)
         for part in _parts(len(targets_N), len(weight_VD), ctx.tile):
-            hidden_nD, grad_n = hidden_ND[part], grad_N[part] / ctx.temperature
-            # d log p(target) / d logit_v = ([v = target] - p(v)) / temperature
+            hidden_nD = hidden_ND[part]
             logits_nV = _logits(hidden_nD, weight_VD, ctx.temperature)
-            grad_nV = logits_nV.sub_(lse_N[part, None]).exp_().mul_(-grad_n[:, None])
-            grad_nV.scatter_add_(1, targets_N[part, None], grad_n[:, None])
-            grad_nV = grad_nV.to(hidden_ND.dtype)
+            slopes_nV = _slopes(logits_nV, lse_N[part], targets_N[part], ctx.temperature)
+            grad_nV = slopes_nV.mul_(grad_N[part, None]).to(hidden_ND.dtype)
             if grad_hidden is not None:
                 torch.mm(grad_nV, weight_VD, out=grad_hidden[part])
-            if grad_weight is not None:
-                grad_weight += grad_nV.T @ hidden_nD
-        return grad_hidden, None if grad_weight is None else grad_weight.to(weight_VD.dtype), None, None, None
+            grad_weight += grad_nV.T @ hidden_nD
+        return grad_hidden, grad_weight.to(weight_VD.dtype), None, None, None
+
+
+def _slopes(
+    logits_nV: torch.Tensor, lse_n: torch.Tensor, targets_n: torch.Tensor, temperature: float
+) -> torch.Tensor:
+    """Return d log p(target) / d logit_v = ([v = target] - p(v)) / temperature in the memory of the logits, [n, V], float32."""
+    slopes_nV = logits_nV.sub_(lse_n[:, None]).exp_().neg_()
+    slopes_nV.scatter_add_(1, targets_n[:, None], torch.ones_like(lse_n)[:, None])
+    return slopes_nV if temperature == 1 else slopes_nV.div_(temperature)
 
 
 def _logits(hidden_nD: torch.Tensor, weight_VD: torch.Tensor, temperature: float) -> torch.Tensor:

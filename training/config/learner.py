@@ -46,11 +46,14 @@ class LearnerSettings(Settings):
     packing: Literal["auto", "on", "off"] = Field(
         "auto", description="Joins texts without padding; if off, texts of similar length are padded on the right."
     )
-    tokens_per_micro_batch: int = Field(
-        8192,
+    tokens_per_micro_batch: int | None = Field(
+        None,
         ge=1,
         le=2**24,
-        description="Limits the tokens of a micro-batch in one process, which bounds the memory and changes no result.",
+        description=(
+            "Limits the tokens of a micro-batch in one process, which bounds the memory and changes no result. If empty, there are 128 for each GiB of "
+            "the GPU's memory (without a GPU, of the machine's), at most 8,192."
+        ),
     )
 
     learning_rate: Annotated[float, First()] = Field(1e-5, ge=0, le=1)
@@ -68,6 +71,10 @@ class LearnerSettings(Settings):
     threads: Annotated[int | None, NotAsked()] = Field(
         None, ge=1, le=1024, description="Sets the CPU threads of a process; if empty, torch decides."
     )
+
+    def micro_batch(self, memory: float) -> int:
+        """Return the most tokens of a micro-batch in a process with `memory` bytes. A longer text is one by itself."""
+        return self.tokens_per_micro_batch or max(1, min(8192, int(memory / 2**30 * 128)))
 
     @model_validator(mode="after")
     def parts_fit(self) -> LearnerSettings:

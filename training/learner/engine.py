@@ -230,6 +230,8 @@ class Learner:
         self.settings, self.packed, self.device, self.model = settings, packed, processes.device(), model
         module = Scorer(model).to(self.device, dtype_of(settings))
         self.engine: Engine = (ZeroEngine if settings.zero_stage else PlainEngine)(module, settings)
+        # the same in all processes, which compute the same division
+        self._budget = min(processes.all_gather(settings.micro_batch(processes.memory())))
         self._open, self._last = 0, True
 
     def split_across_ranks(
@@ -244,7 +246,7 @@ class Learner:
         parts = micro_batches(
             examples,
             processes=processes.world_size(),
-            budget=self.settings.tokens_per_micro_batch,
+            budget=self._budget,
             packed=self.packed,
         )[processes.rank()]
         self._open, self._last = len(parts), last

@@ -48,6 +48,14 @@ def device() -> torch.device:
     return torch.device("cpu")
 
 
+def memory() -> float:
+    """Return the bytes that this process has: its GPU's, or its part of the machine's."""
+    if torch.cuda.is_available():
+        return float(torch.cuda.get_device_properties(device()).total_memory)
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return whole / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def sum_across_ranks(values: dict[str, float]) -> dict[str, float]:
     """Return the values added up over all processes."""
     if not dist.is_initialized():

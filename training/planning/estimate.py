@@ -226,7 +226,7 @@ def _assumed(
 
 
 def _setup(recipe: Recipe, settings: RecipeSettings, shape: Shape, gpus: int, longest: int, card: Card) -> Setup:
-    tokens = max(settings.learner.tokens_per_micro_batch, longest)
+    tokens = max(settings.learner.micro_batch(card.memory), longest)
     server, prefers = _server(recipe, settings, shape, gpus, card), preference_shape(recipe, settings)
     other = server.memory if server else 0.0
     if prefers is not None:
@@ -256,6 +256,7 @@ def preference_shape(recipe: Recipe, settings: RecipeSettings) -> Shape | None:
 def _changes(plan: Plan) -> list[str]:
     """Return changes of the settings each of which makes the run fit; if none does, several of them together."""
     now, longest = plan.settings.learner, plan.texts.longest
+    micro_batch = now.micro_batch(plan.card.memory)
     if plan.max_concurrent_sequences == 0:
         return ["a larger rollouts.gpu_memory, a larger rollouts.tensor_parallel, or a smaller context"]
 
@@ -275,7 +276,7 @@ def _changes(plan: Plan) -> list[str]:
         (now.precision == "float32", 'learner.precision = "bfloat16"', {"precision": "bfloat16"}),
         (0 < now.zero_stage < 3, "learner.zero_stage = 3", {"zero_stage": 3}),
         (
-            now.tokens_per_micro_batch > longest,
+            micro_batch > longest,
             f"learner.tokens_per_micro_batch = {longest}",
             {"tokens_per_micro_batch": longest},
         ),
@@ -290,7 +291,7 @@ def _changes(plan: Plan) -> list[str]:
     found = [name for name, change in useful if fits(change)]
     found += _smaller_server(plan)
     half = plan.settings.context // 2
-    if half >= 2048 and now.tokens_per_micro_batch < longest and fits({}, longest // 2):
+    if half >= 2048 and micro_batch < longest and fits({}, longest // 2):
         found.append(f"context = {half}")
     together: dict[str, Any] = {}
     for number, (_, change) in enumerate(useful, 1):

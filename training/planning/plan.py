@@ -115,7 +115,7 @@ def _memory(plan: Plan) -> Rows:
     found, learner = memory(plan.setup), plan.settings.learner
     sharded = f", ZeRO-{learner.zero_stage}" if learner.zero_stage else ""
     batch = f", for a micro-batch of {plan.setup.tokens:,} tokens"
-    if plan.setup.tokens > learner.tokens_per_micro_batch:
+    if plan.setup.tokens > learner.micro_batch(plan.card.memory):
         batch += f" (the longest {'pair' if plan.recipe.example == 'pair' else 'text'}, which is not divided)"
     rows = [(_gb(size), what + sharded) for what, size in found.resident.items() if size]
     slow = ", without flash-linear-attention's kernels, which need less" if plan.shape.delta else ""

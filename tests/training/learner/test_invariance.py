@@ -13,6 +13,7 @@ from training.common.errors import MendableError
 from training.common.records import Sample
 from training.config.learner import LearnerSettings
 from training.datasets.encoding import ChatEncoder, ContextLimit, conversations
+from training.learner import processes
 from training.learner.batches import Example, micro_batches, to_batch
 from training.learner.engine import Learner
 from training.learner.models import can_pack, load_tokenizer, prepare
@@ -165,3 +166,16 @@ def test_bfloat16_gradients_add_up_in_float32(examples: list[tuple[Sample]]) -> 
     got = torch.cat([one.grad.flatten() for one in masters.values()])
     assert got.dtype == torch.float32
     assert relative(got, expected) < 0.03
+
+
+@pytest.mark.parametrize(("gib", "given", "most"), [(24, None, 3072), (79.2, None, 8192), (0.001, None, 1), (24, 500, 500)])
+def test_a_micro_batch_follows_the_memory(gib: float, given: int | None, most: int) -> None:
+    assert LearnerSettings(tokens_per_micro_batch=given).micro_batch(gib * 2**30) == most
+
+
+def test_processes_with_unequal_memory_divide_a_step_alike(
+    monkeypatch: pytest.MonkeyPatch, examples: list[tuple[Sample]]
+) -> None:
+    monkeypatch.setattr(processes, "all_gather", lambda own: [own, 1])
+    divided = [numbers for numbers, _ in learner("qwen3").split_across_ranks(examples)]
+    assert max(map(len, divided)) == 1

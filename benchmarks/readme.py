@@ -43,46 +43,56 @@ ABOUT = {
     "streaming": "Stories through Longhand beside the model server alone, and how many of them a machine can stream.",
     "studio": "Promotion, rollback and live curves, by clicks in Chromium.",
     "training": "Steps of fine-tuning, preference training and reward models beside TRL's trainers.",
+    "training-starter": "Training adapters of the starter model beside TRL's trainers, and beside the arithmetic of its products alone.",
     "violations": "Asking a teacher for violations, beside the model server's own benchmark.",
 }
 """What each benchmark measures."""
-TARGETS = {
-    "within_10_percent": "at least 0.95",
-    "cut_share": "0",
-    "error_at_12000_words": "at most 0.05",
-    "given_up_1000_starter": "0",
-    "given_up_3000_starter": "0",
-    "late_repetition_ratio": "at most 1.5",
-    "throughput_ratio_1": "at least 0.95",
-    "throughput_ratio_8": "at least 0.90",
-    "throughput_ratio_32": "at least 0.90",
-    "first_token_added_ms_p95_8": "at most 100",
-    "streams_within_500ms": "at least 200",
-    "next_item_ms_p95": "at most 50",
-    "snapshot_s": "at most 60",
-    "palette_ms_p95": "at most 100",
-    "frame_interval_ms_p95": "at most 20",
-    "keystroke_work_ms_p95": "at most 8",
-    "keystroke_paint_ms_p95": "at most 33",
-    "rollback_s": "at most 30",
-    "events_lag_s_p95": "at most 2",
-    "stories_per_s": "at least 27",
-    "server_utilisation": "at least 0.9",
-    "principles_learned": "at least 8",
-    "principles_obeyed": "at least 8",
-    "perplexity_change": "less than 0.05",
-    "memory_vs_trl": "at most 1.0",
-    "memory_vs_dense": "at most 0.25",
-    "grpo_speedup": "at least 1.15, aim 1.5",
-    "grpo_speedup_slow_judge": "at least 1.15",
-    "grpo_speedup_slow_judge_one_behind": "at least 1.4",
-    "grpo_memory_vs_trl": "at most 1.0",
-} | {
-    f"{recipe}_speedup_{shape}_{lengths}": f"at least {least}"
-    for recipe in ("sft", "dpo", "reward_model")
-    for shape in ("demo", "60m")
-    for lengths, least in (("mixed", 1.3), ("equal", 1.0))
-}
+TARGETS = (
+    {
+        "within_10_percent": "at least 0.95",
+        "cut_share": "0",
+        "error_at_12000_words": "at most 0.05",
+        "given_up_1000_starter": "0",
+        "given_up_3000_starter": "0",
+        "late_repetition_ratio": "at most 1.5",
+        "throughput_ratio_1": "at least 0.95",
+        "throughput_ratio_8": "at least 0.90",
+        "throughput_ratio_32": "at least 0.90",
+        "first_token_added_ms_p95_8": "at most 100",
+        "streams_within_500ms": "at least 200",
+        "next_item_ms_p95": "at most 50",
+        "snapshot_s": "at most 60",
+        "palette_ms_p95": "at most 100",
+        "frame_interval_ms_p95": "at most 20",
+        "keystroke_work_ms_p95": "at most 8",
+        "keystroke_paint_ms_p95": "at most 33",
+        "rollback_s": "at most 30",
+        "events_lag_s_p95": "at most 2",
+        "stories_per_s": "at least 27",
+        "server_utilisation": "at least 0.9",
+        "principles_learned": "at least 8",
+        "principles_obeyed": "at least 8",
+        "perplexity_change": "less than 0.05",
+        "memory_vs_trl": "at most 1.0",
+        "memory_vs_dense": "at most 0.25",
+        "starter_memory_vs_trl": "at most 1.0",
+        "grpo_speedup": "at least 1.15, aim 1.5",
+        "grpo_speedup_slow_judge": "at least 1.15",
+        "grpo_speedup_slow_judge_one_behind": "at least 1.4",
+        "grpo_memory_vs_trl": "at most 1.0",
+    }
+    | {
+        f"starter_{recipe}_speedup_{lengths}": f"at least {least}"
+        for recipe in ("sft", "dpo")
+        for lengths, least in (("mixed", "1.2, aim 1.5"), ("equal", "1.0"))
+    }
+    | {
+        f"{recipe}_speedup_{shape}_{lengths}": f"at least {least}"
+        for recipe in ("sft", "dpo", "reward_model")
+        for shape in ("demo", "60m")
+        for lengths, least in (("mixed", 1.3), ("equal", 1.0))
+    }
+)
 """The targets of measures, which were set before they were made."""
 SMALLER = {"miniature-length", "miniature-streaming"}
 """Results of small sizes of benchmarks that also have a result of their full size."""

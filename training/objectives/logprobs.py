@@ -66,9 +66,7 @@ class _TokenLogprobs(torch.autograd.Function):
         return grad_hidden, grad_weight.to(weight_VD.dtype), None, None, None
 
 
-def _slopes(
-    logits_nV: torch.Tensor, lse_n: torch.Tensor, targets_n: torch.Tensor, temperature: float
-) -> torch.Tensor:
+def _slopes(logits_nV: torch.Tensor, lse_n: torch.Tensor, targets_n: torch.Tensor, temperature: float) -> torch.Tensor:
     """Return d log p(target) / d logit_v = ([v = target] - p(v)) / temperature in the memory of the logits, [n, V], float32."""
     slopes_nV = logits_nV.sub_(lse_n[:, None]).exp_().neg_()
     slopes_nV.scatter_add_(1, targets_n[:, None], torch.ones_like(lse_n)[:, None])

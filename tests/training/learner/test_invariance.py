@@ -168,7 +168,9 @@ def test_bfloat16_gradients_add_up_in_float32(examples: list[tuple[Sample]]) -> 
     assert relative(got, expected) < 0.03
 
 
-@pytest.mark.parametrize(("gib", "given", "most"), [(24, None, 3072), (79.2, None, 8192), (0.001, None, 1), (24, 500, 500)])
+@pytest.mark.parametrize(
+    ("gib", "given", "most"), [(24, None, 3072), (79.2, None, 8192), (0.001, None, 1), (24, 500, 500)]
+)
 def test_a_micro_batch_follows_the_memory(gib: float, given: int | None, most: int) -> None:
     assert LearnerSettings(tokens_per_micro_batch=given).micro_batch(gib * 2**30) == most
 

@@ -144,9 +144,24 @@ def learned(learner: Learner, prompt: list[int], answer: Tokens, temperature: fl
     return found.numpy()[len(prompt) - 1 :]
 
 
+def test_it_continues_an_adapter(given: dict[str, Any], tmp_path: Path) -> None:
+    """The first stories are written with it, and what the policy moves away from is the model with it."""
+    begun = adapted(tmp_path / "begun") / "adapter"
+    settings = make(tmp_path, rollouts=given, adapter=begun, steps=2)
+    finish(start(settings))
+    run = settings.run_dir
+    assert max(metric_by_step(run, "server_apart").values()) < BOUND
+    assert metric_by_step(run, "apart")[1] < BOUND
+    assert abs(metric_by_step(run, "divergence")[1]) < BOUND
+    before, after = (load_file(folder / "adapter_model.safetensors") for folder in (begun, run / "adapter"))
+    assert before.keys() == after.keys()
+    moved = max((before[name] - one).abs().max().item() for name, one in after.items())
+    assert 0 < moved < 1e-2, "it learned on from there"
+
+
 @pytest.mark.parametrize(
     "lora", [{"rank": 4, "alpha": 8}, None]
-)  # adapters first, because the other test changes the weights below them
+)  # adapters first, here and above, because the other test changes the weights below them
 def test_after_a_sync_server_and_learner_agree(server: OwnServer, tmp_path: Path, lora: dict[str, int] | None) -> None:
     settings = make(tmp_path, learner={"lora": lora})
     learner = moved(settings)
@@ -225,21 +240,6 @@ def test_it_learns_and_logs_its_metrics(given: dict[str, Any], tmp_path: Path) -
         stories = [tuple(line["story"]) for line in lines if "story" in line]
         assert len(stories) == len(set(stories))
         assert {line["policy"] for line in lines if "story" in line} == {step}
-
-
-def test_it_continues_an_adapter(given: dict[str, Any], tmp_path: Path) -> None:
-    """The first stories are written with it, and what the policy moves away from is the model with it."""
-    begun = adapted(tmp_path / "begun") / "adapter"
-    settings = make(tmp_path, rollouts=given, adapter=begun, steps=2)
-    finish(start(settings))
-    run = settings.run_dir
-    assert max(metric_by_step(run, "server_apart").values()) < BOUND
-    assert metric_by_step(run, "apart")[1] < BOUND
-    assert abs(metric_by_step(run, "divergence")[1]) < BOUND
-    before, after = (load_file(folder / "adapter_model.safetensors") for folder in (begun, run / "adapter"))
-    assert before.keys() == after.keys()
-    moved = max((before[name] - one).abs().max().item() for name, one in after.items())
-    assert 0 < moved < 1e-2, "it learned on from there"
 
 
 @pytest.mark.soak

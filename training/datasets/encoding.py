@@ -60,6 +60,7 @@ class ChatEncoder:
         if tokenizer.eos_token_id is None:
             raise MendableError(_NO_END.format(source))
         self.end = int(tokenizer.eos_token_id)
+        self.ends = end_tokens(tokenizer)
         self.special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
         self.vocabulary = vocabulary_of(tokenizer)
         self._encode = LiteralEncoder(tokenizer.backend_tokenizer, source)
@@ -109,6 +110,12 @@ class ChatEncoder:
         rendered = self.template.render(self.template.turns(messages, placeholders), generate=True)
         return self._tokens(rendered, [], placeholders)[0]
 
+    def decode_answer(self, tokens: Iterable[int]) -> str:
+        """Return the text of an answer of the model without the token that ends it. Tags of thinking are text, whatever the tokenizer takes them
+        for."""
+        kept = [token for token in tokens if token not in self.ends]
+        return str(self.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
     def learnable(self, message: ChatMessage) -> bool:
         """Return whether a message is an answer with something to learn beside control tokens."""
         if message.role != "assistant" or message.weight == 0:
@@ -121,7 +128,7 @@ class ChatEncoder:
         """What a person should know about the template. Raises MendableError for one that ends no answer."""
         asked = [ChatMessage(role="user", content="A story?"), ChatMessage(role="assistant", content="It rained.")]
         end = int(self.encode(asked).tokens[-1])
-        if end in end_tokens(self.tokenizer):
+        if end in self.ends:
             return []
         token = self.tokenizer.convert_ids_to_tokens(end)
         note = (

@@ -119,7 +119,7 @@ class Rollouts:
         self._monitors = Monitors(settings, scoring, second, folder)
         self._gatherer = stack.enter_context(
             Gatherer(
-                self._policy, scoring, folder, self._decode, sampling, context=context, most_tokens=settings.sampling.most_tokens,
+                self._policy, scoring, folder, self.encoder.decode_answer, sampling, context=context, most_tokens=settings.sampling.most_tokens,
                 seed=settings.seed,
             )
         )  # fmt: skip
@@ -270,8 +270,3 @@ class Rollouts:
         sampling = {"max_tokens": min(256, self._context - len(prompt)), "seed": self.settings.seed, "ignore_eos": True}
         written, _ = self._gatherer.start(self._policy.generate(prompt, sampling)).result()
         return AgreementText([*prompt, *written.tokens.tolist()], len(written.tokens))
-
-    def _decode(self, tokens: Sequence[int]) -> str:
-        """The text of an answer without the token that ends it. Tags of thinking are text, whatever the tokenizer takes them for."""
-        kept = [token for token in tokens if token != self.encoder.end]
-        return str(self.encoder.tokenizer.decode(kept, skip_special_tokens=False))

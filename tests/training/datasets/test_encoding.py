@@ -387,6 +387,25 @@ def test_an_answer_that_ends_with_another_token_than_the_end_token(folder: Path)
     assert learned(encoder, encoder.encode(messages_of("A story?", "Anna saw."))) == [f"Anna saw.{END}"]
 
 
+@pytest.mark.parametrize("name", ["generation_config.json", "config.json"])
+@pytest.mark.parametrize("ends", [["<|eot_id|>", "<|end_of_text|>"], ["<end_of_turn>"], [PAD]])
+def test_an_answer_is_read_without_the_token_that_ends_it(
+    folder: Path, tmp_path: Path, name: str, ends: list[str]
+) -> None:
+    """Whichever of the model's end tokens that is."""
+    tokenizer = load_tokenizer(folder)
+    tokenizer.add_special_tokens({"additional_special_tokens": ends})
+    tokenizer.name_or_path = str(tmp_path)
+    numbers = [tokenizer.convert_tokens_to_ids(one) for one in ends]
+    (tmp_path / name).write_text(json.dumps({"eos_token_id": numbers if len(numbers) > 1 else numbers[0]}))
+    encoder = ChatEncoder(tokenizer, tmp_path)
+    answer = "<think>A lamp.</think>Anna saw , slowly."
+    written = tokenizer(answer, add_special_tokens=False)["input_ids"]
+    for end in (*numbers, encoder.end):
+        assert encoder.decode_answer([*written, end]) == answer
+    assert encoder.decode_answer(written) == answer
+
+
 # Tools
 
 TOOLS_TEMPLATE = (

@@ -26,6 +26,7 @@ from functools import cache
 
 import regex
 
+from training.common.lengths import requested_words
 from training.common.tasks import WritingTask
 from training.common.text import WORD, count_words
 from training.constitution import checks as violation_checks
@@ -66,6 +67,8 @@ _SOURCE = regex.compile(
     regex.IGNORECASE,
 )
 _OWN_LENGTH = regex.compile(r"(?:\d|hundred|thousand)[\s-]*(?:words?\b|字|Wörter|mots\b|palabras\b)", regex.IGNORECASE)
+_SMALL = 20
+"""Words, below which a number that is spelt out may be of a detail: a telegram of nine words."""
 _TAG = regex.compile(r"</?(?:think|answer)\b", regex.IGNORECASE)
 
 
@@ -86,6 +89,8 @@ def check_answer(task: WritingTask, text: str, answer: TaskAnswer) -> None:
         raise Rejected(Reason.SOURCE, f"the request refers to a text that is not attached: “{found[0]}”")
     if task.composes and (found := _OWN_LENGTH.search(answer.instruction)):
         raise Rejected(Reason.LENGTH, f"the request states a length itself: “{found[0]}”")
+    if task.composes and (words := requested_words(answer.instruction) or 0) >= _SMALL:
+        raise Rejected(Reason.LENGTH, f"the request states a length itself: {words:,} words")
     if isinstance(answer, RequestWithQuotedOutput):
         for quote in answer.quotes:
             if not (_contains(text, quote) and _contains(answer.output, quote)):

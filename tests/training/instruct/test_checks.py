@@ -49,6 +49,8 @@ CASES: list[tuple[str, dict[str, Any], Reason]] = [
     ("write", {"instruction": "Eels!"}, Reason.EMPTY),
     ("write", {"instruction": "A story of 500 words about eels, please."}, Reason.LENGTH),
     ("write", {"instruction": "A five-hundred-word tale of eels, please."}, Reason.LENGTH),
+    ("write", {"instruction": "A tale of eels in deux mille mots, please."}, Reason.LENGTH),
+    ("write", {"instruction": "A fifty-word tale of eels, please."}, Reason.LENGTH),
     ("write", {"instruction": "Write a story that is like the story above."}, Reason.SOURCE),
     ("write", {"instruction": "Write something like the original text, please."}, Reason.SOURCE),
     ("brainstorm", {"instruction": "What else could happen in the given story?"}, Reason.SOURCE),

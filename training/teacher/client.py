@@ -9,7 +9,7 @@ If the server is unavailable, slow, or answers 429 or 5xx, the request is retrie
 match the schema, the question is asked once more, with another seed. A question without an answer is `Absent`, with the reason, and
 only its row fails. A refused key, a missing model, a server that has stopped answering, and one that refuses question after question end the
 stage, so that no rows are lost because of a wrong setting. A field of the request that a server does not take (`max_tokens`, `temperature`) is
-left out or renamed, and said.
+left out or renamed, and said; in place of a `response_format` the prompt has the schema in words.
 
 Answers are untrusted: limited in size, validated, and only used as data. Texts never become control tokens (`training.common.control_strings`).
 """
@@ -17,6 +17,7 @@ Answers are untrusted: limited in size, validated, and only used as data. Texts 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import time
@@ -47,10 +48,20 @@ SILENT = 20
 REFUSED, REFUSED_LATER = 10, 100
 """Refused requests in a row after which all are refused: before the first answer, and after it, since texts that are too long may come together."""
 _MAY_GO = ("max_tokens", "top_p", "temperature", "seed", "reasoning_effort")
+_SCHEMA_REFUSED = re.compile(r"response[_ -]?format|json[_ -]?schema|structured[_ -]output", re.IGNORECASE)
+_IN_WORDS = (
+    "Answer with one JSON object and nothing else: no explanation, no code fence. It must be valid by this JSON Schema:"
+)
 _NOT_TAKEN = re.compile(
     r"unsupported|not support|unrecogni[sz]ed|unknown|unexpected|not (?:allowed|permitted|accepted)|extra|deprecated|only the default|both|instead",
     re.IGNORECASE,
 )
+
+
+_INSTEAD = {
+    "max_tokens": "max_completion_tokens is sent instead",
+    "response_format": "the prompt asks for the form of answers, and each is checked as before",
+}
 
 
 class Absent(Exception):
@@ -208,11 +219,12 @@ class Teacher:
 
     async def _complete(self, asked: dict[str, Any]) -> Completion:
         """Send a request, without the fields that the server has refused so far."""
-        safe = await self._as_letters(asked["messages"])
         while True:
-            body = {name: value for name, value in asked.items() if name not in self._left_out} | safe
-            if "prompt" in safe:
-                del body["messages"]
+            messages = asked["messages"]
+            if "response_format" in self._left_out & asked.keys():
+                messages = _with_schema(messages, asked["response_format"]["json_schema"]["schema"])
+            body = {name: value for name, value in asked.items() if name not in {*self._left_out, "messages"}}
+            body |= await self._as_letters(messages)
             if "max_tokens" in self._left_out:
                 body["max_completion_tokens"] = asked["max_tokens"]
             try:
@@ -223,7 +235,7 @@ class Teacher:
                     raise
                 if name not in self._left_out:
                     self._left_out.add(name)
-                    how = "max_completion_tokens is sent instead" if name == "max_tokens" else "it is left out"
+                    how = _INSTEAD.get(name, "it is left out")
                     self._say(f"{self.settings.model} at {self.settings.url} does not take {name}: {how}.")
 
     async def _as_letters(self, messages: Sequence[Message]) -> dict[str, Any]:
@@ -260,9 +272,19 @@ class Teacher:
 def refused_field(error: Refused, body: Mapping[str, Any]) -> str | None:
     """The field of a request that its server does not take, by the words of the refusal; None if it refused something else."""
     said = str(error)
-    if error.status not in (400, 422) or not _NOT_TAKEN.search(said):
+    if error.status not in (400, 422):
         return None
-    return next((name for name in _MAY_GO if name in body and re.search(rf"\b{name}\b", said)), None)
+    named = [name for name in _MAY_GO if name in body and re.search(rf"\b{name}\b", said)]
+    if named and _NOT_TAKEN.search(said):
+        return named[0]
+    return "response_format" if "response_format" in body and _SCHEMA_REFUSED.search(said) else None
+
+
+def _with_schema(messages: Sequence[Message], schema: Mapping[str, Any]) -> list[Message]:
+    """The messages, the last of which asks for an answer by the schema."""
+    *before, last = messages
+    asked = f"{last['content']}\n\n{_IN_WORDS}\n{json.dumps(schema, ensure_ascii=False)}"
+    return [*before, {"role": last["role"], "content": asked}]
 
 
 async def each(items: Iterable[Item], work: Callable[[Item], Awaitable[Done]], at_once: int) -> list[Done]:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -308,6 +309,49 @@ def test_a_field_that_the_server_does_not_take_is_left_out_and_said(
     last = fake.asked[-1]
     assert name not in last
     assert last.get("max_completion_tokens") == (20 if name == "max_tokens" else None)
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        ("Invalid parameter: 'response_format' of type 'json_schema' is not supported with this model.", 400),
+        ("This response_format type is unavailable now", 400),
+        ("This model does not support response format `json_schema`.", 400),
+        ('{"detail":[{"type":"extra_forbidden","loc":["body","response_format"],"msg":"Extra inputs are not permitted"}]}', 422),
+        ("Failed to deserialize the JSON body: unknown variant `json_schema`, expected `json_object`", 422),
+    ],
+)  # fmt: skip
+def test_a_schema_that_the_server_does_not_take_is_put_in_words(
+    words: str, status: int, fake: FakeTeacher, settings: Callable[..., TeacherSettings], tmp_path: Path
+) -> None:
+    """The answer is checked as before: one that does not match is asked for once more, and then absent."""
+    refusing(fake, words, status, lambda body: "response_format" in body)
+
+    def answer(body: dict[str, Any]) -> str:
+        asked, _, rest = body["messages"][0]["content"].partition("\n\n")
+        assert json.loads(rest.partition("\n")[2]) == Sum.model_json_schema()
+        number = int(asked.split(" + ")[0])
+        wrong = number == 3 or (number == 4 and not body["seed"])
+        return '{"total": 9}' if wrong else f'Here it is: {{"sum": {number + 1}}}'
+
+    fake.answer = answer
+    said: list[str] = []
+
+    async def value(teacher: Teacher, number: int) -> int | None:
+        with suppress(Absent):
+            return (await teacher.ask(question(number))).sum
+        return None
+
+    async def work(path: Path) -> list[int | None]:
+        async with Teacher(settings(at_once=2), path, {}, say=said.append) as teacher:
+            return await each(range(6), lambda number: value(teacher, number), 2)
+
+    assert asyncio.run(work(tmp_path / "calls.jsonl")) == [1, 2, 3, None, 5, 6]
+    (line,) = said
+    assert "does not take response_format: the prompt asks for the form of answers, and each is checked" in line
+    asked = len(fake.asked)
+    assert asyncio.run(work(tmp_path / "calls.jsonl")) == [1, 2, 3, None, 5, 6]  # kept under the same questions
+    assert len(fake.asked) == asked
 
 
 def test_its_own_fields_go_along(fake: FakeTeacher, settings: Callable[..., TeacherSettings], tmp_path: Path) -> None:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import ast
 import json
 import re
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from huggingface_hub import hf_hub_download
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -25,6 +28,8 @@ from training.common.errors import one_line
 from training.planning.shapes import positions
 from training.serving.process import CannotStart
 
+T = TypeVar("T")
+HUB_SECONDS = 10.0
 LEAST_CONTEXT = 1024
 """Tokens for the request, the latest part of the story, and an answer."""
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -167,7 +172,15 @@ def _whole(path: Path) -> bool:
 def _published(model: str, name: str) -> dict[str, Any]:
     """A JSON file of a model on the Hugging Face hub, or of its copy on this machine."""
     try:
-        return _json(Path(hf_hub_download(model, name)))
+        return _json(Path(within(HUB_SECONDS, lambda: hf_hub_download(model, name))))
+    except (
+        TimeoutError
+    ):  # the hub's own limits are of each attempt, and know nothing of a name server that does not answer
+        if isinstance(cached := try_to_load_from_cache(model, name), str):
+            return _json(Path(cached))
+        raise NotServable(
+            f"{model} is neither a folder nor on this machine already, and the Hugging Face hub does not answer within {HUB_SECONDS:g} seconds."
+        ) from None
     except GatedRepoError:
         raise NotServable(
             f"{model} asks for an agreement. Accept it on its page, and set HF_TOKEN, or use another model."
@@ -186,6 +199,20 @@ def _published(model: str, name: str) -> dict[str, Any]:
         ) from None
     except OSError as error:
         raise NotServable(f"{model} cannot be downloaded: {_sentence(error)}") from error
+
+
+def within(seconds: float, work: Callable[[], T]) -> T:
+    """Return what `work` returns. Raises what it raises, and TimeoutError after so many seconds, when it goes on without anybody waiting."""
+    found: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            found.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            found.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return found.result(seconds)
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -7,7 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ import pytest
 from huggingface_hub import errors
 
 from tests.servers import DEMO_MODEL, ROOT
+from training.datasets import sandbox
 from workers import servable
+from workers.narrator import prompt
 from workers.servable import NotServable, check_model
 
 Folder = Path
@@ -163,6 +167,47 @@ def test_a_published_name_is_refused_too(case: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(servable, "hf_hub_download", download)
     with pytest.raises(NotServable, match=says):
         check_model("someone/nothing")
+
+
+@pytest.fixture
+def silent_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A hub that takes requests and does not answer, and what of it is on this machine already."""
+    gone = threading.Event()
+
+    def download(*_: str) -> str:
+        gone.wait(60)
+        raise OSError
+
+    def cached(model: str, name: str) -> str | None:
+        return str(tmp_path / name) if model == "some/one" and (tmp_path / name).exists() else None
+
+    monkeypatch.setattr(servable, "HUB_SECONDS", 0.2)
+    for module in (servable, prompt):
+        monkeypatch.setattr(module, "hf_hub_download", download)
+        monkeypatch.setattr(module, "try_to_load_from_cache", cached)
+    yield tmp_path
+    gone.set()
+
+
+def test_a_hub_that_does_not_answer_is_said_soon(silent_hub: Path) -> None:
+    begin = time.monotonic()
+    with pytest.raises(NotServable, match="the Hugging Face hub does not answer within"):
+        check_model("someone/nothing")
+    shutil.copytree(DEMO_MODEL, silent_hub, dirs_exist_ok=True)
+    check_model("some/one")  # is on this machine
+    assert time.monotonic() - begin < 20
+
+
+def test_a_chat_template_without_end_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "SECONDS", 0.3)
+    for template, says in (
+        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "it has not ended after 0.3 seconds"),
+        ("{% for a in range(10**9) %}{% endfor %}", "Range too big"),
+        ("{{ messages[0].content + 1 }}", "template fails"),
+    ):  # fmt: skip
+        (folder / "chat_template.jinja").write_text(template)
+        with pytest.raises(NotServable, match=says):
+            check_model(str(folder))
 
 
 def test_the_table_of_vllm_is_found() -> None:

@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from training.common.errors import MendableError
 from training.datasets.control_tokens import PLACEHOLDER, Placeholders
 from training.datasets.jsonl import THINK, THINKING_FIELDS, THOUGHT, ChatMessage, ToolSchema
+from training.datasets.sandbox import Endless, compile_template
 
 Turn = dict[str, Any]
 _QUESTION: Turn = {"role": "user", "content": "A story?"}
@@ -40,7 +41,24 @@ class ChatTemplate:
                 "or put a chat_template.jinja into the folder."
             )
         self._tokenizer, self._name = tokenizer, f"The chat template in {source}"
+        self._check_end()
         self._beginning = str(tokenizer.bos_token) if adds_beginning(tokenizer) else ""
+
+    def _check_end(self) -> None:
+        """Raise MendableError for a template that goes on for ever: transformers does not bound it."""
+        given = self._tokenizer.chat_template
+        for source in given.values() if isinstance(given, dict) else [given]:
+            for turns in ([_QUESTION], [_QUESTION, _ANSWER]):
+                try:
+                    compile_template(source)(
+                        messages=turns, add_generation_prompt=len(turns) == 1, **self._tokenizer.special_tokens_map
+                    )
+                except Endless as error:
+                    raise MendableError(
+                        f"{self._name} does not end: {error}. Use a model with another template."
+                    ) from None
+                except Exception:  # noqa: BLE001, S110 - it is said when a conversation is rendered
+                    pass
 
     def turns(self, messages: Sequence[ChatMessage], placeholders: Placeholders) -> list[Turn]:
         """Return messages as the template reads them, with placeholders for their texts."""

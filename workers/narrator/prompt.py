@@ -10,21 +10,18 @@ import json
 from array import array
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import regex
-from huggingface_hub import hf_hub_download
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError
-from jinja2 import TemplateError
-from jinja2.ext import loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
-from training.common.errors import MendableError
+from training.common.errors import MendableError, one_line
 from training.common.text import SENTENCE_END, Message, last_sentence_start
 from training.datasets.control_tokens import LiteralEncoder
+from training.datasets.sandbox import compile_template
 
 _PLACE = "longhand7d1f0c5e{}e5c0f1d7"
 _THINK, _THOUGHT = "<think>\n", "\n</think>\n\n"
@@ -38,6 +35,10 @@ def _file(place: str, name: str) -> Path | None:
     if Path(place).is_dir():
         path = Path(place) / name
         return path if path.exists() else None
+    if isinstance(
+        cached := try_to_load_from_cache(place, name), str
+    ):  # the hub is not asked again: it may be out of reach
+        return Path(cached)
     try:
         return Path(hf_hub_download(place, name))
     except EntryNotFoundError:
@@ -131,7 +132,7 @@ class Prompter:
         begins = self._tokenizer.encode("x").tokens[:1]
         self._beginning = begins[0] if begins == [self._token("bos_token")] else ""
         self._thinking = thinking
-        self._template = _environment().from_string(source)
+        self._template = compile_template(source)
         self._frames: dict[tuple[str, ...], list[str]] = {}
         self.opens_thinking = self._frame([{"role": "user", "content": "x"}])[-1].rstrip().endswith("<think>")
         self.stop_ids = self._stop_ids()
@@ -261,14 +262,14 @@ class Prompter:
         if roles not in self._frames:
             places = [_PLACE.format(index) for index in range(len(roles))]
             try:
-                rendered = self._template.render(
+                rendered = self._template(
                     messages=[{"role": role, "content": place} for role, place in zip(roles, places, strict=True)],
                     add_generation_prompt=True,
                     enable_thinking=self._thinking,
                     **{name: self._token(name) for name in ("bos_token", "eos_token", "unk_token", "pad_token")},
                 )
-            except TemplateError as error:
-                raise UnusableModel(f"The model's chat template fails: {error}") from error
+            except Exception as error:  # a template is a program, which may raise anything
+                raise UnusableModel(f"The model's chat template fails: {one_line(error)}") from error
             parts = regex.split("|".join(places), rendered)
             if len(parts) != len(places) + 1:
                 raise UnusableModel("The model's chat template does not use each message once.")
@@ -283,19 +284,3 @@ class Prompter:
         """Tokens that end the turn: the end-of-sequence token, and the one that the template puts after a message."""
         names = {self._token("eos_token"), "<|im_end|>", "<|eot_id|>", "<end_of_turn>"}
         return sorted({token for name in names if name and (token := self._tokenizer.token_to_id(name)) is not None})
-
-
-def _environment() -> ImmutableSandboxedEnvironment:
-    """A Jinja environment that renders chat templates as transformers does."""
-
-    def raise_exception(message: str) -> None:
-        raise TemplateError(message)
-
-    def tojson(value: Any, ensure_ascii: bool = False, indent: int | None = None) -> str:
-        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent)
-
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-    environment.filters["tojson"] = tojson
-    environment.globals["raise_exception"] = raise_exception
-    environment.globals["strftime_now"] = lambda form: datetime.now(UTC).strftime(form)
-    return environment

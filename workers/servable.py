@@ -6,8 +6,6 @@ Only small files are read: configuration, tokenizer, chat template, and the head
 from __future__ import annotations
 
 import ast
-import json
-import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -24,15 +22,17 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from training.common.errors import one_line
+from training.common import model_folder
+from training.common.errors import MendableError, one_line
+from training.common.model_folder import read_object
 from training.planning.shapes import positions
 from training.serving.process import CannotStart
 
 T = TypeVar("T")
 HUB_SECONDS = 10.0
+"""The hub's own limits are of each attempt, and know nothing of a name server that does not answer."""
 LEAST_CONTEXT = 1024
 """Tokens for the request, the latest part of the story, and an answer."""
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 class NotServable(CannotStart):
@@ -53,7 +53,11 @@ def check_model(model: str, *, context: int = 0) -> None:
             f"There is no folder {model}. MODEL names a folder, or a published model such as Qwen/Qwen3.5-9B."
         )
     else:
-        check_config(model, _published(model, "config.json"), context=context)
+        try:
+            config = _published(model, "config.json")
+        except MendableError as error:
+            raise NotServable(str(error)) from error
+        check_config(model, config, context=context)
     try:
         Prompter(model)
     except UnusableModel as error:
@@ -66,22 +70,11 @@ def check_model(model: str, *, context: int = 0) -> None:
 
 def check_folder(folder: Path, *, context: int = 0) -> None:
     """Raise NotServable unless a folder holds a model for text generation, with all its weights."""
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if "adapter_config.json" in names:
-        base = _json(folder / "adapter_config.json").get("base_model_name_or_path") or "its base model"
-        raise NotServable(
-            f"{folder} holds an adapter and not a whole model. Serve {base}, or merge the adapter into it."
-        )
-    if "config.json" not in names:
-        gguf = any(name.endswith(".gguf") for name in names)
-        what = (
-            "It holds a GGUF file; use the model's folder with weights in safetensors instead"
-            if gguf
-            else "Is it the right folder"
-        )
-        raise NotServable(f"There is no model in {folder}: it has no config.json. {what}{'.' if gguf else '?'}")
-    check_config(str(folder), _json(folder / "config.json"), context=context)
-    _check_weights(folder, names)
+    try:
+        config = model_folder.check_folder(folder)
+    except MendableError as error:
+        raise NotServable(str(error)) from error
+    check_config(str(folder), config, context=context)
 
 
 def check_config(model: str, config: dict[str, Any], *, context: int = 0) -> None:
@@ -124,63 +117,17 @@ def known_architectures() -> set[str]:
     return found
 
 
-def _check_weights(folder: Path, names: set[str]) -> None:
-    weights = {name for name in names if name.endswith(".safetensors")}
-    again = "Download the model again."
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        parts = set(_json(index).get("weight_map", {}).values())
-        if missing := sorted(parts - weights):
-            raise NotServable(
-                f"{len(missing)} of the {len(parts)} parts of the weights are missing in {folder}, such as {missing[0]}. {again}"
-            )
-    for name in sorted(weights):
-        if numbered := re.fullmatch(r"(.+)-\d+-of-(\d+)\.safetensors", name):
-            there = sum(
-                bool(re.fullmatch(rf"{re.escape(numbered[1])}-\d+-of-{numbered[2]}\.safetensors", one))
-                for one in weights
-            )
-            if there < int(numbered[2]):
-                raise NotServable(
-                    f"{int(numbered[2]) - there} of the {int(numbered[2])} parts of the weights are missing in {folder}. {again}"
-                )
-    if not weights:
-        if any(name.endswith(PICKLES) for name in names):
-            raise NotServable(
-                f"The weights in {folder} are a pickle, which can run code when it is loaded. Convert the model to safetensors first."
-            )
-        raise NotServable(f"There are no weights in {folder}: it has no file that ends in .safetensors. {again}")
-    for name in sorted(weights):
-        if not _whole(folder / name):
-            raise NotServable(f"{folder / name} is incomplete or not a safetensors file. {again}")
-
-
-def _whole(path: Path) -> bool:
-    """Whether a safetensors file has the size that its head states: eight bytes with the size of the JSON that follows, then the weights."""
-    try:
-        with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            if size > 100 * 2**20:  # the format's own limit
-                return False
-            head = json.loads(file.read(size))
-        ends = [entry["data_offsets"][1] for name, entry in head.items() if name != "__metadata__"]
-        return bool(ends) and path.stat().st_size == 8 + size + max(ends)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False
-
-
 def _published(model: str, name: str) -> dict[str, Any]:
     """A JSON file of a model on the Hugging Face hub, or of its copy on this machine."""
     try:
-        return _json(Path(within(HUB_SECONDS, lambda: hf_hub_download(model, name))))
-    except (
-        TimeoutError
-    ):  # the hub's own limits are of each attempt, and know nothing of a name server that does not answer
-        if isinstance(cached := try_to_load_from_cache(model, name), str):
-            return _json(Path(cached))
-        raise NotServable(
-            f"{model} is neither a folder nor on this machine already, and the Hugging Face hub does not answer within {HUB_SECONDS:g} seconds."
-        ) from None
+        return read_object(Path(within(HUB_SECONDS, lambda: hf_hub_download(model, name))))
+    except TimeoutError:
+        if not isinstance(cached := try_to_load_from_cache(model, name), str):
+            raise NotServable(
+                f"{model} is neither a folder nor on this machine already, and the Hugging Face hub does not answer within "
+                f"{HUB_SECONDS:g} seconds."
+            ) from None
+        return read_object(Path(cached))
     except GatedRepoError:
         raise NotServable(
             f"{model} asks for an agreement. Accept it on its page, and set HF_TOKEN, or use another model."
@@ -213,16 +160,6 @@ def within(seconds: float, work: Callable[[], T]) -> T:
 
     threading.Thread(target=run, daemon=True).start()
     return found.result(seconds)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        values = None
-    if not isinstance(values, dict):
-        raise NotServable(f"{path} cannot be read as JSON. Download the model again.")
-    return values
 
 
 def _sentence(error: Exception) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.pytorch_utils import Conv1D
 
 from training.common.errors import MendableError, one_line
+from training.common.model_folder import check_folder
 from training.config.learner import LearnerSettings, Lora
 from training.learner.attention import ATTENTION
 from training.learner.check import adopt, auto_class, check_model, context_of, read_config, recurrent_layers
@@ -131,37 +131,8 @@ def max_text_tokens(folder: Path, context: int, log: Callable[[str], None]) -> i
     return positions
 
 
-def check_folder(folder: Path) -> None:
-    """Raise MendableError unless a folder holds a model in safetensors."""
-    if not (folder / "config.json").is_file():
-        raise MendableError(f"There is no model in {folder}: it has no config.json.")
-    try:
-        values = json.loads((folder / "config.json").read_bytes())
-    except (OSError, ValueError) as error:
-        raise MendableError(f"{folder / 'config.json'} is not JSON: {error}.") from None
-    if not isinstance(values, dict):
-        raise MendableError(f"{folder / 'config.json'} is not a model's configuration: it is not a JSON object.")
-    adapters = [name for name in ("adapter_config.json", "adapter_model.safetensors") if (folder / name).is_file()]
-    if adapters:
-        raise MendableError(
-            f"{folder} holds an adapter ({adapters[0]}) beside a model, and it is not clear which of the two is meant: move the adapter "
-            "into a folder of its own."
-        )
-    weights = list(folder.glob("*.safetensors"))
-    pickles = [path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl") for path in folder.glob(pattern)]
-    if not weights and pickles:
-        raise MendableError(
-            f"The weights in {folder} are a pickle ({pickles[0]}), which can run code when it is loaded: convert the model "
-            "to safetensors on a machine that trusts it."
-        )
-    if not weights:
-        raise MendableError(f"There are no weights in {folder}: it has no file that ends in .safetensors.")
-
-
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """Load a fast tokenizer, with or without a model beside it. Raises MendableError if there is none."""
-    if not folder.is_dir():
-        raise MendableError(f"There is no model in {folder}: no such folder.")
     if not (folder / "tokenizer.json").is_file():  # without it transformers would return an empty tokenizer
         check_folder(folder)
         raise MendableError(f"There is no tokenizer in {folder}: it has no tokenizer.json.")

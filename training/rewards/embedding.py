@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from training.common.errors import MendableError
+from training.common.model_folder import check_folder
 from training.config.declarations import Vectors
 from training.datasets.encoding import ChatEncoder
-from training.learner.models import check_folder
 
 RARE = 1e-3
 """a: tokens much rarer than this count fully."""

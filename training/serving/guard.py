@@ -17,6 +17,8 @@ With `fd` null there is no socket, and only a signal stops the program. With `sh
 socket: nothing is read from it or written to it; when it closes, the program is stopped. With `alone` the guard is no subreaper:
 processes that the program started in their own sessions outlive it.
 
+`sockets` names a variable of the program's environment: a folder of its own for sockets, which is removed at the end.
+
 `hold` lists file descriptors that the guard keeps open and the program does not get: a lock on them is released only when
 the last program of a killed run has ended.
 """
@@ -34,6 +36,8 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+MOST_BASE = 48
+"""Bytes of a path, so that that of a socket in a folder in it, named by a UUID, has no more than 107."""
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -57,6 +61,26 @@ def _become(order: dict[str, Any], guard: int) -> NoReturn:
     if os.getppid() != guard:  # the guard died between the fork and the request
         os._exit(1)
     os.execvpe(order["argv"][0], order["argv"], os.environ)
+
+
+def _socket_folder(variable: str | None) -> str | None:
+    """Make a folder, in the one that the variable names already or in that for temporary files, and let the variable name it."""
+    if not variable:
+        return None
+    base = os.environ.get(variable) or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108
+    if len(os.fsencode(base)) > MOST_BASE or not os.access(base, os.W_OK):
+        base = "/tmp"  # noqa: S108
+    folder = os.environ[variable] = f"{base}/longhand-{os.urandom(6).hex()}"
+    os.mkdir(folder, 0o700)  # noqa: PTH102
+    return folder
+
+
+def _remove(folder: str | None) -> None:
+    if folder:
+        with contextlib.suppress(OSError):
+            for entry in os.scandir(folder):
+                os.unlink(entry.path)  # noqa: PTH108
+            os.rmdir(folder)  # noqa: PTH106
 
 
 def _descendants(root: int) -> list[int]:
@@ -124,6 +148,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, stop)
 
+    folder = _socket_folder(order.get("sockets"))
     guard = os.getpid()
     child = os.fork()
     if child == 0:
@@ -146,6 +171,7 @@ def main() -> int:
     code = os.waitstatus_to_exitcode(_watch(child, order, wire, wake_in, lambda: stopping))
     if not order["alone"]:
         _kill_all()
+    _remove(folder)
     return code if code >= 0 else 128 - code
 
 

@@ -46,10 +46,13 @@ class Process:
         hold: Sequence[int] = (),
         give: Sequence[int] = (),
         alone: bool = False,
+        sockets: str = "",
     ) -> None:
         """`grace`: seconds to end after `stop`; `hurry`: seconds to end after this process was killed.
 
         `give`: open files for the program. `alone`: programs that it starts in their own sessions do not end with it.
+
+        `sockets`: a variable of the environment that names the program a new folder for its sockets, removed when it has ended.
 
         `hold`: open files, such as a lock, that stay open until the program has ended, even if this process is killed.
         """
@@ -66,6 +69,7 @@ class Process:
             "cwd": str(cwd) if cwd else None,
             "shared": False,
             "alone": alone,
+            "sockets": sockets,
         }
         self.grace = grace
         with far:
@@ -114,15 +118,22 @@ class Process:
 
 
 def start_apart(
-    argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path, site_socket: int = -1, grace: float = 10.0
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path,
+    log: Path,
+    site_socket: int = -1,
+    grace: float = 10.0,
+    sockets: str = "",
 ) -> None:
     """Start a program that outlives this process. A signal to its guard stops it, and so does the end of the open socket `site_socket`.
 
-    Everything that it starts ends with it.
+    Everything that it starts ends with it. `sockets` as for `Process`.
     """
     order = {
         "fd": site_socket if site_socket >= 0 else None, "hold": [], "argv": list(argv), "stop": int(signal.SIGTERM), "grace": grace, "hurry": grace,
-        "uid": None, "gid": None, "cwd": str(cwd), "shared": True, "alone": False,
+        "uid": None, "gid": None, "cwd": str(cwd), "shared": True, "alone": False, "sockets": sockets,
     }  # fmt: skip
     with log.open("ab") as output:
         subprocess.Popen(

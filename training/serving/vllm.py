@@ -33,6 +33,8 @@ ADAPTED = (
 if the head may be adapted, a request for the log-probabilities of a prompt, concurrent with another request, crashes vLLM 0.32
 (its issue 16668)."""
 
+SOCKETS = "VLLM_RPC_BASE_PATH"
+"""The variable that says where vLLM's processes have their sockets. It removes none of them."""
 STRUCTURED = '{"backend":"xgrammar","disable_any_whitespace":true}'
 """JSON answers with a schema have no white space between their parts, since a small model would write it endlessly."""
 
@@ -157,7 +159,9 @@ class ModelServer:
         return env
 
     def start(self, stdout: int | IO[bytes] | None = None, hold: Sequence[int] = ()) -> Process:
-        self.process = Process(self.command(), env=self.environment(), cwd=ROOT, stdout=stdout, grace=5, hold=hold)
+        self.process = Process(
+            self.command(), env=self.environment(), cwd=ROOT, stdout=stdout, grace=5, hold=hold, sockets=SOCKETS
+        )
         return self.process
 
     def ready(self) -> bool:

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import transaction
 
 from training.serving.process import free_port, start_apart
-from training.serving.vllm import ModelServer
+from training.serving.vllm import SOCKETS, ModelServer
 from workers.folders import private, studio, version_folder
 from workers.processes import ROOT, kill, processes_of, site_socket, tag
 from workers.serving.loading import NoRoom
@@ -45,7 +45,7 @@ def start(version: ModelVersion, serving: Serving, machine: Machine) -> None:
     if gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = str(gpu)
     log = private(studio() / "log") / f"vllm-{version.pk}.log"
-    start_apart(server.command(), env=environment, cwd=ROOT, log=log, site_socket=site_socket())
+    start_apart(server.command(), env=environment, cwd=ROOT, log=log, site_socket=site_socket(), sockets=SOCKETS)
 
 
 def _take_gpu(serving: Serving, machine: Machine) -> int | None:

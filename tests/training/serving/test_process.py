@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from contextlib import suppress
@@ -124,6 +126,45 @@ def test_a_lock_is_held_until_the_last_program_is_gone(tmp_path: Path) -> None:
     again = running.lock(tmp_path)
     assert again is not None
     os.close(again)
+
+
+LEAVES_SOCKETS = """
+import os, socket, sys, time, uuid
+folder = os.environ["SOCKETS"]
+for _ in range(2):
+    socket.socket(socket.AF_UNIX).bind(f"{folder}/{uuid.uuid4()}")
+print("ready", flush=True)
+print(folder, flush=True)
+time.sleep(600 if sys.argv[1:] else 0)
+"""
+
+
+@pytest.mark.parametrize("base", ["", "given", "x" * 90, "missing"])
+def test_its_sockets_go_with_it(base: str) -> None:
+    """However it ends, and however long the path of the folder for temporary files is."""
+    given = Path(tempfile.mkdtemp(prefix="t", dir="/tmp")) / base
+    if base != "missing":
+        given.mkdir(exist_ok=True)
+    env = os.environ | {"SOCKETS": str(given)}
+    try:
+        for end in ("by itself", "stopped", "killed"):
+            more = [] if end == "by itself" else ["stay"]
+            process = Process(
+                [sys.executable, "-c", LEAVES_SOCKETS, *more], env=env, stdout=subprocess.PIPE, sockets="SOCKETS"
+            )
+            assert process.output is not None
+            assert process.output.readline() == b"ready\n"
+            folder = Path(process.output.readline().decode().strip())
+            assert folder.parent == (given if base in ("", "given") else Path("/tmp"))
+            if end == "killed":
+                os.kill(process.pid, signal.SIGKILL)
+            if end == "stopped":
+                process.stop()
+            process.wait(20)
+            assert not folder.exists()
+            process.stop()
+    finally:
+        shutil.rmtree(given if not base else given.parent)
 
 
 def test_no_program_at_all_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

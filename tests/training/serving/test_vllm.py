@@ -124,3 +124,16 @@ def test_a_processor_computes_in_what_it_knows(
     if layers is not None:
         (tmp_path / "config.json").write_text(json.dumps({"layer_types": [layers]}))
     assert vllm.precision(str(tmp_path)) == expected
+
+
+@pytest.mark.model
+def test_its_sockets_are_in_a_folder_of_its_own(model_server: ServedModel) -> None:
+    """vLLM removes none, so the guard removes the folder; in that for temporary files each start left some."""
+    variables = dict(
+        one.split("=", 1) for one in Path(f"/proc/{model_server.pid}/environ").read_text().split("\0") if "=" in one
+    )
+    folder = Path(variables[vllm.SOCKETS])
+    assert folder.name.startswith("longhand-")
+    found = [path for path in folder.iterdir() if path.is_socket()]
+    assert found
+    assert all(len(str(path)) <= 107 for path in found)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from training.common.errors import MendableError
+from training.common.signals import held_signals
 
 
 class Settings(BaseModel):
@@ -19,6 +20,17 @@ class Settings(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, loc_by_alias=False)
+
+    # A path is serialised by a function in Python, in which a signal's handler can run. What it raises, such as KeyboardInterrupt, becomes an
+    # error of pydantic there.
+
+    def model_dump(self, **options: Any) -> dict[str, Any]:
+        with held_signals():
+            return super().model_dump(**options)
+
+    def model_dump_json(self, **options: Any) -> str:
+        with held_signals():
+            return super().model_dump_json(**options)
 
 
 S = TypeVar("S", bound=Settings)

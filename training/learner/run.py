@@ -67,7 +67,6 @@ class Run:
 
     def __init__(self, settings: RecipeSettings) -> None:
         self.settings, self.folder = with_adapter(settings), settings.run_dir
-        # Only once, before there is anything to interrupt: what a signal raises in a serializer becomes an error of pydantic.
         self._dumped = self.settings.model_dump(mode="json")
         self.first = processes.rank() == 0
         self._stack = ExitStack()

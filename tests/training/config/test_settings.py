@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
-from pathlib import Path
+import threading
+from collections.abc import Callable
+from pathlib import Path, PosixPath
 
 import pytest
 
 from tests.training.conftest import ROOT
-from training.common.errors import MendableError
-from training.config.settings import read_settings
+from training.common.errors import AskedToStop, MendableError
+from training.config.settings import Settings, read_settings
+from training.datasets.stage import stage
 from training.test_model.settings import DemoSettings
 
 GOOD = 'run_dir = "run"\ncorpus = "stories.jsonl.gz"\nsteps = 10\nwarmup_steps = 2\n'
@@ -74,3 +78,62 @@ def test_the_command_prints_one_line_and_no_traceback(tmp_path: Path) -> None:
 def test_settings_are_readable_without_torch() -> None:
     code = "import sys, training.config.settings, training.common.records, training.recipes.registry; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+class _Interrupting(PosixPath):
+    """A path while whose text is made a signal arrives."""
+
+    number = signal.SIGINT
+
+    def __str__(self) -> str:
+        signal.raise_signal(self.number)
+        return super().__str__()
+
+    __fspath__ = __str__
+
+
+class _Run(Settings):
+    run_dir: Path
+
+
+DUMPS: dict[str, Callable[[Settings], object]] = {
+    "as JSON": lambda settings: settings.model_dump_json(indent=2),
+    "as values": lambda settings: settings.model_dump(mode="json"),
+    "of a stage": lambda settings: stage(settings, settings.run_dir).__enter__(),  # type: ignore[attr-defined]
+}
+
+
+@pytest.mark.parametrize("case", DUMPS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_while_settings_are_written(
+    case: str, number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its handler raises is raised, and not an error of pydantic; then the handler is there as before."""
+
+    def stop(*_: object) -> None:
+        raise AskedToStop
+
+    monkeypatch.setattr(_Interrupting, "number", number)
+    monkeypatch.setattr("training.datasets.stage.check_places", lambda *_: None)
+    before = signal.signal(number, stop)
+    try:
+        inner = _Run.model_construct(run_dir=_Interrupting(tmp_path))
+        settings = inner if case != "of a stage" else _Staged.model_construct(run_dir=tmp_path, inner=inner)
+        with pytest.raises(AskedToStop):
+            DUMPS[case](settings)
+        assert signal.getsignal(number) is stop
+    finally:
+        signal.signal(number, before)
+
+
+class _Staged(Settings):
+    run_dir: Path
+    inner: _Run
+
+
+def test_settings_are_written_in_other_threads_too(tmp_path: Path) -> None:
+    found: list[str] = []
+    thread = threading.Thread(target=lambda: found.append(_Run(run_dir=tmp_path).model_dump_json()))
+    thread.start()
+    thread.join()
+    assert _Run.model_validate_json(found[0]).run_dir == tmp_path

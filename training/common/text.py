@@ -44,6 +44,16 @@ class Message(TypedDict):
     content: str
 
 
+def as_sentence(text: str) -> str:
+    """Return a text with a capital at its start and a full stop at its end, unless it ends a sentence already.
+
+    >>> [as_sentence(text) for text in ("the longest text", "Limits the tokens.", "LoRA, or all weights?", "")]
+    ['The longest text.', 'Limits the tokens.', 'LoRA, or all weights?', '']
+    """
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?", "…")) else "." * bool(text))
+
+
 def round_words(words: int) -> int:
     """Round to two significant digits, and to at least 10, so that there are few values to learn from.
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from training.common.tasks import TaskKey, task_choices
+from training.common.text import as_sentence
 from training.config.markers import Entries, FilledIn, First, NotAsked, Part, marker
 
 Kind = Literal["whole", "number", "choice", "choices", "yes", "numbers", "part"]
@@ -26,7 +27,10 @@ FIRST_GROUP = Part("Settings", -1)
 
 @dataclass(frozen=True)
 class Field:
-    """`name` is the setting's own, with dots; a `part` turns a whole group on; an `entry` belongs to a dictionary, and is left out if it is empty."""
+    """`name` is the setting's own, with dots; `help` is a sentence, or more, or nothing.
+
+    A `part` turns a whole group on; an `entry` belongs to a dictionary, and is left out if it is empty.
+    """
 
     name: str
     kind: Kind
@@ -73,7 +77,7 @@ def fields_of(kind: type[BaseModel], prefix: str = "", inside: Part = FIRST_GROU
         _, annotation = plain(info.annotation)
         if settings is not None:
             if optional and not always_on(info):
-                about = " ".join((settings.__doc__ or "").split())
+                about = as_sentence(" ".join((settings.__doc__ or "").split()))
                 label = _label(full.removeprefix(of))
                 yield Field(full, "part", label, about, default=info.default is not None, group=group)
             yield from fields_of(settings, f"{full}.", group, start)
@@ -93,7 +97,7 @@ def _entries(full: str, info: FieldInfo, annotation: Any, group: Part) -> Iterat
     low, high, above = _bounds(full, number.__metadata__[0])
     for name, meaning in entries.names.items():
         yield Field(
-            f"{full}.{name}", "number", _label(name), meaning, given.get(name), low, high, above,
+            f"{full}.{name}", "number", _label(name), as_sentence(meaning), given.get(name), low, high, above,
             optional=True, entry=True, group=group,
         )  # fmt: skip
 
@@ -122,7 +126,7 @@ def _field(full: str, label: str, info: FieldInfo, annotation: Any, group: Part,
         full,
         kind,
         label,
-        info.description or "",
+        as_sentence(info.description or ""),
         info.get_default(call_default_factory=True) if not info.is_required() else None,
         low,
         high,

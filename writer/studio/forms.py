@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from training.common.text import as_sentence
 from training.config.fields import Field, fields_of, typed_of
 from training.config.markers import Part
 from writer.refusals import Refused
@@ -97,7 +98,7 @@ def read(recipe: str, typed: Mapping[str, str]) -> tuple[Form, dict[str, Any] | 
     except ValidationError as error:
         for item in error.errors():
             name = ".".join(str(part) for part in item["loc"])
-            form.errors[name if name in known else ""] = item["msg"].removeprefix("Value error, ").capitalize() + "."
+            form.errors[name if name in known else ""] = as_sentence(item["msg"].removeprefix("Value error, "))
         return form, None
     return form, settings_of(found)
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.template.loader import render_to_string
+from django.utils.html import escape
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -251,6 +253,22 @@ def test_no_secret_is_in_the_environment_of_a_training(monkeypatch: pytest.Monke
     assert "a secret" not in found.values()
     assert found["CUDA_VISIBLE_DEVICES"] == "2,3"
     assert found["LONGHAND_FOLDER"] == str(tmp_path)
+
+
+@RECIPE
+def test_a_help_is_sentences_with_one_full_stop_each(recipe: str) -> None:
+    for row in form_of(recipe).rows:
+        one, typed, error = row
+        page = render_to_string("studio/_setting.html", {"one": one, "typed": typed, "error": error})
+        shown = page.partition('<p class="help">')[2].partition("</p>")[0]
+        assert shown == escape(one.help)
+        assert not shown or (shown.endswith((".", "?")) and not shown.endswith("..") and not shown[0].islower()), shown
+
+
+def test_an_error_is_a_sentence_with_its_words_as_they_are() -> None:
+    form, values = read("dpo", as_typed("dpo") | {"learner.offload": "all", "learner.zero_stage": "2"})
+    assert values is None
+    assert list(form.errors.values()) == ["Offload 'all' needs zero_stage 3."]
 
 
 def test_numbers_are_shown_as_one_would_type_them() -> None:

@@ -42,10 +42,13 @@ class RecipeSettings(Settings):
     keep: int = Field(2, ge=1, le=100, description="Sets the number of checkpoints that are kept.")
 
 
+Weight = Annotated[float, Field(gt=0, le=1000)]
+
+
 class MixtureSettings(RecipeSettings):
     """The settings of recipes that mix several files of data by weight."""
 
-    data_weights: Annotated[tuple[Annotated[float, Field(gt=0, le=1000)], ...], NotAsked()] = Field(
+    data_weights: Annotated[tuple[Weight, ...], NotAsked()] = Field(
         (),
         description=(
             "Sets how often each line of each file of `data` is learned in an epoch: with 0.5 a random half of the lines, which the seed "

@@ -9,6 +9,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+def repeated(lines: int, weight: float) -> int:
+    """Return how many lines `weighted` makes of so many."""
+    return int(weight) * lines + round((weight - int(weight)) * lines)
+
+
 def weighted(lines: Sequence[T], weight: float, seed: str) -> list[T]:
     """Return each line as often as the whole part of `weight` says, and a random part of them, which `seed` fixes, for the rest.
 
@@ -16,5 +21,5 @@ def weighted(lines: Sequence[T], weight: float, seed: str) -> list[T]:
     (5, 22, ['a', 'b', 'c'])
     """
     whole = int(weight)
-    part = random.Random(seed).sample(range(len(lines)), round((weight - whole) * len(lines)))
+    part = random.Random(seed).sample(range(len(lines)), repeated(len(lines), weight - whole))
     return [*lines] * whole + [lines[number] for number in sorted(part)]

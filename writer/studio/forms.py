@@ -128,8 +128,8 @@ def _read(one: Field, text: str) -> Any:
     if one.kind == "choices":
         return tuple(_one_of(one, part.strip()) for part in text.split(","))
     if one.kind == "numbers":
-        return tuple(_number(part) for part in text.split(","))
-    number = _number(text)
+        return tuple(number_typed(part) for part in text.split(","))
+    number = number_typed(text)
     if one.kind == "whole" and not number.is_integer():
         raise Refused("Enter a whole number.")
     assert one.low is not None
@@ -146,12 +146,13 @@ def _one_of(one: Field, text: str) -> str:
     return text
 
 
-def _number(text: str) -> float:
+def number_typed(text: str, field: str = "") -> float:
+    """Return the number that a person typed. Raises Refused."""
     try:
         text = text.strip()
         number = float(text.replace(",", "") if _THOUSANDS.fullmatch(text) else text)
     except ValueError:
-        raise Refused("Enter a number.") from None
+        raise Refused("Enter a number.", field=field) from None
     if number != number or number in (float("inf"), float("-inf")):
-        raise Refused("Enter a number.")
+        raise Refused("Enter a number.", field=field)
     return number

@@ -12,7 +12,8 @@ from pydantic import BaseModel, Field, create_model
 
 from training.config.declarations import Recipe, Stage
 from training.config.fields import always_on, group_of, is_filled_in
-from training.config.markers import FilledIn, Part, marker
+from training.config.markers import FilledIn, NotAsked, Part, marker
+from training.config.recipe import MixtureSettings, Weight
 from training.config.settings import Settings
 from training.recipes.registry import RECIPES, STAGES
 from writer.studio.models import DatasetKind
@@ -36,13 +37,18 @@ def kinds_read(recipe: str) -> list[DatasetKind]:
     return [DatasetKind(kind) for kind in DECLARED[recipe].learns_from]
 
 
-OF_THE_STUDIO = {"merge_adapter", "mix"}
-"""Settings of a form that are no settings of the recipe: whether the adapter of the base is merged first, and, if pairs of several sources are mixed,
-their shares."""
+OF_THE_STUDIO = {"merge_adapter", "mix", "sources"}
+"""Settings of a form that are no settings of the recipe: whether the adapter of the base is merged first; if pairs of several sources are mixed, their
+shares; and if data sets are, the weight of each by its entry, such as "dataset:2", which become `data` and `data_weights`."""
 _MERGE = (
     "Begins from whole weights, into which the adapter of the version is merged. Otherwise the run continues that adapter, of the same rank and alpha, "
     "and makes an adapter of the same model"
 )
+
+
+def mixes_data(recipe: str) -> bool:
+    """Whether a run of the recipe may read several data sets, by weight."""
+    return issubclass(DECLARED[recipe].settings, MixtureSettings)
 
 
 @cache
@@ -54,6 +60,8 @@ def form_class(recipe: str) -> type[Settings]:
     more: dict[str, Any] = {"merge_adapter": (bool, Field(False, description=_MERGE))}
     if declared.mix is not None:
         more["mix"] = (Annotated[declared.mix, Part("How much of each source", 80)], declared.mix())
+    if mixes_data(recipe):
+        more["sources"] = (Annotated[dict[str, Weight], NotAsked()], {})
     return create_model(f"Studio{declared.settings.__name__}", __base__=declared.settings, **more)
 
 

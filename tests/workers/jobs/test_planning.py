@@ -16,10 +16,12 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from tests.workers.jobs.site import snapshot_of, wait
+from training.common.errors import MendableError
 from training.common.text import count_words
 from workers.folders import datasets, private, run_folder
+from workers.jobs.datasets import add_dataset
 from workers.jobs.runs import planning
-from workers.jobs.runs.material import prepare
+from workers.jobs.runs.material import examples_of, prepare
 from workers.jobs.runs.planning import TOKENS_PER_WORD, make, waiting
 from workers.machine import register
 from writer.accounts.models import User
@@ -365,3 +367,43 @@ def test_the_site_may_limit_the_disk(site: Path, settings: Settings) -> None:
     assert after is not None
     assert before - after == pytest.approx(2**22, rel=0.01)
     assert before <= 1e9
+
+
+def test_a_mixture_of_data_sets(draft: Draft, snapshot: Snapshot, tmp_path: Path) -> None:
+    """Each source is a file of its own with its weight, and what is held out of all is one. The plan says how much of each is read."""
+    found = []
+    for name, rows in (("Books", 8), ("Letters", 5)):
+        (folder := tmp_path / name).mkdir()
+        for part, number in (("train", rows), ("held_out", 2)):
+            lines = [json.dumps({"text": f"{name} {part} {one} " + "rain " * 50}) for one in range(number)]
+            (folder / f"{part}.jsonl").write_text("\n".join(lines) + "\n")
+        found.append(add_dataset(name, folder))
+    first, second = (f"dataset:{one.pk}" for one in found)
+    run = draft(recipe="pretrain", dataset=found[0], sources={second: 2.4, first: 0.5})
+    make(run.pk)
+    run.refresh_from_db()
+    assert run.plan is not None
+    assert "problem" not in run.plan
+    assert (run.plan["rows"], run.plan["held_out"]) == (13, 4)
+    assert run.plan["sources"] == [
+        {"name": "Books", "rows": 8, "weight": 0.5, "read": 4},
+        {"name": "Letters", "rows": 5, "weight": 2.4, "read": 12},
+    ]
+    settings = json.loads((run_folder(run) / "run.json").read_text())
+    assert settings["data_weights"] == [0.5, 2.4]
+    texts = [
+        [json.loads(line)["text"].split()[0] for line in Path(path).read_text().splitlines()]
+        for path in settings["data"]
+    ]
+    assert texts == [["Books"] * 8, ["Letters"] * 5]
+    assert {line["text"].split()[0] for line, _ in examples_of(run)} == {"Books", "Letters"}
+    alone = draft(recipe="pretrain", dataset=found[0])
+    make(alone.pk)
+    alone.refresh_from_db()
+    assert alone.plan is not None
+    assert alone.plan["sources"] == []
+    assert json.loads((run_folder(alone) / "run.json").read_text())["data_weights"] == []
+    assert run.plan["tokens"] == pytest.approx(alone.plan["tokens"] * (0.5 + 2.4 * 5 / 8), rel=0.05)
+    found[1].delete()
+    with pytest.raises(MendableError, match="is not there any more"):
+        prepare(run)

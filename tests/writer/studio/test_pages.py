@@ -19,6 +19,7 @@ from writer.editorial.models import Making, PrincipleVersion, Snapshot, Snapshot
 from writer.editorial.operations.freeze import brief_of, take_of
 from writer.stories.models import Deployment, DeploymentKind, DeploymentState, ModelVersion
 from writer.studio.defaults import defaults_of
+from writer.studio.forms import form_of
 from writer.studio.models import (
     Arena,
     ArenaState,
@@ -211,6 +212,30 @@ def test_a_run_on_a_data_set(browser: Client, make_run: Callable[..., Run]) -> N
     page = browser.get(reverse("run_new", args=["sft"]), {"data": asked}).content.decode()
     assert f'<option value="{asked}" selected>Letters' in " ".join(page.split())
     look(browser, reverse("run_new", args=["sft"]) + "?data=<script>")
+
+
+def test_a_run_on_a_mixture(browser: Client, make_run: Callable[..., Run], model: ModelVersion) -> None:
+    letters, books = (
+        Dataset.objects.create(name=name, kind=DatasetKind.CONVERSATIONS, folder=name) for name in ("Letters", "Books")
+    )
+    mixed = {"name": "Books", "rows": 400, "weight": 0.5, "read": 200}
+    settings = {"sources": {f"dataset:{books.pk}": 0.5}}
+    run = make_run(recipe="sft", snapshot=None, dataset=letters, plan=PLAN | {"sources": [mixed]})
+    run.settings |= settings
+    run.save()
+    look(browser, reverse("run", args=[run.pk]), "Letters and other data", "Books: 200 of 400 rows, weight 0.5")
+    page = look(browser, reverse("run_new", args=["sft"]) + f"?clone={run.pk}", "Mix with other data")
+    assert re.search(rf'name="w.dataset:{books.pk}" value="0.5"', page)
+    typed = {f"s.{one.name}": one.shown for one in form_of("sft").fields if one.shown}
+    posted = typed | {"base": str(model.pk), "data": f"dataset:{letters.pk}", f"w.dataset:{books.pk}": "much"}
+    refused = browser.post(reverse("run_new", args=["sft"]), posted)
+    assert refused.status_code in (400, 422)
+    page = refused.content.decode()
+    assert re.search(r'value="much"[^>]*aria-invalid="true"><p class="error-text">Enter a number.</p>', page)
+    done = browser.post(reverse("run_new", args=["sft"]), posted | {f"w.dataset:{books.pk}": "0.25"})
+    assert done.status_code == 302
+    assert Run.objects.first().settings["sources"] == {f"dataset:{books.pk}": 0.25}  # type: ignore[union-attr]
+    assert "Mix with other data" not in browser.get(reverse("run_new", args=["dpo"])).content.decode()
 
 
 def test_a_run_of_grpo(browser: Client, make_run: Callable[..., Run], settings: Any) -> None:

@@ -53,6 +53,47 @@ def draft(model: ModelVersion, snapshot: Snapshot, typed: dict[str, str], admin:
 
 
 @pytest.fixture
+def books() -> list[Dataset]:
+    return [
+        Dataset.objects.create(name=name, kind=DatasetKind.TEXTS, folder=name, rows=10) for name in ("Books", "Letters")
+    ]
+
+
+@pytest.fixture
+def pretraining(draft: Callable[..., Run], books: list[Dataset]) -> Callable[..., Run]:
+    typed = {one.name: one.shown for one in form_of("pretrain").fields if one.shown}
+
+    def make(sources: dict[str, str]) -> Run:
+        return draft(recipe="pretrain", typed=typed, data=f"dataset:{books[0].pk}", sources=sources)
+
+    return make
+
+
+def test_data_sets_are_mixed_by_weight(pretraining: Callable[..., Run], books: list[Dataset]) -> None:
+    first, second = (f"dataset:{one.pk}" for one in books)
+    assert pretraining({first: " 0.5 ", second: "3"}).settings["sources"] == {first: 0.5, second: 3.0}
+    assert pretraining({first: "", second: "1,000"}).settings["sources"] == {second: 1000.0}
+    assert pretraining({first: "1", second: " "}).settings["sources"] == {}  # as without any
+
+
+@pytest.mark.parametrize("weight", ["0", "-1", "1001", "much", "nan", "inf", "1e-400", "0,5"])
+def test_a_weight_is_a_number(weight: str, pretraining: Callable[..., Run], books: list[Dataset]) -> None:
+    with pytest.raises(Refused, match=r"^Enter a number") as refused:
+        pretraining({f"dataset:{books[1].pk}": weight})
+    assert refused.value.field == f"sources.dataset:{books[1].pk}"
+
+
+@pytest.mark.parametrize("entry", ["dataset:999", "snapshot:1", "x", "dataset:1; rm"])
+def test_only_data_sets_that_it_reads_are_mixed_in(entry: str, pretraining: Callable[..., Run]) -> None:
+    with pytest.raises(Refused, match="cannot be mixed in"):
+        pretraining({entry: "1"})
+
+
+def test_a_recipe_that_mixes_nothing_reads_no_weights(draft: Callable[..., Run], books: list[Dataset]) -> None:
+    assert "sources" not in draft(sources={f"dataset:{books[0].pk}": "2"}).settings
+
+
+@pytest.fixture
 def planned(draft: Callable[..., Run]) -> Run:
     machine = Machine.objects.create(name="here", seen=timezone.now())
     Gpu.objects.create(machine=machine, index=0, name="processor", memory=0)

@@ -22,7 +22,7 @@ from workers.jobs.runs import rewards, stages
 from writer.editorial.models import Making, SnapshotKind, SnapshotRow
 from writer.editorial.snapshots.formats import example_of
 from writer.studio.held_out import is_held_out
-from writer.studio.models import Run
+from writer.studio.models import Dataset, Run
 from writer.studio.registry import DECLARED, OF_THE_STUDIO, kinds_read
 
 
@@ -42,29 +42,55 @@ def prepare(run: Run) -> Path:
 def _of_training(run: Run, data: Path) -> dict[str, Any]:
     """The settings that name the files of a training. Missing files are written."""
     assert run.base is not None
-    train, held_out = data / "train.jsonl", data / "held_out.jsonl"
-    if not train.exists():
-        _write(run, train, held_out)
+    sources, held_out = sources_of(run), data / "held_out.jsonl"
+    trains = [data / ("train.jsonl" if not number else f"train-{number + 1}.jsonl") for number in range(len(sources))]
+    if not trains[0].exists():
+        _write(run, [(one, path) for (one, _), path in zip(sources, trains)], held_out)
+    mixed = {"data_weights": [weight for _, weight in sources]} if run.settings.get("sources") else {}
     filled_in = rewards.filled_in(run, data) if RECIPES[run.recipe].has_group("rewards") else {}
-    return filled_in | {
-        **{name: str(path) for name, path in weights_of(run).items()},
-        "data": [str(train)],
-        "held_out": [str(held_out)] if held_out.stat().st_size else [],
-    }
+    return (
+        filled_in
+        | {
+            **{name: str(path) for name, path in weights_of(run).items()},
+            "data": [str(path) for path in trains],
+            "held_out": [str(held_out)] if held_out.stat().st_size else [],
+        }
+        | mixed
+    )
 
 
-def _write(run: Run, train: Path, held_out: Path) -> None:
-    kept, apart = train.with_suffix(".writing"), held_out.with_suffix(".writing")
-    with kept.open("wb") as file, apart.open("wb") as other:
-        for line, is_apart in _lines_of(run):
-            (other if is_apart else file).write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+def sources_of(run: Run) -> list[tuple[Dataset | None, float]]:
+    """What the run learns from, with its weight, and the data sets that are mixed with it; None stands for its snapshot."""
+    weights = dict(run.settings.get("sources", {}))
+    found: list[tuple[Dataset | None, float]] = [(run.dataset, weights.pop(f"dataset:{run.dataset_id}", 1.0))]
+    for entry, weight in weights.items():
+        dataset = Dataset.objects.filter(pk=int(entry.removeprefix("dataset:"))).first()
+        if dataset is None:
+            raise MendableError(
+                f"The {entry.replace(':', ' ')} that it mixes in is not there any more: make a new run without it."
+            )
+        found.append((dataset, weight))
+    return found
+
+
+def _write(run: Run, sources: list[tuple[Dataset | None, Path]], held_out: Path) -> None:
+    """Write each source into its own file, the first one last, and what is held out of all of them into one."""
+    apart = held_out.with_suffix(".writing")
+    fresh = {apart: held_out}
+    with apart.open("wb") as other:
+        for dataset, train in reversed(sources):
+            kept = train.with_suffix(".writing")
+            with kept.open("wb") as file:
+                for line, is_apart in _lines_of(run, dataset):
+                    (other if is_apart else file).write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+            fresh[kept] = train
     if run.snapshot_id is not None and "mix" in run.settings:
         _mix(kept, Mix.model_validate(run.settings["mix"]), run.settings["seed"])
-    for path in (apart, kept):
+    for path in fresh:
         with path.open("rb") as file:
             os.fsync(file.fileno())
-    apart.rename(held_out)
-    kept.rename(train)
+    for path, final in fresh.items():
+        path.rename(final)
 
 
 def _mix(path: Path, wanted: Mix, seed: int) -> None:
@@ -80,31 +106,34 @@ def _mix(path: Path, wanted: Mix, seed: int) -> None:
     mixed.rename(path)
 
 
-def _lines_of(run: Run) -> Iterator[tuple[dict[str, Any], bool]]:
-    """Each example as JSON, in the form that the recipe reads, and whether it is held out."""
+def _lines_of(run: Run, dataset: Dataset | None) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Each example of a data set, or of the run's snapshot, as JSON, in the form that the recipe reads, and whether it is held out."""
     recipe = RECIPES[run.recipe]
-    if run.snapshot is not None:
+    if dataset is None:
+        assert run.snapshot is not None
         if run.snapshot.state != Making.READY:
             raise MendableError(f"{run.snapshot} is not ready: {run.snapshot.problem or 'it is still being made'}.")
         if run.snapshot.kind != SnapshotKind.PREFERENCE or not recipe.from_snapshots:
             raise MendableError(f"{run.recipe} cannot learn from {run.snapshot}.")
-    elif run.dataset is not None and run.dataset.kind not in kinds_read(run.recipe):
-        raise MendableError(f"{run.recipe} cannot learn from {run.dataset}.")
-    for line, is_apart in examples_of(run):
-        if run.snapshot is not None and recipe.rows == "conversations":
+    elif dataset.kind not in kinds_read(run.recipe):
+        raise MendableError(f"{run.recipe} cannot learn from {dataset}.")
+    for line, is_apart in datasets.lines_of(dataset) if dataset else _preferences_of(run):
+        if dataset is None and recipe.rows == "conversations":
             yield {"messages": [*line["prompt"], *line["chosen"]]}, is_apart
             continue
         if not recipe.unanswered and "messages" in line and line["messages"][-1]["role"] != "assistant":
             able = ", ".join(one.label for one in RECIPES.values() if one.unanswered)
-            raise MendableError(f"{run.dataset} contains requests without an answer; only {able} can learn from those.")
+            raise MendableError(f"{dataset} contains requests without an answer; only {able} can learn from those.")
         yield line, is_apart
 
 
 def examples_of(run: Run) -> Iterator[tuple[dict[str, Any], bool]]:
     """Each example of the run's data as JSON, and whether it is held out. Needs no recipe, which may not be installed any more."""
-    if run.dataset is not None:
-        yield from datasets.lines_of(run.dataset)
-        return
+    for dataset, _ in sources_of(run):
+        yield from datasets.lines_of(dataset) if dataset else _preferences_of(run)
+
+
+def _preferences_of(run: Run) -> Iterator[tuple[dict[str, Any], bool]]:
     for row in rows_of(run.snapshot_id):
         assert row.brief is not None
         example = {**example_of(row), "label": row.label, "source": row.origin.get("source", "votes")}

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from training.common.errors import MendableError
 from training.config.declarations import Stage
+from training.datasets.mixture import repeated
 from training.planning.costs import checkpoint_bytes, memory
 from training.planning.estimate import make_plan
 from training.planning.plan import format_plan
@@ -24,7 +25,7 @@ from training.planning.token_counts import count_texts
 from training.recipes.registry import RECIPES, read_run
 from workers.folders import lines_in, model_path, private, run_folder, size, studio
 from workers.jobs.runs import stage_plan
-from workers.jobs.runs.material import prepare
+from workers.jobs.runs.material import prepare, sources_of
 from writer.editorial.models import Making
 from writer.studio.models import Gpu, Machine, Run, RunState
 from writer.studio.operations.ask_run import queue_run
@@ -86,7 +87,16 @@ def _plan(run: Run) -> dict[str, Any]:
     assert run.base is not None
     path = prepare(run)
     data = run_folder(run) / "data"
-    rows, held_out = lines_in(data / "train.jsonl"), lines_in(data / "held_out.jsonl")
+    mixed = [
+        {
+            "name": str(dataset or run.snapshot),
+            "rows": lines_in(place),
+            "weight": weight,
+            "read": repeated(lines_in(place), weight),
+        }
+        for (dataset, weight), place in zip(sources_of(run), read_run(path)[1].data)
+    ]
+    rows, held_out = sum(one["rows"] for one in mixed), lines_in(data / "held_out.jsonl")
     if not rows:
         raise MendableError("There is nothing to train on: every row is held out, or there is none.")
     notes = []
@@ -110,6 +120,7 @@ def _plan(run: Run) -> dict[str, Any]:
     found: dict[str, Any] = {
         "rows": rows,
         "held_out": held_out,
+        "sources": mixed if run.settings.get("sources") else [],
         "tokens": int(plan.texts.tokens),
         "longest": plan.texts.longest,
         "steps": plan.steps,

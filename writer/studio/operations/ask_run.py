@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.db import transaction
@@ -21,13 +22,15 @@ from writer.stories.operations.deploy import in_service
 from writer.stories.text import checked_text
 from writer.studio.adapters import adapted_version, lora_of
 from writer.studio.defaults import defaults_of
-from writer.studio.forms import read
+from writer.studio.forms import number_typed, read
 from writer.studio.models import ENDED, Dataset, DatasetKind, Gpu, Run, RunState
 from writer.studio.models.runs import MOST_GPUS, MOST_NODES
-from writer.studio.registry import DECLARED, is_stage, kinds_read
+from writer.studio.registry import DECLARED, is_stage, kinds_read, mixes_data
 from writer.studio.wake import call_keepers
 
 MOST_DRAFTS = 20
+MOST_WEIGHT = 1000
+"""As in `training.config.recipe.Weight`."""
 
 
 def bases() -> QuerySet[ModelVersion]:
@@ -71,8 +74,9 @@ def draft_run(
     note: str = "",
     key: str | None = None,
     cloned_from: int | None = None,
+    sources: Mapping[str, str] | None = None,
 ) -> Run:
-    """Make a run for a worker to plan. Raises Refused for the first error, with its field; `forms.read` finds all errors."""
+    """Make a run for a worker to plan. `sources` are the weights of data sets that are mixed, as typed, by their entries. Raises Refused for the first error, with its field; `forms.read` finds all errors."""
     form, values = read(recipe, typed)
     if values is None:
         name, problem = next(iter(form.errors.items()))
@@ -84,6 +88,8 @@ def draft_run(
         raise Refused(
             "Choose the data that it reads." if is_stage(recipe) else "Choose the training data.", field="data"
         )
+    if sources and mixes_data(recipe):
+        values["sources"] = _weights(recipe, data, sources)
     kind, _, number = data.partition(":")
     return _draft(
         by=by,
@@ -95,6 +101,26 @@ def draft_run(
         **{f"{kind}_id": int(number)},
         **fields,
     )
+
+
+def sources_for(recipe: str) -> list[tuple[str, str]]:
+    """The data sets that a run of the recipe may mix with what it learns from."""
+    return [one for one in data_for(recipe) if one[0].startswith("dataset:")] if mixes_data(recipe) else []
+
+
+def _weights(recipe: str, data: str, typed: Mapping[str, str]) -> dict[str, float]:
+    """The weights of the data sets that are read, by entry; nothing if only the chosen one is, as it is."""
+    able, found = dict(sources_for(recipe)), {}
+    for entry, text in typed.items():
+        if not text.strip():
+            continue
+        if entry not in able:
+            raise Refused("This data set cannot be mixed in: choose one from the list.", field="data")
+        weight = number_typed(text, field=f"sources.{entry}")
+        if not 0 < weight <= MOST_WEIGHT:
+            raise Refused(f"Enter a number, more than 0 and at most {MOST_WEIGHT:,}.", field=f"sources.{entry}")
+        found[entry] = weight
+    return {} if found == {data: 1} else found
 
 
 def _of_training(values: dict[str, Any], base: str, gpus: str, nodes: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
+from training.config.fields import typed_of
 from writer.accounts.http import admins_only, person
 from writer.refusals import Refused
 from writer.studio.defaults import defaults_of
@@ -25,6 +26,7 @@ from writer.studio.operations.ask_run import (
     resume_run,
     retrain,
     reward_models,
+    sources_for,
     start_run,
     stop_run,
 )
@@ -63,8 +65,10 @@ def run_new(request: HttpRequest, recipe: str) -> HttpResponse:
     if request.method != "POST":
         return _fresh(request, recipe)
     post = request.POST
-    given = {name: post.get(name, "") for name in _GIVEN}
+    given: dict[str, Any] = {name: post.get(name, "") for name in _GIVEN}
     typed = {name.removeprefix("s."): ", ".join(post.getlist(name)) for name in post if name.startswith("s.")}
+    sources = {name.removeprefix("w."): post[name] for name in post if name.startswith("w.")}
+    given |= {"sources": sources}
     form, values = read(recipe, typed)
     try:
         if values is None:
@@ -81,6 +85,7 @@ def run_new(request: HttpRequest, recipe: str) -> HttpResponse:
             nodes=given["nodes"] or "1",
             note=given["note"],
             key=given["key"] or None,
+            sources=sources,
             cloned_from=int(given["clone"]) if given["clone"].isdecimal() and len(given["clone"]) < 9 else None,
         )
     except Refused as refusal:
@@ -90,13 +95,14 @@ def run_new(request: HttpRequest, recipe: str) -> HttpResponse:
 
 
 def _fresh(request: HttpRequest, recipe: str) -> HttpResponse:
-    given = {"key": secrets.token_urlsafe(16), "gpus": "1", "nodes": "1"}
+    given: dict[str, Any] = {"key": secrets.token_urlsafe(16), "gpus": "1", "nodes": "1"}
     clone = request.GET.get("clone", "")
     if clone.isdecimal() and len(clone) < 9 and (run := Run.objects.filter(pk=int(clone), recipe=recipe).first()):
         data = f"snapshot:{run.snapshot_id}" if run.snapshot_id else f"dataset:{run.dataset_id}"
         given |= {"base": str(run.base_id), "data": data, "corpus": str(run.corpus_id)}
         given |= {"reward_model": str(run.reward_model_id or "")}
         given |= {"gpus": str(run.gpus), "nodes": str(run.nodes), "clone": clone, "note": run.note}
+        given |= {"sources": {entry: typed_of(one) for entry, one in run.settings.get("sources", {}).items()}}
         return _form(request, form_of(recipe, run.settings), given)
     base = bases().filter(deployments__state="serving").first() or bases().first()
     given |= {"base": str(base.pk) if base else "", "data": request.GET.get("data", "")}
@@ -112,6 +118,11 @@ def _form(request: HttpRequest, form: Form, given: dict[str, Any], *, status: in
         "given": given,
         "bases": [(str(one.pk), one.name) for one in bases()],
         "data": data_for(form.recipe),
+        "sources": [
+            (entry, name, given.get("sources", {}).get(entry, ""), form.errors.get(f"sources.{entry}", ""))
+            for entry, name in sources_for(form.recipe)
+        ],
+        "mixes": any(given.get("sources", {}).values()),
         "shows_passages": kind.has_group("corpus"),
         "corpora": corpora_for(form.recipe),
         "is_stage": is_stage(form.recipe),

@@ -87,7 +87,7 @@ def _plan(run: Run) -> dict[str, Any]:
     assert run.base is not None
     path = prepare(run)
     data = run_folder(run) / "data"
-    mixed = [
+    mixed: list[dict[str, Any]] = [
         {
             "name": str(dataset or run.snapshot),
             "rows": lines_in(place),

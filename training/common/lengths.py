@@ -165,10 +165,10 @@ def _mentions(text: str) -> Iterator[_Mention]:
 def _mention(text: str, match: regex.Match[str]) -> _Mention | None:
     number, scale = value(match["number"])
     han = bool(regex.fullmatch(HAN, match["number"]))
-    idiom = (han and number < 10) or (
-        number < 5 and is_foreign(match["number"])
-    )  # 四字成语, of four characters; "en deux mots"
-    if idiom or number > 10**7:
+    least_said = (
+        10 if han else 5 if is_foreign(match["number"]) else 0
+    )  # 四字成语, an idiom of four characters; "en deux mots"
+    if not least_said <= number <= 10**7:
         return None
     before, after = text[max(0, match.start() - _NEAR) : match.start()], text[match.end() : match.end() + _NEAR]
     low: int | None = number

@@ -92,9 +92,10 @@ SPELT = rf"{_ENGLISH_NUMBER}|{_FOREIGN_NUMBER}"
 _HAN_CHARACTER = "[〇零一二两兩三四五六七八九十百千万萬]"
 HAN = f"(?<!{_HAN_CHARACTER}){_HAN_CHARACTER}{{1,12}}"
 
-_NOT_ENGLISH = r"(?:mots\b|pala[bv]ras\b|parole\b|wör|woer|worte|woorden|слов|[-–—]|(?:à|a|et|bis|und|y|e|tot|до)\s)"
+_FOREIGN_NOUN = r"\s?(?:mots\b|pala[bv]ras\b|parole\b|wör|woer|worte|woorden|слов)"
+_NOT_ENGLISH = rf"(?:\s?(?:[-–—]|(?:à|a|et|bis|und|y|e|tot|до)\s)\s?\d[\d\s.,'’]{{0,12}})?{_FOREIGN_NOUN}"
 _THOUSANDS = (  # with a space, "chapter 3 400 words" is possible in English
-    rf"\d{{1,3}}(?:(?:[,.'’\u00a0\u202f]\d{{3}}){{1,2}}|\u0020[05]00|\u0020\d{{3}}(?=\s?{_NOT_ENGLISH}))(?!\d)"
+    rf"\d{{1,3}}(?:(?:[,.'’\u00a0\u202f]\d{{3}}){{1,2}}|\u0020[05]00|\u0020\d{{3}}(?={_NOT_ENGLISH}))(?!\d)"
 )
 _DIGITS = rf"{_THOUSANDS}|\d{{1,9}}(?:[.,]\d{{1,3}})?"
 FIGURES = (

@@ -35,9 +35,8 @@ def _file(place: str, name: str) -> Path | None:
     if Path(place).is_dir():
         path = Path(place) / name
         return path if path.exists() else None
-    if isinstance(
-        cached := try_to_load_from_cache(place, name), str
-    ):  # the hub is not asked again: it may be out of reach
+    cached = try_to_load_from_cache(place, name)
+    if isinstance(cached, str):  # the hub is not asked again: it may be out of reach
         return Path(cached)
     try:
         return Path(hf_hub_download(place, name))

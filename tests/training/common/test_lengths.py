@@ -101,6 +101,8 @@ def test_one_number(text: str, asked: LengthAsked) -> None:
         ("entre mille et deux mille mots", 1000, 2000),
         ("entre 1 200 et 1 500 mots", 1200, 1500),
         ("de 800 a 1.000 palabras", 800, 1000),
+        ("1 200–1 500 mots", 1200, 1500),
+        ("Part 3 400-600 words", 400, 600),
         ("höchstens 500 Wörter", None, 500),
         ("mindestens tausend Wörter", 1000, None),
         ("au plus cinq cents mots", None, 500),

@@ -48,15 +48,12 @@ def _of_training(run: Run, data: Path) -> dict[str, Any]:
         _write(run, [(one, path) for (one, _), path in zip(sources, trains)], held_out)
     mixed = {"data_weights": [weight for _, weight in sources]} if run.settings.get("sources") else {}
     filled_in = rewards.filled_in(run, data) if RECIPES[run.recipe].has_group("rewards") else {}
-    return (
-        filled_in
-        | {
-            **{name: str(path) for name, path in weights_of(run).items()},
-            "data": [str(path) for path in trains],
-            "held_out": [str(held_out)] if held_out.stat().st_size else [],
-        }
-        | mixed
-    )
+    return filled_in | {
+        **{name: str(path) for name, path in weights_of(run).items()},
+        **mixed,
+        "data": [str(path) for path in trains],
+        "held_out": [str(held_out)] if held_out.stat().st_size else [],
+    }
 
 
 def sources_of(run: Run) -> list[tuple[Dataset | None, float]]:

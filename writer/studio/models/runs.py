@@ -167,6 +167,11 @@ class Run(models.Model):
         return declared.label if declared else self.recipe
 
     @property
+    def mixes(self) -> bool:
+        """Whether it reads other data sets beside what it learns from."""
+        return any(entry != f"dataset:{self.dataset_id}" for entry in self.settings.get("sources", {}))
+
+    @property
     def all_gpus(self) -> int:
         """Its GPUs on all machines."""
         return self.nodes * self.gpus

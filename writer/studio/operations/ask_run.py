@@ -76,7 +76,10 @@ def draft_run(
     cloned_from: int | None = None,
     sources: Mapping[str, str] | None = None,
 ) -> Run:
-    """Make a run for a worker to plan. `sources` are the weights of data sets that are mixed, as typed, by their entries. Raises Refused for the first error, with its field; `forms.read` finds all errors."""
+    """Make a run for a worker to plan. `sources` are the weights of data sets that are mixed, as typed, by their entries.
+
+    Raises Refused for the first error, with its field; `forms.read` finds all errors.
+    """
     form, values = read(recipe, typed)
     if values is None:
         name, problem = next(iter(form.errors.items()))

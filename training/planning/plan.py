@@ -198,6 +198,8 @@ def _work(plan: Plan) -> Rows:
         rows.append((_count(texts.tokens), f"tokens in {texts.examples:,.0f} {what}, {texts.source}"))
     else:
         rows.append((f"{texts.tokens / texts.examples:,.0f}", f"tokens in one of the {what}, {texts.source}"))
+    for name, weight, examples, tokens in texts.mixed:
+        rows.append((_count(tokens), f"of them of {name}, with weight {weight:g}: {examples:,.0f} {what}"))
     if groups:
         sampled = plan.examples * texts.stories / texts.examples
         length = f"{texts.answer_tokens / texts.stories:,.0f} tokens each on average, {groups.sampling.most_tokens:,} at most"

@@ -7,7 +7,7 @@ import json
 import math
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,8 @@ class TokenCounts:
     """Lines without text."""
     source: str = ""
     """Where the counts come from, for people."""
+    mixed: list[tuple[str, float, float, float]] = field(default_factory=list)
+    """Of each file of a mixture: its name, its weight, and its examples and tokens in an epoch."""
 
     @property
     def length(self) -> float:
@@ -142,6 +144,8 @@ def count_texts(
                 of_file.add(tokens, recipe, settings)
         of_file.multiply(weight)
         found.merge(of_file)
+        if getattr(settings, "data_weights", ()):
+            found.mixed.append((path.name, weight, of_file.examples, of_file.tokens))
     missing = [str(path) for path in settings.data if path not in existing]
     found.source = f"counted in {', '.join(map(str, existing))}" + (
         f"; missing: {', '.join(missing)}" if missing else ""

@@ -17,6 +17,8 @@ from training.common.errors import MendableError
 from training.datasets.encoding import ChatEncoder, ContextLimit, conversations, texts
 from training.datasets.mixture import weighted
 from training.learner.models import load_tokenizer
+from training.planning.estimate import make_plan
+from training.planning.plan import format_plan
 from training.planning.token_counts import count_texts
 from training.recipes.pretrain import PretrainSettings
 from training.recipes.registry import RECIPES
@@ -82,6 +84,18 @@ def test_the_plan_counts_what_is_learned(folder: Path, files: tuple[Path, Path])
     assert mixed.tokens == pytest.approx(0.5 * one.tokens + 2 * other.tokens)
     assert mixed.squares == pytest.approx(0.5 * one.squares + 2 * other.squares)
     assert mixed.longest == max(one.longest, other.longest)
+    assert mixed.mixed == [
+        (files[0].name, 0.5, 6, pytest.approx(0.5 * one.tokens)),
+        (files[1].name, 2, 24, pytest.approx(2 * other.tokens)),
+    ]
+    assert one.mixed == []
+
+
+def test_the_plan_says_how_much_of_each_file_is_read(folder: Path, files: tuple[Path, Path]) -> None:
+    given = settings_of(PretrainSettings, folder, files, data_weights=(0.5, 2))
+    page = format_plan(make_plan(RECIPES["pretrain"], given))
+    assert f"of {files[0].name}, with weight 0.5: 6 " in page
+    assert f"of {files[1].name}, with weight 2: 24 " in page
 
 
 @pytest.mark.parametrize("name", ["sft", "pretrain"])

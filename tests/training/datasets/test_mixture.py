@@ -84,10 +84,8 @@ def test_the_plan_counts_what_is_learned(folder: Path, files: tuple[Path, Path])
     assert mixed.tokens == pytest.approx(0.5 * one.tokens + 2 * other.tokens)
     assert mixed.squares == pytest.approx(0.5 * one.squares + 2 * other.squares)
     assert mixed.longest == max(one.longest, other.longest)
-    assert mixed.mixed == [
-        (files[0].name, 0.5, 6, pytest.approx(0.5 * one.tokens)),
-        (files[1].name, 2, 24, pytest.approx(2 * other.tokens)),
-    ]
+    assert [part[:3] for part in mixed.mixed] == [(files[0].name, 0.5, 6), (files[1].name, 2, 24)]
+    assert sum(tokens for *_, tokens in mixed.mixed) == mixed.tokens
     assert one.mixed == []
 
 

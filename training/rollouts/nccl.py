@@ -23,8 +23,6 @@ from training.serving.process import free_port
 class Nccl:
     """Transfers all weights. A server that died would need a new group, so the run ends then; the same command resumes it."""
 
-    model = ""
-
     def __init__(self, workers: int, address: str) -> None:
         """`workers` are the GPUs of the server, and `address` is this machine's, at which the server reaches it."""
         self._workers, self._address = workers, address
@@ -34,7 +32,7 @@ class Nccl:
     def put(self, weights: Weights) -> None:
         self.weights = weights
 
-    async def load(self, client: TokenClient) -> None:
+    async def load(self, client: TokenClient) -> str:
         async with PausedServer(client):
             try:
                 await asyncio.wait_for(asyncio.to_thread(self._send, client), SECONDS)
@@ -42,6 +40,7 @@ class Nccl:
                 raise MendableError(
                     f"The weights did not reach the rollout server by NCCL within {SECONDS:.0f} seconds."
                 ) from None
+        return ""
 
     def close(self) -> None:
         self._engine = None

@@ -55,6 +55,8 @@ class Policy:
         """The number of updates of the server's weights."""
         self.logprob_difference = 0.0
         """The difference of server and learner at the last check, in nats per token."""
+        self._model = ""
+        """The policy's name in requests; empty if it is the server's own model."""
         self._put: tuple[Tokens | None, Logprobs | None, int] | None = None
         self._restarting = asyncio.Lock()
         self._ready = asyncio.Event()  # set when the server has the weights; requests wait for it
@@ -93,16 +95,16 @@ class Policy:
                 raise self._lost
             restarts, version = self._restarts, self.version
             try:
-                return await self._client.generate(prompt, sampling, model=self.sync.model), version
+                return await self._client.generate(prompt, sampling, model=self._model), version
             except ServerUnavailable as unavailable:
                 await self._restart(restarts, unavailable)
 
     async def _load(self) -> None:
         assert self._put is not None
         fixed, expected, version = self._put
-        await self.sync.load(self._client)
+        self._model = await self.sync.load(self._client)
         if fixed is not None and expected is not None:
-            found = await self._client.prompt_logprobs(fixed.tolist(), model=self.sync.model)
+            found = await self._client.prompt_logprobs(fixed.tolist(), model=self._model)
             self.logprob_difference = check_logprobs(found[-len(expected) :], expected, self.tolerance)
         self.version = version
 

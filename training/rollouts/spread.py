@@ -22,13 +22,13 @@ class Stored:
     """The transfer of weights that another policy has stored already."""
 
     def __init__(self, sync: Sync) -> None:
-        self._sync, self.model = sync, sync.model
+        self._sync = sync
 
     def put(self, weights: Weights) -> None:
         """Do nothing."""
 
-    async def load(self, client: TokenClient) -> None:
-        await self._sync.load(client)
+    async def load(self, client: TokenClient) -> str:
+        return await self._sync.load(client)
 
     def close(self) -> None:
         """Do nothing."""

@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -46,8 +47,6 @@ SHARED = Path("/dev/shm")  # noqa: S108 - folders in it are made by mkdtemp
 PREFIX = "longhand-weights-"
 JUST_MADE = 60.0
 """Seconds in which a new folder may not be locked yet."""
-POLICY = "policy"
-"""The server's name for the trained adapter."""
 Weights = Mapping[str, torch.Tensor]
 
 
@@ -56,11 +55,10 @@ class LogprobMismatch(MendableError):
 
 
 class Sync(Protocol):
-    model: str
-    """The name of the policy in requests; empty if it is the server's own model."""
-
     def put(self, weights: Weights) -> None: ...
-    async def load(self, client: TokenClient) -> None: ...
+    async def load(self, client: TokenClient) -> str:
+        """Transfer the weights. Returns the name of the policy in requests, empty if it is the server's own model."""
+
     def close(self) -> None: ...
 
 
@@ -114,15 +112,13 @@ class PausedServer:
 class SharedMemory:
     """Transfers all weights as safetensors, which the server's own loader reloads in place. The server sees the folder, and has a GPU or none."""
 
-    model = ""
-
     def __init__(self, base: Path | None = None) -> None:
         self._folder = SharedFolder(base)
 
     def put(self, weights: Weights) -> None:
         _write(weights, self._folder.path / "model.safetensors")
 
-    async def load(self, client: TokenClient) -> None:
+    async def load(self, client: TokenClient) -> str:
         async with PausedServer(client):
             order: dict[str, Any] = {
                 "method": "reload_weights",
@@ -130,15 +126,18 @@ class SharedMemory:
                 "timeout": SECONDS,
             }
             await client.command("/collective_rpc", order, seconds=SECONDS)
+        return ""
 
     def close(self) -> None:
         self._folder.close()
 
 
 class Adapter:
-    """Transfers the adapter alone, in peft's layout; the server keeps the model's own weights."""
+    """Transfers the adapter alone, in peft's layout; the server keeps the model's own weights.
 
-    model = POLICY
+    Each time it gets a new name. One that vLLM (0.32) loads in place, under the same name, would be read from the disk again in every step of the
+    server; and what its cache computed with the last weights would be used again. The last one stays too, for requests that name it already.
+    """
 
     def __init__(self, lora: Lora, model: Path, base: Path | None = None) -> None:
         self._folder = SharedFolder(base)
@@ -146,15 +145,26 @@ class Adapter:
             "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": lora.rank, "lora_alpha": lora.alpha, "lora_dropout": 0.0, "bias": "none",
             "target_modules": "all-linear", "base_model_name_or_path": model.name, "inference_mode": True,
         }  # fmt: skip
+        self._numbers = count()
+        self._loaded: dict[str, list[str]] = {}
+        """The names that each server knows, by its address."""
         (self._folder.path / "adapter_config.json").write_text(json.dumps(config), "utf-8")
 
     def put(self, weights: Weights) -> None:
         _write(weights, self._folder.path / "adapter_model.safetensors")
 
-    async def load(self, client: TokenClient) -> None:
+    async def load(self, client: TokenClient) -> str:
+        name = f"{self._folder.path.name}-{next(self._numbers)}"
         async with PausedServer(client):
-            order = {"lora_name": POLICY, "lora_path": str(self._folder.path), "load_inplace": True}
+            order = {"lora_name": name, "lora_path": str(self._folder.path)}
             await client.command("/v1/load_lora_adapter", order, seconds=SECONDS)
+        names = self._loaded.setdefault(client.url, [])
+        names.append(name)
+        for old in names[:-2]:
+            names.remove(old)
+            with suppress(MendableError):  # it was restarted, and does not know the name
+                await client.command("/v1/unload_lora_adapter", {"lora_name": old}, seconds=SECONDS)
+        return name
 
     def close(self) -> None:
         self._folder.close()

@@ -54,8 +54,8 @@ def test_what_a_server_gets_is_what_it_computes(kind: str, dtype: str, mean: flo
             own = {name.removeprefix("model."): one for name, one in whole.engine.weights().items()}
             memory.put(source_weights(own, whole.model))
             for sync, learner in ((adapter, adapted), (memory, whole)):
-                await sync.load(client)
-                served = await client.prompt_logprobs(TEXT.tolist(), model=sync.model)
+                model = await sync.load(client)
+                served = await client.prompt_logprobs(TEXT.tolist(), model=model)
                 from_learner, from_base = (
                     np.abs(served - one).mean() for one in (learner_logprobs(learner, TEXT), base)
                 )

@@ -34,7 +34,7 @@ from training.common.records import Sample
 from training.learner.attention import ATTENTION
 from training.learner.batches import to_batch
 from training.learner.scorer import LogprobHead, Scorer
-from training.planning.shapes import positions
+from training.planning.shapes import MIXTURE, has_experts, positions
 
 SUPPORTED = "Llama (SmolLM2 too), Mistral, Qwen2, Qwen3, Qwen3.5 and Gemma 3"
 """Kinds that are known to hold. Others are trained where this check finds that they hold."""
@@ -94,10 +94,8 @@ def check_model(folder: Path, config: PretrainedConfig, *, reward: bool, packing
 
     `packing`: texts may be packed, where no layer is recurrent; otherwise they are rows.
     """
-    if trained and has_experts(config):
-        raise MendableError(
-            f"The model in {folder} is a mixture of experts ({config.model_type}), which cannot be trained here: choose a dense model."
-        )
+    if trained and has_experts(config.get_text_config().to_dict()):
+        raise MendableError(MIXTURE.format(folder, config.model_type))
     if type(config) not in auto_class(reward=reward)._model_mapping:  # noqa: SLF001
         what = "reward" if reward else "language"
         raise MendableError(
@@ -106,12 +104,6 @@ def check_model(folder: Path, config: PretrainedConfig, *, reward: bool, packing
     packed = packing and not recurrent_layers(config)
     if wrong := _wrong(cast("Any", type(config)), config.to_json_string(use_diff=False), reward, packed):
         raise MendableError(f"The model in {folder} {wrong}")
-
-
-def has_experts(config: PretrainedConfig) -> bool:
-    """Return whether layers choose among several feed-forward networks."""
-    values = config.get_text_config().to_dict()
-    return any("expert" in name and isinstance(value, int) and value > 1 for name, value in values.items())
 
 
 @lru_cache(maxsize=32)

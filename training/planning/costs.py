@@ -103,12 +103,11 @@ def layer_bytes(shape: Shape, *, delta: bool) -> float:
     Fitted to what torch's saved-tensor hooks count in transformers 5.19, whose DeltaNet (without the kernels of
     flash-linear-attention) computes in float32 and saves a state for each chunk; the backward pass peaks at most 16 % above.
     """
-    gated = shape.family == "qwen3_5"
-    both = (20 if gated else 16) * shape.hidden + 8 * shape.feed_forward
+    both = {"qwen3_5": 20, "gemma3": 36}.get(shape.family, 16) * shape.hidden + 8 * shape.feed_forward
     if delta:
         inner = 32 * shape.key_size + 34 * shape.value_size + 20.6 * CHUNK
         return both + 8 * shape.keys + shape.value_heads * (inner + 4 * shape.key_size * shape.value_size / CHUNK)
-    per_query, per_key = {"qwen3_5": (18, 12), "qwen3": (10, 10), "qwen2": (4, 4), "llama": (4, 4)}[shape.family]
+    per_query, per_key = {"qwen3_5": (18, 12), "gemma3": (12, 12), "qwen3": (10, 10)}.get(shape.family, (4, 4))
     return both + shape.head_size * (per_query * shape.heads + per_key * shape.kv_heads)
 
 

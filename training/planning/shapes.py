@@ -1,7 +1,7 @@
 """The shapes of models, read from `config.json` or known by name, and their numbers of parameters. Does not import torch.
 
-The families are those whose layers are a SwiGLU feed-forward and attention: Llama, Qwen2, Qwen3, and Qwen3.5, three quarters of
-whose layers are Gated DeltaNet (arXiv 2412.06464) instead of attention. A vision tower is not counted.
+The families are those whose layers are a gated feed-forward and attention: Llama, Mistral, Qwen2, Qwen3, Gemma 3, and Qwen3.5, three
+quarters of whose layers are Gated DeltaNet (arXiv 2412.06464) instead of attention. A vision tower is not counted.
 """
 
 from __future__ import annotations
@@ -13,14 +13,23 @@ from typing import Any, Literal, NamedTuple
 
 from training.common.errors import MendableError
 
-Family = Literal["llama", "qwen2", "qwen3", "qwen3_5"]
+Family = Literal["llama", "qwen2", "qwen3", "qwen3_5", "gemma3"]
 FAMILIES: dict[str, Family] = {
     "llama": "llama",
+    "mistral": "llama",
     "qwen2": "qwen2",
     "qwen3": "qwen3",
     "qwen3_5": "qwen3_5",
     "qwen3_5_text": "qwen3_5",
+    "gemma3": "gemma3",
+    "gemma3_text": "gemma3",
 }
+_LEFT_OUT: dict[str, dict[str, int | bool]] = {
+    "gemma3": {
+        "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "vocab_size": 262_208, "tie_word_embeddings": True,
+    }
+}  # fmt: skip
+"""What published configurations of a family leave out, since it is transformers' default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +146,18 @@ def positions(values: dict[str, Any]) -> int | None:
     return next((one for one in found if isinstance(one, int) and one > 0), None)
 
 
+MIXTURE = "The model in {} is a mixture of experts ({}), which cannot be trained here: choose a dense model."
+
+
+def has_experts(values: dict[str, Any]) -> bool:
+    """Return whether layers of a model choose among several feed-forward networks, by the values of its `config.json`.
+
+    >>> has_experts({"num_local_experts": 8}), has_experts({"hidden_size": 8})
+    (True, False)
+    """
+    return any("expert" in name and isinstance(value, int) and value > 1 for name, value in values.items())
+
+
 def read_shape(config: Path) -> Shape:
     """Return the shape in a `config.json` of transformers. That of a vision-language model has the text model's under `text_config`."""
     try:
@@ -145,12 +166,14 @@ def read_shape(config: Path) -> Shape:
         family = FAMILIES.get(values.get("model_type", ""))
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise MendableError(f"{config} cannot be read as a model's configuration: {error}.") from None
+    if has_experts(values):
+        raise MendableError(MIXTURE.format(config.parent, values.get("model_type")))
     if family is None:
         raise MendableError(
             f"{config} has model_type {values.get('model_type')!r}; plans support {', '.join(FAMILIES)}."
         )
     try:
-        return _shape(family, values)
+        return _shape(family, _LEFT_OUT.get(family, {}) | values)
     except KeyError as error:
         raise MendableError(f"{config} lacks {error}, which the model's size depends on.") from None
     except (TypeError, ValueError, ZeroDivisionError) as error:
@@ -237,8 +260,10 @@ def parameters(shape: Shape, *, head: bool = True) -> int:
     d = shape.hidden
     biases = sum(linear.outputs * linear.layers for linear in linears(shape) if linear.bias)
     norms = (2 * shape.layers + 1) * d
-    if shape.family in ("qwen3", "qwen3_5"):
+    if shape.family in ("qwen3", "qwen3_5", "gemma3"):
         norms += 2 * shape.head_size * shape.attention
+    if shape.family == "gemma3":  # whose layers also normalise what attention and feed-forward return
+        norms += 2 * shape.layers * d
     channels = 2 * shape.keys + shape.values
     delta = shape.delta * (shape.kernel * channels + 2 * shape.value_heads + shape.value_size)
     output = d if not head else 0 if shape.tied else head_parameters(shape)

@@ -17,7 +17,9 @@ from peft import LoraConfig, get_peft_model
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
+    Gemma3TextConfig,
     LlamaConfig,
+    MistralConfig,
     Qwen2Config,
     Qwen3_5TextConfig,
     Qwen3Config,
@@ -76,6 +78,8 @@ CONFIGS = {
     "qwen3 tied": Qwen3Config(**SMALL, num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=True),
     "qwen2": Qwen2Config(**SMALL, num_attention_heads=4, num_key_value_heads=1),
     "llama": LlamaConfig(**SMALL, num_attention_heads=4, num_key_value_heads=2),
+    "mistral": MistralConfig(**SMALL, num_attention_heads=4, num_key_value_heads=2, head_dim=24),
+    "gemma3": Gemma3TextConfig(**SMALL, num_attention_heads=4, num_key_value_heads=2, head_dim=24),
     "llama with biases": LlamaConfig(**SMALL, num_attention_heads=4, attention_bias=True, mlp_bias=True),
 }
 
@@ -125,6 +129,13 @@ def test_the_default_configuration_of_transformers_is_the_nine_billion(tmp_path:
     (tmp_path / "config.json").write_text(json.dumps(nested))
     assert read_shape(tmp_path / "config.json") == NINE
     assert parameters(NINE) == count(on_meta(config)) == 8_953_803_264
+
+
+def test_what_a_published_configuration_leaves_out_is_the_default_of_transformers(tmp_path: Path) -> None:
+    text = {"hidden_size": 2560, "intermediate_size": 10_240, "num_hidden_layers": 34, "sliding_window": 1024}
+    nested = {"model_type": "gemma3", "text_config": {"model_type": "gemma3_text", **text}}  # as of gemma-3-4b-it
+    (tmp_path / "config.json").write_text(json.dumps(nested))
+    assert parameters(read_shape(tmp_path / "config.json")) == count(on_meta(Gemma3TextConfig(**text)))
 
 
 @pytest.mark.parametrize(
@@ -233,7 +244,7 @@ def test_checkpointing_keeps_one_input_a_layer() -> None:
     assert sum(activation_bytes(Setup(NINE, without, 4, 10_000)).values()) > 5 * sum(kept.values())
 
 
-@pytest.mark.parametrize("name", ["qwen3_5", "qwen3", "llama"])
+@pytest.mark.parametrize("name", ["qwen3_5", "qwen3", "gemma3", "llama"])
 def test_a_layer_saves_as_many_bytes_as_torch_counts(name: str, tmp_path: Path) -> None:
     """The bytes saved for the backward pass, counted by hooks, without the weights."""
     sizes = {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 4, "vocab_size": 300}
@@ -459,6 +470,11 @@ def test_mistakes_are_explained_in_one_line(tmp_path: Path, text: str, flags: di
         ("{", "cannot be read"),
         ("[]", "cannot be read"),
         ('{"model_type": "mamba"}', "has model_type 'mamba'"),
+        (
+            '{"model_type": "mixtral", "num_local_experts": 8}',
+            r"mixture of experts \(mixtral\), which cannot be trained here",
+        ),
+        ('{"text_config": {"model_type": "qwen3_5_moe_text", "num_experts": 8}}', "mixture of experts"),
         ('{"model_type": "qwen3", "hidden_size": 8}', "lacks 'num_hidden_layers'"),
         ('{"model_type": "qwen3", "num_hidden_layers": "x"}', "has an impossible value"),
     ],

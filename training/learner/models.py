@@ -28,9 +28,7 @@ def load_model(
 
     Raises MendableError for a folder, weights or a model that cannot be read, or `trained`, here.
     """
-    check_folder(folder)
-    config = read_config(folder)
-    check_model(folder, config, reward=reward, packing=settings.packing != "off", trained=trained)
+    check_kind(folder, settings, reward=reward, trained=trained)
     kind = auto_class(reward=reward)
     more = {"num_labels": 1} if reward else {}
     model: PreTrainedModel
@@ -54,6 +52,12 @@ def load_model(
     if trained and not any(one.requires_grad for one in model.parameters()):
         raise MendableError(f"The model in {folder} has no weights that are trained: all of them are frozen.")
     return model
+
+
+def check_kind(folder: Path, settings: LearnerSettings, *, reward: bool = False, trained: bool = True) -> None:
+    """Raise MendableError unless a folder holds a model of a kind that can be read, or `trained`, here. Reads no weights."""
+    check_folder(folder)
+    check_model(folder, read_config(folder), reward=reward, packing=settings.packing != "off", trained=trained)
 
 
 def check_weights(folder: Path, model: PreTrainedModel, found: dict[str, Any], new: set[str]) -> None:

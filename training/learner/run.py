@@ -46,7 +46,7 @@ from training.learner.checkpoints import latest_checkpoint, save_checkpoint
 from training.learner.engine import Learner, dtype_of
 from training.learner.facts import beginning_of, dated, model_hash
 from training.learner.learned import LearnedGuard
-from training.learner.models import can_pack, load_model, load_tokenizer
+from training.learner.models import can_pack, check_kind, load_model, load_tokenizer
 from training.learner.schedule import learning_rate_factor
 from training.learner.stopping import stop_on_sigterm
 
@@ -130,8 +130,12 @@ class Run:
             case KeyboardInterrupt():
                 self.log.ended("interrupted")
 
-    def load_tokenizer(self) -> PreTrainedTokenizerFast:
-        """The tokenizer of the model that the settings name. For its chat template it is always the day on which the run began."""
+    def load_tokenizer(self, *, reward: bool = False) -> PreTrainedTokenizerFast:
+        """The tokenizer of the model that the settings name. For its chat template it is always the day on which the run began.
+
+        The kind of the model is checked first, so that one that cannot be trained is refused before data is read and a server started.
+        """
+        check_kind(self.settings.model, self.settings.learner, reward=reward)
         return dated(load_tokenizer(self.settings.model), self.began)
 
     def load_learner(self, *, reward: bool = False) -> Learner:

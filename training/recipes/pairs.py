@@ -18,10 +18,10 @@ PairLoss = Callable[[Sequence[int], Batch, torch.Tensor], tuple[torch.Tensor, to
 """A function of the numbers of P pairs, their batch and the model's output, which returns the loss and the margin of each pair, [P]."""
 
 
-def load_pairs(run: Run, settings: RecipeSettings) -> tuple[Pairs, Pairs]:
-    """Read and encode the pairs to train on, and the held-out pairs."""
+def load_pairs(run: Run, settings: RecipeSettings, *, reward: bool = False) -> tuple[Pairs, Pairs]:
+    """Read and encode the pairs to train on, and the held-out pairs; for a `reward` model, or a language model."""
     with run.log.phase("data"):
-        encoder = ChatEncoder(run.load_tokenizer(), settings.model)
+        encoder = ChatEncoder(run.load_tokenizer(reward=reward), settings.model)
         fit = ContextLimit(max_text_tokens(settings.model, settings.context, run.log.log), settings.overlong)
         train, held_out = pairs(settings.data, encoder, fit), pairs(settings.held_out, encoder, fit)
         run.log.log(f"{len(train.examples)} pairs to learn, {len(held_out.examples)} held out; {fit.summary()}.")

@@ -26,10 +26,13 @@ from safetensors.torch import load_file, save_file
 
 from tests.training import models
 from tests.training.conftest import ROOT
+from tests.training.learner import kinds
 from tests.training.recipes.runs import RECIPES, Name, command, make_settings, max_difference, metric_by_step
 from training.__main__ import main
+from training.common.errors import MendableError
 from training.common.events import read_events
 from training.datasets.jsonl import MOST_BYTES
+from training.recipes.registry import RECIPES as DECLARED
 from training.recipes.reward_model import RewardModelSettings
 from training.recipes.sft import SftSettings
 
@@ -407,6 +410,21 @@ def test_a_run_of_a_single_step_changes_the_weights(place: Place, capfd: pytest.
     assert main(["sft", str(place.settings())]) == 0
     assert list(metric_by_step(place.folder / "short", "learning_rate").values()) == [1e-3]
     assert max_difference(place.folder / "short" / "model", place.model) > 0
+
+
+@pytest.mark.parametrize("recipe", DECLARED)
+@pytest.mark.parametrize(
+    ("kind", "says"), [("mixtral", "is a mixture of experts"), ("falcon", "is of a kind that is not")]
+)
+def test_a_model_that_cannot_be_trained_is_refused_before_its_data_is_read(
+    recipe: str, kind: str, says: str, tmp_path: Path
+) -> None:
+    model = kinds.save(kind, tmp_path / "model")
+    values: dict[str, Any] = {"run_dir": tmp_path / "run", "model": model, "data": [tmp_path / "none.jsonl"]}
+    if DECLARED[recipe].has_group("rewards"):
+        values["rewards"] = {"weights": {"length": 1.0}}
+    with pytest.raises(MendableError, match=says):
+        DECLARED[recipe].load()(DECLARED[recipe].settings.model_validate(values))
 
 
 def test_invalid_pairs(whole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -100,6 +100,16 @@ def held_out_rows() -> int:
     return sum(is_held_out(row.brief.sha256) for row in SnapshotRow.objects.select_related("brief") if row.brief)
 
 
+def test_a_mixture_of_experts_is_refused_before_its_data_is_written(
+    draft: Draft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "mixtral", "num_local_experts": 8}')
+    monkeypatch.setattr(planning, "model_path", lambda _: tmp_path)
+    run = draft()
+    assert "is a mixture of experts (mixtral), which cannot be trained here" in planned(run)["problem"]
+    assert not (run_folder(run) / "data").exists()
+
+
 def test_what_it_takes(draft: Draft) -> None:
     run = draft(epochs=2)
     plan = planned(run)

@@ -13,7 +13,7 @@ from pathlib import Path
 from training.common.errors import MendableError
 from training.datasets.encoding import fingerprint, texts
 from training.learner.finish import finish
-from training.learner.models import load_tokenizer, max_text_tokens
+from training.learner.models import max_text_tokens
 from training.learner.run import Run, order, steps_of
 from training.recipes.pretrain import PretrainSettings
 from training.recipes.sft.loop import Examples, held_out_loss, learn
@@ -23,7 +23,7 @@ def pretrain(settings: PretrainSettings) -> Path | None:
     """Train, or resume training. Returns the folder of the model, or None if the run was asked to stop before its last step."""
     with Run(settings) as run:
         with run.log.phase("data"):
-            tokenizer = load_tokenizer(settings.model)
+            tokenizer = run.load_tokenizer()
             context = max_text_tokens(settings.model, settings.context, run.log.log)
             examples: Examples = texts(settings.data, tokenizer, context, settings.data_weights, settings.seed)
             held_out: Examples = texts(settings.held_out, tokenizer, context)

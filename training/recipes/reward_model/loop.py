@@ -20,7 +20,7 @@ from training.recipes.reward_model import RewardModelSettings
 def reward_model(settings: RewardModelSettings) -> Path | None:
     """Train, or resume training. Returns the folder of the model, or None if the run was asked to stop before its last step."""
     with Run(settings) as run:
-        train, held_out = load_pairs(run, settings)
+        train, held_out = load_pairs(run, settings, reward=True)
         take, per_epoch = batches_of(len(train.examples), settings.batch, settings)
         learner = run.load_learner(reward=True)
         pair_loss, held_out_pair_loss = (reward_pair_loss(learner, some, settings) for some in (train, held_out))

@@ -20,7 +20,7 @@ from training.datasets.mixture import repeated
 from training.planning.costs import checkpoint_bytes, memory
 from training.planning.estimate import make_plan
 from training.planning.plan import format_plan
-from training.planning.shapes import positions
+from training.planning.shapes import find_shape, positions
 from training.planning.token_counts import count_texts
 from training.recipes.registry import RECIPES, read_run
 from workers.folders import lines_in, model_path, private, run_folder, size, studio
@@ -85,6 +85,7 @@ def make(run_id: int) -> None:
 
 def _plan(run: Run) -> dict[str, Any]:
     assert run.base is not None
+    find_shape(model_path(run.base))  # a model that cannot be trained is refused before its data is written
     path = prepare(run)
     data = run_folder(run) / "data"
     mixed: list[dict[str, Any]] = [

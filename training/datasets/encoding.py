@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -21,7 +22,7 @@ from transformers import PreTrainedTokenizerFast
 from training.common.errors import MendableError
 from training.common.records import Sample
 from training.datasets.control_tokens import LiteralEncoder, Placeholders
-from training.datasets.jsonl import ChatMessage, Conversation, Preference, Text, ToolSchema, read_jsonl
+from training.datasets.jsonl import THINK, THOUGHT, ChatMessage, Conversation, Preference, Text, ToolSchema, read_jsonl
 from training.datasets.mixture import weighted
 from training.datasets.templates import ChatTemplate, beginning
 
@@ -173,6 +174,11 @@ class ChatEncoder:
                 text += part
                 literal += (b"\1" if of_message else b"\0") * len(part)
             places.append(len(text))
+        # A tag that is no control token is text: else Mistral's token for "]<" would hold the end of the prompt and the beginning of an answer.
+        for tag in (THINK, THOUGHT):
+            if not self._encode.pattern.search(tag):
+                for found in re.finditer(tag, text):
+                    literal[found.start() : found.end()] = b"\1" * len(tag)
         tokens, starts = self._encode.with_starts(text, literal, places[:-1])
         check_vocabulary(tokens, self.vocabulary, self.source)
         return tokens, starts, literal, places[:-1]

@@ -6,7 +6,7 @@ py := .venv/bin/python
 node := PATH="$(CURDIR)/.venv/node:$$PATH"
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help set-up set-up-tests run test test-fast check lint types pages soak format lock figures pictures backup restore
+.PHONY: help set-up set-up-tests run test test-fast check lint types pages soak models format lock figures pictures backup restore
 
 help:
 	@echo "make run        set up and start Longhand (PORT, HOST, MODEL choose; Ctrl-C stops)"
@@ -15,6 +15,7 @@ help:
 	@echo "make format     tidy the code"
 	@echo "make backup     dump the database         make restore FILE=var/backups/...dump"
 	@echo "make lock       remake the locks          make bench-NAME, make miniature-NAME   the figures"
+	@echo "make models     test all families of models, and write docs/models.md"
 	@echo "make figures    the figures of the README and docs/benchmarks.md      make pictures  its pictures"
 
 set-up:
@@ -50,6 +51,9 @@ pages: set-up-tests
 
 soak: set-up-tests
 	$(py) -m pytest -n 2 -q -m soak
+
+models: set-up-tests
+	$(py) -m tests.families
 
 format: set-up-tests
 	$(py) -m ruff check --fix-only --quiet .

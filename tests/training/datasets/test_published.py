@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import copy
-from functools import cache
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from tests.published import SOURCES, lay
+from tests.families import WITHOUT_TOOLS
+from tests.published import SOURCES, lay, tokenizer
 from tests.training import models
+from training.common.errors import MendableError
 from training.common.records import Sample
 from training.datasets.control_tokens import LiteralEncoder
 from training.datasets.encoding import ChatEncoder, texts
-from training.datasets.jsonl import ChatMessage
+from training.datasets.jsonl import ChatMessage, ToolSchema
 from training.datasets.requests import read_requests
 from workers.narrator.prompt import Prompter, Written
 
@@ -24,14 +24,6 @@ USER = ChatMessage(role="user", content="A story?")
 STORY = "Anna saw the river.\n\nIt was dark."
 TRAINING = {"llama-3": "llama3", "qwen3": "qwen3", "qwen3.5": "qwen3_5_think", "gemma-3": "gemma3", "gpt-oss": "gptoss", "deepseek-v3": "deepseekv3"}  # fmt: skip
 """The families of whose templates TRL has one that marks what is learned."""
-
-
-@cache
-def loaded(tokenizer: str, folder: Path) -> PreTrainedTokenizerFast:
-    """A tokenizer, loaded once for all its families: that takes seconds."""
-    family = next(name for name, source in SOURCES.items() if source.tokenizer == tokenizer)
-    found: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(lay(family, folder / tokenizer))
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +42,7 @@ def family(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def encoder(family: str, root: Path) -> ChatEncoder:
     folder = lay(family, root / family)
-    tokenizer = copy.copy(loaded(SOURCES[family].tokenizer, root))
-    if (folder / "chat_template.jinja").exists():
-        tokenizer.chat_template = (folder / "chat_template.jinja").read_text(encoding="utf-8")
-    return ChatEncoder(tokenizer, folder)
+    return ChatEncoder(tokenizer(family, folder), folder)
 
 
 def answer(content: str = STORY, **more: Any) -> ChatMessage:
@@ -80,6 +69,7 @@ OPENS = {
 """What stands before the text in an answer without thinking."""
 
 
+@pytest.mark.table("answer")
 def test_an_answer_is_the_templates(encoder: ChatEncoder, family: str) -> None:
     sample = encoder.encode([USER, answer()])
     expected = by_transformers(encoder, [USER, answer()])["input_ids"]
@@ -91,6 +81,7 @@ def test_an_answer_is_the_templates(encoder: ChatEncoder, family: str) -> None:
     assert encoder.notes == []
 
 
+@pytest.mark.table("answer")
 def test_what_is_learned_follows_the_prompt(encoder: ChatEncoder, family: str) -> None:
     sample = encoder.encode([USER, answer()])
     given = sample.tokens[: int(sample.weights.argmax())].tolist()
@@ -126,6 +117,7 @@ THOUGHT = {
 }
 
 
+@pytest.mark.table("thinking")
 @pytest.mark.parametrize("where", ["reasoning_content", "thinking", "reasoning", "text"])
 def test_thinking_is_the_models_own(encoder: ChatEncoder, family: str, where: str) -> None:
     text = f"<think>\nA lamp.\n</think>\n\n{STORY}"
@@ -139,6 +131,7 @@ def test_thinking_is_the_models_own(encoder: ChatEncoder, family: str, where: st
         assert [one for one in sample.tokens.tolist() if one in controls] == controls
 
 
+@pytest.mark.table("thinking")
 def test_a_human_story_with_thinking_continues_the_prompt(encoder: ChatEncoder, family: str, tmp_path: Path) -> None:
     line = {"messages": [USER.model_dump(), answer().model_dump()], "thinking": "A lamp."}
     (request,) = read_requests(
@@ -152,7 +145,8 @@ def test_a_human_story_with_thinking_continues_the_prompt(encoder: ChatEncoder, 
         assert learned(encoder, request.human) == THOUGHT[family]
 
 
-def test_each_answer_is_learned_after_the_prompt_for_it(encoder: ChatEncoder) -> None:
+@pytest.mark.table("turns")
+def test_each_answer_is_learned_after_the_prompt_for_it(encoder: ChatEncoder, family: str) -> None:
     """The first answer has thinking, which some templates take out once another turn follows."""
     messages = [
         USER,
@@ -162,7 +156,10 @@ def test_each_answer_is_learned_after_the_prompt_for_it(encoder: ChatEncoder) ->
     ]
     found = encoder.samples(messages)
     last = encoder.encode(messages, only_last=True)
-    assert found[-1].tokens.tolist() == last.tokens.tolist()
+    if family == "mistral":  # whose token for "]<" is divided only before an answer that is learned
+        assert text_of(encoder, found[-1].tokens) == text_of(encoder, last.tokens)
+    else:
+        assert found[-1].tokens.tolist() == last.tokens.tolist()
     if len(found) == 1:
         assert STORY in learned(encoder, found[0])
     else:
@@ -179,6 +176,27 @@ def test_an_answer_that_goes_on_from_another(encoder: ChatEncoder) -> None:
     assert "Anna saw the river." in text_of(encoder, last.tokens)
     assert "Anna" not in learned(encoder, last)
     assert "It was dark." in learned(encoder, last)
+
+
+CALL = {"id": "abc123def", "type": "function", "function": {"name": "find_words", "arguments": {"query": "lamp"}}}
+TOOLS = (ToolSchema.model_validate({"function": {"name": "find_words", "description": "Finds.", "parameters": {"type": "object", "properties": {}}}}),)  # fmt: skip
+
+
+@pytest.mark.table("tools")
+def test_tool_calls_are_the_templates_or_refused(encoder: ChatEncoder, family: str) -> None:
+    call = answer("", tool_calls=[CALL])
+    talk = [USER, call, ChatMessage(role="tool", content="Twice.", tool_call_id="abc123def"), answer()]
+    if refusal := WITHOUT_TOOLS.get(family):
+        with pytest.raises(MendableError, match=f"^{re.escape(refusal.format(encoder.source))}$"):
+            encoder.samples(talk, tools=TOOLS)
+        return
+    for messages, text in ((talk[:2], "find_words"), (talk, STORY)):
+        sample = encoder.encode(messages, tools=TOOLS, only_last=True)
+        schemas = [one.model_dump() for one in TOOLS]
+        assert sample.tokens.tolist() == by_transformers(encoder, messages, tools=schemas)["input_ids"][: len(sample)]
+        assert text in learned(encoder, sample)
+        assert "Twice" not in learned(encoder, sample)
+        assert sample.tokens[-1] in encoder.special
 
 
 def test_control_tokens_in_a_text_stay_text(encoder: ChatEncoder) -> None:
@@ -204,15 +222,17 @@ def test_control_tokens_in_a_conversation_stay_text(encoder: ChatEncoder) -> Non
         assert text_of(encoder, sample.tokens).count(spelled) == 3
 
 
+@pytest.mark.table("answer")
 def test_texts_and_conversations_begin_once(encoder: ChatEncoder, family: str, tmp_path: Path) -> None:
-    begins = encoder.tokenizer.bos_token_id if family != "gpt-oss" else None
+    begins = encoder.tokenizer.bos_token_id if family not in ("gpt-oss", "smollm2") else None
     line = {"text": f"{STORY} {encoder.tokenizer.bos_token}"}
     ((sample,),) = texts([models.write_lines(tmp_path / "text.jsonl", [line])], encoder.tokenizer, 2048)
     talk = encoder.encode([USER, answer(), USER, answer()], only_last=True)
     assert sample.tokens[-1] == encoder.end
-    for one in (sample.tokens.tolist(), talk.tokens.tolist()):
-        if begins is None:
-            assert encoder.tokenizer.bos_token_id not in one
+    in_text = sample.tokens.tolist()
+    for one in (in_text, talk.tokens.tolist()):
+        if begins is None:  # SmolLM2 names the token so that begins each turn
+            assert encoder.tokenizer.bos_token_id not in one or (family == "smollm2" and one is not in_text)
         else:
             assert one[0] == begins
             assert one.count(begins) == 1 or family == "llama-2"  # which begins each turn of the user so

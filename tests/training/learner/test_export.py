@@ -28,15 +28,15 @@ TEXT = fixed_text(300, 64)
 LORA = Lora(rank=4, alpha=8)
 
 
-def moved(folder: Path, lora: Lora | None, *, reward: bool = False, **changes: Any) -> Learner:
-    """A learner whose trained weights differ from those of its source."""
+def moved(folder: Path, lora: Lora | None, *, reward: bool = False, by: float = 0.05, **changes: Any) -> Learner:
+    """A learner whose trained weights differ from those of its source by a standard deviation."""
     settings = LearnerSettings(precision="float32", gradient_checkpointing=False, threads=1, lora=lora, **changes)
     learner = Learner(load_model(folder, settings, reward=reward), settings, packed=False)
     torch.manual_seed(1)
     with torch.no_grad():
         for one in learner.model.parameters():
             if one.requires_grad:
-                one += 0.05 * torch.randn_like(one)
+                one += by * torch.randn_like(one)
     return learner
 
 

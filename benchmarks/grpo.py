@@ -128,10 +128,12 @@ def speedup(name: str, ours: list[Done], theirs: list[Done], note: str) -> Measu
     return Measure(name, round(middle, 2), "ratio", "higher", peer="TRL", peer_value=1.0, note=note)
 
 
-def memory(ours: list[Done], theirs: list[Done]) -> Measure:
+def memory(ours: list[Done], theirs: list[Done], prefix: str = "") -> Measure:
     mine, its = ours[-1].peak, theirs[-1].peak
-    note = f"{mine:,.0f} against {its:,.0f} MiB of the whole process; the steps of grpo_speedup"
-    return Measure("grpo_memory_vs_trl", round(mine / its, 3), "ratio", "lower", peer="TRL", peer_value=1.0, note=note)
+    note = f"{mine:,.0f} against {its:,.0f} MiB of the whole process; the steps of {prefix}grpo_speedup"
+    return Measure(
+        f"{prefix}grpo_memory_vs_trl", round(mine / its, 3), "ratio", "lower", peer="TRL", peer_value=1.0, note=note
+    )
 
 
 def phases(floors: dict[str, float], plain: Sequence[list[Done]], slow: Sequence[list[Done]]) -> Iterator[Measure]:
@@ -193,7 +195,7 @@ def requests(path: Path, work: Work) -> list[Request]:
         )
         lines.append({"messages": [dict(message) for message in asked]})
     path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    return read_requests([path], ChatEncoder(load_tokenizer(MODEL), MODEL), thinking="none", room=CONTEXT)
+    return read_requests([path], ChatEncoder(load_tokenizer(work.model), work.model), thinking="none", room=CONTEXT)
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.grpo_work import CONTEXT, LEARNER, MODEL, FakeJudge, Turns, Work, take_turns
+from benchmarks.grpo_work import CONTEXT, FakeJudge, Turns, Work, take_turns
 from training.datasets.requests import Request
 from training.learner.run import Run
 from training.recipes.grpo import GrpoSettings
@@ -19,9 +19,9 @@ def settings_of(work: Work) -> GrpoSettings:
     """Return settings whose only reward is that of the fake judge, under the name of a reward that needs no judge in the settings."""
     return GrpoSettings.model_validate(
         {
-            "run_dir": work.folder / "run", "model": MODEL, "data": (work.folder.parent / "requests.jsonl",), "context": CONTEXT,
+            "run_dir": work.folder / "run", "model": work.model, "data": (work.folder.parent / "requests.jsonl",), "context": CONTEXT,
             "steps": work.steps, "batch": len(work.lengths), "group": len(work.lengths[0]), "human": None,
-            "checkpoint_every": 10**6, "evaluate_every": 10**6, "learner": LEARNER,
+            "checkpoint_every": 10**6, "evaluate_every": 10**6, "learner": work.learner,
             "rollouts": {"url": work.url, "max_staleness": work.behind}, "rewards": {"weights": {"length": 1.0}}, "guards": {"cut": None, "probes": 0, "every": 10**6},
         }
     )  # fmt: skip

@@ -3,7 +3,7 @@
 Its fastest settings, each tried or read in its code (TRL 1.16): no pass for old log-probabilities (one iteration, and `use_vllm` off beside a
 `rollout_func`), no reference model (beta 0), the fused AdamW, no log lines, SDPA, and its fastest batch size. Its rollout_func asks the server for
 tokens only, without seeds and log-probabilities, which it would not use; all requests are in flight at once, and weights are transferred through
-shared memory without a check. Its padding-free attention and its weight transfer in `experimental.async_grpo` need GPUs.
+shared memory without a check; of adapters they are the adapters' alone, as ours are. Its padding-free attention and its weight transfer in `experimental.async_grpo` need GPUs.
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}
 
 import torch
 from datasets import Dataset
+from peft import get_peft_model_state_dict
 from transformers import AutoModelForCausalLM, PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from benchmarks.grpo_work import CONTEXT, LEARNER, MODEL, THREADS, FakeJudge, Turns, Work, asking, take_turns
+from benchmarks.grpo_work import CONTEXT, LEARNER, THREADS, FakeJudge, Turns, Work, asking, take_turns
+from benchmarks.trl_peer import peft_config
 from training.datasets.encoding import ChatEncoder
 from training.datasets.requests import read_requests
 from training.learner.models import load_tokenizer
 from training.rollouts.client import TokenClient
 from training.rollouts.server import GivenServer
-from training.rollouts.sync import SharedMemory
+from training.rollouts.sync import Adapter, SharedMemory, Sync
 
 
 class Writer:
@@ -35,14 +37,18 @@ class Writer:
 
     def __init__(self, work: Work) -> None:
         self.work, self.judge = work, FakeJudge(work.judge_seconds)
-        self.tokenizer = load_tokenizer(MODEL)
+        self.tokenizer = load_tokenizer(work.model)
         requests = read_requests(
-            [work.folder.parent / "requests.jsonl"], ChatEncoder(self.tokenizer, MODEL), thinking="none", room=CONTEXT
+            [work.folder.parent / "requests.jsonl"],
+            ChatEncoder(self.tokenizer, work.model),
+            thinking="none",
+            room=CONTEXT,
         )
         self.prompts = {one.prompt[-1]["content"]: list(one.tokens) for one in requests}
         server = GivenServer(work.url, "ROLLOUT_KEY")
         self.client = TokenClient(server.url, server.key, server.served_as, seconds=3600)
-        self.sync, self.synced = SharedMemory(), -1
+        self.sync: Sync = Adapter(work.lora, work.model) if work.lora else SharedMemory()
+        self.synced, self.model = -1, ""
         self.sizes = [size for group in work.lengths for size in group]
         self.reset()
 
@@ -57,8 +63,9 @@ class Writer:
         began = perf_counter()
         if trainer.state.global_step != self.synced:
             self.synced = trainer.state.global_step
-            self.sync.put(trainer.model.state_dict())
-            await self.sync.load(self.client)
+            model = trainer.model
+            self.sync.put(get_peft_model_state_dict(model) if self.work.lora else model.state_dict())
+            self.model = await self.sync.load(self.client) or self.client.model
         synced = perf_counter()
         asked = [self.prompts[prompt[-1]["content"]] for prompt in prompts]
         sizes = self.sizes[self.written : self.written + len(asked)]
@@ -75,9 +82,9 @@ class Writer:
         }
 
     async def _story(self, prompt: list[int], size: int) -> tuple[list[int], float | None]:
-        tokens = (await self.client.post("/inference/v1/generate", asking(self.client.model, prompt, size)))["choices"][
-            0
-        ]["token_ids"]
+        tokens = (await self.client.post("/inference/v1/generate", asking(self.model, prompt, size)))["choices"][0][
+            "token_ids"
+        ]
         return tokens, await self.judge.score(self.tokenizer.decode(tokens)) if self.work.streamed else None
 
     async def reward(
@@ -111,11 +118,11 @@ def run(work: Work, turns: Turns) -> None:
         str(work.folder / "trl"), use_cpu=True, bf16=False, per_device_train_batch_size=work.batch, gradient_accumulation_steps=parts,
         steps_per_generation=parts // work.pieces, num_generations=len(work.lengths[0]), max_completion_length=max(writer.sizes), max_steps=work.steps,
         num_iterations=1, beta=0.0, loss_type="dapo", mask_truncated_completions=False, shuffle_dataset=False, learning_rate=LEARNER["learning_rate"],
-        lr_scheduler_type="constant", optim="adamw_torch_fused", max_grad_norm=1.0, gradient_checkpointing=LEARNER["gradient_checkpointing"],
+        lr_scheduler_type="constant", optim="adamw_torch_fused", max_grad_norm=1.0, gradient_checkpointing=work.learner.gradient_checkpointing,
         gradient_checkpointing_kwargs={"use_reentrant": False}, report_to=[], save_strategy="no", logging_strategy="no", disable_tqdm=True,
     )  # fmt: skip
     model = AutoModelForCausalLM.from_pretrained(
-        MODEL, dtype=torch.float32, attn_implementation="sdpa", local_files_only=True
+        work.model, dtype=torch.float32, attn_implementation="sdpa", local_files_only=True
     )
     requests = [{"prompt": [{"role": "user", "content": prompt}]} for prompt in writer.prompts]
 
@@ -124,7 +131,7 @@ def run(work: Work, turns: Turns) -> None:
 
     trainer = GRPOTrainer(
         model, reward_funcs=[reward], args=config, train_dataset=Dataset.from_list(requests), processing_class=writer.tokenizer, rollout_func=writer,
-        callbacks=[_StepCallback(writer, turns)],
+        callbacks=[_StepCallback(writer, turns)], peft_config=peft_config(work.lora),
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
     try:

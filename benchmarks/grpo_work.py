@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, Self
 
 from benchmarks.report import ROOT
 from training.common.errors import MendableError
+from training.config.learner import LearnerSettings, Lora
 
 AT_ONCE = 4
 """Stories that the judge reads at the same time."""
@@ -65,6 +66,9 @@ class Work:
     url: str
     lengths: Lengths
     steps: int
+    model: Path = MODEL
+    lora: Lora | None = None
+    """The adapters that are trained; without, all weights are."""
     judge_seconds: float = 0.0
     behind: int = 0
     """Only ours: steps by which stories are written ahead."""
@@ -74,6 +78,12 @@ class Work:
     """Only TRL's: parts in which a step's stories are written one after another, each padded to its own longest."""
     streamed: bool = False
     """Only TRL's: its rollout_func has each story judged as soon as it is written, and the reward function returns these scores."""
+
+    @property
+    def learner(self) -> LearnerSettings:
+        if self.lora is None:
+            return LearnerSettings.model_validate(LEARNER)
+        return LearnerSettings.model_validate(LEARNER | {"lora": self.lora, "gradient_checkpointing": False})
 
     @property
     def stories(self) -> int:

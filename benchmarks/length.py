@@ -26,14 +26,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import ROOT, Measure, write
-from benchmarks.site import databases
+from benchmarks.site import STARTER, databases
 from training.common.text import count_words
 from training.evaluate.degeneration import words_of
 from training.serving.vllm import ModelServer
 
 DEMO = ROOT / "demo/model"
-STARTER = ROOT / "var/models/SmolLM2-135M-Instruct"
-"""Where `make run` puts it."""
 PREMISES = (
     "A lamplighter finds that one of his lamps burns without oil.",
     "Two sisters inherit a lighthouse and the debt that stands on it.",

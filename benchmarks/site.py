@@ -23,6 +23,9 @@ from workers.embedded.postgres import PostgreSQL
 from workers.embedded.redis import Redis
 from workers.embedded.state import home, server_owner
 
+STARTER = ROOT / "var/models/SmolLM2-135M-Instruct"
+"""Where `make run` puts the starter model."""
+
 
 @dataclass
 class Site:
@@ -42,11 +45,11 @@ class Site:
 
 
 @contextmanager
-def running_site(model_url: str, model_key: str) -> Iterator[Site]:
-    """Start the whole of Longhand in a temporary folder, with the given model server; with "" it starts its own."""
+def running_site(model_url: str, model_key: str, model: str = "demo/model") -> Iterator[Site]:
+    """Start the whole of Longhand in a temporary folder, with the given server of `model`; with "" it starts its own."""
     with tempfile.TemporaryDirectory(prefix="longhand-bench-") as var:
         env = os.environ | {
-            "DEBUG": "1", "VAR": var, "PORT": str(free_port()), "MODEL_SERVER_URL": model_url, "MODEL_SERVER_KEY": model_key, "MODEL": "demo/model",
+            "DEBUG": "1", "VAR": var, "PORT": str(free_port()), "MODEL_SERVER_URL": model_url, "MODEL_SERVER_KEY": model_key, "MODEL": model,
             "STREAMS": "1000", "STORIES_AT_ONCE": "100000", "WORDS_PER_DAY": "1000000000",
             "PAIRS_PER_DAY": "1000000",
         }  # fmt: skip

@@ -1,13 +1,13 @@
 """The overhead of Longhand between the model server and the reader, and the number of stories that a machine can stream.
 
-    python -m benchmarks.streaming [--pairs 9] [--only throughput|carry] [--miniature]
+    python -m benchmarks.streaming [--pairs 9] [--only throughput|carry|starter] [--starter FOLDER] [--miniature]
 
 **Throughput.** The peer is the model server alone: the same requests, sent directly to it by the same client on the same machine, alternating with
 ours (A B B A ...). A round of ours requests N stories and lasts from the first request to the last word that a WebSocket delivers; the peer's
 round requests N completions with the same numbers of tokens and lasts until the last token. Both are counted in tokens of delivered text per
 second, by the model's tokenizer. Our first token is the first chunk on the WebSocket, from the request that starts the generation; the peer's is
 the first event with text. The N start 60 ms apart; in `first_token_added_ms_p95_8_at_once` all eight start at the same time. For one stream there
-are three times as many pairs.
+are three times as many pairs. `throughput_ratio_8_starter` is of the starter model, in the folder in which `make run` puts it.
 
 **Capacity.** A scripted model server sends each stream 30 words a second, each of which is the time at which it was due. The delay of a chunk is
 the time at the reader minus that of its last word. Model server, narrator, web server and reader share the machine.
@@ -34,7 +34,7 @@ import aiohttp
 from tokenizers import Tokenizer
 
 from benchmarks.report import ROOT, Measure, median_interval, p95, write
-from benchmarks.site import Site, running_site
+from benchmarks.site import STARTER, Site, running_site
 from training.common.sampling import Sampling
 from training.serving.process import free_port
 from training.serving.vllm import ModelServer
@@ -183,8 +183,10 @@ def _first_tokens(name: str, added: list[float]) -> Measure:
     return Measure(name, middle, "ms", "lower", peer="vLLM alone", peer_value=0.0, note=note)
 
 
-async def throughput(at: Site, server: ModelServer, pairs: int, counts: tuple[int, ...]) -> list[Measure]:
-    tokenizer = Tokenizer.from_file(str(ROOT / "demo/model/tokenizer.json"))
+async def throughput(
+    at: Site, server: ModelServer, pairs: int, counts: tuple[int, ...], suffix: str = ""
+) -> list[Measure]:
+    tokenizer = Tokenizer.from_file(str(Path(server.model) / "tokenizer.json"))
 
     def lengths(round_: list[Stream]) -> list[int]:
         return [len(tokenizer.encode("".join(stream.text)).ids) for stream in round_]
@@ -218,12 +220,12 @@ async def throughput(at: Site, server: ModelServer, pairs: int, counts: tuple[in
             low, middle, high = median_interval(ratios)
             measures.append(
                 Measure(
-                    f"throughput_ratio_{count}", middle, "ratio", "higher", peer="vLLM alone", peer_value=1.0,
+                    f"throughput_ratio_{count}{suffix}", middle, "ratio", "higher", peer="vLLM alone", peer_value=1.0,
                     note=f"median of {len(ratios)} pairs, 95 % interval {low:.3f} to {high:.3f}; "
                     f"{statistics.median(mine):.0f} against {statistics.median(theirs):.0f} tokens/s",
                 )
             )  # fmt: skip
-            if count == 8:
+            if count == 8 and not suffix:
                 measures.append(_first_tokens("first_token_added_ms_p95_8", added))
                 at_once = []
                 for _ in range(pairs):
@@ -286,9 +288,9 @@ async def _stop_all(session: aiohttp.ClientSession, at: Site, stories: list[str]
 
 
 @contextmanager
-def model_server() -> Iterator[ModelServer]:
-    """Start the model server that `make run` starts."""
-    server = ModelServer(str(ROOT / "demo/model"), "demo/model")
+def model_server(folder: Path, name: str) -> Iterator[ModelServer]:
+    """Start the model server that `make run` starts for a model."""
+    server = ModelServer(str(folder), name)
     with Path(os.devnull).open("wb") as nowhere:
         server.start(stdout=nowhere)
     try:
@@ -316,7 +318,8 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=30, help="the duration of each step of the capacity test")
     parser.add_argument("--steps", type=int, nargs="+", default=[100, 200, 300, 400, 500, 600])
-    parser.add_argument("--only", choices=["throughput", "carry"])
+    parser.add_argument("--only", choices=["throughput", "carry", "starter"])
+    parser.add_argument("--starter", type=Path, default=STARTER, help="the folder of the starter model")
     parser.add_argument(
         "--miniature", action="store_true", help="one pair with 1 and with 8 streams, and a capacity test with 20"
     )
@@ -328,15 +331,28 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which shells ignore in background processes
     measures: list[Measure] = []
     settings: dict[str, Any] = {"words": WORDS, "pairs": options.pairs}
-    if options.only != "carry":
-        with model_server() as server:
+    if options.only in (None, "throughput"):
+        with model_server(ROOT / "demo/model", "demo/model") as server:
             settings["model server"] = server.reported_command()
             with running_site(server.url, server.key) as at:
                 measures += asyncio.run(throughput(at, server, options.pairs, counts))
-    if options.only != "throughput":
+    if options.only in (None, "starter"):
+        if options.starter.is_dir():
+            folder = options.starter.resolve()
+            with model_server(folder, str(folder)) as server:
+                settings["model server of the starter model"] = server.reported_command().replace(
+                    str(folder), folder.name
+                )
+                with running_site(server.url, server.key, str(folder)) as at:
+                    measures += asyncio.run(throughput(at, server, options.pairs, (8,), "_starter"))
+        else:
+            missing = "the starter model is not there: `make run` fetches it"
+            measures.append(Measure("throughput_ratio_8_starter", None, "ratio", "higher", note=missing))
+    if options.only in (None, "carry"):
         with scripted_upstream() as url, running_site(url, "") as at:
             measures += asyncio.run(carry(at, options.steps, options.seconds))
-    write("streaming", measures, settings, miniature=options.miniature)
+    name = "streaming-starter" if options.only == "starter" else "streaming"
+    write(name, measures, settings, miniature=options.miniature)
 
 
 if __name__ == "__main__":

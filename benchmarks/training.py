@@ -2,7 +2,7 @@
 
     python -m benchmarks.training [--miniature]
 
-The starter model's figures are those of benchmarks/training_starter.py, which it runs at the end.
+The starter model's figures are those of benchmarks/training_starter.py and benchmarks/grpo_starter.py, which it runs at the end.
 
 **Speed.** For the demo model's shape and one of 60 million parameters, steps of ours and of TRL's own training loop alternate in one process: `sft`,
 `dpo` and `reward_model`, on texts of 200 to 4,000 words and on texts of equal length. TRL has its best settings (benchmarks/trl_peer.py); its
@@ -177,8 +177,9 @@ def main() -> None:
         "races": facts,
     }
     write("training", measures, settings, miniature=options.miniature)
-    command = [sys.executable, "-m", "benchmarks.training_starter", *(["--miniature"] if options.miniature else [])]
-    subprocess.run(command, cwd=ROOT, check=True)
+    for module, small in (("training_starter", "--miniature"), ("grpo_starter", "--small")):
+        command = [sys.executable, "-m", f"benchmarks.{module}", *([small] if options.miniature else [])]
+        subprocess.run(command, cwd=ROOT, check=True)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from tests.published import SOURCES, lay, tokenizer
 from tests.training.learner import kinds
@@ -57,6 +58,11 @@ class Family:
             kinds.random_model(self.kind, **more).save_pretrained(folder)
         return folder
 
+    def load(self, folder: Path) -> PreTrainedModel:
+        """Write the model with its tokenizer and template, and read it."""
+        found: PreTrainedModel = AutoModelForCausalLM.from_pretrained(self.save(folder))
+        return found
+
     def __str__(self) -> str:
         return self.name
 
@@ -78,6 +84,8 @@ FAMILIES = (
     ),
     Family("Mixtral", "mistral", "mixtral", {"num_local_experts": 4, "num_experts_per_tok": 2}, 32_000),
 )  # fmt: skip
+PUBLISHED = [one for one in FAMILIES if one.name in ("Llama 3.2", "Qwen3")]
+"""Families with their own tokenizers and templates, which the oracles compute too."""
 Key = tuple[Line, Family]
 MIXTURES = frozenset({"gpt-oss", "Qwen3-MoE", "Mixtral"})
 

@@ -25,7 +25,9 @@ processor: 1.17e-5 was seen with AVX-512."""
 
 
 def encoder(folder: Path) -> ChatEncoder:
-    models.save(models.random_model("qwen3"), folder)
+    """The encoder of the model in the folder; without one, of a random model that is saved there."""
+    if not folder.exists():
+        models.save(models.random_model("qwen3"), folder)
     return ChatEncoder(load_tokenizer(folder), folder)
 
 

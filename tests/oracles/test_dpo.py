@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from transformers import PreTrainedModel
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
+from tests.families import PUBLISHED, Family
 from tests.oracles import peers
 from tests.training import models
 from training.datasets.encoding import Pairs
@@ -69,12 +71,10 @@ def our_loss(policy: Learner, reference: Any, some: Pairs, folder: Path, **more:
     return learn_pairs(policy, some, range(len(some.examples)), pair_loss)["loss"]
 
 
-@pytest.mark.parametrize("kind", models.KINDS)
-def test_loss_and_gradients_are_trls_and_plain_transformers(kind: models.Kind, tmp_path: Path) -> None:
-    some = peers.some_pairs(tmp_path)
-    model, reference = models.random_model(kind), models.random_model(kind, seed=5)
+def assert_equal(model: PreTrainedModel, reference: PreTrainedModel, some: Pairs, folder: Path) -> None:
+    """Raise AssertionError unless loss and gradients are those of plain transformers and of TRL, whose tokenizer is in `folder`/tokenizer."""
     ours = peers.learner(model, tokens_per_micro_batch=600)
-    loss = our_loss(ours, reference, some, tmp_path)
+    loss = our_loss(ours, reference, some, folder)
     grads = peers.gradients(ours.model)
     assert loss != pytest.approx(0.6931, abs=0.01)
 
@@ -88,10 +88,26 @@ def test_loss_and_gradients_are_trls_and_plain_transformers(kind: models.Kind, t
     assert peers.far(grads, peers.gradients(dense)) == {}
 
     peer = copy.deepcopy(model)
-    theirs = trl_loss(peer, copy.deepcopy(reference), some, tmp_path, "sigmoid", 0.0)
+    theirs = trl_loss(peer, copy.deepcopy(reference), some, folder, "sigmoid", 0.0)
     theirs.backward()
     assert loss == pytest.approx(theirs.item(), rel=peers.TOLERANCE)
     assert peers.far(grads, peers.gradients(peer)) == {}
+
+
+@pytest.mark.parametrize("kind", models.KINDS)
+def test_loss_and_gradients_are_trls_and_plain_transformers(kind: models.Kind, tmp_path: Path) -> None:
+    some = peers.some_pairs(tmp_path)
+    assert_equal(models.random_model(kind), models.random_model(kind, seed=5), some, tmp_path)
+
+
+@pytest.mark.parametrize("family", PUBLISHED, ids=str)
+def test_on_published_families_too(family: Family, tmp_path: Path) -> None:
+    model = family.load(tmp_path / "tokenizer")
+    reference = copy.deepcopy(model)
+    with torch.no_grad():
+        for one in reference.parameters():
+            one += 0.05 * torch.randn_like(one)
+    assert_equal(model, reference, peers.some_pairs(tmp_path), tmp_path)
 
 
 def test_the_length_normalised_loss_is_trls(tmp_path: Path) -> None:

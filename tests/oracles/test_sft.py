@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import PreTrainedModel
 from trl import SFTConfig, SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
+from tests.families import PUBLISHED, Family
 from tests.oracles import peers
 from tests.training import models
 from training.common.records import Sample
@@ -45,11 +47,9 @@ def dense_loss(model: torch.nn.Module, samples: list[Sample]) -> torch.Tensor:
     return total / count
 
 
-@pytest.mark.parametrize("kind", models.KINDS)
-def test_loss_and_gradients_are_trls_and_plain_transformers(kind: models.Kind, tmp_path: Path) -> None:
-    examples = peers.some_conversations(tmp_path)
+def assert_equal(model: PreTrainedModel, examples: list[tuple[Sample]], folder: Path) -> None:
+    """Raise AssertionError unless loss and gradients are those of plain transformers and of TRL, whose tokenizer is in `folder`/tokenizer."""
     samples = [sample for (sample,) in examples]
-    model = models.random_model(kind)
     ours = peers.learner(model, tokens_per_micro_batch=500)
     loss = learn(ours, examples)["loss"]
     grads = peers.gradients(ours.model)
@@ -61,10 +61,20 @@ def test_loss_and_gradients_are_trls_and_plain_transformers(kind: models.Kind, t
     assert peers.far(grads, peers.gradients(dense)) == {}
 
     peer = copy.deepcopy(model)
-    theirs = trl_loss(peer, samples, tmp_path)
+    theirs = trl_loss(peer, samples, folder)
     theirs.backward()
     assert loss == pytest.approx(theirs.item(), rel=peers.TOLERANCE)
     assert peers.far(grads, peers.gradients(peer)) == {}
+
+
+@pytest.mark.parametrize("kind", models.KINDS)
+def test_loss_and_gradients_are_trls_and_plain_transformers(kind: models.Kind, tmp_path: Path) -> None:
+    assert_equal(models.random_model(kind), peers.some_conversations(tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize("family", PUBLISHED, ids=str)
+def test_on_published_families_too(family: Family, tmp_path: Path) -> None:
+    assert_equal(family.load(tmp_path / "tokenizer"), peers.some_conversations(tmp_path), tmp_path)
 
 
 @pytest.mark.parametrize("kind", models.KINDS)

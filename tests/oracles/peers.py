@@ -36,9 +36,9 @@ def some_conversations(folder: Path, count: int = 6) -> list[tuple[Sample]]:
     return conversations([data], encoder(folder / "tokenizer"), ContextLimit(2048, "refuse"))
 
 
-def some_pairs(folder: Path, count: int = 4, **more: Any) -> Pairs:
+def some_pairs(folder: Path, count: int = 4, most: int = 6, **more: Any) -> Pairs:
     """Short ones: the peers add up log-probabilities in float32, whose rounding grows with a text's length."""
-    data = models.preferences(folder / "pairs.jsonl", count, most=6, **more)
+    data = models.preferences(folder / "pairs.jsonl", count, most=most, **more)
     return pairs([data], encoder(folder / "tokenizer"), ContextLimit(2048, "refuse"))
 
 

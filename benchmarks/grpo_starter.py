@@ -67,7 +67,7 @@ def main() -> None:
         "threads": THREADS,
         "lengths": lengths,
         "server": command,
-        "learner": work.learner.model_dump(mode="json"),
+        "learner": work.learner | {"lora": LORA.model_dump()},
         "trl": trl,
         "trl_seconds_by_settings": races.tried,
         "steps": {"ours": [one._asdict() for one in ours], "trl": [one._asdict() for one in theirs]},

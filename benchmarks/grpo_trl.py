@@ -118,7 +118,7 @@ def run(work: Work, turns: Turns) -> None:
         str(work.folder / "trl"), use_cpu=True, bf16=False, per_device_train_batch_size=work.batch, gradient_accumulation_steps=parts,
         steps_per_generation=parts // work.pieces, num_generations=len(work.lengths[0]), max_completion_length=max(writer.sizes), max_steps=work.steps,
         num_iterations=1, beta=0.0, loss_type="dapo", mask_truncated_completions=False, shuffle_dataset=False, learning_rate=LEARNER["learning_rate"],
-        lr_scheduler_type="constant", optim="adamw_torch_fused", max_grad_norm=1.0, gradient_checkpointing=work.learner.gradient_checkpointing,
+        lr_scheduler_type="constant", optim="adamw_torch_fused", max_grad_norm=1.0, gradient_checkpointing=work.learner["gradient_checkpointing"],
         gradient_checkpointing_kwargs={"use_reentrant": False}, report_to=[], save_strategy="no", logging_strategy="no", disable_tqdm=True,
     )  # fmt: skip
     model = AutoModelForCausalLM.from_pretrained(

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, Self
 
 from benchmarks.report import ROOT
 from training.common.errors import MendableError
-from training.config.learner import LearnerSettings, Lora
+from training.config.learner import Lora
 
 AT_ONCE = 4
 """Stories that the judge reads at the same time."""
@@ -80,10 +80,8 @@ class Work:
     """Only TRL's: its rollout_func has each story judged as soon as it is written, and the reward function returns these scores."""
 
     @property
-    def learner(self) -> LearnerSettings:
-        if self.lora is None:
-            return LearnerSettings.model_validate(LEARNER)
-        return LearnerSettings.model_validate(LEARNER | {"lora": self.lora, "gradient_checkpointing": False})
+    def learner(self) -> dict[str, Any]:
+        return LEARNER | {"lora": self.lora, "gradient_checkpointing": self.lora is None}
 
     @property
     def stories(self) -> int:

@@ -165,9 +165,8 @@ def _mentions(text: str) -> Iterator[_Mention]:
 def _mention(text: str, match: regex.Match[str]) -> _Mention | None:
     number, scale = value(match["number"])
     han = bool(regex.fullmatch(HAN, match["number"]))
-    least_said = (
-        10 if han else 5 if is_foreign(match["number"]) else 0
-    )  # 四字成语, an idiom of four characters; "en deux mots"
+    # 四字成语 is an idiom of four characters, and "en deux mots" means "briefly"
+    least_said = 10 if han else 5 if is_foreign(match["number"]) else 0
     if not least_said <= number <= 10**7:
         return None
     before, after = text[max(0, match.start() - _NEAR) : match.start()], text[match.end() : match.end() + _NEAR]

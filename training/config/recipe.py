@@ -42,7 +42,8 @@ class RecipeSettings(Settings):
     keep: int = Field(2, ge=1, le=100, description="Sets the number of checkpoints that are kept.")
 
 
-Weight = Annotated[float, Field(gt=0, le=1000)]
+MOST_WEIGHT = 1000
+Weight = Annotated[float, Field(gt=0, le=MOST_WEIGHT)]
 
 
 class MixtureSettings(RecipeSettings):

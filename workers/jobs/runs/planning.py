@@ -89,13 +89,8 @@ def _plan(run: Run) -> dict[str, Any]:
     path = prepare(run)
     data = run_folder(run) / "data"
     mixed: list[dict[str, Any]] = [
-        {
-            "name": str(dataset or run.snapshot),
-            "rows": lines_in(place),
-            "weight": weight,
-            "read": repeated(lines_in(place), weight),
-        }
-        for (dataset, weight), place in zip(sources_of(run), read_run(path)[1].data)
+        {"name": str(dataset or run.snapshot), "rows": lines, "weight": weight, "read": repeated(lines, weight)}
+        for (dataset, weight), lines in zip(sources_of(run), map(lines_in, read_run(path)[1].data))
     ]
     rows, held_out = sum(one["rows"] for one in mixed), lines_in(data / "held_out.jsonl")
     if not rows:

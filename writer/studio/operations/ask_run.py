@@ -9,6 +9,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from training.config.recipe import MOST_WEIGHT
 from training.rewards.registry import REWARDS
 from writer.accounts.audit import record
 from writer.accounts.models import User
@@ -29,8 +30,6 @@ from writer.studio.registry import DECLARED, is_stage, kinds_read, mixes_data
 from writer.studio.wake import call_keepers
 
 MOST_DRAFTS = 20
-MOST_WEIGHT = 1000
-"""As in `training.config.recipe.Weight`."""
 
 
 def bases() -> QuerySet[ModelVersion]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +19,7 @@ FAULTS = ("hang", "429", "500", "half", "drop", "no_json", "no_chat", "cut", "re
 class FakeTeacher:
     """`answer` makes the text of an answer from the body of a request; `fault` names one of FAULTS, or says "" for none.
 
-    `asked` holds the bodies in their order, `at_once` the most that were in flight together, `keys` the keys that were sent.
+    `asked` holds the bodies in their order, `at_once` the most that waited together for their answers to begin, `keys` the keys that were sent.
     """
 
     def __init__(self, answer: Callable[[dict[str, Any]], str]) -> None:
@@ -28,7 +27,6 @@ class FakeTeacher:
         self.fault: Callable[[dict[str, Any], int], str] = lambda body, time: ""
         self.words = b""
         """What it says to the fault "refuse STATUS"."""
-        self.seconds = 0.0
         self.retry_after: str | None = None
         self.asked: list[dict[str, Any]] = []
         self.keys: set[str] = set()
@@ -75,13 +73,11 @@ class _Handler(Handler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.fake.keys.add(self.headers.get("Authorization", ""))
         fault = self.fake.begin(body)
+        self.fake.end()
         try:
-            time.sleep(self.fake.seconds)
             self._answer(body, fault)
         except OSError:
             self.close_connection = True
-        finally:
-            self.fake.end()
 
     def _answer(self, body: dict[str, Any], fault: str) -> None:
         if fault == "hang":

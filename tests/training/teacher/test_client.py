@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -86,9 +87,15 @@ def faulty(fake: FakeTeacher, number: int, fault: str, times: int = 100) -> None
 
 
 def test_many_at_once_in_order(fake: FakeTeacher, settings: Callable[..., TeacherSettings], tmp_path: Path) -> None:
-    fake.seconds = 0.2
-    assert ask_all(settings(at_once=40), tmp_path / "calls.jsonl", range(120)) == list(range(1, 121))
-    assert 30 <= fake.at_once <= 40
+    full = threading.Barrier(40)
+
+    def once_full(body: dict[str, Any], before: int) -> str:
+        full.wait(60)
+        return ""
+
+    fake.fault = once_full
+    assert ask_all(settings(at_once=40, seconds=90), tmp_path / "calls.jsonl", range(120)) == list(range(1, 121))
+    assert fake.at_once == 40
 
 
 @pytest.mark.parametrize("fault", ["429", "500", "half", "drop", "no_chat", "huge"])

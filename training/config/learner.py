@@ -52,7 +52,7 @@ class LearnerSettings(Settings):
         le=2**24,
         description=(
             "Limits the tokens of a micro-batch in one process, which bounds the memory and changes no result. If empty, there are 128 for each GiB of "
-            "the GPU's memory (without a GPU, of the machine's), at most 8,192."
+            "the GPU's memory (without a GPU, of half of the machine's), at most 8,192."
         ),
     )
 

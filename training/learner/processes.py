@@ -49,11 +49,11 @@ def device() -> torch.device:
 
 
 def memory() -> float:
-    """Return the bytes that this process has: its GPU's, or its part of the machine's."""
+    """Return the bytes that this process may count on: its GPU's, or its part of half of the machine's, where servers and the site run too."""
     if torch.cuda.is_available():
         return float(torch.cuda.get_device_properties(device()).total_memory)
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return whole / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return whole / 2 / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def sum_across_ranks(values: dict[str, float]) -> dict[str, float]:

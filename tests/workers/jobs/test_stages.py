@@ -16,6 +16,7 @@ from tests.training.constitution.recorded import PRINCIPLES, TEXTS, Recorded, Te
 from tests.training.teacher.fake import FakeTeacher
 from tests.workers.jobs.site import snapshot_of, wait, work
 from training.common.errors import MendableError
+from training.common.heap import UNBROKEN
 from training.common.records import Principle
 from workers.folders import private, run_folder
 from workers.jobs.datasets import add_dataset
@@ -370,6 +371,11 @@ def test_a_stage_knows_the_proxies(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_run_knows_how_torch_allocates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     assert command.environment(tmp_path, [0])["PYTORCH_CUDA_ALLOC_CONF"] == "expandable_segments:True"
+
+
+def test_without_a_gpu_a_run_has_a_heap_that_does_not_break(tmp_path: Path) -> None:
+    assert command.environment(tmp_path, None).items() >= UNBROKEN.items()
+    assert not command.environment(tmp_path, [0]).keys() & UNBROKEN.keys()
 
 
 def test_without_a_teacher(

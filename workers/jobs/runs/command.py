@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from training.common.heap import UNBROKEN
 from workers import processes
 from workers.jobs.runs import rewards, stages
 from workers.machine import address, interface_of
@@ -87,6 +88,7 @@ def environment(folder: Path, gpus: Sequence[int] | None) -> dict[str, str]:
     given = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     return {
         **given,
+        **(UNBROKEN if gpus is None else {}),
         **tag(folder),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{given.get('PATH', os.defpath)}",
         "CUDA_VISIBLE_DEVICES": ",".join(str(int(gpu)) for gpu in gpus) if gpus is not None else "",

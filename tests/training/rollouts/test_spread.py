@@ -85,14 +85,19 @@ def test_every_server_gets_the_weights_and_its_share_of_the_stories(setup: Setup
 
 def test_a_story_goes_to_the_server_that_has_the_fewest(setup: Setup) -> None:
     """One server is slow: while it writes its first stories, the others get what comes."""
-    slow = threading.Event()
+    slow, all_there = threading.Event(), threading.Event()
     setup.servers[0].gate = lambda _: slow.wait(20)
+    for server in setup.servers[1:]:
+        server.gate = lambda _: all_there.wait(20)
     with setup.open() as gatherer:
         setup.put(0)
         gatherer.load()
         gatherer.begin("a", requested(1))
         gatherer.begin("b", requested(1))
         while sum(setup.written) < 6:
+            time.sleep(0.005)
+        all_there.set()
+        while sum(setup.policy._stories.values()) > 2:
             time.sleep(0.005)
         for name in ("c", "d"):
             gatherer.begin(name, requested(1, 2))

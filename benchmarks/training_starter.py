@@ -115,7 +115,7 @@ def memory(plan: Plan, batch: int, *options: str) -> Measure:
         taken[who] = json.loads(done.stdout.splitlines()[-1])
     note = (
         f"a step of sft on {plan.texts} texts of 200 to {plan.words:,} words, TRL's in batches of {batch}: "
-        f"{taken['ours']:,.0f} against {taken['trl']:,.0f} MiB"
+        f"{taken['ours']:,.0f}, in the environment of a worker's run, against {taken['trl']:,.0f} MiB"
     )
     value = round(taken["ours"] / taken["trl"], 3)
     return Measure("starter_memory_vs_trl", value, "ratio", "lower", peer="TRL", peer_value=1.0, note=note)

@@ -56,11 +56,11 @@ class FakeTeacher:
             self._times[same] += 1
             self._now += 1
             self.at_once = max(self.at_once, self._now)
-        return self.fault(body, time_of_same)
-
-    def end(self) -> None:
-        with self._lock:
-            self._now -= 1
+        try:
+            return self.fault(body, time_of_same)
+        finally:
+            with self._lock:
+                self._now -= 1
 
     def hang(self) -> None:
         self._stopped.wait(30)
@@ -73,7 +73,6 @@ class _Handler(Handler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.fake.keys.add(self.headers.get("Authorization", ""))
         fault = self.fake.begin(body)
-        self.fake.end()
         try:
             self._answer(body, fault)
         except OSError:

@@ -91,6 +91,7 @@ def test_many_at_once_in_order(fake: FakeTeacher, settings: Callable[..., Teache
 
     def once_full(body: dict[str, Any], before: int) -> str:
         full.wait(60)
+        time.sleep(0.2)  # one beyond them would come now
         return ""
 
     fake.fault = once_full

@@ -17,6 +17,7 @@ from training.config.learner import LearnerSettings, Lora
 from training.learner.attention import ATTENTION
 from training.learner.check import adopt, auto_class, check_model, context_of, read_config, recurrent_layers
 from training.learner.engine import dtype_of
+from training.learner.merged import merge_in_products
 from training.learner.parts import loaded_in_parts
 from training.learner.recompute import keep_attention_outputs
 
@@ -91,7 +92,11 @@ def prepare(model: PreTrainedModel, settings: LearnerSettings) -> PreTrainedMode
         model.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": keep_attention_outputs})
     model.config.use_cache = False
     model.train()
-    return add_adapters(model, settings.lora) if settings.lora else model
+    if settings.lora:
+        model = add_adapters(model, settings.lora)
+        if not settings.zero_stage:
+            merge_in_products(model)
+    return model
 
 
 def other_parts(model: PreTrainedModel) -> list[str]:

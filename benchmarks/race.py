@@ -118,7 +118,12 @@ def race(
         model = new_model(reward)
         return trl_peer.steps(recipe, model, tokenizer, examples, settings, count=steps, batch=batch, between=between)
 
-    trial = {batch: min(peer(batch, 2)) for batch in (1, 2, 4, 8) if len(examples) % batch == 0}
+    trial: dict[int, float] = {}
+    for batch in (1, 2, 4, 8):
+        if len(examples) % batch == 0:
+            trial[batch] = min(peer(batch, 2))
+            if trial[batch] > 1.1 * min(trial.values()):
+                break  # larger ones pad more, and need more memory
     best = min(trial, key=lambda batch: trial[batch])
     step = our_step(recipe, new_model(reward), examples, settings)
     ours: list[float] = []

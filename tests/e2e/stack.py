@@ -90,9 +90,7 @@ class Stack:
         uvicorn = ["-m", "uvicorn", "webapp.asgi:application", "--host", "127.0.0.1", "--port", str(self.port)]
         self.web = Process([*uvicorn, "--lifespan", "off"], env, folder / "web.log")
         self.narrator = Process([str(ROOT / "manage.py"), "narrate"], env, folder / "narrator.log")
-        self._shell = subprocess.Popen(
-            [sys.executable, "-m", "tests.e2e.shell"], env=self.env, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )  # fmt: skip
+        self._shell = self._start_shell()
 
     def wait_ready(self, seconds: float = 60) -> None:
         end = time.monotonic() + seconds
@@ -109,6 +107,11 @@ class Stack:
         self._shell.communicate()
         self.narrator.stop()
         self.web.stop()
+
+    def _start_shell(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.e2e.shell"], env=self.env, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )  # fmt: skip
 
     def run(self, code: str) -> str:
         """What a piece of Python prints on this stack's database: to lay out what no page makes."""

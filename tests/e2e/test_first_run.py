@@ -15,6 +15,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,11 +30,18 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.e2e.browser import sign_in, window
 from tests.e2e.stack import ROOT, Account, Stack
+from tests.e2e.studio import circle, windows
 from tests.e2e.test_pages import LOOKS, check
 from tests.processes import mentioning, wait_for
+from tests.training.conftest import made_up_story
+from tests.training.models import write_lines
 from tests.workers.serving.adapted import adapted
 from training.common.question import Question
 from training.config.teacher import TeacherSettings
+from training.instruct.backtranslate import backtranslate
+from training.instruct.data_settings import ToolsSettings
+from training.instruct.settings import BacktranslateSettings
+from training.instruct.tools import tools
 from training.teacher.client import Teacher
 from workers import starter
 
@@ -53,6 +61,12 @@ class FirstRun(Stack):
         self.accounts = {account.role: account for account in accounts}
         environment: dict[str, str] = facts["environment"]  # type: ignore[assignment]
         self.server, self.key = environment["MODEL_SERVER_URL"], environment["MODEL_SERVER_KEY"]
+        site = {"DJANGO_SETTINGS_MODULE": "webapp.settings", "DEBUG": "true", "VAR": str(var)}
+        self.env = dict(os.environ) | environment | site
+        self._shell = self._start_shell()
+
+    def stop(self) -> None:
+        self._shell.communicate()
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +93,9 @@ def site() -> Iterator[FirstRun]:
             wait_for(lambda: bool(facts()) or up.poll() is not None, "the page answers", SECONDS)
             assert up.poll() is None, log.read_text()
             assert "The starter model is not available" not in log.read_text(), log.read_text()
-            yield FirstRun(var, began, facts())
+            started = FirstRun(var, began, facts())
+            yield started
+            started.stop()
         finally:
             up.send_signal(signal.SIGINT)
             up.wait(60)
@@ -133,6 +149,15 @@ def ready(site: FirstRun) -> FirstRun:
     return site
 
 
+@pytest.mark.soak
+def test_the_circle(chrome: Browser, ready: FirstRun, record_property: Callable[[str, object], None]) -> None:
+    """Votes and marks, one click, an adapter trained, report, arena, promotion, a story by it, rollback."""
+    began = time.monotonic()
+    with windows(chrome, ready) as window:
+        circle(window, ready, starter.NAME, pictures="starter-", patience=5)
+    record_property("circle_s", time.monotonic() - began)
+
+
 class Verdict(BaseModel):
     because: str = Field(max_length=80)
     score: Literal[1, 2, 3, 4, 5]
@@ -151,6 +176,34 @@ def test_as_a_teacher_or_judge_it_answers_with_a_schema(
 
     with ThreadPoolExecutor() as apart:  # the browser has an event loop in this thread
         assert apart.submit(asyncio.run, ask()).result().score in range(1, 6)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("stage", [backtranslate, tools], ids=["backtranslate", "tools"])
+def test_its_answers_make_data(
+    stage: Callable[..., Path], ready: FirstRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every question of a stage gets an answer in its schema; how many are good enough is another matter, and is counted."""
+    monkeypatch.setenv("TEACHER_KEY", ready.key)
+    stories = [{"id": f"book/{number}", "text": made_up_story(number)} for number in range(3)]
+    data = write_lines(tmp_path / "stories.jsonl", stories)
+    common = {"data": [data], "held_out_share": 0, "teacher": {"url": ready.server, "model": starter.NAME}}
+    settings: BacktranslateSettings | ToolsSettings
+    if stage is tools:
+        constitution = ROOT / "writer" / "editorial" / "constitution.toml"
+        settings = ToolsSettings(run_dir=tmp_path / "run", constitution=constitution, samples=12, **common)
+    else:
+        settings = BacktranslateSettings(run_dir=tmp_path / "run", tasks=("write", "title"), **common)
+    with ThreadPoolExecutor() as apart:
+        folder = apart.submit(stage, settings).result()
+    kept, rejected = (
+        [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
+        for name in ("train", "rejected")
+    )
+    reasons = Counter(one["reason"] for one in rejected)
+    print(f"{len(kept)} rows kept, rejected: {dict(reasons)}")
+    assert len(kept) + len(rejected) >= 6
+    assert reasons["no_answer"] == 0
 
 
 def test_an_adapter_in_service_is_the_merged_model(ready: FirstRun, tmp_path: Path) -> None:

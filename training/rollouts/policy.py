@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol, Self
 
 from training.common.errors import MendableError
@@ -19,6 +20,8 @@ from training.rollouts.records import Logprobs, Tokens
 from training.rollouts.sync import Sync, Weights, check_logprobs
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0
+UNLOADING = 10.0
+"""Seconds for one adapter."""
 
 
 class ServerLost(MendableError):
@@ -57,6 +60,8 @@ class Policy:
         """The difference of server and learner at the last check, in nats per token."""
         self._model = ""
         """The policy's name in requests; empty if it is the server's own model."""
+        self._adapters: list[str] = []
+        """The names of adapters that the server may have, the newest last."""
         self._put: tuple[Tokens | None, Logprobs | None, int] | None = None
         self._restarting = asyncio.Lock()
         self._ready = asyncio.Event()  # set when the server has the weights; requests wait for it
@@ -68,6 +73,7 @@ class Policy:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self._unload_adapters(0)
         await self._client.__aexit__()
 
     def put(self, weights: Weights, fixed: Tokens | None, expected: Logprobs | None, version: int) -> None:
@@ -103,10 +109,20 @@ class Policy:
         assert self._put is not None
         fixed, expected, version = self._put
         self._model = await self.sync.load(self._client)
+        if self._model:
+            self._adapters.append(self._model)
         if fixed is not None and expected is not None:
             found = await self._client.prompt_logprobs(fixed.tolist(), model=self._model)
             self.logprob_difference = check_logprobs(found[-len(expected) :], expected, self.tolerance)
         self.version = version
+        await self._unload_adapters(2)  # the last one stays, too, for requests that name it already
+
+    async def _unload_adapters(self, kept: int) -> None:
+        """Let the server unload all but the newest adapters."""
+        while len(self._adapters) > kept:
+            with suppress(MendableError):  # it was restarted and does not know the name, or is gone
+                order = {"lora_name": self._adapters.pop(0)}
+                await self._client.command("/v1/unload_lora_adapter", order, seconds=UNLOADING)
 
     async def _restart(self, seen: int, unavailable: ServerUnavailable) -> None:
         """Restart the server. If many requests fail at once, the first of them restarts it, and the others wait."""

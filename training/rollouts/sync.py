@@ -136,7 +136,7 @@ class Adapter:
     """Transfers the adapter alone, in peft's layout; the server keeps the model's own weights.
 
     Each time it gets a new name. One that vLLM (0.32) loads in place, under the same name, would be read from the disk again in every step of the
-    server; and what its cache computed with the last weights would be used again. The last one stays too, for requests that name it already.
+    server; and what its cache computed with the last weights would be used again. The policy unloads them.
     """
 
     def __init__(self, lora: Lora, model: Path, base: Path | None = None) -> None:
@@ -146,8 +146,6 @@ class Adapter:
             "target_modules": "all-linear", "base_model_name_or_path": model.name, "inference_mode": True,
         }  # fmt: skip
         self._numbers = count()
-        self._loaded: dict[str, list[str]] = {}
-        """The names that each server knows, by its address."""
         (self._folder.path / "adapter_config.json").write_text(json.dumps(config), "utf-8")
 
     def put(self, weights: Weights) -> None:
@@ -158,12 +156,6 @@ class Adapter:
         async with PausedServer(client):
             order = {"lora_name": name, "lora_path": str(self._folder.path)}
             await client.command("/v1/load_lora_adapter", order, seconds=SECONDS)
-        names = self._loaded.setdefault(client.url, [])
-        names.append(name)
-        for old in names[:-2]:
-            names.remove(old)
-            with suppress(MendableError):  # it was restarted, and does not know the name
-                await client.command("/v1/unload_lora_adapter", {"lora_name": old}, seconds=SECONDS)
         return name
 
     def close(self) -> None:

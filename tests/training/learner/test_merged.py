@@ -31,7 +31,7 @@ class Layer(nn.Module):
 def adapted(*, bias: bool, **changes: Any) -> Any:
     torch.manual_seed(0)
     config = LoraConfig(target_modules=["linear"], r=4, lora_alpha=12, **changes)
-    model = get_peft_model(Layer(bias=bias), config)  # type: ignore[arg-type]
+    model = get_peft_model(Layer(bias=bias), config)
     for one in model.parameters():  # an adapter begins with zeros
         nn.init.normal_(one)
     return model
@@ -75,4 +75,4 @@ def test_only_where_the_sum_is_exact_and_whole(dropout: float, zero_stage: Any, 
     settings = LearnerSettings(
         gradient_checkpointing=False, zero_stage=zero_stage, lora=Lora(rank=4, alpha=8, dropout=dropout)
     )
-    assert ways(prepare(models.random_model("llama").to(dtype), settings)) == {once}  # type: ignore[arg-type]
+    assert ways(prepare(models.random_model("llama").to(dtype), settings)) == {once}

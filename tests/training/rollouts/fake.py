@@ -36,6 +36,7 @@ class FakeServer:
         """What it adds to what it was given, as a server does that kept an old matrix."""
         self.written: list[dict[str, Any]] = []
         self.calls: list[str] = []
+        self.adapters: list[str] = []
         self.begun = 0
         self.held = False
         self.dead = False
@@ -54,7 +55,7 @@ class FakeServer:
         self.stop()
         self._stopped.clear()
         self.begun += 1
-        self.bias, self.dead, self.held = 0.0, False, False
+        self.bias, self.dead, self.held, self.adapters = 0.0, False, False, []
         self.listening = Server(("127.0.0.1", self.port), type("Handler", (_Handler,), {"fake": self}))
         self.port = self.listening.server_port
         threading.Thread(target=self.listening.serve_forever, args=[0.01], daemon=True).start()
@@ -85,6 +86,11 @@ class FakeServer:
             folder = Path(body["kwargs"]["weights_path"] if path == "/collective_rpc" else body["lora_path"])
             (file,) = folder.glob("*.safetensors")
             self.bias = float(load_file(file)["bias"][0]) + self.astray
+            self.adapters += [body["lora_name"]] if "lora_name" in body else []
+        elif path == "/v1/unload_lora_adapter":
+            if body["lora_name"] not in self.adapters:
+                raise KeyError(body["lora_name"])
+            self.adapters.remove(body["lora_name"])
         elif path == "/v1/completions":
             listed = [{str(token): {"logprob": self.bias}} for token in body["prompt"][1:]]
             return {"choices": [{"prompt_logprobs": [None, *listed]}]}
@@ -145,5 +151,7 @@ class _Handler(Handler):
                 except ConnectionAbortedError:
                     self.close_connection = True
                     self.connection.close()
+                except KeyError as unknown:
+                    self.reply(404, str(unknown).encode())
                 else:
                     self.reply(200, json.dumps(answer).encode())

@@ -28,6 +28,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -144,6 +145,20 @@ def phases(floors: dict[str, float], plain: Sequence[list[Done]], slow: Sequence
         yield Measure(f"grpo_{name}_s", round(mine, 3), "s", "lower", peer="TRL", peer_value=round(its, 3), note=note)
 
 
+@contextmanager
+def served(work: Work) -> Iterator[OwnServer]:
+    """Start the rollout server of both sides, and stop it at the end."""
+    settings = settings_of(replace(work, folder=work.folder / "server"))
+    settings.run_dir.mkdir(parents=True)
+    server = OwnServer(settings, CONTEXT)
+    os.environ |= {"ROLLOUT_KEY": server.key}
+    try:
+        server.begin()
+        yield server
+    finally:
+        server.stop()
+
+
 def floors_of(work: Work, server: OwnServer, requested: Sequence[Request], judge_seconds: float) -> dict[str, float]:
     """Return the least seconds of each phase on this machine, and the speeds that they are computed from."""
     torch.set_num_threads(THREADS)
@@ -220,19 +235,12 @@ def main() -> None:
         folder = Path(name)
         work = Work(folder, "", lengths, 1)
         requested = requests(folder / "requests.jsonl", work)
-        settings = settings_of(replace(work, folder=folder / "server"))
-        settings.run_dir.mkdir(parents=True)
-        server = OwnServer(settings, CONTEXT)
-        os.environ |= {"ROLLOUT_KEY": server.key}
-        try:
-            server.begin()
+        with served(work) as server:
             races = Races(replace(work, url=server.url), rounds)
             floors = floors_of(work, server, requested, judge_seconds)
             trl = {"batch": 4, "pieces": 1} if options.small else races.quickest()
             plain = races.plain(trl)
             slow = races.slow_judge(trl, judge_seconds)
-        finally:
-            server.stop()
     judged = f"{judge_seconds:g} s for each story, {AT_ONCE} at once"
     ours, theirs, streamed, behind = slow
     measures = [

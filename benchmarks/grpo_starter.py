@@ -9,7 +9,6 @@ activations, and hand only the adapters over to the server.
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 import tempfile
@@ -17,13 +16,11 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.grpo import Races, memory, requests, speedup
-from benchmarks.grpo_ours import settings_of
-from benchmarks.grpo_work import CONTEXT, THREADS, Work, lengths_of
+from benchmarks.grpo import Races, memory, requests, served, speedup
+from benchmarks.grpo_work import THREADS, Work, lengths_of
 from benchmarks.report import write
 from benchmarks.site import STARTER
 from training.config.learner import Lora
-from training.rollouts.server import OwnServer
 
 LORA = Lora(rank=16, alpha=32)
 
@@ -43,18 +40,11 @@ def main() -> None:
         folder = Path(name)
         work = Work(folder, "", lengths, 1, model=options.starter.resolve(), lora=LORA)
         requests(folder / "requests.jsonl", work)
-        settings = settings_of(replace(work, folder=folder / "server"))
-        settings.run_dir.mkdir(parents=True)
-        server = OwnServer(settings, CONTEXT)
-        os.environ |= {"ROLLOUT_KEY": server.key}
-        try:
-            server.begin()
+        with served(work) as server:
             races = Races(replace(work, url=server.url), 1 if options.small else options.rounds)
             trl = {"batch": 4, "pieces": 1} if options.small else races.quickest()
             ours, theirs = races.plain(trl)
             command = server.reported_command().replace(str(work.model), work.model.name)
-        finally:
-            server.stop()
     note = f"adapters of rank {LORA.rank}; {work.stories} stories, {work.tokens:,} tokens, {min(map(min, lengths))} to {max(map(max, lengths))} each"
     found = speedup("starter_grpo_speedup", ours, theirs, note)
     measures = [found, memory(ours, theirs, "starter_")]

@@ -35,7 +35,7 @@ from training.planning.costs import (
     token_bytes,
     writing_seconds,
 )
-from training.planning.pauses import checkpoint_seconds, tile_seconds
+from training.planning.pauses import checkpoint_seconds, loading_seconds, tile_seconds
 from training.planning.shapes import Shape, find_shape, parameters
 from training.planning.token_counts import DEFAULT_WORDS, TokenCounts, count_texts
 
@@ -152,8 +152,8 @@ class Plan:
 
     def run_hours(self, mfu: float = 1.0, bandwidth_share: float = 1.0) -> float:
         steps = (self.steps or 0) * self.step_hours(mfu, bandwidth_share)
-        saving = self.checkpoints * checkpoint_seconds(self.setup) / 3600
-        return steps + saving + self.hours(self.reference_flops, mfu)
+        pauses = loading_seconds(self.setup) + self.checkpoints * checkpoint_seconds(self.setup)
+        return steps + pauses / 3600 + self.hours(self.reference_flops, mfu)
 
     @property
     def likely_hours(self) -> float:

@@ -1,4 +1,4 @@
-"""Times of a run that are not its arithmetic: the head's tiles, and checkpoints. Does not import torch."""
+"""Times of a run that are not its arithmetic: loading the model, the head's tiles, and checkpoints. Does not import torch."""
 
 from __future__ import annotations
 
@@ -24,6 +24,18 @@ def tile_seconds(setup: Setup, card: Card, tokens: float) -> float:
         return 0
     tiles = tokens * setup.shape.vocabulary / TILE
     return tiles * (8 + 2 * setup.bytes_per_weight) * head_parameters(setup.shape) / card.bandwidth
+
+
+def loading_seconds(setup: Setup) -> float:
+    """Return the seconds in which the model is read and hashed, before the first step.
+
+    >>> from training.config.learner import LearnerSettings
+    >>> from training.planning.costs import CARDS
+    >>> from training.planning.shapes import KNOWN
+    >>> round(loading_seconds(Setup(KNOWN["Qwen3.5-9B"], LearnerSettings(zero_stage=3), 4, 8192)))
+    36
+    """
+    return setup.total * setup.bytes_per_weight * (1 / DISK_BANDWIDTH + 1 / HASH_BANDWIDTH)
 
 
 def checkpoint_seconds(setup: Setup) -> float:

@@ -23,7 +23,7 @@ from training.planning.costs import (
 )
 from training.planning.estimate import Plan, preference_shape
 from training.planning.machines import needs
-from training.planning.pauses import DISK_BANDWIDTH, checkpoint_seconds
+from training.planning.pauses import DISK_BANDWIDTH, checkpoint_seconds, loading_seconds
 from training.planning.shapes import matmul_parameters
 
 
@@ -292,8 +292,13 @@ def _hours(plan: Plan) -> Rows:
         rows.append(
             (_time(plan.hours(plan.reference_flops, plan.mfu)), f"the reference model's pass at {plan.mfu:.0%}")
         )
-    saving = _time(checkpoint_seconds(plan.setup) / 3600)
-    rows.append((saving, f"for each checkpoint to be written and hashed, at {DISK_BANDWIDTH / 1e9:g} GB/s each"))
+    speed = f"at {DISK_BANDWIDTH / 1e9:g} GB/s each"
+    rows.append(
+        (_time(loading_seconds(plan.setup) / 3600), f"for the model to be read and hashed at the start, {speed}")
+    )
+    rows.append(
+        (_time(checkpoint_seconds(plan.setup) / 3600), f"for each checkpoint to be written and hashed, {speed}")
+    )
     if plan.steps:
         rows.append((_time(plan.run_hours()), "the run at full FLOP/s" + " and full bandwidth" * bool(plan.server)))
         rows.append(

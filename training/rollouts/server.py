@@ -6,6 +6,7 @@ import os
 from typing import IO
 
 from training.common.errors import MendableError
+from training.common.heap import UNBROKEN
 from training.rollouts.policy import Server
 from training.rollouts.settings import GroupSettings
 from training.serving.http import ServerFailed, models_of
@@ -52,8 +53,8 @@ class OwnServer(ModelServer):
         return argv
 
     def environment(self) -> dict[str, str]:
-        """The run's environment, with the variable by which a studio finds its processes; without those of a rank, and without the judges' keys."""
-        left_out = {*OF_TORCHRUN, *self._keys}
+        """The run's environment, with the variable by which a studio finds its processes; without those of a rank, the learner's heap, and the judges' keys."""
+        left_out = {*OF_TORCHRUN, *UNBROKEN, *self._keys}
         given = super().environment() | {"VLLM_SERVER_DEV_MODE": "1"}
         return {
             name: value

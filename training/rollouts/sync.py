@@ -184,8 +184,8 @@ def check_logprobs(server: Logprobs, learner: Logprobs, tolerance: float) -> flo
     if not difference <= tolerance:
         raise LogprobMismatch(
             f"After the weights were transferred, the server's log-probabilities are {difference:.4f} nats a token from the learner's, and {tolerance:g} "
-            "are allowed. Usual causes: a server with other "
-            "settings than the run's, or a precision in which the two differ that much (`rollouts.logprob_tolerance` in the settings)."
+            "are allowed. Usual causes: a server to which an earlier run gave all weights (restart it), a server with other settings than the run's, "
+            "or a precision in which the two differ that much (`rollouts.logprob_tolerance` in the settings)."
         )
     return difference
 

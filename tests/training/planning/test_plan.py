@@ -656,6 +656,9 @@ def test_tiles_checkpoints_and_shared_memory_are_counted(tmp_path: Path) -> None
     )
     saved = checkpoint_bytes(found.setup) * (1 / DISK_BANDWIDTH + 1 / HASH_BANDWIDTH)
     assert (ten.run_hours() - one.run_hours()) * 3600 == pytest.approx(9 * saved)
+    begun = replace(found, settings=found.settings.model_copy(update={"steps": 0}))
+    assert begun.run_hours() * 3600 == pytest.approx(size / 2 * (1 / DISK_BANDWIDTH + 1 / HASH_BANDWIDTH))
+    assert "s  for the model to be read and hashed at the start" in text
     assert TILE == GPU_TILE
     assert GPU_TILE // NINE.vocabulary > 2000
 

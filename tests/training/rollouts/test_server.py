@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from training.common.heap import UNBROKEN
 from training.recipes.grpo import GrpoSettings
 from training.rollouts.server import OwnServer
 from training.serving.vllm import importable
@@ -34,7 +35,7 @@ def test_what_it_gets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     kept = {"LONGHAND_FOLDER": "/runs/7", "SPT_NOENV": "1", "CUDA_VISIBLE_DEVICES": "2,3"}
     left_out = {"RANK": "0", "LOCAL_RANK": "0", "MASTER_PORT": "1", "TORCHELASTIC_USE_AGENT_STORE": "True"}
-    left_out |= {"JUDGE_KEY": "a secret", "SECOND_JUDGE_KEY": "another"}
+    left_out |= {"JUDGE_KEY": "a secret", "SECOND_JUDGE_KEY": "another"} | UNBROKEN
     for name, value in (kept | left_out).items():
         monkeypatch.setenv(name, value)
     found = OwnServer(settings, 256).environment()

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-TILE, GPU_TILE = 2**24, 2**29
-"""Logits in memory at once, on a processor and on a GPU. 2**24 are 64 MB of float32, about 500 tokens of a vocabulary of 32,000. A GPU adds a tile's
+TILE, GPU_TILE = 2**26, 2**29
+"""Logits in memory at once, on a processor and on a GPU. 2**26 are 256 MB of float32, about 2,000 tokens of a vocabulary of 32,000. A GPU adds a tile's
 gradient to that of the whole head, which takes as long as the arithmetic of hundreds of tokens: 2**29 are 2,162 tokens of a vocabulary of 248,320."""
 
 
@@ -35,10 +35,14 @@ class _TokenLogprobs(torch.autograd.Function):
         slopes_ND = torch.empty_like(hidden_ND) if ctx.frozen else None
         for part in _parts(len(targets_N), len(weight_VD), tile):
             logits_nV = _logits(hidden_ND[part], weight_VD, temperature)
-            torch.logsumexp(logits_nV, dim=-1, out=lse_N[part])
-            logprobs_N[part] = logits_nV.gather(1, targets_N[part, None])[:, 0] - lse_N[part]
+            greatest_n1 = logits_nV.amax(1, keepdim=True)
+            targets_n1 = logits_nV.gather(1, targets_N[part, None]) - greatest_n1
+            exponentials_nV = logits_nV.sub_(greatest_n1).exp_()
+            sums_n1 = exponentials_nV.sum(1, keepdim=True)
+            lse_N[part] = (greatest_n1 + sums_n1.log())[:, 0]
+            logprobs_N[part] = (targets_n1 - sums_n1.log())[:, 0]
             if slopes_ND is not None:
-                slopes_nV = _slopes(logits_nV, lse_N[part], targets_N[part], temperature)
+                slopes_nV = _slopes(exponentials_nV.div_(-sums_n1), targets_N[part], temperature)
                 torch.mm(slopes_nV.to(hidden_ND.dtype), weight_VD, out=slopes_ND[part])
         if slopes_ND is not None:
             ctx.save_for_backward(slopes_ND)
@@ -58,7 +62,8 @@ class _TokenLogprobs(torch.autograd.Function):
         for part in _parts(len(targets_N), len(weight_VD), ctx.tile):
             hidden_nD = hidden_ND[part]
             logits_nV = _logits(hidden_nD, weight_VD, ctx.temperature)
-            slopes_nV = _slopes(logits_nV, lse_N[part], targets_N[part], ctx.temperature)
+            negative_nV = logits_nV.sub_(lse_N[part, None]).exp_().neg_()
+            slopes_nV = _slopes(negative_nV, targets_N[part], ctx.temperature)
             grad_nV = slopes_nV.mul_(grad_N[part, None]).to(hidden_ND.dtype)
             if grad_hidden is not None:
                 torch.mm(grad_nV, weight_VD, out=grad_hidden[part])
@@ -66,11 +71,10 @@ class _TokenLogprobs(torch.autograd.Function):
         return grad_hidden, grad_weight.to(weight_VD.dtype), None, None, None
 
 
-def _slopes(logits_nV: torch.Tensor, lse_n: torch.Tensor, targets_n: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Return d log p(target) / d logit_v = ([v = target] - p(v)) / temperature in the memory of the logits, [n, V], float32."""
-    slopes_nV = logits_nV.sub_(lse_n[:, None]).exp_().neg_()
-    slopes_nV.scatter_add_(1, targets_n[:, None], torch.ones_like(lse_n)[:, None])
-    return slopes_nV if temperature == 1 else slopes_nV.div_(temperature)
+def _slopes(negative_nV: torch.Tensor, targets_n: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Return d log p(target) / d logit_v = ([v = target] - p(v)) / temperature in the memory of -p, [n, V], float32."""
+    negative_nV.scatter_add_(1, targets_n[:, None], negative_nV.new_ones((len(targets_n), 1)))
+    return negative_nV if temperature == 1 else negative_nV.div_(temperature)
 
 
 def _logits(hidden_nD: torch.Tensor, weight_VD: torch.Tensor, temperature: float) -> torch.Tensor:

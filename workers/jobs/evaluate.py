@@ -192,10 +192,11 @@ class _Task:
         return found
 
     async def _assignments(self, clients: dict[int, Client]) -> tuple[list[Assignment], int]:
-        """The assignments, which fit the smallest context of the models, and this context in tokens."""
+        """The assignments, which fit the smallest context of the models, and this context in tokens, which the evaluation may limit."""
         evaluation = self.evaluation
         if not evaluation.assignments:
-            context = min([await client.context() for client in clients.values()])
+            contexts = [await client.context() for client in clients.values()]
+            context = min([*contexts, evaluation.context or min(contexts)])
             asked = assignments(context, each=evaluation.each, seed=evaluation.seed)
             evaluation.assignments, evaluation.context = [one.model_dump() for one in asked], context
             await _in_thread(self.lease.write, assignments=evaluation.assignments, context=evaluation.context)

@@ -196,6 +196,16 @@ def test_the_version_in_service_writes_once(
     assert server.asked[model.served_name] == 2 * STORIES, "other assignments are other stories"
 
 
+@pytest.mark.parametrize(("limit", "context"), [(1024, 1024), (10_000, 2048)])
+def test_the_stories_fit_the_limit_of_the_evaluation(
+    limit: int, context: int, candidate: ModelVersion, server: FakeServer
+) -> None:
+    asked = Evaluation.objects.create(version=candidate, each=1, context=limit)
+    evaluate(asked.pk)
+    asked.refresh_from_db()
+    assert VersionReport.model_validate(asked.report).context == asked.context == context
+
+
 def test_it_samples_as_the_site_serves_and_says_so(
     asked: Evaluation, model: ModelVersion, make_version: Callable[..., ModelVersion], server: FakeServer
 ) -> None:

@@ -12,7 +12,7 @@ from training.recipes.registry import RECIPES
 from writer.stories.models import ModelVersion
 from writer.studio.defaults import defaults_of, on_processor
 from writer.studio.models import Gpu, Machine
-from writer.studio.operations.ask_evaluation import EACH, EACH_ON_A_PROCESSOR, evaluate_new
+from writer.studio.operations.ask_evaluation import CONTEXT_ON_A_PROCESSOR, EACH, EACH_ON_A_PROCESSOR, evaluate_new
 
 pytestmark = pytest.mark.django_db
 
@@ -38,11 +38,13 @@ def test_a_processor_trains_adapters_and_a_gpu_what_the_recipe_says(recipe: str,
     for base in (published, child):
         assert on_processor(base)
         assert of_a_processor(defaults_of(recipe, base))
-    assert evaluate_new(child).each == EACH_ON_A_PROCESSOR
+    asked = evaluate_new(child)
+    assert (asked.each, asked.context) == (EACH_ON_A_PROCESSOR, CONTEXT_ON_A_PROCESSOR)
     card(80 * 10**9)
     assert not on_processor(child)
     assert defaults_of(recipe, child) == defaults_of(recipe, None)
-    assert evaluate_new(published).each == EACH
+    asked = evaluate_new(published)
+    assert (asked.each, asked.context) == (EACH, 0)
 
 
 def test_before_a_machine_is_known_only_the_starter_model_counts_as_one_for_processors(

@@ -15,6 +15,8 @@ from writer.studio.wake import call_keepers
 
 EACH, EACH_ON_A_PROCESSOR = 5, 2
 """Stories in each length bucket: fewer on a processor, where the demo model always runs."""
+CONTEXT_ON_A_PROCESSOR = 2048
+"""Tokens of a request at most: two cores write a dozen stories of the starter model's 8,192 in about an hour."""
 
 
 def ask_evaluation(*, by: User, version_id: int) -> Evaluation:
@@ -33,10 +35,12 @@ def ask_evaluation(*, by: User, version_id: int) -> Evaluation:
 
 def evaluate_new(version: ModelVersion, *, by: User | None = None) -> Evaluation:
     champion = in_service_or_none()
+    slow = version.root.is_demo or on_processor(version)
     asked = Evaluation.objects.create(
         version=version,
         against=champion if champion and champion.pk != version.pk else None,
-        each=EACH_ON_A_PROCESSOR if version.root.is_demo or on_processor(version) else EACH,
+        each=EACH_ON_A_PROCESSOR if slow else EACH,
+        context=CONTEXT_ON_A_PROCESSOR if slow else 0,
         by=by,
     )
     transaction.on_commit(call_keepers)

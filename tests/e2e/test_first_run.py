@@ -38,10 +38,6 @@ from tests.training.models import write_lines
 from tests.workers.serving.adapted import adapted
 from training.common.question import Question
 from training.config.teacher import TeacherSettings
-from training.instruct.backtranslate import backtranslate
-from training.instruct.data_settings import ToolsSettings
-from training.instruct.settings import BacktranslateSettings
-from training.instruct.tools import tools
 from training.teacher.client import Teacher
 from workers import starter
 
@@ -179,25 +175,29 @@ def test_as_a_teacher_or_judge_it_answers_with_a_schema(
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("stage", [backtranslate, tools], ids=["backtranslate", "tools"])
-def test_its_answers_make_data(
-    stage: Callable[..., Path], ready: FirstRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every question of a stage gets an answer in its schema; how many are good enough is another matter, and is counted."""
-    monkeypatch.setenv("TEACHER_KEY", ready.key)
-    stories = [{"id": f"book/{number}", "text": made_up_story(number)} for number in range(3)]
-    data = write_lines(tmp_path / "stories.jsonl", stories)
-    common = {"data": [data], "held_out_share": 0, "teacher": {"url": ready.server, "model": starter.NAME}}
-    settings: BacktranslateSettings | ToolsSettings
-    if stage is tools:
-        constitution = ROOT / "writer" / "editorial" / "constitution.toml"
-        settings = ToolsSettings(run_dir=tmp_path / "run", constitution=constitution, samples=12, **common)
-    else:
-        settings = BacktranslateSettings(run_dir=tmp_path / "run", tasks=("write", "title"), **common)
-    with ThreadPoolExecutor() as apart:
-        folder = apart.submit(stage, settings).result()
+@pytest.mark.parametrize("stage", ["backtranslate", "tools"])
+def test_its_answers_make_data(stage: str, ready: FirstRun, tmp_path: Path) -> None:
+    """Every question of a stage gets an answer in its schema; how many are good enough is another matter, and is printed."""
+    data = write_lines(
+        tmp_path / "stories.jsonl", [{"id": f"book/{number}", "text": made_up_story(number)} for number in range(3)]
+    )
+    own: dict[str, object] = {"tasks": ["write", "title"]}
+    if stage == "tools":
+        own = {"samples": 12, "constitution": str(ROOT / "writer" / "editorial" / "constitution.toml")}
+    common = {"run_dir": str(tmp_path / "run"), "data": [str(data)], "held_out_share": 0}
+    settings = tmp_path / "settings.json"
+    settings.write_text(json.dumps(common | own | {"teacher": {"url": ready.server, "model": starter.NAME}}))
+    done = subprocess.run(
+        [sys.executable, "-m", "training", stage, str(settings)],
+        cwd=ROOT, env=os.environ | {"TEACHER_KEY": ready.key}, capture_output=True, text=True, timeout=1200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
     kept, rejected = (
-        [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
+        [
+            json.loads(line)
+            for path in (tmp_path / "run").rglob(f"{name}.jsonl")
+            for line in path.read_text().splitlines()
+        ]
         for name in ("train", "rejected")
     )
     reasons = Counter(one["reason"] for one in rejected)

@@ -61,9 +61,9 @@ def floor(examples: list[Example]) -> float:
     linear = [(hidden, hidden)] * 2 + [(hidden, shared)] * 2 + [(hidden, wide)] * 2 + [(wide, hidden)]
     seconds = 0.0  # of one token
     for inputs, outputs in linear:
-        # forward, and the gradient of the inputs; the adapters' weights have gradients too
+        # forward, and the gradient of the inputs, with the sum of weights and adapter; two products for each gradient of an adapter's weights
         seconds += 2 * _product(rows, inputs, outputs, dtype)
-        seconds += 3 * (_product(rows, inputs, lora.rank, dtype) + _product(rows, lora.rank, outputs, dtype))
+        seconds += 2 * (_product(rows, inputs, lora.rank, dtype) + _product(rows, lora.rank, outputs, dtype))
     seconds = CONFIG.num_hidden_layers * seconds + 2 * _product(rows // 4, hidden, CONFIG.vocab_size, dtype)
     total: float = sum(len(sample) for example in examples for sample in example) * seconds
     # the attention's: two products forward and five backward, of half of all pairs of tokens

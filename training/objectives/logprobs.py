@@ -39,8 +39,9 @@ class _TokenLogprobs(torch.autograd.Function):
             targets_n1 = logits_nV.gather(1, targets_N[part, None]) - greatest_n1
             exponentials_nV = logits_nV.sub_(greatest_n1).exp_()
             sums_n1 = exponentials_nV.sum(1, keepdim=True)
-            lse_N[part] = (greatest_n1 + sums_n1.log())[:, 0]
-            logprobs_N[part] = (targets_n1 - sums_n1.log())[:, 0]
+            log_sums_n1 = sums_n1.log()
+            lse_N[part] = (greatest_n1 + log_sums_n1)[:, 0]
+            logprobs_N[part] = (targets_n1 - log_sums_n1)[:, 0]
             if slopes_ND is not None:
                 slopes_nV = _slopes(exponentials_nV.div_(-sums_n1), targets_N[part], temperature)
                 torch.mm(slopes_nV.to(hidden_ND.dtype), weight_VD, out=slopes_ND[part])

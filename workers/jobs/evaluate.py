@@ -196,7 +196,7 @@ class _Task:
         evaluation = self.evaluation
         if not evaluation.assignments:
             contexts = [await client.context() for client in clients.values()]
-            context = min([*contexts, evaluation.context or min(contexts)])
+            context = min(filter(None, [evaluation.context, *contexts]))
             asked = assignments(context, each=evaluation.each, seed=evaluation.seed)
             evaluation.assignments, evaluation.context = [one.model_dump() for one in asked], context
             await _in_thread(self.lease.write, assignments=evaluation.assignments, context=evaluation.context)

@@ -16,7 +16,7 @@ from writer.studio.wake import call_keepers
 EACH, EACH_ON_A_PROCESSOR = 5, 2
 """Stories in each length bucket: fewer on a processor, where the demo model always runs."""
 CONTEXT_ON_A_PROCESSOR = 2048
-"""Tokens of a request and its story at most. At half of the starter model's 8,192, a thread wrote 14 tokens/s of ten stories together."""
+"""Tokens of a request and its story at most: a processor takes far too long for stories that fill the starter model's 8,192."""
 
 
 def ask_evaluation(*, by: User, version_id: int) -> Evaluation:
